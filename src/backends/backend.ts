@@ -1,0 +1,142 @@
+/**
+ * What a backend is: the interface every driver fulfils and the declaration it makes of itself.
+ *
+ * Five methods carry the weight (resolve, read, list, push, remove); each optional property's presence is the
+ * capability, so callers ask `backend.copy` instead of "is it S3?".
+ */
+import type { Readable } from 'node:stream';
+import type { ImageName } from '../image/name.ts';
+import type { OptionSchema, OptionValues } from '../settings/options.ts';
+
+/** What a service answers for a name: one immutable revision of one image. */
+export interface RemoteImage {
+  readonly name: ImageName;
+  /** Bytes of the image file. */
+  readonly size: number;
+  /** When this revision was made, where the service says so. */
+  readonly modified?: Date | undefined;
+  /** `sha256:<64 hex>` of the image file, where the service states one. */
+  readonly digest?: string | undefined;
+  /** Changes whenever the bytes change: digest, ETag, generation. */
+  readonly revision: string;
+  /** Metadata stored beside the image: labels, annotations. Flat strings. */
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+  /** Extension it is stored under (`sif`, `simg`), where the service stores one. */
+  readonly extension?: string | undefined;
+  /**
+   * Set when the name exists but is not one image file (a plain Docker image, a signature): why, in one sentence.
+   * Such an image is listed with mode 0000 and cannot be read; size is that of the manifest or 0.
+   */
+  readonly unpresentable?: string | undefined;
+  /** What the driver needs to read it again; plain JSON, so that it survives in the catalog. */
+  readonly handle: Readonly<Record<string, unknown>>;
+}
+
+export type ListEntry =
+  /** A sub-collection, by its own name: one path component. */
+  | { readonly kind: 'collection'; readonly name: string }
+  /** An image. `remote` where the listing itself told enough; else the caller resolves the name when it needs to. */
+  | { readonly kind: 'image'; readonly name: ImageName; readonly remote?: RemoteImage | undefined };
+
+export interface ImageFile {
+  /** Path of a whole image on local disk. */
+  readonly path: string;
+  readonly size: number;
+  /** `sha256:<hex>` if already known; else the driver computes it when its protocol needs it. */
+  readonly digest?: string | undefined;
+}
+
+/** Called with bytes done so far of the total; may be called often. */
+export type Progress = (done: number, total: number) => void;
+
+export interface PushOptions {
+  /** Flat metadata to store beside the image where the service can. */
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+  readonly progress?: Progress | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** A driver may keep what it needs to resume an interrupted push here: plain JSON, persisted by the caller. */
+  readonly resume?: PushState | undefined;
+}
+
+export interface PushState {
+  load(): Record<string, unknown> | undefined;
+  save(state: Record<string, unknown>): void;
+}
+
+export interface SearchQuery {
+  /** Substring or glob over the name; empty for everything. */
+  readonly query: string;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface ShareOptions {
+  readonly email?: string | undefined;
+  /** Seconds the link shall live. */
+  readonly expires?: number | undefined;
+}
+
+export interface Backend {
+  /** Name of the instance, which is also its folder in the mount. */
+  readonly name: string;
+  readonly driver: string;
+  /** Where it points, for people: `http://localhost:5000`. Never a secret. */
+  readonly target: string;
+  /** Collection of a name that gives none (`library` on Docker Hub); empty where a bare name is a name of its own. */
+  readonly defaultCollection: string;
+
+  /**
+   * The remote image, or undefined only where the service says that it does not exist. Unreachable, forbidden and
+   * malformed are errors, never "absent".
+   */
+  resolve(name: ImageName, signal?: AbortSignal): Promise<RemoteImage | undefined>;
+
+  /**
+   * A stream of exactly `length` bytes from `offset` of exactly that revision; a changed revision is the error STALE.
+   * `offset + length` is within the size. Destroying the stream ends the request.
+   */
+  read(image: RemoteImage, offset: number, length: number, signal?: AbortSignal): Promise<Readable>;
+
+  /**
+   * Sub-collections and images directly in `collection` (`''` is the top), pages followed to the end.
+   * NOT_FOUND where the service says there is no such collection; UNSUPPORTED where it cannot list.
+   */
+  list(collection: string, signal?: AbortSignal): AsyncIterable<ListEntry>;
+
+  /** Local path of the image's bytes where the backend is a directory: read in place, never cached. */
+  localPath?(image: RemoteImage): string;
+  /** Streams the file; resumes where the service can; verified against what the service says it stored. */
+  push?(file: ImageFile, name: ImageName, options?: PushOptions): Promise<RemoteImage>;
+  search?(query: SearchQuery, signal?: AbortSignal): AsyncIterable<RemoteImage>;
+  share?(image: RemoteImage, options: ShareOptions, signal?: AbortSignal): Promise<string>;
+  /** Not an error if it is gone already. */
+  remove?(image: RemoteImage, signal?: AbortSignal): Promise<void>;
+  /** Copy within the service, without the bytes passing here. */
+  copy?(from: RemoteImage, to: ImageName, signal?: AbortSignal): Promise<RemoteImage>;
+  /** Checks that the service answers and the credentials are accepted. */
+  check?(signal?: AbortSignal): Promise<void>;
+  /** Frees connections. */
+  close?(): Promise<void>;
+}
+
+export interface DriverContext<S extends OptionSchema = OptionSchema> {
+  /** Name of the instance. */
+  readonly name: string;
+  readonly options: OptionValues<S>;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+export interface Driver<S extends OptionSchema = OptionSchema> {
+  readonly name: string;
+  /** Name of the default instance, where it is not the driver's (`docker` for `oci`). */
+  readonly defaultInstance?: string;
+  readonly title: string;
+  /** URI schemes and `SREGISTRY_CLIENT` values that mean the default instance. */
+  readonly aliases: readonly string[];
+  readonly options: S;
+  create(context: DriverContext<S>): Backend;
+}
+
+/** Identity with inference: a driver's default export. */
+export function defineDriver<const S extends OptionSchema>(driver: Driver<S>): Driver<S> {
+  return driver;
+}

@@ -1,0 +1,11 @@
+/** The parts of an image's name, as every room passes them around. Parsed and formatted in names.ts. */
+export interface ImageName {
+  /** Host of the registry, where the name gives one (`quay.io`, `localhost:5000`). */
+  readonly registry?: string | undefined;
+  /** Everything between registry and image, `/`-separated; may be empty where the service allows it. */
+  readonly collection: string;
+  readonly image: string;
+  readonly tag: string;
+  /** A version that pins the bytes: a digest (`sha256:...`), a generation, a commit. */
+  readonly version?: string | undefined;
+}
