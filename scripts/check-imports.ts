@@ -25,12 +25,16 @@ const roomOf = (path: string) => /^src\/([^/]+)\//.exec(path)?.[1];
 
 for (const file of globSync('src/**/*.ts', { cwd: root })) {
   const room = roomOf(file);
-  if (room !== undefined && !ROOMS.includes(room)) breaches.push(`${file}: src/${room} is not in the list of rooms`);
+  if (room !== undefined && !ROOMS.includes(room))
+    breaches.push(`${file}: src/${room} is not in the list of rooms`);
   for (const [, , target] of readFileSync(join(root, file), 'utf8').matchAll(IMPORT)) {
     if (target === undefined) continue;
     if (!target.startsWith('.')) {
-      const only = Object.entries(ONLY).find(([name]) => target === name || target.startsWith(`${name}/`))?.[1];
-      if (only !== undefined && !file.startsWith(only)) breaches.push(`${file}: only ${only} may import ${target}`);
+      const only = Object.entries(ONLY).find(
+        ([name]) => target === name || target.startsWith(`${name}/`),
+      )?.[1];
+      if (only !== undefined && !file.startsWith(only))
+        breaches.push(`${file}: only ${only} may import ${target}`);
       continue;
     }
     const path = relative(root, join(root, dirname(file), target));
