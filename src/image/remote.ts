@@ -1,0 +1,32 @@
+import type { ImageName } from './name.ts';
+
+/** What a service answers for a name: one immutable revision of one image. */
+export interface RemoteImage {
+  readonly name: ImageName;
+  /** Bytes of the image file. */
+  readonly size: number;
+  /** When this revision was made, where the service says so. */
+  readonly modified?: Date | undefined;
+  /** `sha256:<64 hex>` of the image file, where the service states one. */
+  readonly digest?: string | undefined;
+  /** Changes whenever the bytes change: digest, ETag, generation. */
+  readonly revision: string;
+  /** Metadata stored beside the image: labels, annotations. Flat strings. */
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+  /** Extension it is stored under (`sif`, `simg`), where the service stores one. */
+  readonly extension?: string | undefined;
+  /**
+   * Set when the name exists but is not one image file (a plain Docker image, a signature): why, in one sentence.
+   * Such an image is listed with mode 0000 and cannot be read; size is that of the manifest or 0.
+   */
+  readonly unpresentable?: string | undefined;
+  /** What the driver needs to read it again; plain JSON, so that it survives in the catalog. */
+  readonly handle: Readonly<Record<string, unknown>>;
+}
+
+/** An entry of a listing. */
+export type ListEntry =
+  /** A sub-collection, by its own name: one path component. */
+  | { readonly kind: 'collection'; readonly name: string }
+  /** An image; `remote` where the listing itself told enough, else the caller resolves the name when it needs to. */
+  | { readonly kind: 'image'; readonly name: ImageName; readonly remote?: RemoteImage | undefined };
