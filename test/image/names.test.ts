@@ -1,0 +1,257 @@
+import { describe, expect, it } from 'vitest';
+import { SregistryError } from '../../src/base/errors.ts';
+import {
+  formatFileName,
+  formatImageName,
+  getUri,
+  parseFileName,
+  parseImageName,
+  removeUri,
+  splitExtension,
+  uriScheme,
+} from '../../src/image/names.ts';
+
+const parsed = (text: string, options = {}) => {
+  const { registry, collection, image, tag, version, storage } = parseImageName(text, options);
+  return [registry, collection, image, tag, version, storage];
+};
+
+describe('parseImageName', () => {
+  it.each([
+    ['ubuntu', [undefined, 'library', 'ubuntu', 'latest', undefined, 'library/ubuntu:latest.sif']],
+    [
+      'library/ubuntu:latest@version',
+      [undefined, 'library', 'ubuntu', 'latest', 'version', 'library/ubuntu:latest@version.sif'],
+    ],
+    [
+      'Vsoch/Hello-World:Pancakes',
+      [undefined, 'vsoch', 'hello-world', 'pancakes', undefined, 'vsoch/hello-world:pancakes.sif'],
+    ],
+    ['a/b/c', ['a', 'b', 'c', 'latest', undefined, 'a/b/c:latest.sif']],
+    ['a/b/c/d:x', ['a', 'b/c', 'd', 'x', undefined, 'a/b/c/d:x.sif']],
+    [
+      'quay.io/ubuntu:22.04',
+      ['quay.io', 'library', 'ubuntu', '22.04', undefined, 'quay.io/library/ubuntu:22.04.sif'],
+    ],
+    [
+      'localhost:5000/ubuntu',
+      [
+        'localhost:5000',
+        'library',
+        'ubuntu',
+        'latest',
+        undefined,
+        'localhost:5000/library/ubuntu:latest.sif',
+      ],
+    ],
+    ['my.coll/img', ['my.coll', 'library', 'img', 'latest', undefined, 'my.coll/library/img:latest.sif']],
+    [
+      'nvcr.io/nvidia/tensorflow:17.11',
+      ['nvcr.io', 'nvidia', 'tensorflow', '17.11', undefined, 'nvcr.io/nvidia/tensorflow:17.11.sif'],
+    ],
+    [
+      'ubuntu@sha256:abcdef',
+      [undefined, 'library', 'ubuntu', 'latest', 'sha256:abcdef', 'library/ubuntu:latest@sha256:abcdef.sif'],
+    ],
+    ['x/y:1.0@ABC123', [undefined, 'x', 'y', '1.0', 'abc123', 'x/y:1.0@abc123.sif']],
+  ])('reads %s as the Python tool does', (text, expected) => {
+    expect(parsed(text)).toEqual(expected);
+  });
+
+  it('removes an image extension only at the end', () => {
+    expect(parseImageName('vsoch/x.sifter').image).toBe('x.sifter');
+    expect(parseImageName('vsoch/x:1.0.simg').tag).toBe('1.0');
+    expect(parseImageName('vsoch/x.img').image).toBe('x');
+  });
+
+  it('leaves collection and tag empty when defaults are off', () => {
+    const name = parseImageName('dinosaur', { defaults: false });
+    expect(name).toMatchObject({ collection: '', tag: '', url: 'dinosaur', uri: 'dinosaur' });
+    expect(parseImageName('vsoch/dinosaur', { defaults: false }).uri).toBe('vsoch/dinosaur');
+  });
+
+  it('keeps a nested collection together when only a host can be a registry', () => {
+    expect(parsed('demo/sub/img', { first: 'host' }).slice(0, 3)).toEqual([undefined, 'demo/sub', 'img']);
+    expect(parsed('quay.io/sub/img', { first: 'host' }).slice(0, 3)).toEqual(['quay.io', 'sub', 'img']);
+  });
+
+  it('lets explicit options win over the text', () => {
+    expect(
+      parseImageName('http://127.0.0.1/Vsoch/x:1@A', {
+        base: 'http://127.0.0.1',
+        tag: 'Two',
+        version: 'B',
+        lowercase: false,
+        ext: 'simg',
+      }),
+    ).toMatchObject({ collection: 'Vsoch', tag: 'Two', version: 'b', storage: 'Vsoch/x:Two@b.simg' });
+    expect(parseImageName('x', { defaultCollection: '', defaultTag: 'dev' }).uri).toBe('x:dev');
+  });
+
+  it.each([
+    '',
+    '/dinosaur',
+    'vsoch/',
+    'a:b:c',
+    'a//b',
+    'a/../b',
+    '..',
+    '.sif',
+    'a/b@',
+    'a/b:',
+    'a/b@../../etc/passwd',
+    'a\u0000b',
+    'a/b:c/d',
+    ':x/y',
+    'x\n',
+  ])('refuses %j with INVALID_NAME and a hint', (text) => {
+    expect(() => parseImageName(text)).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_NAME',
+        hint: expect.stringContaining('collection/image:tag'),
+      }),
+    );
+  });
+
+  it('refuses options that would escape the collection', () => {
+    expect(() => parseImageName('a/b', { tag: '../x' })).toThrow(SregistryError);
+    expect(() => parseImageName('b', { defaultCollection: '../x' })).toThrow(SregistryError);
+  });
+});
+
+/** A small deterministic generator, so that a failure can be repeated. */
+function* texts(count: number): Generator<string> {
+  const alphabet = [
+    'a',
+    'B',
+    '.',
+    ':',
+    '@',
+    '/',
+    '-',
+    '_',
+    '.sif',
+    '.img',
+    ' ',
+    'é',
+    'sha256:0f',
+    '\n',
+    '..',
+    '😀',
+  ];
+  let seed = 42;
+  for (let i = 0; i < count; i++) {
+    let text = '';
+    for (let n = seed % 9; n >= 0; n--) {
+      seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+      text += alphabet[(seed >>> 16) % alphabet.length];
+    }
+    yield text;
+  }
+}
+
+describe('any text', () => {
+  it('either parses to a name that survives formatting or throws INVALID_NAME', () => {
+    let names = 0;
+    for (const text of texts(20_000)) {
+      for (const options of [{}, { lowercase: false, defaultCollection: '' }, { first: 'host' as const }]) {
+        const parse = (input: string) => {
+          try {
+            return parseImageName(input, options);
+          } catch (error) {
+            if (error instanceof SregistryError && error.code === 'INVALID_NAME') return undefined;
+            throw error;
+          }
+        };
+        const name = parse(text);
+        if (name === undefined) continue;
+        names++;
+        const { original: _1, ...again } = parse(formatImageName(name)) ?? { original: '' };
+        const { original: _2, ...first } = name;
+        expect(again, text).toEqual(first);
+      }
+    }
+    expect(names).toBeGreaterThan(5_000);
+  });
+
+  it('is read in linear time', () => {
+    const once = (length: number) => {
+      const started = process.cpuUsage().user;
+      for (const piece of ['a/', 'a', ':', '@', '.sif', './', ' '])
+        try {
+          parseImageName(piece.repeat(length), { base: 'b' });
+        } catch {}
+      return process.cpuUsage().user - started;
+    };
+    once(10_000);
+    // Quadratic reading of 4 MB would take minutes; the bound only tells the two apart.
+    expect(once(1_000_000)).toBeLessThan(20_000_000);
+  });
+});
+
+describe('uris', () => {
+  it('getUri knows the schemes of the Python tool and ours', () => {
+    expect(getUri('docker://ubuntu')).toBe('docker');
+    expect(getUri('GOOGLE_STORAGE://x')).toBe('google-storage');
+    expect(getUri('shub://vsoch/x')).toBe('hub');
+    expect(getUri('nothing://x')).toBeUndefined();
+    expect(getUri('vsoch/hello-world')).toBeUndefined();
+    expect(uriScheme('lab_s3://x')).toBe('lab-s3');
+    expect(getUri('lab://x', new Set(['lab']))).toBe('lab');
+  });
+
+  it('removeUri leaves the name', () => {
+    expect(removeUri('docker://ubuntu:1')).toBe('ubuntu:1');
+    expect(removeUri('docker://https://quay.io/x')).toBe('quay.io/x');
+    expect(removeUri('ubuntu')).toBe('ubuntu');
+  });
+});
+
+describe('file names', () => {
+  it.each([
+    [
+      'hello:latest.simg',
+      { image: 'hello', tag: 'latest', version: undefined, extension: 'simg', tagged: true },
+    ],
+    ['Hello.sif', { image: 'Hello', tag: 'latest', version: undefined, extension: 'sif', tagged: false }],
+    [
+      'hello:latest@sha256:abc.simg',
+      { image: 'hello', tag: 'latest', version: 'sha256:abc', extension: 'simg', tagged: true },
+    ],
+    ['hello@v1.img', { image: 'hello', tag: 'latest', version: 'v1', extension: 'img', tagged: false }],
+    [
+      'x.y:1.0.sif.simg',
+      { image: 'x.y', tag: '1.0.sif', version: undefined, extension: 'simg', tagged: true },
+    ],
+  ])('%s is taken apart', (text, parts) => {
+    expect(parseFileName(text)).toEqual(parts);
+  });
+
+  it.each([
+    '',
+    '.simg',
+    '.x.simg.a1',
+    '.x.simg',
+    'x',
+    'x.txt',
+    'a/b.simg',
+    'a:.simg',
+    ':a.simg',
+    'a:b:c.sif',
+    'a\n.sif',
+  ])('%j is no image', (text) => {
+    expect(parseFileName(text)).toBeUndefined();
+  });
+
+  it('formatting gives the parts back', () => {
+    const name = { image: 'Hello', tag: '1.0.img', version: 'sha256:abc' };
+    expect(parseFileName(formatFileName(name, 'simg'))).toMatchObject(name);
+    expect(formatFileName({ image: 'a', tag: 'b' }, 'sif')).toBe('a:b.sif');
+  });
+
+  it('splitExtension knows image extensions only', () => {
+    expect(splitExtension('a/b:1.0.simg')).toEqual({ stem: 'a/b:1.0', extension: 'simg' });
+    expect(splitExtension('a.txt')).toEqual({ stem: 'a.txt', extension: undefined });
+    expect(splitExtension('sif')).toEqual({ stem: 'sif', extension: undefined });
+  });
+});
