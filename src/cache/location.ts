@@ -1,0 +1,80 @@
+/**
+ * Where the cache lies. On a local disk that is the cache directory itself, shared by every process of the user. On a
+ * network file system each machine gets a folder of its own below it: the index is a SQLite database and its locks and
+ * write-ahead log are only safe between processes of one machine.
+ */
+import { mkdirSync, renameSync } from 'node:fs';
+import { mkdir, rm, statfs } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+
+/** `f_type` of statfs(2) for file systems that other machines write to as well (linux/magic.h and the vendors' own). */
+const NETWORK_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
+  [0x6969, 'NFS'],
+  [0x0bd00bd0, 'Lustre'],
+  [0x47504653, 'GPFS'],
+  [0x19830326, 'BeeGFS'],
+  [0x00c36400, 'Ceph'],
+  [0x517b, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB2'],
+  [0x5346414f, 'AFS'],
+  [0xaad7aaea, 'PanFS'],
+  [0x01021997, '9P'],
+]);
+
+/** Name of the network file system that holds `path`, or undefined on a local one. */
+export async function networkFileSystem(path: string): Promise<string | undefined> {
+  const { type } = await statfs(path);
+  return NETWORK_FILE_SYSTEMS.get(type);
+}
+
+export interface CacheLocation {
+  /** Folder of everything: state.db, images, staged pushes. */
+  readonly root: string;
+  /** Name of the network file system it is on, if it is on one. */
+  readonly network: string | undefined;
+}
+
+/** Creates the cache directory and decides where in it this machine works. */
+export async function locateCache(cacheDir: string): Promise<CacheLocation> {
+  await mkdir(cacheDir, { recursive: true, mode: 0o700 });
+  const network = await networkFileSystem(cacheDir);
+  const root = network === undefined ? cacheDir : join(cacheDir, 'hosts', hostname());
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  return { root, network };
+}
+
+/** Folder of an image's entry. Two characters fan out, so that no directory grows too long. */
+export function entryFolder(root: string, key: string): string {
+  return join(root, 'images', key.slice(0, 2), key);
+}
+
+let trashed = 0;
+
+/** Takes a folder out of sight at once and deletes it later: `rename`, then `rm` in the background. */
+export function trash(root: string, folder: string): void {
+  const bin = join(root, 'trash');
+  mkdirSync(bin, { recursive: true, mode: 0o700 });
+  trashed += 1;
+  const target = join(bin, `${process.pid}-${Date.now()}-${trashed}`);
+  renameSync(folder, target);
+  void rm(target, { recursive: true, force: true });
+}
+
+/** Deletes what processes that died left in the trash. */
+export async function emptyTrash(root: string): Promise<void> {
+  await rm(join(root, 'trash'), { recursive: true, force: true });
+}
+
+/** Bytes an unprivileged user can still write on the file system of `path`. */
+export async function freeSpace(path: string): Promise<number> {
+  const { bavail, bsize } = await statfs(path);
+  return bavail * bsize;
+}
+
+/** Bytes of the whole file system of `path`. */
+export async function totalSpace(path: string): Promise<number> {
+  const { blocks, bsize } = await statfs(path);
+  return blocks * bsize;
+}
