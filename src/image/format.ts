@@ -1,0 +1,137 @@
+/**
+ * Is this an image, which kind, how long is it when whole, is it whole?
+ *
+ * The answer comes from the image's own header, so a writer's `close()` can tell a finished copy from an early one
+ * without being told the size. A header that is not there yet (nothing written, zeros, the beginning of a known one)
+ * is `unknown`: whoever writes may still write it. Bytes that no image can begin with are `not-an-image` at once.
+ */
+import { isError } from '../base/errors.ts';
+import { isZero, startsWith } from './binary.ts';
+import { EXT_HEADER_SIZE, extLength, isExt } from './ext.ts';
+import { describeForeign } from './foreign.ts';
+import { readSif, SIF_MAGIC } from './sif.ts';
+import type { ByteSource } from './source.ts';
+import { parseSuperblock, SQUASHFS_MAGIC, SUPERBLOCK_SIZE } from './squashfs/superblock.ts';
+
+export type ImageKind =
+  | 'sif'
+  | 'squashfs' // bare
+  | 'ext3' // bare ext2, ext3 or ext4
+  | 'singularity2-squashfs' // Singularity 2.4 to 2.6: a launch line, then SquashFS
+  | 'singularity2-ext3'; // Singularity 2.0 to 2.3: a launch line, then ext
+
+export interface Identification {
+  readonly kind: ImageKind | undefined;
+  /** Bytes of the whole image; a file may be longer (padding). Undefined while the header does not tell. */
+  readonly length: number | undefined;
+  /** Are all `length` bytes there? */
+  readonly whole: boolean;
+  readonly state: 'whole' | 'partial' | 'unknown' | 'not-an-image';
+  /** The state in one sentence for a person. */
+  readonly reason: string;
+}
+
+/** In front of the file system of Singularity 2 images and, padded with NUL, in SIF. */
+const LAUNCH_LINE = '#!/usr/bin/env run-singularity\n';
+const LAUNCH_WORD = ' run-singularity';
+/** The longest launch line looked for. */
+const MAX_LAUNCH = 256;
+const HEAD_SIZE = MAX_LAUNCH + EXT_HEADER_SIZE;
+/** This many zeros are a header still to be written. */
+const ZERO_HEADER = SIF_MAGIC.offset + SIF_MAGIC.text.length;
+
+/** Errors of the source itself are thrown; whatever the bytes are, the answer is an {@link Identification}. */
+export async function identify(source: ByteSource): Promise<Identification> {
+  const head = await source.read(0, HEAD_SIZE);
+  try {
+    return await identifyHead(source, head);
+  } catch (error) {
+    if (isError(error, 'NOT_AN_IMAGE')) return notAnImage(error.message);
+    throw error;
+  }
+}
+
+/** Bytes of the launch line in front of the payload of a Singularity 2 image; 0 where there is none. */
+export function launchLength(head: Uint8Array): number {
+  if (!startsWith(head, '#!')) return 0;
+  const end = head.subarray(0, MAX_LAUNCH).indexOf(10) + 1;
+  const line = Buffer.from(head.subarray(0, end)).toString('latin1');
+  return line.includes(LAUNCH_WORD) ? end : 0;
+}
+
+async function identifyHead(source: ByteSource, head: Uint8Array): Promise<Identification> {
+  if (startsWith(head, SIF_MAGIC.text, SIF_MAGIC.offset)) {
+    return measured('sif', (await readSif(source))?.length, source.size);
+  }
+  const launch = launchLength(head);
+  const payload = head.subarray(launch);
+  if (startsWith(payload, SQUASHFS_MAGIC)) {
+    const kind = launch === 0 ? 'squashfs' : 'singularity2-squashfs';
+    return measured(kind, add(launch, squashfsLength(payload)), source.size);
+  }
+  if (isExt(payload)) {
+    const kind = launch === 0 ? 'ext3' : 'singularity2-ext3';
+    return measured(
+      kind,
+      add(launch, payload.length < EXT_HEADER_SIZE ? undefined : extLength(payload)),
+      source.size,
+    );
+  }
+  if (mayBecomeHeader(head) || isZero(payload.subarray(0, ZERO_HEADER))) return unknown(source.size);
+  if (launch > 0) return notAnImage('Behind the launch line of Singularity is neither SIF, SquashFS nor ext');
+  return notAnImage(`It is ${describeForeign(head)}, not a SIF, SquashFS or ext image`);
+}
+
+function squashfsLength(payload: Uint8Array): number | undefined {
+  return payload.length < SUPERBLOCK_SIZE
+    ? undefined
+    : parseSuperblock(payload.subarray(0, SUPERBLOCK_SIZE)).bytesUsed;
+}
+
+/** Is this the beginning of a header, shorter than its magic? */
+function mayBecomeHeader(head: Uint8Array): boolean {
+  const text = Buffer.from(head).toString('latin1');
+  if (text.length < SQUASHFS_MAGIC.length && SQUASHFS_MAGIC.startsWith(text)) return true;
+  const sif = `${LAUNCH_LINE}\0${SIF_MAGIC.text}`;
+  const old = `${LAUNCH_LINE}${SQUASHFS_MAGIC}`;
+  return sif.startsWith(text) || old.startsWith(text);
+}
+
+function add(launch: number, length: number | undefined): number | undefined {
+  return length === undefined ? undefined : launch + length;
+}
+
+const TITLES: Record<ImageKind, string> = {
+  sif: 'SIF image',
+  squashfs: 'SquashFS image',
+  ext3: 'ext image',
+  'singularity2-squashfs': 'Singularity 2 image (SquashFS)',
+  'singularity2-ext3': 'Singularity 2 image (ext)',
+};
+
+function measured(kind: ImageKind, length: number | undefined, size: number): Identification {
+  const title = TITLES[kind];
+  if (length === undefined) {
+    const reason = `${title} whose header is not complete in its ${size} bytes`;
+    return { kind, length, whole: false, state: 'partial', reason };
+  }
+  if (size < length) {
+    return {
+      kind,
+      length,
+      whole: false,
+      state: 'partial',
+      reason: `${title} of which ${size} of ${length} bytes are there`,
+    };
+  }
+  return { kind, length, whole: true, state: 'whole', reason: `Whole ${title} of ${length} bytes` };
+}
+
+function unknown(size: number): Identification {
+  const reason = size === 0 ? 'It is empty' : `Its ${size} bytes have no header yet`;
+  return { kind: undefined, length: undefined, whole: false, state: 'unknown', reason };
+}
+
+function notAnImage(reason: string): Identification {
+  return { kind: undefined, length: undefined, whole: false, state: 'not-an-image', reason };
+}
