@@ -1,0 +1,145 @@
+/** The bot of the seed: what sregistry says to people, by levels, and the data it prints. */
+import { inspect } from 'node:util';
+import { describeError, SregistryError } from '../base/errors.ts';
+import { hideDebugLogs, showDebugLogs } from './debug.ts';
+import { LEVELS, type LevelName, parseLevel } from './levels.ts';
+import { NO_PROGRESS, type Progress, type ProgressOptions } from './live.ts';
+import type { Output } from './output.ts';
+import { alignedTable, type Cell, type TableOptions, tabbedTable } from './table.ts';
+import { paint } from './terminal.ts';
+
+/** Prints to stderr what it is given: text as it is, an error as its message and causes, anything else inspected. */
+export type Say = (message: unknown) => void;
+
+/** Messages only print: none of them, `abort` included, ends the process. */
+export interface Bot {
+  /** The level that is set; see LEVELS. */
+  readonly level: number;
+  /** No more is said than errors, warnings and `log`. */
+  readonly isQuiet: boolean;
+  /** By name (any case) or number. DEBUG also shows all of `debugLog`. A level that does not exist is the error SETTINGS. */
+  setLevel(level: LevelName | string | number): void;
+
+  readonly abort: Say;
+  readonly critical: Say;
+  readonly error: Say;
+  readonly warning: Say;
+  /** Said even when quiet. */
+  readonly log: Say;
+  readonly info: Say;
+  readonly verbose: Say;
+  readonly verbose1: Say;
+  readonly verbose2: Say;
+  readonly verbose3: Say;
+  readonly debug: Say;
+  /** A message of level INFO under a word of your own, in a colour of the seed: PURPLE YELLOW RED DARKRED CYAN GREEN BLUE. */
+  custom(message: { prefix: string; message: unknown; color?: string | undefined }): void;
+
+  /** A line of the command's result, to stdout at any level. Registered secrets are hidden, links are whole. */
+  data(text: string): void;
+  /** The command's result as JSON, to stdout. */
+  json(value: unknown): void;
+  /** A line to stdout with nothing hidden in it: for a link that is its own secret and that was asked for. */
+  disclose(text: string): void;
+  /** Rows to stdout: aligned on a terminal, separated by tabs in a pipe. */
+  table(rows: readonly (readonly Cell[])[], options?: TableOptions): void;
+
+  /** Shown on a terminal only, like `progress`. One at a time: starting again changes its text. */
+  readonly spinner: { start(text?: string): void; stop(): void };
+  /** A progress bar on stderr, where that is a terminal and the bot is not quiet; several may run at once. */
+  progress(options: ProgressOptions): Progress;
+}
+
+export function createBot(output: Output, env: NodeJS.ProcessEnv): Bot {
+  // A level of some other program's making is no reason to stop: MESSAGELEVEL is shared with Singularity.
+  let level: number = parseLevel(env.MESSAGELEVEL ?? '') ?? LEVELS.INFO;
+  if (level >= LEVELS.DEBUG) showDebugLogs();
+
+  const isSilent = () => level < LEVELS.INFO || !output.isWatched;
+
+  const say = (name: LevelName, message: unknown, prefix = '', color = '') => {
+    if (LEVELS[name] > level) return;
+    const word = output.notesAreColourful ? paint(color, prefix) : prefix;
+    output.note(prefix === '' ? textOf(message) : `${word} ${textOf(message)}`);
+  };
+  const under = (name: LevelName, color = ''): Say => {
+    const prefix = name.replace(/1$/, '');
+    return (message) => say(name, message, prefix, color);
+  };
+
+  return {
+    get level() {
+      return level;
+    },
+    get isQuiet() {
+      return level <= LEVELS.QUIET;
+    },
+    setLevel(wanted) {
+      const before = level;
+      level = parseLevel(wanted) ?? refuseLevel(wanted);
+      if (level >= LEVELS.DEBUG) showDebugLogs();
+      else if (before >= LEVELS.DEBUG) hideDebugLogs();
+    },
+
+    abort: under('ABORT', 'DARKRED'),
+    critical: under('CRITICAL', 'RED'),
+    error: under('ERROR', 'RED'),
+    warning: under('WARNING', 'YELLOW'),
+    log: under('LOG', 'PURPLE'),
+    info: (message) => say('INFO', message),
+    verbose: under('VERBOSE'),
+    verbose1: under('VERBOSE1'),
+    verbose2: under('VERBOSE2'),
+    verbose3: under('VERBOSE3'),
+    debug: under('DEBUG', 'CYAN'),
+    custom: ({ prefix, message, color = 'PURPLE' }) => say('CUSTOM', message, prefix, color),
+
+    data: (text) => output.data(text),
+    json: (value) => output.data(JSON.stringify(value, null, 2)),
+    disclose: (text) => output.verbatim(text),
+    table(rows, options) {
+      if (rows.length === 0) return;
+      output.data(output.dataIsWatched ? drawTable(rows, options, output) : tabbedTable(rows, options));
+    },
+
+    spinner: createSpinner(output, isSilent),
+    progress: (options) => (isSilent() ? NO_PROGRESS : output.live.addBar(options)),
+  };
+}
+
+function createSpinner(output: Output, isSilent: () => boolean): Bot['spinner'] {
+  let running: Progress | undefined;
+  const stop = () => {
+    running?.stop();
+    running = undefined;
+  };
+  return {
+    start(text = '') {
+      stop();
+      if (!isSilent()) running = output.live.addSpinner(text);
+    },
+    stop,
+  };
+}
+
+function drawTable(
+  rows: readonly (readonly Cell[])[],
+  options: TableOptions | undefined,
+  output: Output,
+): string {
+  const table = alignedTable(rows, options);
+  if (options?.header === undefined || !output.dataIsColourful) return table;
+  const [header = '', ...lines] = table.split('\n');
+  return [paint('BOLD', header), ...lines].join('\n');
+}
+
+function textOf(message: unknown): string {
+  if (typeof message === 'string') return message;
+  return message instanceof Error ? describeError(message) : inspect(message);
+}
+
+function refuseLevel(level: string | number): never {
+  throw new SregistryError('SETTINGS', `There is no message level "${level}".`, {
+    hint: `Use a number from -5 to 5 or one of ${Object.keys(LEVELS).join(', ')}`,
+  });
+}

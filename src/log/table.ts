@@ -1,0 +1,48 @@
+import CliTable from 'cli-table3';
+
+export type Cell = string | number | boolean | null | undefined;
+
+export interface TableOptions {
+  /** Titles of the columns. */
+  readonly header?: readonly string[] | undefined;
+  /** Each row begins with its number, from 1, as the seed's tables do; so it is unless told otherwise. */
+  readonly numbered?: boolean | undefined;
+}
+
+/** Cells separated by tabs, a row a line, for programs. A numbered row begins `1  ` as in the Python tool. */
+export function tabbedTable(rows: readonly (readonly Cell[])[], options: TableOptions = {}): string {
+  const { header, numbered = true } = options;
+  const lines = rows.map((row, index) => {
+    const cells = row.map(cellText).join('\t');
+    return numbered ? `${String(index + 1).padEnd(2)} ${cells}` : cells;
+  });
+  if (header !== undefined) lines.unshift(header.map(cellText).join('\t'));
+  return lines.join('\n');
+}
+
+/** Columns aligned with spaces, for people; wide characters count as what they take on a terminal. */
+export function alignedTable(rows: readonly (readonly Cell[])[], options: TableOptions = {}): string {
+  const { header, numbered = true } = options;
+  const table = new CliTable({
+    chars: NO_BORDERS,
+    style: { head: [], border: [], compact: true, ...PADDING },
+  });
+  const number = (label: string) => (numbered ? [label] : []);
+  if (header !== undefined) table.push([...number(''), ...header.map(cellText)]);
+  rows.forEach((row, index) => {
+    table.push([...number(String(index + 1)), ...row.map(cellText)]);
+  });
+  return table.toString().replace(/ +$/gm, '');
+}
+
+const PADDING = { 'padding-left': 0, 'padding-right': 2 };
+
+const NO_BORDERS = Object.fromEntries(
+  ['top', 'bottom', 'left', 'right', 'mid']
+    .flatMap((side) => [side, `${side}-mid`, `${side}-left`, `${side}-right`])
+    .concat('middle', 'left-mid', 'right-mid')
+    .map((name) => [name, '']),
+);
+
+/** A line feed or tab within a cell would begin a row or column that is none. */
+const cellText = (cell: Cell) => String(cell ?? '').replace(/[\r\n\t]+/g, ' ');
