@@ -1,0 +1,36 @@
+/** Remote images and listings as JSON text, dates included. */
+import type { ImageName } from '../image/name.ts';
+import type { ListEntry, RemoteImage } from '../image/remote.ts';
+
+/** What a RemoteImage is after JSON: `modified` has become text, or null where it was no valid date. */
+type EncodedImage = Omit<RemoteImage, 'modified'> & { readonly modified?: string | null };
+
+type EncodedEntry =
+  | { readonly kind: 'collection'; readonly name: string }
+  | { readonly kind: 'image'; readonly name: ImageName; readonly remote?: EncodedImage };
+
+export function encodeImage(image: RemoteImage): string {
+  return JSON.stringify(image);
+}
+
+export function decodeImage(text: string): RemoteImage {
+  return reviveImage(JSON.parse(text) as EncodedImage);
+}
+
+export function encodeEntries(entries: readonly ListEntry[]): string {
+  return JSON.stringify(entries);
+}
+
+export function decodeEntries(text: string): ListEntry[] {
+  return (JSON.parse(text) as EncodedEntry[]).map(reviveEntry);
+}
+
+function reviveEntry(entry: EncodedEntry): ListEntry {
+  if (entry.kind === 'collection') return entry;
+  const { kind, name, remote } = entry;
+  return remote === undefined ? { kind, name } : { kind, name, remote: reviveImage(remote) };
+}
+
+function reviveImage({ modified, ...image }: EncodedImage): RemoteImage {
+  return typeof modified === 'string' ? { ...image, modified: new Date(modified) } : image;
+}

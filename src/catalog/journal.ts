@@ -1,0 +1,123 @@
+/**
+ * The journal of pushes: every image that someone wrote and that is not yet where it belongs, so that neither a crash
+ * nor an unreachable service loses one. The staged files themselves lie beside the database. A record belongs to one
+ * process at a time; when that process is dead, another may adopt it.
+ */
+import { randomUUID } from 'node:crypto';
+import { isAlive, type ProcessId } from '../base/process.ts';
+import type { Database } from './database.ts';
+import {
+  fromRow,
+  type NewPush,
+  type PushChanges,
+  type PushRecord,
+  type PushRow,
+  toRow,
+} from './push-record.ts';
+
+/** Refused pushes are only there to be shown: so many of the newest are. */
+const REFUSED_KEPT = 100;
+
+const prepare = (db: Database) => ({
+  get: db.prepare<[string], PushRow>('SELECT * FROM pushes WHERE id = ?'),
+  // What is staged is what the path holds; a refused attempt after it changed nothing.
+  findByPath: db.prepare<[string, string], PushRow>(
+    `SELECT * FROM pushes WHERE backend = ? AND path = ?
+       ORDER BY staged IS NULL, created DESC, rowid DESC LIMIT 1`,
+  ),
+  list: db.prepare<[], PushRow>('SELECT * FROM pushes ORDER BY created, rowid'),
+  insert: db.prepare<[PushRow]>(
+    `INSERT INTO pushes VALUES (@id, @backend, @path, @uri, @state, @bytes, @size, @error, @hint, @staged, @created,
+       @updated, @pid, @start_time, @resume, @annotations)`,
+  ),
+  update: db.prepare<[PushRow]>(
+    `UPDATE pushes SET backend = @backend, path = @path, uri = @uri, state = @state, bytes = @bytes, size = @size,
+       error = @error, hint = @hint, staged = @staged, updated = @updated, pid = @pid, start_time = @start_time,
+       resume = @resume, annotations = @annotations WHERE id = @id`,
+  ),
+  remove: db.prepare('DELETE FROM pushes WHERE id = ?'),
+  dropRefused: db.prepare(
+    `DELETE FROM pushes WHERE state = 'refused' AND id NOT IN
+       (SELECT id FROM pushes WHERE state = 'refused' ORDER BY updated DESC, rowid DESC LIMIT ${REFUSED_KEPT})`,
+  ),
+});
+
+export class Journal {
+  readonly #db: Database;
+  readonly #sql: ReturnType<typeof prepare>;
+
+  constructor(db: Database) {
+    this.#db = db;
+    this.#sql = prepare(db);
+  }
+
+  create(push: NewPush): PushRecord {
+    const now = Date.now();
+    const record = { ...push, id: randomUUID(), created: now, updated: now };
+    return this.#exclusive(() => {
+      this.#sql.insert.run(toRow(record));
+      this.#dropOldRefused(record);
+      return record;
+    });
+  }
+
+  /** Changes what `changes` names; a property given as undefined is cleared. Undefined when the record is gone. */
+  update(id: string, changes: PushChanges): PushRecord | undefined {
+    return this.#exclusive(() => this.#change(this.get(id), changes));
+  }
+
+  get(id: string): PushRecord | undefined {
+    return optional(this.#sql.get.get(id));
+  }
+
+  /** What was written last to `path` and is staged, else what was last refused there. */
+  findByPath(backend: string, path: string): PushRecord | undefined {
+    return optional(this.#sql.findByPath.get(backend, path));
+  }
+
+  /** Every record, oldest first. */
+  list(): PushRecord[] {
+    return this.#sql.list.all().map(fromRow);
+  }
+
+  /** Not an error if it is gone already. */
+  remove(id: string): void {
+    this.#sql.remove.run(id);
+  }
+
+  /**
+   * Makes `owner` the owner of a record whose own is dead, or that is already its own. Of several processes that try
+   * at once, one succeeds. Undefined when another living process has it, or when it is gone.
+   */
+  adopt(id: string, owner: ProcessId): PushRecord | undefined {
+    return this.#exclusive(() => {
+      const record = this.get(id);
+      if (record === undefined || (!isSame(record.owner, owner) && isAlive(record.owner))) return undefined;
+      return this.#change(record, { owner });
+    });
+  }
+
+  #change(record: PushRecord | undefined, changes: PushChanges): PushRecord | undefined {
+    if (record === undefined) return undefined;
+    const changed = { ...record, ...changes, updated: Date.now() };
+    this.#sql.update.run(toRow(changed));
+    this.#dropOldRefused(changed);
+    return changed;
+  }
+
+  #dropOldRefused(record: PushRecord): void {
+    if (record.state === 'refused') this.#sql.dropRefused.run();
+  }
+
+  #exclusive<T>(body: () => T): T {
+    return this.#db.transaction(body).immediate();
+  }
+}
+
+function optional(row: PushRow | undefined): PushRecord | undefined {
+  return row === undefined ? undefined : fromRow(row);
+}
+
+function isSame(one: ProcessId, other: ProcessId): boolean {
+  return one.pid === other.pid && one.startTime === other.startTime;
+}

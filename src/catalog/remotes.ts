@@ -1,0 +1,84 @@
+/**
+ * What backends answered for names: an image, or that there is none. How long an answer is good for is the caller's
+ * decision. The images are also what search and listings have to offer while a service is out of reach.
+ */
+import type { RemoteImage } from '../image/remote.ts';
+import type { Database } from './database.ts';
+import { decodeImage, encodeImage } from './image-json.ts';
+
+export const REMOTES_SCHEMA = `
+  CREATE TABLE remotes (
+    backend TEXT NOT NULL,
+    name TEXT NOT NULL,
+    image TEXT,
+    fetched_at INTEGER NOT NULL,
+    PRIMARY KEY (backend, name)
+  ) STRICT;
+  CREATE INDEX remotes_absent ON remotes (fetched_at) WHERE image IS NULL;
+`;
+
+export interface Answer {
+  /** Undefined: the service said that there is no such image. */
+  readonly image: RemoteImage | undefined;
+  /** Milliseconds since the epoch. */
+  readonly fetchedAt: number;
+}
+
+/** An answer that held an image. */
+export type SeenImage = Answer & { readonly image: RemoteImage };
+
+interface RemoteRow {
+  readonly image: string | null;
+  readonly fetched_at: number;
+}
+
+const prepare = (db: Database) => ({
+  get: db.prepare<[string, string], RemoteRow>(
+    'SELECT image, fetched_at FROM remotes WHERE backend = ? AND name = ?',
+  ),
+  put: db.prepare('INSERT OR REPLACE INTO remotes VALUES (?, ?, ?, ?)'),
+  forget: db.prepare('DELETE FROM remotes WHERE backend = ? AND name = ?'),
+  forgetAll: db.prepare('DELETE FROM remotes WHERE backend = ?'),
+  forgetAbsent: db.prepare('DELETE FROM remotes WHERE image IS NULL AND fetched_at < ?'),
+  list: db.prepare<[string], RemoteRow & { image: string }>(
+    'SELECT image, fetched_at FROM remotes WHERE backend = ? AND image IS NOT NULL ORDER BY name',
+  ),
+});
+
+/** Names are the caller's keys: one text for each image, such as `formatImageName` gives. */
+export class Remotes {
+  readonly #sql: ReturnType<typeof prepare>;
+
+  constructor(db: Database) {
+    this.#sql = prepare(db);
+  }
+
+  get(backend: string, name: string): Answer | undefined {
+    const row = this.#sql.get.get(backend, name);
+    if (row === undefined) return undefined;
+    return { image: row.image === null ? undefined : decodeImage(row.image), fetchedAt: row.fetched_at };
+  }
+
+  put(backend: string, name: string, answer: Answer): void {
+    const image = answer.image === undefined ? null : encodeImage(answer.image);
+    this.#sql.put.run(backend, name, image, answer.fetchedAt);
+  }
+
+  /** One name, or every one of the backend. */
+  forget(backend: string, name?: string): void {
+    if (name === undefined) this.#sql.forgetAll.run(backend);
+    else this.#sql.forget.run(backend, name);
+  }
+
+  /** Forgets the names that were absent before `time`, in milliseconds since the epoch. */
+  forgetAbsent(time: number): void {
+    this.#sql.forgetAbsent.run(time);
+  }
+
+  /** Every image seen, by name. */
+  list(backend: string): SeenImage[] {
+    return this.#sql.list
+      .all(backend)
+      .map((row) => ({ image: decodeImage(row.image), fetchedAt: row.fetched_at }));
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * state.db: what sregistry remembers about services and its cache, shared by every process on one cache directory.
+ * All of it can be made again except the journal of pushes, whose staged files lie beside it. A damaged file is
+ * therefore moved aside and a new one made, with what can still be read of the journal.
+ */
+import { renameSync } from 'node:fs';
+import { join } from 'node:path';
+import createDebug from 'debug';
+import { describeError, systemCode } from '../base/errors.ts';
+import { ownProcess } from '../base/process.ts';
+import { CacheIndex } from './cache-index.ts';
+import { type Database, type JournalMode, openDatabase, quickCheck, withLock } from './database.ts';
+import { DamagedDatabaseError } from './database-error.ts';
+import { Journal } from './journal.ts';
+import { Listings } from './listings.ts';
+import { Remotes } from './remotes.ts';
+import { STATE_MIGRATIONS } from './state-schema.ts';
+
+const debug = createDebug('sregistry:catalog');
+
+export interface StateOptions {
+  /** Default `wal`, which is only safe where every process is on this machine; `delete` on a network file system. */
+  readonly journalMode?: JournalMode;
+}
+
+export interface State {
+  readonly db: Database;
+  readonly listings: Listings;
+  readonly remotes: Remotes;
+  readonly journal: Journal;
+  readonly cacheIndex: CacheIndex;
+  /** Where a damaged state.db was moved when this one was opened. */
+  readonly movedAside: string | undefined;
+  close(): void;
+}
+
+/** Milliseconds for which it is worth remembering that a name was absent, whatever the caller's time to live. */
+const ABSENT_KEPT = 24 * 60 * 60 * 1000;
+
+/** @throws {SregistryError} DATABASE when it is locked, not accessible or of a newer version. */
+export function openState(cacheDir: string, options: StateOptions = {}): State {
+  const path = join(cacheDir, 'state.db');
+  const { db, movedAside } = withLock(`${path}.lock`, () => openOrReplace(path, options));
+  const remotes = new Remotes(db);
+  remotes.forgetAbsent(Date.now() - ABSENT_KEPT);
+  return {
+    db,
+    listings: new Listings(db),
+    remotes,
+    journal: new Journal(db),
+    cacheIndex: new CacheIndex(db, ownProcess()),
+    movedAside,
+    close: () => {
+      db.close();
+    },
+  };
+}
+
+function openOrReplace(path: string, options: StateOptions): Pick<State, 'db' | 'movedAside'> {
+  try {
+    return { db: openSound(path, options), movedAside: undefined };
+  } catch (error) {
+    if (!(error instanceof DamagedDatabaseError)) throw error;
+    const movedAside = moveAside(path);
+    debug('%s It was moved to %s', describeError(error), movedAside);
+    const db = openSound(path, options);
+    salvageJournal(movedAside, db);
+    return { db, movedAside };
+  }
+}
+
+function openSound(path: string, options: StateOptions): Database {
+  const db = openDatabase(path, {
+    migrations: STATE_MIGRATIONS,
+    journalMode: options.journalMode ?? 'wal',
+  });
+  const fault = quickCheck(db);
+  if (fault === undefined) return db;
+  db.close();
+  throw new DamagedDatabaseError(path, fault);
+}
+
+/** The write-ahead log goes with its database: a new one must not find it, and it may hold the newest records. */
+function moveAside(path: string): string {
+  const aside = `${path}.damaged-${new Date().toISOString().replaceAll(':', '-')}`;
+  for (const suffix of ['', '-wal', '-shm', '-journal']) {
+    try {
+      renameSync(path + suffix, aside + suffix);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error;
+    }
+  }
+  return aside;
+}
+
+/** Copies what can be read of the pushes, row by row up to the damage; the rest is lost, and said. */
+function salvageJournal(damaged: string, db: Database): void {
+  try {
+    const old = openDatabase(damaged, { migrations: STATE_MIGRATIONS, readonly: true });
+    try {
+      for (const row of old.prepare<[], Record<string, unknown>>('SELECT * FROM pushes').iterate()) {
+        const columns = Object.keys(row);
+        const values = columns.map((column) => `@${column}`);
+        db.prepare(`INSERT INTO pushes (${columns.join()}) VALUES (${values.join()})`).run(row);
+      }
+    } finally {
+      old.close();
+    }
+  } catch (error) {
+    debug('No journal could be read from %s: %s', damaged, describeError(error));
+  }
+}
