@@ -1,0 +1,53 @@
+/**
+ * Tests that need something of the machine. Where it is missing they are skipped, counted, and say why in their name;
+ * with `CI=true` nothing may be missing, so there they fail with the reason.
+ */
+import { accessSync, constants } from 'node:fs';
+import { createRequire } from 'node:module';
+import { describe, test } from 'vitest';
+import { apptainerUnavailable } from '../servers/apptainer.ts';
+import { registryUnavailable } from '../servers/docker-registry.ts';
+
+/** What a test may need: each answers why it is missing, or undefined. */
+const CHECKS = {
+  /** Mounting: /dev/fuse, FUSE 2's library, fuse-native. */
+  fuse: fuseUnavailable,
+  /** docker-registry, see ../servers/docker-registry.ts. */
+  registry: registryUnavailable,
+  /** Apptainer, see ../servers/apptainer.ts. */
+  apptainer: apptainerUnavailable,
+  root: () => (process.getuid?.() === 0 ? undefined : 'the tests do not run as root'),
+} satisfies Record<string, () => string | undefined>;
+
+export type Need = keyof typeof CHECKS;
+
+/**
+ * `describe` where everything needed is there: `needs({ fuse: true })('a mount', () => { ... })`.
+ */
+export function needs(wanted: Partial<Record<Need, boolean>>): (name: string, body: () => void) => void {
+  const missing = (Object.keys(wanted) as Need[])
+    .filter((need) => wanted[need])
+    .map((need) => CHECKS[need]())
+    .filter((reason) => reason !== undefined);
+  if (missing.length === 0) return describe;
+
+  const reason = missing.join('; ');
+  if (process.env.CI !== 'true') return (name, body) => describe.skip(`${name} (${reason})`, body);
+  return (name) =>
+    describe(name, () => {
+      test('has what it needs', () => {
+        throw new Error(reason);
+      });
+    });
+}
+
+function fuseUnavailable(): string | undefined {
+  try {
+    accessSync('/dev/fuse', constants.R_OK | constants.W_OK);
+    createRequire(import.meta.url)('fuse-native');
+    return undefined;
+  } catch (error) {
+    const [firstLine] = String((error as Error).message).split('\n');
+    return `nothing can be mounted here: ${firstLine}`;
+  }
+}
