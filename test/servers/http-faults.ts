@@ -16,8 +16,8 @@ export interface FaultServer extends AsyncDisposable {
   /** `http://127.0.0.1:<port>` */
   readonly url: string;
   readonly requests: Recorded[];
-  /** Connections open at this moment. */
-  connections(): Promise<number>;
+  /** Connections made so far. */
+  connections(): number;
   close(): Promise<void>;
 }
 
@@ -31,6 +31,8 @@ export async function startFaultServer(
     handler(request, response, requests.length);
   };
   const server = createServer(listener);
+  let connections = 0;
+  server.on('connection', () => connections++);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const close = async () => {
     server.closeAllConnections();
@@ -39,10 +41,7 @@ export async function startFaultServer(
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
-    connections: () =>
-      new Promise((resolve, reject) =>
-        server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
-      ),
+    connections: () => connections,
     close,
     [Symbol.asyncDispose]: close,
   };

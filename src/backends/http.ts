@@ -1,0 +1,135 @@
+/**
+ * The base client that the drivers share: the seed's get, post, put, delete, head, paginate, stream and download, over
+ * undici. What it takes care of:
+ *
+ * - one pool of connections per origin, proxies and CAs of the environment (http/agent.ts);
+ * - credentials, renewed once after a 401; redirects that cannot carry them away (http/exchange.ts);
+ * - retries with backoff of what is worth it, within one deadline (http/retry.ts);
+ * - stalls instead of total time for bodies; ranged streams that continue where they broke (http/range.ts);
+ * - failures as SregistryErrors that say what was asked, of whom, and what the service said (http/errors.ts).
+ */
+import type { Readable } from 'node:stream';
+import { parseBoolean } from '../base/boolean.ts';
+import { SregistryError } from '../base/errors.ts';
+import { version } from '../base/version.ts';
+import { bot } from '../log/index.ts';
+import { createAgent } from './http/agent.ts';
+import { type DownloadOptions, download } from './http/download.ts';
+import type { Headers, Service } from './http/exchange.ts';
+import { paginate } from './http/pages.ts';
+import { openStream, type StreamOptions } from './http/range.ts';
+import { complete, type Reply, type RequestOptions, type Session } from './http/session.ts';
+
+export type { DownloadOptions } from './http/download.ts';
+export type { Body, Headers, Refusal } from './http/exchange.ts';
+export type { RedirectMemory, StreamOptions } from './http/range.ts';
+export type { Reply, RequestOptions } from './http/session.ts';
+export { isLoopback, showUrl } from './http/url.ts';
+
+export interface HttpSettings {
+  /** Relative URLs are resolved against it, and credentials go to its origin. */
+  readonly base?: string | URL | undefined;
+  /** Further origins that may have the credentials: a service's upload host. */
+  readonly origins?: readonly string[] | undefined;
+  /** Sent with every request to those origins. */
+  readonly headers?: Headers | undefined;
+  /** Headers that carry the credentials of one request to those origins. */
+  readonly authorize?: Service['authorize'];
+  /** Called once per request that got a 401 from those origins; true if it shall be sent again. */
+  readonly updateToken?: Service['updateToken'];
+  readonly env?: NodeJS.ProcessEnv | undefined;
+  /** Milliseconds for a request with its retries. Default: SREGISTRY_TIMEOUT (in seconds), else 120 s. */
+  readonly timeout?: number | undefined;
+  /** Milliseconds without a byte after which a transfer counts as stalled. Default 30 s. */
+  readonly stall?: number | undefined;
+}
+
+/** All methods but `close` throw SregistryError: UNAUTHORIZED, NOT_FOUND, UNREACHABLE, TIMED_OUT, ... */
+export interface Http {
+  get(url: string | URL, options?: RequestOptions): Promise<Reply>;
+  head(url: string | URL, options?: RequestOptions): Promise<Reply>;
+  post(url: string | URL, options?: RequestOptions): Promise<Reply>;
+  put(url: string | URL, options?: RequestOptions): Promise<Reply>;
+  patch(url: string | URL, options?: RequestOptions): Promise<Reply>;
+  delete(url: string | URL, options?: RequestOptions): Promise<Reply>;
+  /** Any other method. */
+  request(method: string, url: string | URL, options?: RequestOptions): Promise<Reply>;
+  /** The pages of a listing, followed by their Link headers. */
+  paginate(url: string | URL, options?: RequestOptions): AsyncIterable<Reply>;
+  /** Exactly the bytes of a range, resumed where the transfer breaks; destroying the stream ends the request. */
+  stream(url: string | URL, options?: StreamOptions): Promise<Readable>;
+  /** Into a file, which appears when it is whole. Returns its size in bytes. */
+  download(url: string | URL, path: string, options?: DownloadOptions): Promise<number>;
+  /** Does it answer a GET with success? */
+  healthy(url: string | URL, signal?: AbortSignal): Promise<boolean>;
+  /** Ends all connections. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_TIMEOUT = 120_000;
+const DEFAULT_STALL = 30_000;
+
+export function createHttp(settings: HttpSettings = {}): Http {
+  const session = createSession(settings);
+  const request = (method: string, url: string | URL, options?: RequestOptions) =>
+    complete(session, method, url, options);
+  return {
+    request,
+    get: (url, options) => request('GET', url, options),
+    head: (url, options) => request('HEAD', url, options),
+    post: (url, options) => request('POST', url, options),
+    put: (url, options) => request('PUT', url, options),
+    patch: (url, options) => request('PATCH', url, options),
+    delete: (url, options) => request('DELETE', url, options),
+    paginate: (url, options) => paginate(session, url, options),
+    stream: async (url, options) => (await openStream(session, url, options)).body,
+    download: (url, path, options) => download(session, url, path, options),
+    healthy: (url, signal) =>
+      request('GET', url, { signal }).then(
+        () => true,
+        () => false,
+      ),
+    close: () => session.agent.destroy(),
+  };
+}
+
+function createSession(settings: HttpSettings): Session {
+  const env = settings.env ?? process.env;
+  const base = settings.base === undefined ? undefined : new URL(settings.base);
+  const trusted = new Set(settings.origins);
+  if (base) trusted.add(base.origin);
+  const timeout = settings.timeout ?? timeoutOf(env);
+  return {
+    agent: createAgent({ env, verify: verifies(env) }),
+    base,
+    headers: settings.headers ?? {},
+    userAgent: `sregistry/${version}`,
+    trusts: (url) => trusted.has(url.origin),
+    authorize: settings.authorize,
+    updateToken: settings.updateToken,
+    timeout,
+    stall: Math.min(settings.stall ?? DEFAULT_STALL, timeout),
+  };
+}
+
+function timeoutOf(env: NodeJS.ProcessEnv): number {
+  const text = env.SREGISTRY_TIMEOUT;
+  if (text === undefined || text === '') return DEFAULT_TIMEOUT;
+  const seconds = Number(text);
+  if (!(seconds > 0 && seconds <= 86_400))
+    throw new SregistryError('SETTINGS', `SREGISTRY_TIMEOUT: not a number of seconds: ${text}`, {
+      hint: 'give the seconds after which an operation fails, such as 120',
+    });
+  return seconds * 1000;
+}
+
+let warned = false;
+
+/** `SREGISTRY_HTTPS_NOVERIFY`, the Python client's switch. */
+function verifies(env: NodeJS.ProcessEnv): boolean {
+  if (parseBoolean(env.SREGISTRY_HTTPS_NOVERIFY ?? '') !== true) return true;
+  if (!warned)
+    bot.warning('SREGISTRY_HTTPS_NOVERIFY is set: https certificates are not checked. For tests only.');
+  warned = true;
+  return false;
+}

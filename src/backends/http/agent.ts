@@ -1,0 +1,67 @@
+/**
+ * Connections: one pool per origin, proxies from the environment, certificates of Node and of the system.
+ */
+import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
+import { buildConnector, type Dispatcher, EnvHttpProxyAgent } from 'undici';
+
+/** Milliseconds for a connection: name resolution, TCP and TLS. */
+const CONNECT_TIMEOUT = 10_000;
+/** Connections per origin. Far above what is useful at once, as a paused reader occupies one while it is paused. */
+const CONNECTIONS = 128;
+/** Milliseconds an idle connection is kept. Below the 5 s after which many servers close it, to lose no race with them. */
+const KEEP_ALIVE = 4_000;
+
+export interface AgentSettings {
+  readonly env: NodeJS.ProcessEnv;
+  /** Check certificates. */
+  readonly verify: boolean;
+}
+
+export function createAgent({ env, verify }: AgentSettings): Dispatcher {
+  const setting = (name: string) => env[name.toLowerCase()] ?? env[name] ?? '';
+  const httpProxy = setting('HTTP_PROXY');
+  const httpsProxy = setting('HTTPS_PROXY');
+  return new EnvHttpProxyAgent({
+    httpProxy,
+    httpsProxy,
+    // A proxy cannot reach this machine's own loopback; Go's clients (Apptainer) never ask one to, either.
+    noProxy: [setting('NO_PROXY'), 'localhost', '127.0.0.1', '::1'].filter(Boolean).join(','),
+    connections: CONNECTIONS,
+    keepAliveTimeout: KEEP_ALIVE,
+    // Large bodies of several readers over one HTTP/2 connection share its flow control and wait for each other.
+    allowH2: false,
+    connect: createConnector(verify),
+    ...(httpProxy || httpsProxy ? { requestTls: tlsOptions(verify) } : {}),
+  });
+}
+
+/** Certificates are only loaded for the first https connection: they take tens of milliseconds. */
+function createConnector(verify: boolean): buildConnector.connector {
+  const plain = buildConnector({ timeout: CONNECT_TIMEOUT, allowH2: false });
+  let secure: buildConnector.connector | undefined;
+  return (options, callback) => {
+    if (options.protocol !== 'https:') return plain(options, callback);
+    secure ??= buildConnector({ timeout: CONNECT_TIMEOUT, allowH2: false, ...tlsOptions(verify) });
+    return secure(options, callback);
+  };
+}
+
+function tlsOptions(verify: boolean) {
+  return { rejectUnauthorized: verify, secureContext: trustedContext() };
+}
+
+let context: SecureContext | undefined;
+
+/** Node's own roots and those installed on this machine, where sites keep their private CA. */
+function trustedContext(): SecureContext {
+  context ??= createSecureContext({
+    ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system')].map(normalizePem))],
+  });
+  return context;
+}
+
+/** The two stores wrap their lines differently; equal certificates shall count once. */
+function normalizePem(pem: string): string {
+  const base64 = pem.replace(/-----[^-]+-----|\s/g, '');
+  return `-----BEGIN CERTIFICATE-----\n${base64.replace(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`;
+}

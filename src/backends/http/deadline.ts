@@ -1,0 +1,44 @@
+/** A total time budget as an AbortSignal, joined with the caller's own. */
+import { isError, SregistryError } from '../../base/errors.ts';
+
+export interface Deadline {
+  /** Aborts when the time is up (its reason is then the error TIMED_OUT) or when the caller's signal does. */
+  readonly signal: AbortSignal;
+  /** Milliseconds left, never negative. */
+  remaining(): number;
+  /** Stops the clock; the signal then only follows the caller's. */
+  clear(): void;
+}
+
+/** Starts a budget of `ms` milliseconds. `what` ends up in the message: `GET https://...`. */
+export function startDeadline(ms: number, what: string, parent?: AbortSignal): Deadline {
+  const end = performance.now() + ms;
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(outOfTime(what, ms)), ms);
+  return {
+    signal: parent ? AbortSignal.any([controller.signal, parent]) : controller.signal,
+    remaining: () => Math.max(0, end - performance.now()),
+    clear: () => clearTimeout(timer),
+  };
+}
+
+export function outOfTime(what: string, ms: number, cause?: unknown): SregistryError {
+  return new SregistryError(
+    'TIMED_OUT',
+    `${what}: no success within ${formatSeconds(ms)}, retries included`,
+    {
+      hint: 'try again later, or allow more seconds with SREGISTRY_TIMEOUT',
+      cause,
+    },
+  );
+}
+
+/** The error for an aborted signal: what our own deadline said, else CANCELED. */
+export function abortError(signal: AbortSignal, what: string): SregistryError {
+  if (isError(signal.reason)) return signal.reason;
+  return new SregistryError('CANCELED', `${what}: canceled`, { cause: signal.reason });
+}
+
+export function formatSeconds(ms: number): string {
+  return `${Math.round(ms / 100) / 10} s`;
+}

@@ -1,0 +1,41 @@
+/** A whole resource into a file: written under a temporary name, then moved into place. */
+import { createWriteStream } from 'node:fs';
+import { mkdtemp, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { Progress } from '../backend.ts';
+import { openStream, type StreamOptions } from './range.ts';
+import type { Session } from './session.ts';
+
+export interface DownloadOptions extends Pick<StreamOptions, 'headers' | 'signal' | 'total' | 'ifMatch'> {
+  /** Called with a total of 0 where the service does not say the size. */
+  readonly progress?: Progress | undefined;
+}
+
+/** Returns the bytes written. `path` appears only when it is whole, and replaces what was there. */
+export async function download(
+  session: Session,
+  url: string | URL,
+  path: string,
+  { progress, ...options }: DownloadOptions = {},
+): Promise<number> {
+  const folder = await mkdtemp(join(dirname(path), '.download-'));
+  try {
+    const file = join(folder, basename(path));
+    const { body, total = 0 } = await openStream(session, url, options);
+    let done = 0;
+    const counter = new Transform({
+      transform(chunk: Buffer, _encoding, callback) {
+        done += chunk.length;
+        progress?.(done, total);
+        callback(null, chunk);
+      },
+    });
+    await pipeline(body, counter, createWriteStream(file));
+    await rename(file, path);
+    return done;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}

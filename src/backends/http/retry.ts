@@ -1,0 +1,66 @@
+/**
+ * When to ask again. The policy reads the error, never the call site: what the service may mend by itself (429, 5xx, a
+ * refused or broken connection, a stall) is worth further attempts, with exponential backoff and jitter, inside one
+ * deadline; everything else is the answer.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import pRetry from 'p-retry';
+import { isError } from '../../base/errors.ts';
+import { abortError, type Deadline, outOfTime } from './deadline.ts';
+import { isTlsError, neverSent } from './errors.ts';
+
+/** Attempts where the service says that it is only busy: about 40 s of waiting. */
+const BUSY_ATTEMPTS = 8;
+/** Attempts where it is unlikely to get better: about 1 s, so that a typo in a host's name is answered soon. */
+const BROKEN_ATTEMPTS = 3;
+/** Milliseconds before the first retry; doubled for each further one, times a random factor of 1 to 2. */
+const FIRST_DELAY = 250;
+const MAX_DELAY = 15_000;
+
+/**
+ * How often a request that failed like this may be sent, the first time included. A request that is not idempotent is
+ * only repeated when the service refused to act on it (429) or never saw it.
+ */
+export function attemptsWorth(error: unknown, idempotent: boolean): number {
+  if (!isError(error)) return 1;
+  if (error.status === 429) return BUSY_ATTEMPTS;
+  if (!idempotent) return neverSent(error) ? BROKEN_ATTEMPTS : 1;
+  if (error.status === 502 || error.status === 503 || error.status === 504) return BUSY_ATTEMPTS;
+  if (error.status === 500) return BROKEN_ATTEMPTS;
+  const transient = isError(error, 'UNREACHABLE', 'TIMED_OUT') && !isTlsError(error);
+  return transient ? BROKEN_ATTEMPTS : 1;
+}
+
+/** Runs `attempt` until it succeeds, is not worth repeating, or the deadline passes. `what` is for the message. */
+export async function withRetry<T>(
+  attempt: (number: number) => Promise<T>,
+  { deadline, idempotent, what }: { deadline: Deadline; idempotent: boolean; what: string },
+): Promise<T> {
+  let last: unknown;
+  const budget = deadline.remaining();
+  try {
+    return await pRetry(attempt, {
+      retries: BUSY_ATTEMPTS - 1,
+      minTimeout: FIRST_DELAY,
+      maxTimeout: MAX_DELAY,
+      randomize: true,
+      signal: deadline.signal,
+      shouldRetry: ({ error, attemptNumber }) => attemptNumber < attemptsWorth(error, idempotent),
+      onFailedAttempt: async ({ error, attemptNumber }) => {
+        if (!deadline.signal.aborted) last = error;
+        if (attemptNumber < attemptsWorth(error, idempotent)) await waitAsTold(error, deadline);
+      },
+    });
+  } catch (error) {
+    if (!deadline.signal.aborted) throw error;
+    const aborted = abortError(deadline.signal, what);
+    throw aborted.code === 'TIMED_OUT' && last !== undefined ? outOfTime(what, budget, last) : aborted;
+  }
+}
+
+/** Waits for `Retry-After`; gives up at once where that is beyond the deadline. */
+async function waitAsTold(error: unknown, deadline: Deadline): Promise<void> {
+  if (!isError(error) || error.retryAfter === undefined) return;
+  if (error.retryAfter > deadline.remaining()) throw error;
+  await sleep(error.retryAfter, undefined, { signal: deadline.signal });
+}

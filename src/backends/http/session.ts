@@ -1,0 +1,152 @@
+/**
+ * The state a client's requests share, and the two ways to make one: `open` for a body to be streamed, `complete` for
+ * one that fits in memory. Both retry within the deadline and turn failures into SregistryErrors.
+ */
+import { isError, SregistryError } from '../../base/errors.ts';
+import { parseJson, readAll, readBeginning } from './body.ts';
+import { abortError, type Deadline, startDeadline } from './deadline.ts';
+import { networkError, showRequest, statusError, type Where } from './errors.ts';
+import { type Answer, type Body, type Exchange, exchange, type Headers, type Service } from './exchange.ts';
+import { withRetry } from './retry.ts';
+
+export interface Session extends Service {
+  /** Relative URLs are resolved against it. */
+  readonly base: URL | undefined;
+  /** Milliseconds for a request with its retries. */
+  readonly timeout: number;
+  /** Milliseconds without a byte after which the service counts as stalled. */
+  readonly stall: number;
+}
+
+export interface RequestOptions {
+  readonly headers?: Headers | undefined;
+  /** Added to the URL's own query; undefined values are left out. */
+  readonly query?: Readonly<Record<string, string | number | undefined>> | undefined;
+  readonly body?: Body | undefined;
+  /** Sent as JSON, instead of `body`. */
+  readonly json?: unknown;
+  readonly signal?: AbortSignal | undefined;
+  /** Statuses of 300 and above that are an answer here, and no error: `[404]`. */
+  readonly allow?: readonly number[] | undefined;
+  /** May it be sent twice? Default: by its method (RFC 9110 section 9.2.2). */
+  readonly idempotent?: boolean | undefined;
+  /** Milliseconds without a byte, where this one request may take longer than others. */
+  readonly stall?: number | undefined;
+  /** Milliseconds in total, where it is not the client's. */
+  readonly timeout?: number | undefined;
+}
+
+/** A whole answer. */
+export interface Reply {
+  readonly status: number;
+  /** Lower-case names; a repeated header's values joined by a comma. */
+  readonly headers: Headers;
+  /** Where it came from, after redirects. */
+  readonly url: URL;
+  readonly bytes: Buffer;
+  text(): string;
+  /** Throws SERVICE where the body is no JSON. */
+  json(): unknown;
+}
+
+/** Bytes of a body that is kept in memory. */
+const BODY_MAX = 32 * 1024 * 1024;
+/** Bytes of a failure's body that are looked at. */
+const FAILURE_MAX = 16 * 1024;
+
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
+
+export function resolveUrl(session: Session, url: string | URL, query?: RequestOptions['query']): URL {
+  const base = session.base?.href;
+  const text = String(url);
+  if (!URL.canParse(text, base)) throw new SregistryError('SERVICE', `not an address: ${text.slice(0, 200)}`);
+  const resolved = new URL(text, base);
+  if (resolved.protocol !== 'http:' && resolved.protocol !== 'https:')
+    throw new SregistryError('UNSUPPORTED', `${resolved.protocol}//${resolved.host}: only http and https`);
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== undefined) resolved.searchParams.set(name, String(value));
+  }
+  return resolved;
+}
+
+/** A request whose whole answer is kept in memory: at most 32 MiB. */
+export async function complete(
+  session: Session,
+  method: string,
+  url: string | URL,
+  options: RequestOptions = {},
+): Promise<Reply> {
+  const where = { method, url: resolveUrl(session, url, options.query) };
+  const deadline = startDeadline(options.timeout ?? session.timeout, showRequest(where), options.signal);
+  const request = toExchange(session, where, options, deadline.signal);
+  try {
+    return await withRetry(
+      async () => {
+        const answer = await attempt(session, request, options.allow);
+        return await toReply(answer, where, request);
+      },
+      { deadline, what: showRequest(where), idempotent: options.idempotent ?? IDEMPOTENT.has(method) },
+    );
+  } finally {
+    deadline.clear();
+  }
+}
+
+async function toReply(answer: Answer, where: Where, request: Exchange): Promise<Reply> {
+  const bytes = await guard(() => readAll(answer.body, BODY_MAX, where), request);
+  const text = () => bytes.toString();
+  return {
+    status: answer.status,
+    headers: answer.headers,
+    url: answer.url,
+    bytes,
+    text,
+    json: () => parseJson(text(), where),
+  };
+}
+
+/**
+ * A GET whose body is to be streamed: resolves with its head. The deadline is for the head; once it is there the caller
+ * clears it, and only a stall or the signal the deadline was made with ends the body.
+ */
+export async function open(
+  session: Session,
+  url: URL,
+  options: { headers: Headers; allow: readonly number[]; deadline: Deadline },
+): Promise<Answer> {
+  const where = { method: 'GET', url };
+  const request = toExchange(session, where, options, options.deadline.signal);
+  return await withRetry(() => attempt(session, request, options.allow), {
+    deadline: options.deadline,
+    what: showRequest(where),
+    idempotent: true,
+  });
+}
+
+function toExchange(session: Session, where: Where, options: RequestOptions, signal: AbortSignal): Exchange {
+  const json = options.json === undefined ? undefined : JSON.stringify(options.json);
+  return {
+    ...where,
+    headers: { ...(json === undefined ? {} : { 'content-type': 'application/json' }), ...options.headers },
+    body: json ?? options.body,
+    signal,
+    stall: options.stall ?? session.stall,
+  };
+}
+
+async function attempt(session: Session, request: Exchange, allow: readonly number[] = []): Promise<Answer> {
+  const answer = await guard(() => exchange(session, request), request);
+  if (answer.status < 300 || allow.includes(answer.status)) return answer;
+  const text = await readBeginning(answer.body, FAILURE_MAX);
+  throw statusError({ method: request.method, url: answer.url }, answer.status, answer.headers, text);
+}
+
+/** Runs a step of a request; whatever it fails with becomes a SregistryError. */
+async function guard<T>(step: () => Promise<T>, request: Exchange): Promise<T> {
+  try {
+    return await step();
+  } catch (error) {
+    if (request.signal.aborted) throw abortError(request.signal, showRequest(request));
+    throw isError(error) ? error : networkError(request, error, request.stall);
+  }
+}

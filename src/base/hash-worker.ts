@@ -1,0 +1,41 @@
+/** The thread of hash.ts: reads a file with blocking calls, which here block nobody. */
+import { createHash } from 'node:crypto';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { parentPort, workerData } from 'node:worker_threads';
+import { systemCode } from './errors.ts';
+import type { HashMessage } from './hash.ts';
+
+/** Bytes per read: few system calls, and a buffer that stays in the processor's cache. */
+const CHUNK = 1024 * 1024;
+/** Bytes between two messages of progress. */
+const STEP = 32 * 1024 * 1024;
+
+function send(message: HashMessage): void {
+  parentPort?.postMessage(message);
+}
+
+function hash(path: string): string {
+  const file = openSync(path, 'r');
+  try {
+    const total = fstatSync(file).size;
+    const digest = createHash('sha256');
+    const buffer = Buffer.allocUnsafe(CHUNK);
+    let done = 0;
+    for (let n = readSync(file, buffer); n > 0; n = readSync(file, buffer)) {
+      digest.update(buffer.subarray(0, n));
+      if (Math.floor(done / STEP) !== Math.floor((done + n) / STEP)) send({ done: done + n, total });
+      done += n;
+    }
+    send({ done, total });
+    return digest.digest('hex');
+  } finally {
+    closeSync(file);
+  }
+}
+
+try {
+  send({ hex: hash(workerData.path) });
+} catch (error) {
+  const message = error instanceof Error ? error.message : String(error);
+  send({ failure: { message, code: systemCode(error) } });
+}

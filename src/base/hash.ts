@@ -1,0 +1,51 @@
+/**
+ * Checksums of files, computed in a worker thread: a 10 GB image takes many seconds, in which a mount must go on
+ * answering.
+ */
+import { Worker } from 'node:worker_threads';
+import { SregistryError } from './errors.ts';
+
+export interface HashOptions {
+  /** Called with the bytes done and the file's size. */
+  readonly progress?: ((done: number, total: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What the worker sends: progress, then one result or one failure. */
+export type HashMessage =
+  | { readonly done: number; readonly total: number }
+  | { readonly hex: string }
+  | { readonly failure: { readonly message: string; readonly code: string | undefined } };
+
+/** `sha256:<64 hex>` of a file. Throws Node's own error (`ENOENT`, ...) or CANCELED. */
+export async function sha256File(path: string, { progress, signal }: HashOptions = {}): Promise<string> {
+  if (signal?.aborted) throw canceled(path, signal);
+  const worker = new Worker(workerModule(), { workerData: { path } });
+  let cancel = () => {};
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      cancel = () => reject(canceled(path, signal));
+      signal?.addEventListener('abort', cancel);
+      worker.on('message', (message: HashMessage) => {
+        if ('hex' in message) resolve(`sha256:${message.hex}`);
+        else if ('failure' in message)
+          reject(Object.assign(new Error(message.failure.message), { code: message.failure.code }));
+        else progress?.(message.done, message.total);
+      });
+      worker.on('error', reject);
+      worker.on('exit', (code) => reject(new Error(`hashing ${path}: the worker ended with ${code}`)));
+    });
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+    void worker.terminate();
+  }
+}
+
+/** The worker's file beside this one: `.ts` in the source tree, `.js` in dist. */
+function workerModule(): URL {
+  return new URL(`./hash-worker${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url);
+}
+
+function canceled(path: string, signal: AbortSignal | undefined): SregistryError {
+  return new SregistryError('CANCELED', `${path}: hashing was canceled`, { cause: signal?.reason });
+}
