@@ -48,12 +48,12 @@ function ownNode() {
 }
 
 function runOn(node) {
-  const child = spawn(node, process.argv.slice(1), { stdio: 'inherit' });
+  let child;
+  // Before the child runs, so that no signal falls between.
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR2']) process.on(signal, () => child.kill(signal));
   // A terminal sends these to the whole foreground group: the child has them already, and twice means "now".
-  for (const signal of ['SIGINT', 'SIGQUIT']) {
-    process.on(signal, () => isatty(0) || child.kill(signal));
-  }
+  for (const signal of ['SIGINT', 'SIGQUIT']) process.on(signal, () => isatty(0) || child.kill(signal));
+  child = spawn(node, process.argv.slice(1), { stdio: 'inherit' });
   child.on('error', explain);
   child.on('exit', (code, signal) => {
     process.exitCode = signal ? 128 + constants.signals[signal] : code;

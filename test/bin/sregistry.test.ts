@@ -79,7 +79,7 @@ describe('on a Node that is too old', () => {
     const executable = install('>=99.0');
     put(
       'node_modules/node/bin/node',
-      '#!/bin/sh\ntrap "exit 9" TERM\necho ready\nwhile :; do sleep 0.05; done\n',
+      '#!/bin/sh\ntrap "exit 9" TERM\necho ready\nfor i in $(seq 200); do sleep 0.05; done\n',
     );
     const { code } = await run(executable, [], (pid) => process.kill(pid, 'SIGTERM'));
     expect(code).toBe(9);
