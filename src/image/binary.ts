@@ -2,8 +2,9 @@
 import { SregistryError } from '../base/errors.ts';
 
 /** The error of a header that cannot be right. `why` names structure and field. */
-export function malformed(why: string): SregistryError {
+export function malformed(why: string, cause?: unknown): SregistryError {
   return new SregistryError('NOT_AN_IMAGE', why, {
+    cause,
     hint: 'The file is damaged or is no container image; get it again from where it came',
   });
 }

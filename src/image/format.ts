@@ -35,7 +35,7 @@ export interface Identification {
 const LAUNCH_LINE = '#!/usr/bin/env run-singularity\n';
 const LAUNCH_WORD = ' run-singularity';
 /** The longest launch line looked for. */
-const MAX_LAUNCH = 256;
+export const MAX_LAUNCH = 256;
 const HEAD_SIZE = MAX_LAUNCH + EXT_HEADER_SIZE;
 /** This many zeros are a header still to be written. */
 const ZERO_HEADER = SIF_MAGIC.offset + SIF_MAGIC.text.length;

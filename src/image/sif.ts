@@ -4,8 +4,19 @@
  * Layouts and codes are those of github.com/apptainer/sif (pkg/sif/sif.go, descriptor.go): packed, little-endian. A
  * writer puts the data first, then the table, then the header, so a file being written has zeros here for a while.
  */
-import { SregistryError } from '../base/errors.ts';
 import { Fields, malformed, startsWith } from './binary.ts';
+import {
+  ARCHITECTURES,
+  DATA_TYPES,
+  FILE_SYSTEMS,
+  HASHES,
+  lookUp,
+  MESSAGE_FORMATS,
+  MESSAGE_TYPES,
+  type Named,
+  PARTITION_TYPES,
+  SBOM_FORMATS,
+} from './sif-codes.ts';
 import { type ByteSource, readExactly } from './source.ts';
 
 /** Offset and text of the magic; in front of it stands the launch script. */
@@ -18,64 +29,6 @@ const MAX_DESCRIPTORS = 16_384;
 const VERSION = '01';
 /** The upper bits of a group id, and what tells a link to a group from one to an object. */
 const GROUP_MASK = 0xf0000000;
-
-const DATA_TYPES = {
-  16385: 'deffile',
-  16386: 'environment',
-  16387: 'labels',
-  16388: 'partition',
-  16389: 'signature',
-  16390: 'json',
-  16391: 'generic',
-  16392: 'crypto-message',
-  16393: 'sbom',
-  16394: 'oci-root-index',
-  16395: 'oci-blob',
-} as const;
-
-const FILE_SYSTEMS = {
-  1: 'squashfs',
-  2: 'ext3',
-  3: 'archive',
-  4: 'raw',
-  5: 'encrypted-squashfs',
-} as const;
-
-const PARTITION_TYPES = { 1: 'system', 2: 'primary', 3: 'data', 4: 'overlay' } as const;
-
-const HASHES = { 1: 'sha256', 2: 'sha384', 3: 'sha512', 4: 'blake2s256', 5: 'blake2b256' } as const;
-
-const MESSAGE_FORMATS = { 1: 'openpgp', 2: 'pem' } as const;
-const MESSAGE_TYPES = { 256: 'clear-signature', 512: 'rsa-oaep' } as const;
-
-const SBOM_FORMATS = {
-  1: 'cyclonedx-json',
-  2: 'cyclonedx-xml',
-  3: 'github-json',
-  4: 'spdx-json',
-  5: 'spdx-rdf',
-  6: 'spdx-tag-value',
-  7: 'spdx-yaml',
-  8: 'syft-json',
-} as const;
-
-/** Go's names of architectures, by SIF's two digits. */
-const ARCHITECTURES = {
-  '01': '386',
-  '02': 'amd64',
-  '03': 'arm',
-  '04': 'arm64',
-  '05': 'ppc64',
-  '06': 'ppc64le',
-  '07': 'mips',
-  '08': 'mipsle',
-  '09': 'mips64',
-  '10': 'mips64le',
-  '11': 's390x',
-  '12': 'riscv64',
-} as const;
-
-type Named<T> = T[keyof T] | 'unknown';
 
 export type SifDataType = Named<typeof DATA_TYPES>;
 
@@ -284,10 +237,6 @@ function checkEnd(offset: number, size: number, what: string): number {
 
 function withoutMask(id: number): number {
   return (id & ~GROUP_MASK) >>> 0;
-}
-
-function lookUp<T extends object>(names: T, code: number | string): T[keyof T] | 'unknown' {
-  return Object.hasOwn(names, code) ? ((names as Record<string, T[keyof T]>)[code] as T[keyof T]) : 'unknown';
 }
 
 /** Deterministic images have the zero of Go's time.Time here, which is no date one would show. */
