@@ -1,0 +1,37 @@
+/** Pushing an image file: metadata, the backend's push, and what the catalog and the cache learn from it. */
+import type { Progress, PushState } from '../backends/backend.ts';
+import { SregistryError } from '../base/errors.ts';
+import type { ImageName } from '../image/name.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import type { Session } from './session.ts';
+
+export interface PublishRequest {
+  readonly backend: string;
+  readonly name: ImageName;
+  /** Path of a whole image on local disk. */
+  readonly file: string;
+  readonly size: number;
+  readonly progress?: Progress | undefined;
+  readonly resume?: PushState | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Pushes a whole image. UNSUPPORTED where the backend cannot be pushed to; else the backend's errors. */
+export async function publish(session: Session, request: PublishRequest): Promise<RemoteImage> {
+  const backend = await session.backend(request.backend);
+  if (backend.push === undefined)
+    throw new SregistryError('UNSUPPORTED', `${backend.name} (${backend.driver}) cannot be pushed to`);
+  const { file, size, name, progress, resume, signal } = request;
+  const image = await backend.push({ path: file, size }, name, { progress, resume, signal });
+  session.view.remember(backend, name, image);
+  session.view.forgetListing(backend, name.collection);
+  return image;
+}
+
+/** Gives the bytes of an image that was just pushed to the cache, where the file may be taken from its place. */
+export async function keepPublished(session: Session, backendName: string, name: ImageName, file: string) {
+  const backend = await session.backend(backendName);
+  if (backend.localPath !== undefined) return;
+  const image = await session.view.resolve(backend, name);
+  if (image !== undefined) await session.cache.adopt(backend.target, image, file);
+}

@@ -1,0 +1,216 @@
+/**
+ * One process's access to everything: settings, backends, catalog and cache, opened together and closed together. The
+ * mount, the commands and the library are layers over it.
+ */
+import { join } from 'node:path';
+import type { Backend } from '../backends/backend.ts';
+import { type DriverEntry, drivers } from '../backends/registry.ts';
+import { SregistryError } from '../base/errors.ts';
+import { copyFile } from '../base/files.ts';
+import { ImageCache } from '../cache/cache.ts';
+import type { CachedImage } from '../cache/image.ts';
+import { type CacheLocation, locateCache, totalSpace } from '../cache/location.ts';
+import { openState, type State } from '../catalog/state.ts';
+import type { ImageName } from '../image/name.ts';
+import { formatImageName } from '../image/names.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import { parseDuration, parseSize } from '../settings/environment.ts';
+import { configuredInstances, type Instance, instanceNamed, resolveInstance } from '../settings/instances.ts';
+import { getPaths, type Paths } from '../settings/paths.ts';
+import { readClientSecrets, type Secrets } from '../settings/secrets.ts';
+import { View } from './view.ts';
+
+/** The cache takes this part of its file system unless told otherwise, and at most {@link MAX_CACHE}. */
+const CACHE_FRACTION = 0.2;
+const MAX_CACHE = 50 * 1024 ** 3;
+const DEFAULT_MIN_FREE = '2GiB';
+/** Seconds for which a resolved tag or a listing is believed. */
+const DEFAULT_TTL = '30';
+
+export interface SessionOptions {
+  readonly env?: NodeJS.ProcessEnv | undefined;
+  /** Names of the backends; default: the configured ones (DESIGN: named, in the secrets file, in the environment, active). */
+  readonly backends?: readonly string[] | undefined;
+  /** `50G`, `20%`. */
+  readonly cacheSize?: string | undefined;
+  readonly cacheMinFree?: string | undefined;
+  /** Extension under which images are listed whose service stores none. */
+  readonly extension?: string | undefined;
+  readonly offline?: boolean | undefined;
+  /** Seconds, or with a unit: how long a tag or a listing is believed. */
+  readonly ttl?: string | undefined;
+}
+
+export class Session {
+  readonly env: NodeJS.ProcessEnv;
+  readonly paths: Paths;
+  readonly secrets: Secrets;
+  /** Names of the backends this session shows, each a folder of the mount. */
+  readonly backendNames: readonly string[];
+  /** Entries of the secrets file that mean no backend. */
+  readonly problems: readonly SregistryError[];
+  readonly location: CacheLocation;
+  readonly state: State;
+  readonly cache: ImageCache;
+  readonly view: View;
+  readonly extension: string;
+  readonly #backends = new Map<string, Promise<Backend>>();
+
+  private constructor(options: SessionOptions, opened: Opened) {
+    const { env = process.env } = options;
+    this.env = env;
+    this.paths = opened.paths;
+    this.secrets = opened.secrets;
+    this.location = opened.location;
+    this.state = opened.state;
+    this.cache = opened.cache;
+    this.extension = options.extension ?? (env.SREGISTRY_EXT || 'simg');
+    const { instances, problems } = configuredInstances({ drivers, env, secrets: opened.secrets });
+    this.problems = problems;
+    this.backendNames =
+      options.backends === undefined
+        ? instances.map(({ name }) => name)
+        : ['local', ...options.backends.map((name) => this.#instance(name).name)].filter(isFirst);
+    this.view = new View({
+      state: opened.state,
+      ttl: parseDuration(options.ttl ?? (env.SREGISTRY_TTL || DEFAULT_TTL), 'the time to live') * 1000,
+      offline: options.offline ?? false,
+    });
+  }
+
+  /** Opens catalog and cache. Nothing is asked of any service yet. */
+  static async open(options: SessionOptions = {}): Promise<Session> {
+    const { env = process.env } = options;
+    const paths = getPaths(env);
+    const secrets = await readClientSecrets(paths.secretsFile);
+    const location = await locateCache(paths.cacheDir);
+    const state = openState(location.root, location.network === undefined ? {} : { journalMode: 'delete' });
+    const cache = new ImageCache({
+      root: location.root,
+      index: state.cacheIndex,
+      limit: await cacheLimit(location.root, options.cacheSize ?? env.SREGISTRY_CACHE_SIZE),
+      minFree: await bytesOf(
+        location.root,
+        options.cacheMinFree ?? (env.SREGISTRY_CACHE_MIN_FREE || DEFAULT_MIN_FREE),
+        '--cache-min-free',
+      ),
+    });
+    await cache.start();
+    return new Session(options, { paths, secrets, location, state, cache });
+  }
+
+  /** Folder of files being pushed, on the file system of the cache. */
+  get stagingFolder(): string {
+    return join(this.location.root, 'staging');
+  }
+
+  /** The backend of that name or alias. SETTINGS where there is none or an option is missing. */
+  backend(name: string): Promise<Backend> {
+    const known = this.#backends.get(name);
+    if (known !== undefined) return known;
+    const backend = this.#createBackend(this.#instance(name));
+    this.#backends.set(name, backend);
+    // A failure is told, not remembered: settings may be mended meanwhile.
+    backend.catch(() => this.#backends.delete(name));
+    return backend;
+  }
+
+  /** `<backend>://<name>`, as every command takes it. */
+  uri(backend: string, name: ImageName): string {
+    return `${backend}://${formatImageName(name)}`;
+  }
+
+  /** Bytes of a revision on local disk. */
+  cachedBytes(backend: Backend, image: RemoteImage): number {
+    if (backend.localPath !== undefined) return image.size;
+    return this.cache.cachedBytes(backend.target, image);
+  }
+
+  /** Opens a revision for reading through the cache; `session.cache.close` ends it. */
+  openCached(backend: Backend, image: RemoteImage): CachedImage {
+    return this.cache.open(backend.target, image, (offset, length, signal) =>
+      backend.read(image, offset, length, signal),
+    );
+  }
+
+  /** Brings the whole image to a path, through the cache; sharing blocks with it where the file system can. */
+  async copyTo(
+    backend: Backend,
+    image: RemoteImage,
+    file: string,
+    options: { progress?: (done: number, total: number) => void; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    if (backend.localPath !== undefined) return copyFile(backend.localPath(image), file);
+    const cached = this.openCached(backend, image);
+    try {
+      await cached.fetchAll(options.progress, options.signal);
+      await copyFile(cached.path, file);
+    } finally {
+      await this.cache.close(cached);
+    }
+  }
+
+  /** Labels of an image, from what the service keeps beside it. */
+  async labels(_backend: Backend, image: RemoteImage): Promise<Record<string, string>> {
+    return { ...image.annotations };
+  }
+
+  /** What is known of an image without reading it. */
+  async inspect(backend: Backend, image: RemoteImage): Promise<Record<string, unknown>> {
+    const { name, size, modified, digest, revision, annotations } = image;
+    return {
+      uri: this.uri(backend.name, name),
+      ...name,
+      backend: backend.name,
+      size,
+      modified: modified?.toISOString(),
+      digest,
+      revision,
+      cached: this.cachedBytes(backend, image),
+      annotations: annotations ?? {},
+      ...(image.unpresentable === undefined ? {} : { unpresentable: image.unpresentable }),
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.cache.stop();
+    const backends = await Promise.allSettled(this.#backends.values());
+    await Promise.allSettled(backends.map((b) => (b.status === 'fulfilled' ? b.value.close?.() : undefined)));
+    this.state.close();
+  }
+
+  #instance(name: string): Instance<DriverEntry> {
+    return instanceNamed(name, { drivers, secrets: this.secrets });
+  }
+
+  async #createBackend(instance: Instance<DriverEntry>): Promise<Backend> {
+    const { values, missing } = resolveInstance(instance, { env: this.env, secrets: this.secrets });
+    if (missing.length > 0) {
+      throw new SregistryError('SETTINGS', `The backend ${instance.name} lacks ${missing.join(', ')}`, {
+        hint: `sregistry backend add ${instance.name} ${missing[0]}=...`,
+      });
+    }
+    const driver = await instance.driver.load();
+    return driver.create({ name: instance.name, options: values, env: this.env });
+  }
+}
+
+interface Opened {
+  readonly paths: Paths;
+  readonly secrets: Secrets;
+  readonly location: CacheLocation;
+  readonly state: State;
+  readonly cache: ImageCache;
+}
+
+const isFirst = (name: string, index: number, all: readonly string[]) => all.indexOf(name) === index;
+
+async function cacheLimit(root: string, size: string | undefined): Promise<number> {
+  if (size) return bytesOf(root, size, '--cache-size');
+  return Math.min(MAX_CACHE, Math.floor((await totalSpace(root)) * CACHE_FRACTION));
+}
+
+async function bytesOf(root: string, text: string, name: string): Promise<number> {
+  const size = parseSize(text, name);
+  return 'bytes' in size ? size.bytes : Math.floor((await totalSpace(root)) * size.fraction);
+}

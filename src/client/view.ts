@@ -1,0 +1,203 @@
+/**
+ * What the configured registries show, remembered: names resolved and collections listed, each with a time to live, in
+ * memory and in the catalog, so that looking at an image again costs no request. A service that cannot be reached never
+ * makes an image "absent": what was known stays known, and what was not is an error.
+ */
+import { LRUCache } from 'lru-cache';
+import type { Backend } from '../backends/backend.ts';
+import { isError, type SregistryError } from '../base/errors.ts';
+import type { Listing as KnownListing } from '../catalog/listings.ts';
+import type { Answer } from '../catalog/remotes.ts';
+import type { State } from '../catalog/state.ts';
+import type { ImageName } from '../image/name.ts';
+import { formatImageName } from '../image/names.ts';
+import type { ListEntry, RemoteImage } from '../image/remote.ts';
+
+/** Milliseconds for which "does not exist" is believed: short, as someone may be about to push it. */
+const ABSENT_TTL = 2_000;
+/** Milliseconds for which a service that failed is not asked again for the same thing. */
+const FAILURE_TTL = 2_000;
+/** Milliseconds after which a lookup that misses in a listing may list again. */
+const RELIST_AFTER = 2_000;
+
+export interface ViewOptions {
+  readonly state: State;
+  /** Milliseconds for which a resolved tag or a listing is believed. */
+  readonly ttl: number;
+  /** Answer from what is known alone; never ask a service. */
+  readonly offline: boolean;
+}
+
+export interface Listing {
+  readonly entries: readonly ListEntry[];
+  /** False where the service cannot list: an entry that is not here may exist all the same. */
+  readonly complete: boolean;
+}
+
+export class View {
+  readonly #options: ViewOptions;
+  readonly #flights = new Map<string, Promise<unknown>>();
+  readonly #failures = new LRUCache<string, SregistryError>({ max: 10_000, ttl: FAILURE_TTL });
+  readonly #images = new LRUCache<string, { image: RemoteImage | undefined; fetchedAt: number }>({
+    max: 50_000,
+  });
+  readonly #listings = new LRUCache<string, KnownListing>({ max: 5_000 });
+
+  constructor(options: ViewOptions) {
+    this.#options = options;
+  }
+
+  /** The image behind a name, or undefined where the service says that there is none. */
+  async resolve(backend: Backend, name: ImageName, signal?: AbortSignal): Promise<RemoteImage | undefined> {
+    const key = formatImageName(name);
+    const id = `${backend.name}\n${key}`;
+    const known = this.#images.get(id) ?? this.#recall(id, backend.name, key);
+    if (known !== undefined && (this.#options.offline || this.#isFresh(known))) return known.image;
+    if (this.#options.offline) return undefined;
+    return this.#orStale(id, known?.image, async () => {
+      const image = await backend.resolve(name, signal);
+      this.remember(backend, name, image);
+      return image;
+    });
+  }
+
+  /** What is directly in a collection, with what the catalog knows of it besides. NOT_FOUND where there is no such collection. */
+  async list(backend: Backend, collection: string, signal?: AbortSignal): Promise<Listing> {
+    const id = `${backend.name}\n${collection}/`;
+    const known = this.#listings.get(id) ?? this.#recallListing(id, backend.name, collection);
+    if (known !== undefined && (this.#options.offline || Date.now() - known.fetchedAt < this.#options.ttl))
+      return known;
+    if (this.#options.offline) return { entries: this.#seen(backend.name, collection), complete: false };
+    return this.#orStale(id, known, () => this.#fetchListing(backend, collection, id, signal));
+  }
+
+  /** Is there such a collection? Lists its parent again where the listing at hand is too old to say no. */
+  async hasCollection(backend: Backend, collection: string, signal?: AbortSignal): Promise<boolean> {
+    if (collection === '') return true;
+    const slash = collection.lastIndexOf('/');
+    const parent = collection.slice(0, Math.max(0, slash));
+    const name = collection.slice(slash + 1);
+    const isThere = ({ entries, complete }: Listing) =>
+      !complete || entries.some((entry) => entry.kind === 'collection' && entry.name === name);
+    try {
+      if (isThere(await this.list(backend, parent, signal))) return true;
+      const known = this.#listings.get(`${backend.name}\n${parent}/`);
+      if (this.#options.offline || (known && Date.now() - known.fetchedAt < RELIST_AFTER)) return false;
+      this.forgetListing(backend, parent);
+      return isThere(await this.list(backend, parent, signal));
+    } catch (error) {
+      if (isError(error, 'NOT_FOUND')) return false;
+      throw error;
+    }
+  }
+
+  /** Notes what a name stands for now, as after a push or a removal. */
+  remember(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
+    const key = formatImageName(name);
+    const answer = { image, fetchedAt: Date.now() };
+    this.#images.set(`${backend.name}\n${key}`, answer);
+    this.#options.state.remotes.put(backend.name, key, answer);
+  }
+
+  /** Forgets the listings that hold this collection and its parents, as after a push into it. */
+  forgetListing(backend: Backend, collection: string): void {
+    for (let folder = collection; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf('/')))) {
+      this.#listings.delete(`${backend.name}\n${folder}/`);
+      this.#failures.delete(`${backend.name}\n${folder}/`);
+      this.#options.state.listings.forget(backend.name, folder);
+      if (folder === '') return;
+    }
+  }
+
+  /** Forgets everything known of a backend. */
+  forget(backend: Backend): void {
+    for (const cache of [this.#images, this.#listings, this.#failures]) {
+      for (const id of cache.keys()) if (id.startsWith(`${backend.name}\n`)) cache.delete(id);
+    }
+    this.#options.state.remotes.forget(backend.name);
+    this.#options.state.listings.forget(backend.name);
+  }
+
+  #isFresh({ image, fetchedAt }: Answer): boolean {
+    return Date.now() - fetchedAt < (image === undefined ? ABSENT_TTL : this.#options.ttl);
+  }
+
+  #recall(id: string, backend: string, key: string) {
+    const known = this.#options.state.remotes.get(backend, key);
+    if (known !== undefined) this.#images.set(id, known);
+    return known;
+  }
+
+  #recallListing(id: string, backend: string, collection: string) {
+    const known = this.#options.state.listings.get(backend, collection);
+    if (known !== undefined) this.#listings.set(id, known);
+    return known;
+  }
+
+  async #fetchListing(
+    backend: Backend,
+    collection: string,
+    id: string,
+    signal?: AbortSignal,
+  ): Promise<Listing> {
+    const entries: ListEntry[] = [];
+    let complete = true;
+    try {
+      for await (const entry of backend.list(collection, signal)) entries.push(entry);
+    } catch (error) {
+      if (!isError(error, 'UNSUPPORTED')) throw error;
+      complete = false;
+      entries.push(...this.#seen(backend.name, collection));
+    }
+    const listing = { entries, complete, fetchedAt: Date.now() };
+    this.#listings.set(id, listing);
+    this.#options.state.listings.put(backend.name, collection, listing);
+    return listing;
+  }
+
+  /** Images of a collection that were looked at before, and the collections on the way to deeper ones. */
+  #seen(backend: string, collection: string): ListEntry[] {
+    const entries = new Map<string, ListEntry>();
+    const prefix = collection === '' ? '' : `${collection}/`;
+    for (const { image } of this.#options.state.remotes.list(backend)) {
+      const folder = [image.name.registry, image.name.collection].filter(Boolean).join('/');
+      if (folder === collection)
+        entries.set(formatImageName(image.name), { kind: 'image', name: image.name, remote: image });
+      else if (folder.startsWith(prefix)) {
+        const name = folder.slice(prefix.length).split('/')[0] as string;
+        entries.set(`${name}/`, { kind: 'collection', name });
+      }
+    }
+    return [...entries.values()];
+  }
+
+  /** Asks once for all who ask at the same time; falls back on what was known when the service cannot be reached. */
+  async #orStale<T>(id: string, known: T | undefined, ask: () => Promise<T>): Promise<T> {
+    const recent = this.#failures.get(id);
+    if (recent !== undefined) {
+      if (known !== undefined) return known;
+      throw recent;
+    }
+    try {
+      return await this.#once(id, ask);
+    } catch (error) {
+      if (!isUnavailable(error)) throw error;
+      this.#failures.set(id, error);
+      if (known !== undefined) return known;
+      throw error;
+    }
+  }
+
+  #once<T>(id: string, ask: () => Promise<T>): Promise<T> {
+    const running = this.#flights.get(id) as Promise<T> | undefined;
+    if (running !== undefined) return running;
+    const flight = ask().finally(() => this.#flights.delete(id));
+    this.#flights.set(id, flight);
+    return flight;
+  }
+}
+
+/** The service did not answer, which says nothing about the image. */
+function isUnavailable(error: unknown): error is SregistryError {
+  return isError(error, 'UNREACHABLE', 'TIMED_OUT', 'RATE_LIMITED', 'SERVICE');
+}

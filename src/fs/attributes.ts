@@ -1,0 +1,62 @@
+/** What `stat` shows. */
+import { constants } from 'node:fs';
+
+const { S_IFDIR, S_IFREG } = constants;
+
+/** In the terms of stat(2): sizes in bytes, `blocks` in units of 512 bytes. */
+export interface Attributes {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  readonly blocks: number;
+  readonly nlink: number;
+  readonly mtime: Date;
+  readonly atime: Date;
+  readonly ctime: Date;
+}
+
+export interface Ownership {
+  readonly uid: number;
+  readonly gid: number;
+  readonly writable: boolean;
+  /** Time of what has none of its own. */
+  readonly since: Date;
+}
+
+export function folderAttributes(owner: Ownership): Attributes {
+  return attributes(owner, S_IFDIR | permissions(owner), 0, 0, owner.since);
+}
+
+export interface FileFacts {
+  readonly size: number;
+  readonly modified?: Date | undefined;
+  /** Bytes on local disk. */
+  readonly local?: number;
+  /** It is there but cannot be opened. */
+  readonly closed?: boolean;
+}
+
+export function fileAttributes(owner: Ownership, facts: FileFacts): Attributes {
+  const mode = facts.closed ? S_IFREG : S_IFREG | permissions(owner);
+  return attributes(owner, mode, facts.size, facts.local ?? 0, facts.modified ?? owner.since);
+}
+
+/** An image can be executed. */
+function permissions(owner: Ownership): number {
+  return owner.writable ? 0o755 : 0o555;
+}
+
+function attributes(owner: Ownership, mode: number, size: number, local: number, time: Date): Attributes {
+  return {
+    mode,
+    uid: owner.uid,
+    gid: owner.gid,
+    size,
+    blocks: Math.ceil(local / 512),
+    nlink: 1,
+    mtime: time,
+    atime: time,
+    ctime: time,
+  };
+}

@@ -1,0 +1,44 @@
+/** From errors to errno: the only place that decides it. */
+import { constants } from 'node:os';
+import { type ErrorCode, isError, systemCode } from '../base/errors.ts';
+
+const { errno } = constants;
+
+/** `EMEDIUMTYPE` (wrong medium type) is Linux's own and not in Node's table (asm-generic/errno.h). */
+const EMEDIUMTYPE = 124;
+
+const ERRNO: Record<ErrorCode, number> = {
+  NOT_FOUND: errno.ENOENT,
+  EXISTS: errno.EEXIST,
+  UNAUTHORIZED: errno.EACCES,
+  FORBIDDEN: errno.EPERM,
+  READ_ONLY: errno.EROFS,
+  UNREACHABLE: errno.EHOSTUNREACH,
+  TIMED_OUT: errno.ETIMEDOUT,
+  RATE_LIMITED: errno.EAGAIN,
+  SERVICE: errno.EIO,
+  STALE: errno.ESTALE,
+  CORRUPT: errno.EIO,
+  NOT_AN_IMAGE: errno.EINVAL,
+  NOT_PRESENTABLE: EMEDIUMTYPE,
+  UNSUPPORTED: errno.EOPNOTSUPP,
+  CROSS_BACKEND: errno.EXDEV,
+  INVALID_NAME: errno.EINVAL,
+  SETTINGS: errno.EIO,
+  USAGE: errno.EINVAL,
+  NO_SPACE: errno.ENOSPC,
+  BUSY: errno.EBUSY,
+  CANCELED: errno.EINTR,
+  DATABASE: errno.EIO,
+  MISSING_DEPENDENCY: errno.EIO,
+  INTERNAL: errno.EIO,
+};
+
+/** The positive errno for an error; EIO for what is not known. */
+export function errnoOf(error: unknown): number {
+  if (isError(error)) return ERRNO[error.code];
+  if (error instanceof DOMException && error.name === 'TimeoutError') return errno.ETIMEDOUT;
+  if (error instanceof DOMException && error.name === 'AbortError') return errno.EINTR;
+  const system = systemCode(error);
+  return (system && (errno as Record<string, number>)[system]) || errno.EIO;
+}

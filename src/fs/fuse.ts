@@ -1,0 +1,216 @@
+/**
+ * The adapter to fuse-native: the only file that knows it. Every operation is answered exactly once, with an errno
+ * where the filesystem threw; operations have no time limit here because each one in the filesystem has its own, and a
+ * push takes as long as it takes.
+ */
+import { createRequire } from 'node:module';
+import { constants } from 'node:os';
+import { SregistryError } from '../base/errors.ts';
+import { debugLog } from '../log/index.ts';
+import type { Attributes } from './attributes.ts';
+import { errnoOf } from './errno.ts';
+import type { Filesystem } from './filesystem.ts';
+
+const debug = debugLog('fuse');
+const { ENOENT, ENODATA, ENOTSUP, EPERM, ERANGE } = constants.errno;
+
+/** Bytes of a "block" in statfs. fuse-native keeps counts in 32 bits: with 1 MiB they reach 4 PiB. */
+const STATFS_BLOCK = 1024 * 1024;
+/** Longest file name (NAME_MAX). */
+const NAME_MAX = 255;
+
+type Answer = (result: number, ...values: unknown[]) => void;
+type Handler = (...args: never[]) => void;
+
+interface FuseInstance {
+  mount(callback: (error: Error | null) => void): void;
+}
+interface FuseClass {
+  new (
+    mountpoint: string,
+    operations: Record<string, Handler>,
+    options: object,
+  ): FuseInstance & FuseInternals;
+}
+/** What fuse-native's class does that this adapter does better. */
+interface FuseInternals {
+  _fuseOptions(): string;
+  _op_getxattr(signal: Answer, path: string, name: string, target: Buffer): void;
+  _op_listxattr(signal: Answer, path: string, target: Buffer): void;
+}
+
+export interface MountOptions {
+  readonly mountpoint: string;
+  readonly allowOther: boolean;
+  readonly readOnly: boolean;
+  /** Further options of the mount, as `-o` takes them. */
+  readonly extra: readonly string[];
+}
+
+/** Mounts the filesystem; resolves when the kernel has it. MISSING_DEPENDENCY where libfuse 2 is not installed. */
+export async function mountFuse(filesystem: Filesystem, options: MountOptions): Promise<void> {
+  const Fuse = loadFuse();
+  class Mount extends Fuse {
+    /** fuse-native has no option for these: 128 KiB writes instead of 4 KiB, and what `-o` gave. */
+    override _fuseOptions(): string {
+      const more = ['big_writes', ...options.extra];
+      if (options.readOnly) more.push('ro');
+      // The adapter does not learn who calls: with other users let in, the kernel must hold them to the modes.
+      if (options.allowOther) more.push('default_permissions');
+      return [super._fuseOptions(), ...more].join(',');
+    }
+
+    /** fuse-native's own answers more bytes than the caller has room for; xattr(7) wants ERANGE. */
+    override _op_getxattr(signal: Answer, path: string, name: string, target: Buffer): void {
+      const answer = (result: number) => signal(result, target.buffer);
+      run('getxattr', path, answer, async () => {
+        const value = await filesystem.getxattr(path, name);
+        if (value === undefined) throw systemError(ENODATA);
+        return fill(target, value);
+      });
+    }
+
+    override _op_listxattr(signal: Answer, path: string, target: Buffer): void {
+      const answer = (result: number) => signal(result, target.buffer);
+      run('listxattr', path, answer, async () => {
+        const names = await filesystem.listxattr(path);
+        return fill(target, Buffer.from(names.map((name) => `${name}\0`).join('')));
+      });
+    }
+  }
+  const run = runner(filesystem);
+  const mount = new Mount(options.mountpoint, operations(filesystem, run), {
+    timeout: false,
+    fsname: 'sregistry',
+    subtype: 'sregistry',
+    allowOther: options.allowOther,
+  });
+  await new Promise<void>((resolve, reject) => {
+    mount.mount((error) => (error === null ? resolve() : reject(mountError(options.mountpoint, error))));
+  });
+}
+
+function loadFuse(): FuseClass {
+  try {
+    return createRequire(import.meta.url)('fuse-native') as FuseClass;
+  } catch (cause) {
+    throw new SregistryError('MISSING_DEPENDENCY', 'Mounting needs libfuse 2, which cannot be loaded', {
+      hint: 'Run sregistry doctor; on Debian or Ubuntu: apt-get install libfuse2 fuse3',
+      cause,
+    });
+  }
+}
+
+function mountError(mountpoint: string, cause: Error): SregistryError {
+  return new SregistryError('UNSUPPORTED', `${mountpoint} cannot be mounted: ${cause.message}`, {
+    hint: 'Is /dev/fuse there and fusermount3 installed, and may you write to the folder? sregistry doctor tells',
+    cause,
+  });
+}
+
+/** Errors that say nothing about a failure: looking for what is not there. */
+const EXPECTED = new Set([ENOENT, ENODATA]);
+
+type Run = (name: string, path: string, answer: Answer, body: () => Promise<number | unknown[]>) => void;
+
+/** Runs operations and answers with their result (a count, or values), or with the errno of what they threw. */
+function runner(filesystem: Filesystem): Run {
+  return (name, path, answer, body) => {
+    body().then(
+      (result) => (Array.isArray(result) ? answer(0, ...result) : answer(result)),
+      (error: unknown) => {
+        const errno = errnoOf(error);
+        if (!EXPECTED.has(errno)) {
+          filesystem.errors.note(path, error);
+          debug('%s %s: %o', name, path, error);
+        }
+        answer(-errno);
+      },
+    );
+  };
+}
+
+/** Copies an attribute's value out, or tells its length where the caller has brought no room. */
+function fill(target: Buffer, value: Buffer): number {
+  if (target.length === 0) return value.length;
+  if (target.length < value.length) throw systemError(ERANGE);
+  value.copy(target);
+  return value.length;
+}
+
+function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
+  /** An operation that gives nothing but its success. */
+  const plain =
+    (name: string, body: (path: string, ...args: never[]) => Promise<void>) =>
+    (path: string, ...rest: unknown[]) => {
+      const answer = rest.pop() as Answer;
+      run(name, path, answer, async () => {
+        await body(path, ...(rest as never[]));
+        return 0;
+      });
+    };
+  const refused = (name: string) => plain(name, async () => Promise.reject(systemError(EPERM)));
+
+  return {
+    init: (answer: Answer) => answer(0),
+    getattr: (path: string, answer: Answer) =>
+      run('getattr', path, answer, async () => [toStat(await filesystem.getattr(path))]),
+    fgetattr: (path: string, _handle: number, answer: Answer) =>
+      run('fgetattr', path, answer, async () => [toStat(await filesystem.getattr(path))]),
+    readdir: (path: string, answer: Answer) =>
+      run('readdir', path, answer, async () => [['.', '..', ...(await filesystem.readdir(path))]]),
+    open: (path: string, flags: number, answer: Answer) =>
+      run('open', path, answer, async () => [await filesystem.open(path, flags)]),
+    create: (path: string, _mode: number, answer: Answer) =>
+      run('create', path, answer, async () => [await filesystem.create(path)]),
+    read: (path: string, handle: number, buffer: Buffer, length: number, offset: number, answer: Answer) =>
+      run('read', path, answer, () => filesystem.read(handle, buffer, offset, length)),
+    write: (path: string, handle: number, buffer: Buffer, length: number, offset: number, answer: Answer) =>
+      run('write', path, answer, () => filesystem.write(handle, buffer, offset, length)),
+    flush: plain('flush', (_path, handle) => filesystem.flush(handle)),
+    fsync: plain('fsync', (_path, _dataSync, handle) => filesystem.fsync(handle)),
+    release: plain('release', (_path, handle) => filesystem.release(handle)),
+    truncate: plain('truncate', (path, size) => filesystem.truncate(path, size)),
+    ftruncate: plain('ftruncate', (_path, handle, size) => filesystem.ftruncate(handle, size)),
+    unlink: plain('unlink', (path) => filesystem.unlink(path)),
+    rename: plain('rename', (from, to) => filesystem.rename(from, to)),
+    mkdir: plain('mkdir', (path) => filesystem.mkdir(path)),
+    rmdir: plain('rmdir', (path) => filesystem.rmdir(path)),
+    chmod: plain('chmod', (path) => filesystem.setAttributes(path)),
+    chown: plain('chown', (path) => filesystem.setAttributes(path)),
+    utimens: plain('utimens', (path) => filesystem.setAttributes(path)),
+    // Answered by Mount's own methods; named here so that the kernel learns that they exist.
+    listxattr: () => {},
+    getxattr: () => {},
+    setxattr: plain('setxattr', async () => Promise.reject(systemError(ENOTSUP))),
+    removexattr: plain('removexattr', async () => Promise.reject(systemError(ENOTSUP))),
+    statfs: (path: string, answer: Answer) => run('statfs', path, answer, async () => [toStatfs(filesystem)]),
+    mknod: refused('mknod'),
+    link: refused('link'),
+    symlink: refused('symlink'),
+  };
+}
+
+function systemError(errno: number): Error {
+  const code = Object.entries(constants.errno).find(([, value]) => value === errno)?.[0];
+  return Object.assign(new Error(code), { code });
+}
+
+function toStat({ mtime, atime, ctime, ...rest }: Attributes): object {
+  // Times before 1970 do not fit in what fuse-native passes on.
+  const clamp = (time: Date) => new Date(Math.max(0, time.getTime() || 0));
+  return { ...rest, mtime: clamp(mtime), atime: clamp(atime), ctime: clamp(ctime) };
+}
+
+function toStatfs(filesystem: Filesystem): object {
+  const { size, free } = filesystem.statfs();
+  const blocks = (bytes: number) => Math.floor(bytes / STATFS_BLOCK);
+  return {
+    bsize: STATFS_BLOCK,
+    frsize: STATFS_BLOCK,
+    blocks: blocks(size),
+    bfree: blocks(free),
+    bavail: blocks(free),
+    namemax: NAME_MAX,
+  };
+}

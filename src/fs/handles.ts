@@ -1,0 +1,116 @@
+/** Open files: what a file handle of the mount stands for, and reading from it. */
+import { type FileHandle, open } from 'node:fs/promises';
+import type { CachedImage } from '../cache/image.ts';
+import type { ReadAhead } from '../cache/read-ahead.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import type { StagedFile } from './staged-file.ts';
+
+export interface OpenFile {
+  /** Path it was opened under. */
+  readonly path: string;
+  /** The revision it shows; none for files that are no image of a registry. */
+  readonly image?: RemoteImage;
+  /** Set where it was opened to a file being written. */
+  readonly staged?: StagedFile;
+  /** Reads up to `length` bytes at `offset` into `target`; fewer only at the end. */
+  read(target: Uint8Array, offset: number, length: number, signal?: AbortSignal): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** An image that comes through the cache. */
+export class CachedFile implements OpenFile {
+  readonly path: string;
+  readonly image: RemoteImage;
+  readonly #cached: CachedImage;
+  readonly #ahead: ReadAhead;
+  readonly #onClose: (cached: CachedImage) => Promise<void>;
+
+  constructor(
+    path: string,
+    image: RemoteImage,
+    cached: CachedImage,
+    onClose: (cached: CachedImage) => Promise<void>,
+  ) {
+    this.path = path;
+    this.image = image;
+    this.#cached = cached;
+    this.#ahead = cached.readAhead();
+    this.#onClose = onClose;
+  }
+
+  read(target: Uint8Array, offset: number, length: number, signal?: AbortSignal): Promise<number> {
+    return this.#cached.read(target, offset, length, this.#ahead, signal);
+  }
+
+  close(): Promise<void> {
+    return this.#onClose(this.#cached);
+  }
+}
+
+/** An image that lies in a directory of this machine: read in place. */
+export class LocalFile implements OpenFile {
+  readonly path: string;
+  readonly image: RemoteImage;
+  readonly #handle: FileHandle;
+
+  constructor(path: string, image: RemoteImage, handle: FileHandle) {
+    this.path = path;
+    this.image = image;
+    this.#handle = handle;
+  }
+
+  static async open(path: string, image: RemoteImage, file: string): Promise<LocalFile> {
+    return new LocalFile(path, image, await open(file));
+  }
+
+  async read(target: Uint8Array, offset: number, length: number): Promise<number> {
+    const { bytesRead } = await this.#handle.read(target, 0, length, offset);
+    return bytesRead;
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+}
+
+/** Bytes made when the file was opened. */
+export class TextFile implements OpenFile {
+  readonly path: string;
+  readonly #bytes: Buffer;
+
+  constructor(path: string, bytes: Buffer) {
+    this.path = path;
+    this.#bytes = bytes;
+  }
+
+  async read(target: Uint8Array, offset: number, length: number): Promise<number> {
+    const part = this.#bytes.subarray(offset, offset + length);
+    target.set(part);
+    return part.length;
+  }
+
+  async close(): Promise<void> {}
+}
+
+/** A file being written. */
+export class StagedHandle implements OpenFile {
+  readonly path: string;
+  readonly staged: StagedFile;
+  readonly #onClose: (staged: StagedFile) => Promise<void>;
+
+  constructor(path: string, staged: StagedFile, onClose: (staged: StagedFile) => Promise<void>) {
+    this.path = path;
+    this.staged = staged;
+    this.#onClose = onClose;
+    staged.handles += 1;
+  }
+
+  read(target: Uint8Array, offset: number, length: number): Promise<number> {
+    return this.staged.read(target, offset, length);
+  }
+
+  async close(): Promise<void> {
+    this.staged.handles -= 1;
+    await this.#onClose(this.staged);
+  }
+}

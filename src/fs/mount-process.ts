@@ -1,0 +1,48 @@
+/** The background process of a mount, started by daemon.ts: one mount, its end, its log on stderr. */
+import { SregistryError } from '../base/errors.ts';
+import { redact } from '../log/index.ts';
+import { Mount, type MountRequest } from './mount.ts';
+
+export type ReadyMessage =
+  | { ready: true }
+  | { ready: false; code: string; message: string; hint: string | undefined };
+
+const log = (message: string) => process.stderr.write(`${new Date().toISOString()} ${redact(message)}\n`);
+
+const request = JSON.parse(process.argv[2] ?? '{}') as MountRequest;
+
+process.on('unhandledRejection', (reason) => log(`unhandled: ${(reason as Error)?.stack ?? reason}`));
+
+let mount: Mount | undefined;
+let signalled = false;
+const stop = () => {
+  signalled = true;
+  void mount?.end(false);
+};
+process.on('SIGTERM', stop);
+process.on('SIGINT', stop);
+process.on('SIGHUP', () => {});
+
+try {
+  mount = await Mount.start(request, log);
+  if (signalled) stop();
+  tell({ ready: true });
+  await mount.ended;
+} catch (error) {
+  log((error as Error).stack ?? String(error));
+  const { code, message, hint } =
+    error instanceof SregistryError ? error : new SregistryError('INTERNAL', String(error));
+  await new Promise<void>((resolve) => tell({ ready: false, code, message, hint }, resolve));
+  process.exitCode = 1;
+}
+// libfuse's threads would keep the process.
+process.exit();
+
+function tell(message: ReadyMessage, then: () => void = () => {}): void {
+  if (!process.connected) then();
+  else
+    process.send?.(message, () => {
+      process.disconnect();
+      then();
+    });
+}

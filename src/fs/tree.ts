@@ -1,0 +1,61 @@
+/**
+ * What a path of the mount stands for: `/<backend>/<collection...>/<image>:<tag>[@<version>].<ext>`. Pure: whether
+ * something is there is for the filesystem to find out.
+ */
+import type { ImageName } from '../image/name.ts';
+import { formatFileName, isPathComponent, parseFileName, splitExtension } from '../image/names.ts';
+
+/** A place below a backend's folder. `collection` is `''` at its top. */
+interface Below {
+  readonly backend: string;
+  readonly collection: string;
+}
+
+export type Place =
+  | { readonly kind: 'root' }
+  | ({ readonly kind: 'folder' } & Below)
+  /** A file that names an image. */
+  | ({ readonly kind: 'image'; readonly name: ImageName; readonly extension: string } & Below)
+  /** `<image file>.json`: what inspect says of it. */
+  | ({ readonly kind: 'inspect'; readonly name: ImageName } & Below);
+
+const INSPECT_SUFFIX = '.json';
+
+/** The place of an absolute path; undefined where nothing of ours can have that path. */
+export function parsePath(path: string): Place | undefined {
+  const parts = path.split('/').filter((part) => part !== '');
+  if (!parts.every(isPathComponent)) return undefined;
+  const [backend, ...rest] = parts;
+  if (backend === undefined) return { kind: 'root' };
+  const file = rest.at(-1);
+  if (file === undefined) return { kind: 'folder', backend, collection: '' };
+  const collection = rest.slice(0, -1).join('/');
+  const name = imageName(file, collection);
+  if (name !== undefined) {
+    return { kind: 'image', backend, collection, name, extension: splitExtension(file).extension as string };
+  }
+  const inspected = file.endsWith(INSPECT_SUFFIX)
+    ? imageName(file.slice(0, -INSPECT_SUFFIX.length), collection)
+    : undefined;
+  if (inspected !== undefined) return { kind: 'inspect', backend, collection, name: inspected };
+  return { kind: 'folder', backend, collection: rest.join('/') };
+}
+
+function imageName(file: string, collection: string): ImageName | undefined {
+  const parts = parseFileName(file);
+  return parts && { collection, image: parts.image, tag: parts.tag, version: parts.version };
+}
+
+/** The file name under which an image is listed, or undefined where its name cannot be one. */
+export function fileNameOf(name: ImageName, extension: string): string | undefined {
+  const file = formatFileName(name, extension);
+  return isPathComponent(file) ? file : undefined;
+}
+
+export function parentOf(path: string): string {
+  return path.slice(0, Math.max(1, path.lastIndexOf('/')));
+}
+
+export function baseOf(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
+}

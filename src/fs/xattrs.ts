@@ -1,0 +1,49 @@
+/** The extended attributes `user.sregistry.*`: what is known of a path, readable without a pull. */
+import type { Backend } from '../backends/backend.ts';
+import type { Session } from '../client/session.ts';
+import type { RemoteImage } from '../image/remote.ts';
+
+export interface XattrSubject {
+  /** Why the last operation on it failed. */
+  readonly error?: string | undefined;
+  readonly backend?: string | undefined;
+}
+
+/** Where the path is an image of a registry, these are set as well. */
+interface ImageSubject extends XattrSubject {
+  readonly session: Session;
+  readonly service: Backend;
+  readonly image: RemoteImage;
+}
+
+type Value = (subject: ImageSubject) => string | undefined | Promise<string | undefined>;
+
+const PREFIX = 'user.sregistry.';
+
+const OF_IMAGES: Record<string, Value> = {
+  uri: ({ session, service, image }) => session.uri(service.name, image.name),
+  digest: ({ image }) => image.digest,
+  revision: ({ image }) => image.revision,
+  cached: ({ session, service, image }) => String(session.cachedBytes(service, image)),
+  labels: async ({ session, service, image }) => JSON.stringify(await session.labels(service, image)),
+  inspect: async ({ session, service, image }) => JSON.stringify(await session.inspect(service, image)),
+};
+
+export function attributeNames(subject: XattrSubject): string[] {
+  const names = isImage(subject) ? Object.keys(OF_IMAGES) : [];
+  if (isImage(subject) && subject.image.digest === undefined) names.splice(names.indexOf('digest'), 1);
+  if (subject.backend !== undefined) names.push('backend');
+  if (subject.error !== undefined) names.push('error');
+  return names.map((name) => PREFIX + name);
+}
+
+export async function attributeValue(subject: XattrSubject, attribute: string): Promise<string | undefined> {
+  const name = attribute.slice(PREFIX.length);
+  if (name === 'error') return subject.error;
+  if (name === 'backend') return subject.backend;
+  return isImage(subject) ? OF_IMAGES[name]?.(subject) : undefined;
+}
+
+function isImage(subject: XattrSubject): subject is ImageSubject {
+  return 'image' in subject;
+}
