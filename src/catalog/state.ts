@@ -5,9 +5,9 @@
  */
 import { renameSync } from 'node:fs';
 import { join } from 'node:path';
-import createDebug from 'debug';
 import { describeError, systemCode } from '../base/errors.ts';
 import { ownProcess } from '../base/process.ts';
+import { bot } from '../log/index.ts';
 import { CacheIndex } from './cache-index.ts';
 import { type Database, type JournalMode, openDatabase, quickCheck, withLock } from './database.ts';
 import { DamagedDatabaseError } from './database-error.ts';
@@ -15,8 +15,6 @@ import { Journal } from './journal.ts';
 import { Listings } from './listings.ts';
 import { Remotes } from './remotes.ts';
 import { STATE_MIGRATIONS } from './state-schema.ts';
-
-const debug = createDebug('sregistry:catalog');
 
 export interface StateOptions {
   /** Default `wal`, which is only safe where every process is on this machine; `delete` on a network file system. */
@@ -62,7 +60,7 @@ function openOrReplace(path: string, options: StateOptions): Pick<State, 'db' | 
   } catch (error) {
     if (!(error instanceof DamagedDatabaseError)) throw error;
     const movedAside = moveAside(path);
-    debug('%s It was moved to %s', describeError(error), movedAside);
+    bot.warning(`${describeError(error)}. It was moved to ${movedAside} and a new one made`);
     const db = openSound(path, options);
     salvageJournal(movedAside, db);
     return { db, movedAside };
@@ -107,6 +105,6 @@ function salvageJournal(damaged: string, db: Database): void {
       old.close();
     }
   } catch (error) {
-    debug('No journal could be read from %s: %s', damaged, describeError(error));
+    bot.warning(`Pushes that were pending in ${damaged} may be lost: ${describeError(error)}`);
   }
 }

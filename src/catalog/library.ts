@@ -1,0 +1,77 @@
+/**
+ * The library: the user's own images, rows of sregistry.db with their files in the storage folder. Queries are image
+ * names; without a version they mean the one added last.
+ */
+import type { ImageName } from '../image/name.ts';
+import type { Container, ContainerFields } from './container.ts';
+import { DisabledLibrary } from './disabled-library.ts';
+import { SqliteLibrary } from './sqlite-library.ts';
+import type { Transfer } from './storage.ts';
+
+export interface LibraryOptions {
+  /** Path of sregistry.db. It and its folder are made when the first image is added. */
+  readonly databaseFile: string;
+  /** Folder of the images. */
+  readonly storage: string;
+  /** SREGISTRY_DISABLE or SINGULARITY_DISABLE_CACHE is set: nothing is stored. */
+  readonly disabled?: boolean | undefined;
+}
+
+export interface Addition {
+  /** Its version is what it is stored under; without one, the sha256 of the file. */
+  readonly name: ImageName;
+  /** Without a file, only the address is entered. */
+  readonly file?: string | undefined;
+  /** Default `move`. */
+  readonly transfer?: Transfer | undefined;
+  /** The backend it comes from. */
+  readonly client: string;
+  readonly url?: string | undefined;
+  /** What is known of it: labels, the service's manifest. Its names are added. */
+  readonly metrics?: Readonly<Record<string, unknown>> | undefined;
+  /** `sha256:<hex>` of the file, where the caller has compared it; else it is computed. */
+  readonly digest?: string | undefined;
+  readonly progress?: ((done: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type Query = string | ImageName;
+
+/** A label, and the images that have it with this value. */
+export interface LabelUse {
+  readonly key: string;
+  readonly value: string;
+  readonly containers: readonly Container[];
+}
+
+/**
+ * Methods throw NOT_FOUND for a query that means no image, DATABASE where sregistry.db cannot be used, and what the
+ * file system says of the files.
+ */
+export interface Library {
+  /** Stores an image, or renews what is stored under the same name and version. */
+  add(addition: Addition): Promise<Container>;
+  get(query: Query): Container | undefined;
+  /** Those whose name, tag or URI holds `query`; all for none, `''` or `*`. By name, then the newest first. */
+  images(query?: string): Container[];
+  /** The row itself, as the Python tool prints it. */
+  inspect(query: Query): ContainerFields;
+  /** Moves the file to `path`, a folder or a new file, out of the storage. EXISTS if something is there. */
+  mv(query: Query, path: string): Promise<Container>;
+  /** Gives an image another name, its version kept; its file moves within the storage. EXISTS if that is taken. */
+  rename(query: Query, to: Query): Promise<Container>;
+  /** Removes the row and the file; what it was. */
+  rm(query: Query): Promise<Container>;
+  /** Labels of that key, that value, both or any. */
+  labels(filter?: { readonly key?: string | undefined; readonly value?: string | undefined }): LabelUse[];
+  /** An image whose file has this digest (`sha256:<hex>`) now. */
+  findByDigest(digest: string): Container | undefined;
+  /** `sha256:<hex>` of an image's file as it is now, where that is known without reading it. */
+  digestOf(container: Container): string | undefined;
+  close(): void;
+}
+
+/** Touches no file before the first call of a method. */
+export function openLibrary(options: LibraryOptions): Library {
+  return options.disabled === true ? new DisabledLibrary() : new SqliteLibrary(options);
+}

@@ -1,0 +1,233 @@
+/** The library over sregistry.db and the storage folder. */
+import { existsSync, statSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { SregistryError } from '../base/errors.ts';
+import { fileError } from '../base/files.ts';
+import { sha256File } from '../base/hash.ts';
+import type { ImageName } from '../image/name.ts';
+import { formatImageName, parseImageName, removeUri } from '../image/names.ts';
+import {
+  type Container,
+  type ContainerFields,
+  type ContainerRow,
+  folderOf,
+  fromRow,
+  toFields,
+} from './container.ts';
+import { labelsOf } from './labels.ts';
+import type { Addition, LabelUse, Library, LibraryOptions, Query } from './library.ts';
+import { LibraryTables } from './library-tables.ts';
+import { imageFolder, imagePath, removeEmptyFolders, removeOriginal, settle, stage } from './storage.ts';
+
+const DEFAULT_COLLECTION = 'library';
+
+export class SqliteLibrary implements Library {
+  readonly #storage: string;
+  readonly #tables: LibraryTables;
+
+  constructor({ databaseFile, storage }: LibraryOptions) {
+    this.#storage = storage;
+    this.#tables = new LibraryTables(databaseFile);
+  }
+
+  async add(addition: Addition): Promise<Container> {
+    const { file, transfer = 'move', url, client } = addition;
+    const wanted = withCollection(addition.name);
+    const { containers, digests } = this.#tables.write();
+    if (file === undefined) {
+      const metrics = metricsOf(addition, wanted);
+      return fromRow(
+        containers.exclusive(() => containers.put({ name: wanted, file, url, client, metrics })),
+      );
+    }
+    const staged = await stage(file, imageFolder(this.#storage, wanted), transfer, addition);
+    const { name, digest } = await identify(staged, wanted, addition);
+    const path = imagePath(this.#storage, name);
+    const row = settle(staged, path, (place) =>
+      containers.exclusive(() => {
+        const entered = containers.put({ name, file: path, url, client, metrics: metricsOf(addition, name) });
+        place();
+        digests.put(path, digest);
+        return entered;
+      }),
+    );
+    if (transfer === 'move') await removeOriginal(file, path);
+    return fromRow(row);
+  }
+
+  get(query: Query): Container | undefined {
+    const row = this.#tables.read()?.containers.find(nameOf(query));
+    return row === undefined ? undefined : fromRow(row);
+  }
+
+  images(query?: string): Container[] {
+    const text = query === '' || query === '*' ? undefined : query;
+    return this.#tables.read()?.containers.search(text).map(fromRow) ?? [];
+  }
+
+  inspect(query: Query): ContainerFields {
+    return toFields(this.#find(query));
+  }
+
+  async mv(query: Query, path: string): Promise<Container> {
+    const row = this.#find(query);
+    const file = fileOf(row);
+    const isFolder = statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+    const target = isFolder ? join(resolve(path), basename(file)) : resolve(path);
+    if (!existsSync(dirname(target))) {
+      throw new SregistryError('NOT_FOUND', `${dirname(target)} does not exist`, { hint: 'Make it first' });
+    }
+    const { containers } = this.#tables.write();
+    return this.#relocate(file, target, () => containers.setFile(row.id, target));
+  }
+
+  async rename(query: Query, to: Query): Promise<Container> {
+    const row = this.#find(query);
+    const version = row.version || undefined;
+    const name = { ...withCollection(nameOf(to)), version };
+    const { containers } = this.#tables.write();
+    const namesake = containers.find(name);
+    if (namesake !== undefined && folderOf(fromRow(namesake).name) === folderOf(name)) {
+      throw exists(formatImageName(name));
+    }
+    if (row.image === null || version === undefined) {
+      return fromRow(containers.exclusive(() => containers.rename(row.id, name, row.image ?? undefined)));
+    }
+    const target = imagePath(this.#storage, { ...name, version });
+    return this.#relocate(fileOf(row), target, () => containers.rename(row.id, name, target));
+  }
+
+  async rm(query: Query): Promise<Container> {
+    const row = this.#find(query);
+    const { containers, digests } = this.#tables.write();
+    containers.exclusive(() => containers.remove(row.id));
+    const { image } = row;
+    if (image !== null && containers.withFile(image).length === 0) {
+      try {
+        await rm(image, { force: true });
+        await removeEmptyFolders(this.#storage, dirname(image));
+      } catch (error) {
+        throw fileError(`remove ${formatImageName(fromRow(row).name)} from the disk:`, image, error);
+      }
+      digests.remove(image);
+    }
+    return fromRow(row);
+  }
+
+  labels({ key, value }: { key?: string | undefined; value?: string | undefined } = {}): LabelUse[] {
+    const uses = new Map<string, LabelUse & { containers: Container[] }>();
+    for (const container of this.images()) {
+      for (const [labelKey, labelValue] of Object.entries(labelsOf(container.metrics))) {
+        if ((key ?? labelKey) !== labelKey || (value ?? labelValue) !== labelValue) continue;
+        const id = JSON.stringify([labelKey, labelValue]);
+        const use = uses.get(id) ?? { key: labelKey, value: labelValue, containers: [] };
+        use.containers.push(container);
+        uses.set(id, use);
+      }
+    }
+    return [...uses.values()];
+  }
+
+  findByDigest(digest: string): Container | undefined {
+    const tables = this.#tables.read();
+    if (tables === undefined) return undefined;
+    const { containers, digests } = tables;
+    const rows = [
+      ...containers.withVersion(digest, digest.replace(/^sha256:/, '')),
+      ...(digests?.paths(digest) ?? []).flatMap((path) => containers.withFile(path)),
+    ];
+    return rows.map(fromRow).find((container) => this.digestOf(container) === digest);
+  }
+
+  digestOf({ file, name, created }: Container): string | undefined {
+    if (file === undefined) return undefined;
+    const known = this.#tables.read()?.digests?.get(file);
+    if (known !== undefined) return known;
+    // The Python tool's version is the sha256 it had when it was added; a later change shows in its time.
+    const stats = statSync(file, { throwIfNoEntry: false });
+    if (stats === undefined || created === undefined || stats.mtimeMs > created.getTime() + 1000)
+      return undefined;
+    return /^[0-9a-f]{64}$/.test(name.version ?? '') ? `sha256:${name.version}` : undefined;
+  }
+
+  close(): void {
+    this.#tables.close();
+  }
+
+  #find(query: Query): ContainerRow {
+    const row = this.#tables.read()?.containers.find(nameOf(query));
+    if (row !== undefined) return row;
+    const text = typeof query === 'string' ? query : formatImageName(query);
+    throw new SregistryError('NOT_FOUND', `${text} is not in the library`, {
+      hint: 'sregistry images lists what is',
+    });
+  }
+
+  /** Moves the file of a container to `target` while `change` changes its row. */
+  async #relocate(file: string, target: string, change: () => ContainerRow): Promise<Container> {
+    if (existsSync(target)) throw exists(target);
+    const { containers, digests } = this.#tables.write();
+    const digest = digests.get(file);
+    const staged = await stage(file, dirname(target), 'move', {});
+    const row = settle(staged, target, (place) =>
+      containers.exclusive(() => {
+        const changed = change();
+        place();
+        digests.remove(file);
+        if (digest !== undefined) digests.put(target, digest);
+        return changed;
+      }),
+    );
+    await removeOriginal(file, target);
+    await removeEmptyFolders(this.#storage, dirname(file));
+    return fromRow(row);
+  }
+}
+
+/** What the staged bytes are: their digest, and the version it gives where the name has none. */
+async function identify(staged: string, name: ImageName, { digest, signal }: Addition) {
+  try {
+    const known = digest ?? (await sha256File(staged, { signal }));
+    const version = name.version ?? known.replace(/^sha256:/, '');
+    return { digest: known, name: { ...name, version } };
+  } catch (error) {
+    await rm(staged, { force: true });
+    throw fileError('read', staged, error);
+  }
+}
+
+function nameOf(query: Query): ImageName {
+  return withCollection(
+    typeof query === 'string' ? parseImageName(removeUri(query), { lowercase: false }) : query,
+  );
+}
+
+function withCollection<T extends ImageName>(name: T): T {
+  return name.collection === '' ? { ...name, collection: DEFAULT_COLLECTION } : name;
+}
+
+/** The Python tool keeps the names among the metrics, over what the image says of itself. */
+function metricsOf({ metrics }: Addition, name: ImageName): Record<string, unknown> {
+  const { registry, collection, image, tag, version } = name;
+  const names = { registry, collection, image, tag, version, uri: formatImageName(name) };
+  return { ...metrics, ...names, type: 'container' };
+}
+
+function fileOf(row: ContainerRow): string {
+  if (row.image !== null && existsSync(row.image)) return row.image;
+  const uri = formatImageName(fromRow(row).name);
+  throw new SregistryError(
+    'NOT_FOUND',
+    `The file of ${uri} is not there: ${row.image ?? 'it was never stored'}`,
+    {
+      hint: `Pull it again, or remove it with: sregistry rm ${uri}`,
+    },
+  );
+}
+
+function exists(what: string): SregistryError {
+  return new SregistryError('EXISTS', `${what} exists already`, {
+    hint: 'Remove it first, or choose another name',
+  });
+}
