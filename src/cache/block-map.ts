@@ -18,6 +18,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { systemCode } from '../base/errors.ts';
+import { bootId } from '../base/process.ts';
 
 /** Bytes of a block: the unit of presence. Half of the largest read the kernel sends, so little is fetched unasked. */
 export const BLOCK_SIZE = 64 * 1024;
@@ -25,23 +26,9 @@ export const BLOCK_SIZE = 64 * 1024;
 const HEADER_SIZE = 64;
 const MAGIC = 'sregmap1';
 
-let bootId: string | undefined;
-
-/** Names this boot of the machine; empty where the kernel does not say. */
-function currentBoot(): string {
-  if (bootId === undefined) {
-    try {
-      bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-    } catch {
-      bootId = '';
-    }
-  }
-  return bootId;
-}
-
 function header(): Buffer {
   const bytes = Buffer.alloc(HEADER_SIZE);
-  bytes.write(`${MAGIC} ${currentBoot()}`, 'latin1');
+  bytes.write(`${MAGIC} ${bootId()}`, 'latin1');
   return bytes;
 }
 
@@ -71,6 +58,12 @@ export class BlockMap {
     this.#map = saved ?? new Uint8Array(this.blocks);
     this.#fd = openSync(path, 'r+');
     for (const byte of this.#map) this.#present += byte === 1 ? 1 : 0;
+  }
+
+  /** Writes the maps of an image that is whole, in a folder nobody has open. */
+  static writeWhole(folder: string, size: number): void {
+    const bytes = Buffer.concat([header(), Buffer.alloc(Math.ceil(size / BLOCK_SIZE), 1)]);
+    for (const name of ['present', 'durable']) writeFileSync(join(folder, name), bytes, { flush: true });
   }
 
   /** Blocks present, as far as this process has seen. */

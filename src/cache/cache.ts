@@ -5,17 +5,16 @@
  * service states together with the service itself, so that one service cannot plant bytes under another's digest; once
  * an image is complete and its sha256 was compared, it serves every service that states the same digest.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdirSync, renameSync } from 'node:fs';
-import { copyFile, rename } from 'node:fs/promises';
+import { copyFile, mkdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCode } from '../base/errors.ts';
 import type { CacheEntryRow, CacheIndex } from '../catalog/cache-index.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { Completion } from './completion.ts';
-import { Entry, type EntryDescription } from './entry.ts';
-import { Eviction } from './eviction.ts';
+import { Entry, type EntryDescription, placeWhole } from './entry.ts';
+import { detach, Eviction } from './eviction.ts';
 import type { RangeSource } from './fetcher.ts';
 import { CachedImage } from './image.ts';
 import { emptyTrash, entryFolder } from './location.ts';
@@ -120,29 +119,22 @@ export class ImageCache {
   }
 
   /**
-   * Takes a whole local file into the cache as this revision: moved where possible, else copied. The caller has
-   * checked that it has the image's digest. Does nothing where there is no room.
+   * Moves a whole local file into the cache as this revision. The caller has checked that it has the image's digest
+   * and nobody writes to it any more. Where there is no room, or the revision is open or whole already, the file is
+   * left alone; tells whether it was taken.
    */
-  async adopt(target: string, image: RemoteImage, file: string, how: 'move' | 'copy'): Promise<void> {
-    const key = this.#keyOf(target, image);
-    if (this.#images.has(key) || this.#options.index.get(key)?.complete === 1) return;
-    if (!(await this.#eviction.makeRoom(image.size))) return;
+  async adopt(target: string, image: RemoteImage, file: string): Promise<boolean> {
     const { index, root } = this.#options;
+    const key = this.#keyOf(target, image);
+    if (index.get(key)?.complete === 1 || !(await this.#eviction.makeRoom(image.size))) return false;
     const description = this.#describe(target, image);
-    const folder = entryFolder(root, key);
-    index.enter({ key, ...description });
-    try {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
-      await (how === 'move' ? moveFile : copyFile)(file, join(folder, 'data'));
-      const entry = new Entry(folder, description);
-      entry.map.mark(0, entry.map.blocks - 1);
-      await entry.sync();
-      entry.close();
-      index.recount(key, entry.bytes);
-      index.markComplete(key, image.digest !== undefined);
-    } finally {
-      index.leave(key);
-    }
+    const local = await bringTo(join(root, 'staging'), file);
+    const taken = index.install({ key, ...description }, image.digest !== undefined, () => {
+      detach(root, key);
+      placeWhole(entryFolder(root, key), local, description);
+    });
+    if (!taken && local !== file) await rm(local, { force: true });
+    return taken;
   }
 
   list(): CacheEntryRow[] {
@@ -218,16 +210,12 @@ export class ImageCache {
   }
 }
 
-async function moveFile(from: string, to: string): Promise<void> {
-  try {
-    await rename(from, to);
-  } catch (error) {
-    if (systemCode(error) !== 'EXDEV') throw error;
-    await copyFile(from, to);
-  }
-}
-
-/** Folder for pushes being staged, beside the images so that a pushed image moves into the cache without a copy. */
-export function stagingFolder(root: string): string {
-  return join(root, 'staging');
+/** Makes a file renameable into the cache: itself where it is on the same file system, else a copy in `folder`. */
+async function bringTo(folder: string, file: string): Promise<string> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const [here, there] = await Promise.all([stat(folder), stat(file)]);
+  if (here.dev === there.dev) return file;
+  const copy = join(folder, `adopt-${randomUUID()}`);
+  await copyFile(file, copy);
+  return copy;
 }

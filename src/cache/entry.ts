@@ -2,7 +2,17 @@
  * One image revision on local disk: a sparse data file, the map of the blocks in it, and `entry.json`, which says for
  * people and for a lost index what the bytes belong to. Nothing here knows where bytes come from.
  */
-import { closeSync, constants, fdatasync, mkdirSync, openSync, read, write, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fdatasync,
+  mkdirSync,
+  openSync,
+  read,
+  renameSync,
+  write,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { SregistryError } from '../base/errors.ts';
@@ -19,6 +29,18 @@ export interface EntryDescription {
   readonly revision: string;
 }
 
+/** Puts a whole image file, by renaming it, into a folder that nobody has open. */
+export function placeWhole(folder: string, file: string, description: EntryDescription): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  renameSync(file, join(folder, 'data'));
+  BlockMap.writeWhole(folder, description.size);
+  describe(folder, description);
+}
+
+function describe(folder: string, description: EntryDescription): void {
+  writeFileSync(join(folder, 'entry.json'), `${JSON.stringify(description)}\n`, { mode: 0o600 });
+}
+
 export class Entry {
   readonly size: number;
   readonly map: BlockMap;
@@ -32,7 +54,7 @@ export class Entry {
     this.#path = join(folder, 'data');
     this.#fd = openSync(this.#path, constants.O_RDWR | constants.O_CREAT, 0o600);
     this.map = new BlockMap(folder, description.size);
-    writeFileSync(join(folder, 'entry.json'), `${JSON.stringify(description)}\n`, { mode: 0o600 });
+    describe(folder, description);
   }
 
   get path(): string {

@@ -193,14 +193,15 @@ export class Fetcher {
         fetch.advance(entry.map.firstAbsent(fetch.next, fetch.last) ?? fetch.last + 1);
         return undefined;
       }
+      if (!(await makeRoom((fetch.last + 1 - fetch.next) * BLOCK_SIZE))) throw noSpace(limit);
       const result = index.claim(key, fetch.next, fetch.last, BLOCK_SIZE, limit);
       if ('claim' in result) {
         // What another process finished between the look and the claim is not fetched again.
         entry.map.refresh(fetch.next, fetch.last);
         return result.claim;
       }
+      // Else another process took the room meanwhile: make some again.
       if ('busy' in result) await sleep(POLL_INTERVAL, undefined, { signal });
-      else if (!(await makeRoom((fetch.last + 1 - fetch.next) * BLOCK_SIZE))) throw noSpace(limit);
     }
   }
 

@@ -157,7 +157,7 @@ export class CachedImage {
   async close(): Promise<void> {
     this.#fetcher.abort();
     await this.#verification?.catch(() => {});
-    await this.#options.entry.sync();
+    if (this.#corrupt === undefined) await this.#options.entry.sync();
     this.#options.entry.close();
   }
 
