@@ -1,0 +1,150 @@
+/**
+ * Logins for OCI registries that other tools made: `apptainer registry login`, `docker login`, `podman login`, helpers.
+ *
+ * First those that name the registry, in the files below; in one file the helper of the longest matching key of
+ * `credHelpers`, then that of `credsStore`, then the longest matching key of `auths`. Then the environment's user and
+ * password, which name no registry and hold for any.
+ *
+ *   1. `SREGISTRY_DOCKERHUB_SECRETS`, the Python tool's
+ *   2. `APPTAINER_AUTHFILE`, `SINGULARITY_AUTHFILE`
+ *   3. `docker-config.json` in `~/.apptainer` (or `APPTAINER_CONFIGDIR`), then in `~/.singularity`
+ *   4. `REGISTRY_AUTH_FILE`, else podman's `$XDG_RUNTIME_DIR/containers/auth.json`
+ *   5. `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`
+ *   6. `APPTAINER_DOCKER_USERNAME` and `_PASSWORD`, then `SINGULARITY_DOCKER_USERNAME` and `_PASSWORD`
+ *
+ * Formats: docker/cli's config file (config.json, "Credential store options"), containers-auth.json(5).
+ */
+import { join } from 'node:path';
+import { describeError } from '../base/errors.ts';
+import { registerSecret } from '../log/index.ts';
+import { askHelper, type DockerCredentials } from './credential-helper.ts';
+import { isJsonObject, type JsonObject, readJsonObject } from './json.ts';
+import { getPaths } from './paths.ts';
+import { warnOnce } from './warn-once.ts';
+
+export type { DockerCredentials };
+
+/**
+ * The login for a registry's `host` (with port, where it has one), undefined where there is none. `repository` is the
+ * path of the image, for logins that hold for one namespace. Never fails: what cannot be read or is malformed, and a
+ * helper that is missing, fails or takes longer than 10 s, is a warning, and the search goes on.
+ */
+export async function findDockerCredentials(
+  host: string,
+  env: NodeJS.ProcessEnv = process.env,
+  repository = '',
+): Promise<DockerCredentials | undefined> {
+  const wanted = `${canonicalHost(host)}/${repository}`;
+  for (const file of configFiles(env)) {
+    const found = await findInFile(await readConfig(file), file, wanted, env);
+    if (found !== undefined) return registered(found);
+  }
+  const found = inEnvironment(env);
+  return found === undefined ? undefined : registered(found);
+}
+
+async function readConfig(file: string): Promise<JsonObject> {
+  try {
+    return (await readJsonObject(file)) ?? {};
+  } catch (error) {
+    warnOnce(`${describeError(error)} Logins in it are not used.`);
+    return {};
+  }
+}
+
+function configFiles(env: NodeJS.ProcessEnv): string[] {
+  const { home } = getPaths(env);
+  const podman = env.XDG_RUNTIME_DIR && join(env.XDG_RUNTIME_DIR, 'containers/auth.json');
+  return [
+    env.SREGISTRY_DOCKERHUB_SECRETS,
+    env.APPTAINER_AUTHFILE,
+    env.SINGULARITY_AUTHFILE,
+    join(env.APPTAINER_CONFIGDIR || join(home, '.apptainer'), 'docker-config.json'),
+    join(env.SINGULARITY_CONFIGDIR || join(home, '.singularity'), 'docker-config.json'),
+    env.REGISTRY_AUTH_FILE || podman,
+    join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json'),
+  ].filter((file): file is string => Boolean(file));
+}
+
+const HUB = 'docker.io';
+const HUB_HOSTS = [HUB, 'index.docker.io', 'registry-1.docker.io', 'registry.hub.docker.com'];
+
+/** What Docker calls Docker Hub in `auths` and to helpers. */
+const HUB_KEY = 'https://index.docker.io/v1/';
+
+function canonicalHost(host: string): string {
+  const name = host.toLowerCase();
+  return HUB_HOSTS.includes(name) ? HUB : name;
+}
+
+/** Keys as tools wrote them (`quay.io/org`, `https://quay.io`, `https://index.docker.io/v1/`) in one form: `quay.io/org`. */
+function canonicalKey(key: string): string {
+  const [host = '', ...path] = key.replace(/^https?:\/\//, '').split('/');
+  const namespace = path.filter((part) => part !== '').join('/');
+  return [canonicalHost(host), ...(/^(?:v[12])?$/.test(namespace) ? [] : [namespace])].join('/');
+}
+
+/** The entries of `section` whose key holds for `wanted`, a host and path: the longest key first. */
+function matching(section: unknown, wanted: string): [key: string, value: unknown][] {
+  if (!isJsonObject(section)) return [];
+  return Object.entries(section)
+    .filter(([key]) => wanted === canonicalKey(key) || wanted.startsWith(`${canonicalKey(key)}/`))
+    .sort(([a], [b]) => canonicalKey(b).length - canonicalKey(a).length);
+}
+
+async function findInFile(
+  config: JsonObject,
+  file: string,
+  wanted: string,
+  env: NodeJS.ProcessEnv,
+): Promise<DockerCredentials | undefined> {
+  const host = wanted.slice(0, wanted.indexOf('/'));
+  const helpers = matching(config.credHelpers, wanted).slice(0, 1);
+  if (config.credsStore) helpers.push([host, config.credsStore]);
+  for (const [key, helper] of helpers) {
+    const found = await askHelper(helper, host === HUB ? HUB_KEY : key, file, env);
+    if (found !== undefined) return found;
+  }
+  for (const [key, login] of matching(config.auths, wanted)) {
+    const found = fromEntry(login, `"${key}" in ${file}`);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** A login in `auths`. Docker leaves an empty one where it keeps the login elsewhere. */
+function fromEntry(entry: unknown, source: string): DockerCredentials | undefined {
+  if (!isJsonObject(entry)) return undefined;
+  const { identitytoken, registrytoken, auth, username, password } = entry;
+  if (isText(registrytoken)) return { registryToken: registrytoken, source };
+  if (isText(identitytoken)) return { identityToken: identitytoken, source };
+  if (isText(auth)) return fromAuth(auth, source);
+  if (isText(username) && isText(password)) return { username, password, source };
+  return undefined;
+}
+
+/** `auth` is base64 of `user:password`; old versions of Docker padded it with zero bytes. */
+function fromAuth(auth: string, source: string): DockerCredentials | undefined {
+  registerSecret(auth);
+  const [, username, password] = /^([^:]+):(.*?)\0*$/s.exec(Buffer.from(auth, 'base64').toString()) ?? [];
+  if (username !== undefined && password !== undefined) return { username, password, source };
+  warnOnce(`The login ${source} is malformed; log in there again`);
+  return undefined;
+}
+
+function inEnvironment(env: NodeJS.ProcessEnv): DockerCredentials | undefined {
+  for (const prefix of ['APPTAINER_DOCKER', 'SINGULARITY_DOCKER']) {
+    const username = env[`${prefix}_USERNAME`];
+    const password = env[`${prefix}_PASSWORD`];
+    if (username && password) return { username, password, source: `${prefix}_USERNAME and _PASSWORD` };
+  }
+  return undefined;
+}
+
+function registered(found: DockerCredentials): DockerCredentials {
+  if ('password' in found) registerSecret(found.password);
+  else registerSecret('identityToken' in found ? found.identityToken : found.registryToken);
+  return found;
+}
+
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';

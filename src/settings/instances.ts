@@ -1,0 +1,144 @@
+/**
+ * Which backends there are. A driver has a default instance, named after it; further ones are entries of the secrets file
+ * that name their driver: `{ "lab": { "driver": "oci", "base": "http://localhost:5000" } }`.
+ */
+import { SregistryError } from '../base/errors.ts';
+import { isJsonObject } from './json.ts';
+import type { OptionSchema } from './options.ts';
+import { type ResolvedOptions, resolveOptions, variablesOf } from './resolve.ts';
+import { ACTIVE, activeClient, entryOf, type Secrets } from './secrets.ts';
+
+/** What the settings need to know of a driver. */
+export interface DriverDeclaration<S extends OptionSchema = OptionSchema> {
+  readonly name: string;
+  /** Name of the default instance, where it is not the driver's. */
+  readonly defaultInstance?: string;
+  readonly aliases: readonly string[];
+  readonly options: S;
+}
+
+export interface Instance<D extends DriverDeclaration = DriverDeclaration> {
+  readonly name: string;
+  readonly driver: D;
+}
+
+export interface ConfiguredInstance {
+  readonly name: string;
+  /** Name of the driver. */
+  readonly driver: string;
+  /** Why it is mounted: it needs no configuration, has an entry in the secrets file, is configured by the environment, is active. */
+  readonly reason: 'always' | 'secrets' | 'environment' | 'active';
+}
+
+export interface Surroundings<D extends DriverDeclaration = DriverDeclaration> {
+  readonly drivers: readonly D[];
+  readonly env: NodeJS.ProcessEnv;
+  readonly secrets: Secrets;
+}
+
+export interface ConfiguredInstances {
+  readonly instances: readonly ConfiguredInstance[];
+  /** An error for each entry that means no driver; the others are not affected. */
+  readonly problems: readonly SregistryError[];
+}
+
+/** The driver that is there without configuration. */
+const ALWAYS = 'local';
+
+export const defaultInstanceOf = (driver: DriverDeclaration) => driver.defaultInstance ?? driver.name;
+
+/**
+ * The backends a mount shows unless told otherwise: `local`, those with an entry in the secrets file, default instances with
+ * all their required options in the environment (and at least one such option), and the active client.
+ */
+export function configuredInstances(surroundings: Surroundings): ConfiguredInstances {
+  const { drivers, env, secrets } = surroundings;
+  const instances = new Map<string, ConfiguredInstance>();
+  const problems: SregistryError[] = [];
+  const add = ({ name, driver }: Instance, reason: ConfiguredInstance['reason']) => {
+    if (!instances.has(name)) instances.set(name, { name, driver: driver.name, reason });
+  };
+  const addNamed = (name: string, reason: ConfiguredInstance['reason']) => {
+    try {
+      add(instanceNamed(name, surroundings), reason);
+    } catch (error) {
+      problems.push(error as SregistryError);
+    }
+  };
+
+  for (const driver of drivers) {
+    if (driver.name === ALWAYS) add({ name: defaultInstanceOf(driver), driver }, 'always');
+  }
+  for (const [key, value] of Object.entries(secrets)) {
+    if (isJsonObject(value)) addNamed(key, 'secrets');
+  }
+  for (const driver of drivers) {
+    const name = defaultInstanceOf(driver);
+    if (name === 'registry' && entryOf(secrets, name) !== undefined) add({ name, driver }, 'secrets');
+    if (isConfiguredByEnvironment(driver, env)) add({ name, driver }, 'environment');
+  }
+  const active = env[ACTIVE] || activeClient(secrets);
+  if (active !== undefined) addNamed(active, 'active');
+  return { instances: [...instances.values()], problems };
+}
+
+function isConfiguredByEnvironment(driver: DriverDeclaration, env: NodeJS.ProcessEnv): boolean {
+  const required = Object.entries(driver.options).filter(([, spec]) => spec.required);
+  const names = { instance: defaultInstanceOf(driver), driver: defaultInstanceOf(driver) };
+  return (
+    required.length > 0 &&
+    required.every(([name, spec]) => variablesOf(names, name, spec).some((variable) => env[variable]))
+  );
+}
+
+/**
+ * The instance a name means: an entry of the secrets file, or the default instance of the driver that has this name or
+ * alias, in any case and with `_` for `-`. The error SETTINGS where it means none.
+ */
+export function instanceNamed<D extends DriverDeclaration>(
+  name: string,
+  { drivers, secrets }: Pick<Surroundings<D>, 'drivers' | 'secrets'>,
+): Instance<D> {
+  const stated = entryOf(secrets, name)?.driver;
+  const wanted = typeof stated === 'string' ? stated : name;
+  const driver = driverNamed(wanted, drivers);
+  if (driver === undefined) throw unknownDriver(name, stated, drivers);
+  const isDefault = stated === undefined || namesOf(driver).includes(folded(name));
+  return { name: isDefault ? defaultInstanceOf(driver) : name, driver };
+}
+
+/** The driver of that name, default instance or alias. */
+export function driverNamed<D extends DriverDeclaration>(name: string, drivers: readonly D[]): D | undefined {
+  return drivers.find((driver) => namesOf(driver).includes(folded(name)));
+}
+
+/** All names of a driver's default instance. */
+export function namesOf(driver: DriverDeclaration): string[] {
+  return [...new Set([defaultInstanceOf(driver), driver.name, ...driver.aliases].map(folded))];
+}
+
+const folded = (name: string) => name.toLowerCase().replaceAll('_', '-');
+
+/** The options of an instance; see resolveOptions. */
+export function resolveInstance<S extends OptionSchema>(
+  instance: Instance<DriverDeclaration<S>>,
+  { env, secrets }: Pick<Surroundings, 'env' | 'secrets'>,
+): ResolvedOptions<S> {
+  const { name, driver } = instance;
+  const names = namesOf(driver);
+  // The file's own spelling of an alias, `google_storage` for `google-storage`.
+  const aliases = Object.keys(secrets).filter((key) => key !== name && names.includes(folded(key)));
+  if (names.includes('registry')) aliases.push('registry');
+  const schema = driver.options;
+  return resolveOptions({ instance: name, driver: defaultInstanceOf(driver), aliases, schema, env, secrets });
+}
+
+function unknownDriver(name: string, stated: unknown, drivers: readonly DriverDeclaration[]): SregistryError {
+  const message =
+    stated === undefined
+      ? `There is no backend "${name}".`
+      : `The backend "${name}" is of a driver that does not exist: ${JSON.stringify(stated)}.`;
+  return new SregistryError('SETTINGS', message, {
+    hint: `The drivers are ${drivers.map((driver) => driver.name).join(', ')}`,
+  });
+}

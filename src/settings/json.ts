@@ -1,0 +1,54 @@
+import { readFile } from 'node:fs/promises';
+import { type ParseError, parse, printParseErrorCode } from 'jsonc-parser';
+import { SregistryError, systemCode } from '../base/errors.ts';
+
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/**
+ * The object in a JSON file; empty where the file is empty, undefined where there is none. A file that cannot be read, is
+ * malformed or holds something else than an object is the error SETTINGS, which names file, line and column and never
+ * quotes the content: these files hold secrets.
+ */
+export async function readJsonObject(file: string): Promise<JsonObject | undefined> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined;
+    throw new SregistryError('SETTINGS', `Cannot read ${file}.`, { cause: error });
+  }
+  return text.trim() === '' ? {} : parseJsonObject(text, file);
+}
+
+function parseJsonObject(text: string, file: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw malformed(text, file);
+  }
+  if (isJsonObject(value)) return value;
+  throw new SregistryError('SETTINGS', `${file} is malformed at line 1, column 1: an object is expected.`, {
+    hint: 'The file begins with { and ends with }',
+  });
+}
+
+/** JSON.parse says what is wrong by quoting it, and not always where: the lenient parser is asked for the first error. */
+function malformed(text: string, file: string): SregistryError {
+  const errors: ParseError[] = [];
+  parse(text, errors, { disallowComments: true });
+  const { offset, error } = errors[0] ?? { offset: 0, error: undefined };
+  const before = text.slice(0, offset).split('\n');
+  const place = `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
+  const reason = error === undefined ? 'not JSON' : spaced(printParseErrorCode(error));
+  return new SregistryError('SETTINGS', `${file} is malformed at ${place}: ${reason}.`, {
+    hint: 'Correct the file by hand, or move it away',
+  });
+}
+
+/** `CommaExpected` -> `comma expected` */
+const spaced = (words: string) => words.replace(/\B[A-Z]/g, ' $&').toLowerCase();

@@ -1,0 +1,100 @@
+/** Where sregistry keeps its files. */
+import { chmodSync, lstatSync, mkdirSync } from 'node:fs';
+import { tmpdir, userInfo } from 'node:os';
+import { isAbsolute, join, resolve } from 'node:path';
+import { SregistryError, systemCode } from '../base/errors.ts';
+
+/** All absolute. None is created by asking for it. */
+export interface Paths {
+  readonly home: string;
+  /** `SREGISTRY_CLIENT_SECRETS`, `~/.sregistry`. */
+  readonly secretsFile: string;
+  /** `SREGISTRY_DATABASE`, `~/.singularity`. */
+  readonly databaseDir: string;
+  readonly databaseFile: string;
+  /** Images of the local catalog: `SREGISTRY_STORAGE`, `~/.singularity/shub`. */
+  readonly storage: string;
+  /** `SREGISTRY_CACHEDIR`, `$XDG_CACHE_HOME/sregistry`. */
+  readonly cacheDir: string;
+  /** Files of credentials, one file or folder a client: `.sregistry` in `SREGISTRY_CREDENTIALS_CACHE` or `~/.singularity`. */
+  readonly credentialsCache: string;
+  /** For sockets: in `$XDG_RUNTIME_DIR` where that is a directory of ours, else in the temporary one. See ensureRuntimeDir. */
+  readonly runtimeDir: string;
+  /** `$XDG_STATE_HOME/sregistry`. */
+  readonly logDir: string;
+}
+
+export function getPaths(env: NodeJS.ProcessEnv = process.env): Paths {
+  const home = env.HOME !== undefined && isAbsolute(env.HOME) ? env.HOME : homeOfUser();
+  const own = (variable: string, fallback: string) => {
+    const value = env[variable];
+    if (!value) return fallback;
+    return value.startsWith('~/') ? join(home, value.slice(2)) : resolve(value);
+  };
+  const base = (variable: string, fallback: string) => {
+    const value = env[variable];
+    // The XDG specification has relative paths ignored.
+    return join(value !== undefined && isAbsolute(value) ? value : join(home, fallback), 'sregistry');
+  };
+  const singularity = join(home, '.singularity');
+  const databaseDir = own('SREGISTRY_DATABASE', singularity);
+  return {
+    home,
+    secretsFile: own('SREGISTRY_CLIENT_SECRETS', join(home, '.sregistry')),
+    databaseDir,
+    databaseFile: join(databaseDir, 'sregistry.db'),
+    storage: own('SREGISTRY_STORAGE', join(singularity, 'shub')),
+    cacheDir: own('SREGISTRY_CACHEDIR', base('XDG_CACHE_HOME', '.cache')),
+    credentialsCache: join(own('SREGISTRY_CREDENTIALS_CACHE', singularity), '.sregistry'),
+    runtimeDir: runtimeDirOf(env),
+    logDir: base('XDG_STATE_HOME', '.local/state'),
+  };
+}
+
+/** A container may run as a user that has no entry in its passwd file. */
+function homeOfUser(): string {
+  try {
+    return userInfo().homedir;
+  } catch (error) {
+    throw new SregistryError('SETTINGS', 'This user has no home directory.', {
+      hint: 'Set HOME',
+      cause: error,
+    });
+  }
+}
+
+function runtimeDirOf(env: NodeJS.ProcessEnv): string {
+  const given = env.XDG_RUNTIME_DIR;
+  if (given !== undefined && isAbsolute(given) && isOurDirectory(given)) return join(given, 'sregistry');
+  return join(tmpdir(), `sregistry-${process.getuid?.()}`);
+}
+
+/**
+ * Creates the runtime directory with mode 0700 and returns it. Whoever owns it can talk to the mounts whose sockets lie in
+ * it, so a directory of someone else's (or a link) is refused with the error SETTINGS.
+ */
+export function ensureRuntimeDir(runtimeDir: string = getPaths().runtimeDir): string {
+  try {
+    mkdirSync(runtimeDir, { mode: 0o700 });
+    return runtimeDir;
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') {
+      throw new SregistryError('SETTINGS', `Cannot create the runtime directory ${runtimeDir}.`, {
+        hint: 'Set XDG_RUNTIME_DIR to a directory of yours',
+        cause: error,
+      });
+    }
+  }
+  if (!isOurDirectory(runtimeDir)) {
+    throw new SregistryError('SETTINGS', `${runtimeDir} is not a directory of yours; it is not used.`, {
+      hint: 'Remove it, or set XDG_RUNTIME_DIR to a directory of yours',
+    });
+  }
+  chmodSync(runtimeDir, 0o700);
+  return runtimeDir;
+}
+
+function isOurDirectory(path: string): boolean {
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  return stats?.isDirectory() === true && stats.uid === process.getuid?.();
+}

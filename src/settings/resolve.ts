@@ -1,0 +1,143 @@
+/**
+ * The options of one backend instance, from the environment, the secrets file and the driver's defaults. First match wins:
+ *
+ * 1. `SREGISTRY_<INSTANCE>_<OPTION>` in the environment;
+ * 2. for the driver's default instance, the variables that the schema names (`AWS_ACCESS_KEY_ID`);
+ * 3. the instance's entry in the secrets file, under the option's own name, either variable's name, in any spelling of it;
+ * 4. the schema's default.
+ *
+ * An empty value counts as none.
+ */
+import { SregistryError } from '../base/errors.ts';
+import { redact, registerSecret } from '../log/index.ts';
+import { parseBoolean } from './environment.ts';
+import type { JsonObject } from './json.ts';
+import type { OptionSchema, OptionSpec, OptionValues } from './options.ts';
+import { entryOf, type Secrets } from './secrets.ts';
+import { upperSnake, variableOf } from './variables.ts';
+
+export interface ResolveRequest<S extends OptionSchema = OptionSchema> {
+  readonly instance: string;
+  /** Name of the driver's default instance. */
+  readonly driver: string;
+  readonly schema: S;
+  readonly env: NodeJS.ProcessEnv;
+  readonly secrets: Secrets;
+  /** Further names that the default instance's entry in the secrets file may have. */
+  readonly aliases?: readonly string[];
+}
+
+export type OptionSource = 'environment' | 'secrets' | 'default';
+
+export interface ResolvedOptions<S extends OptionSchema = OptionSchema> {
+  readonly values: OptionValues<S>;
+  /** Where each value that there is comes from. */
+  readonly sources: { readonly [K in keyof S]?: OptionSource };
+  /** Names of required options without a value. */
+  readonly missing: readonly (keyof S & string)[];
+}
+
+/** A value as it was written, and what to call the place where it stands. */
+export interface FoundValue {
+  readonly text: string;
+  readonly source: OptionSource;
+  readonly place: string;
+}
+
+/** Never fails on what is missing, which the result names; a value of the wrong type is the error SETTINGS. */
+export function resolveOptions<S extends OptionSchema>(request: ResolveRequest<S>): ResolvedOptions<S> {
+  const values: Record<string, string | boolean> = {};
+  const sources: Record<string, OptionSource> = {};
+  const missing: string[] = [];
+  for (const [name, spec] of Object.entries(request.schema)) {
+    const found = findOption(request, name, spec);
+    if (found === undefined) {
+      if (spec.required) missing.push(name);
+      continue;
+    }
+    values[name] = checkOption(request.instance, name, spec, found);
+    sources[name] = found.source;
+  }
+  return { values, sources, missing } as ResolvedOptions<S>;
+}
+
+/** Where an option has its value from, and that value as it was written. A secret one is registered for redaction. */
+export function findOption(request: ResolveRequest, name: string, spec: OptionSpec): FoundValue | undefined {
+  const found = inEnvironment(request, name, spec) ?? inSecrets(request, name, spec) ?? byDefault(spec);
+  if (found !== undefined && spec.secret && found.source !== 'default') registerSecret(found.text);
+  return found;
+}
+
+/** The variables that set an option of an instance. */
+export function variablesOf(
+  request: Pick<ResolveRequest, 'instance' | 'driver'>,
+  name: string,
+  spec: OptionSpec,
+): string[] {
+  const own = variableOf(request.instance, name);
+  return request.instance === request.driver ? [own, ...[spec.env ?? []].flat()] : [own];
+}
+
+function inEnvironment(request: ResolveRequest, name: string, spec: OptionSpec): FoundValue | undefined {
+  const variable = variablesOf(request, name, spec).find((candidate) => request.env[candidate]);
+  const text = variable === undefined ? undefined : request.env[variable];
+  return text === undefined ? undefined : { text, source: 'environment', place: `${variable}` };
+}
+
+function inSecrets(request: ResolveRequest, name: string, spec: OptionSpec): FoundValue | undefined {
+  const { instance, driver, aliases = [], secrets } = request;
+  for (const client of instance === driver ? [instance, ...aliases] : [instance]) {
+    const keys = [name, variableOf(client, name), variableOf(instance, name), ...[spec.env ?? []].flat()];
+    const key = findKey(entryOf(secrets, client), keys);
+    if (key === undefined) continue;
+    const place = `"${key}" of "${client}" in the secrets file`;
+    return { text: textOf(entryOf(secrets, client)?.[key], place), source: 'secrets', place };
+  }
+  return undefined;
+}
+
+/** The key of `entry` that has a value and is one of `names`, the earlier the better, in any spelling. */
+export function findKey(entry: JsonObject | undefined, names: readonly string[]): string | undefined {
+  const keys = Object.keys(entry ?? {}).filter((key) => entry?.[key] !== null && entry?.[key] !== '');
+  for (const name of names.map(upperSnake)) {
+    const key = keys.find((candidate) => upperSnake(candidate) === name);
+    if (key !== undefined) return key;
+  }
+  return undefined;
+}
+
+function byDefault(spec: OptionSpec): FoundValue | undefined {
+  if (spec.default === undefined) return undefined;
+  return { text: spec.default, source: 'default', place: 'the default' };
+}
+
+function textOf(value: unknown, place: string): string {
+  if (typeof value !== 'object') return String(value);
+  throw new SregistryError('SETTINGS', `${place} is not a text, number or boolean.`);
+}
+
+/** The value of an option, of the type that the schema wants; else the error SETTINGS. */
+export function checkOption(
+  instance: string,
+  name: string,
+  spec: OptionSpec,
+  found: Pick<FoundValue, 'text' | 'place'>,
+): string | boolean {
+  const refuse = (what: string, example: string) => {
+    const shown = spec.secret ? '' : ` ("${redact(found.text)}")`;
+    return new SregistryError(
+      'SETTINGS',
+      `The option ${name} of ${instance} is not ${what}: ${found.place}${shown}.`,
+      { hint: `It should look like ${spec.example ?? example}` },
+    );
+  };
+  if (spec.type === 'boolean') {
+    const value = parseBoolean(found.text);
+    if (value === undefined) throw refuse('a boolean', 'yes or no');
+    return value;
+  }
+  if (spec.type === 'url' && !/^https?:$/.test(URL.parse(found.text)?.protocol ?? '')) {
+    throw refuse('a URL', 'https://registry.example.org');
+  }
+  return found.text;
+}

@@ -1,0 +1,146 @@
+/**
+ * The seed's helpers for the settings of one client. Values of the environment are used, and written to disk only by the two
+ * functions whose purpose that is.
+ */
+import { join } from 'node:path';
+import { SregistryError } from '../base/errors.ts';
+import { registerSecret } from '../log/index.ts';
+import { isEnabled, parseBoolean } from './environment.ts';
+import type { JsonObject } from './json.ts';
+import type { OptionSchema } from './options.ts';
+import { getPaths } from './paths.ts';
+import { findKey, findOption, type OptionSource, variablesOf } from './resolve.ts';
+import { entryOf, readClientSecrets, type Secrets, updateClientSecrets } from './secrets.ts';
+import { upperSnake, variableOf } from './variables.ts';
+
+export interface SettingsOptions {
+  /** Name of the instance. */
+  readonly client: string;
+  /** Name of its driver's default instance; the client itself unless told. */
+  readonly driver?: string;
+  readonly aliases?: readonly string[];
+  readonly schema?: OptionSchema;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+export interface Settings {
+  /**
+   * A setting from the environment, then from the client's entry in the secrets file, then the option's default, then
+   * `fallback`. The name is that of a variable (`SREGISTRY_MYCLIENT_ID`) or of an option (`id`). T is what was stored: text, unless
+   * updateSetting stored something else.
+   */
+  getSetting<T = string>(name: string, fallback?: T): Promise<T | undefined>;
+  /** All settings in the secrets file of this client or another one. Empty where there are none. */
+  getSettings(client: string): Promise<JsonObject>;
+  /** The whole secrets file. */
+  getSettings(): Promise<Secrets>;
+  /** Like getSetting; a value that the environment gives is also kept in the client's entry of the secrets file. */
+  getAndUpdateSetting<T = string>(name: string, fallback?: T): Promise<T | undefined>;
+  /** Keeps a value (text or other JSON) in the client's entry of the secrets file. */
+  updateSetting(name: string, value: unknown): Promise<void>;
+  /**
+   * The error SETTINGS unless each of `params` is set, here or in the environment; without any, unless the client has an entry
+   * in the secrets file or an option in the environment.
+   */
+  requireSecrets(params?: string | readonly string[]): Promise<void>;
+  /**
+   * A path of the client's own for credentials that do not fit the secrets file. Nothing is created: it is the client's to make
+   * it a file or a folder. Undefined where `SREGISTRY_DISABLE_CREDENTIAL_CACHE` or `SREGISTRY_DISABLE_CREDENTIAL_<CLIENT>` is set.
+   */
+  readonly credentialCache: string | undefined;
+}
+
+export function createSettings(options: SettingsOptions): Settings {
+  const { client, driver = client, aliases = [], schema = {}, env = process.env } = options;
+  const paths = getPaths(env);
+
+  const getSettings = async (name?: string): Promise<JsonObject> => {
+    const secrets = await readClientSecrets(paths.secretsFile);
+    return name === undefined ? secrets : (entryOf(secrets, name) ?? {});
+  };
+
+  const lookUp = async (name: string): Promise<Found | undefined> => {
+    const secrets = await getSettings();
+    const option = optionNamed(name, client, schema);
+    if (option !== undefined) {
+      const found = findOption({ instance: client, driver, aliases, schema, env, secrets }, ...option);
+      return found && { value: found.text, source: found.source };
+    }
+    const names = [name, variableOf(client, name)];
+    const variable = names.find((candidate) => env[candidate]);
+    if (variable !== undefined) return { value: env[variable], source: 'environment' };
+    const entry = entryOf(secrets, client);
+    const key = findKey(entry, names);
+    return key === undefined ? undefined : { value: entry?.[key], source: 'secrets' };
+  };
+
+  const find = async (name: string): Promise<Found | undefined> => {
+    const found = await lookUp(name);
+    if (typeof found?.value === 'string' && LOOKS_SECRET.test(upperSnake(name))) registerSecret(found.value);
+    return found;
+  };
+
+  const updateSetting = async (name: string, value: unknown): Promise<void> => {
+    await updateClientSecrets(client, { [name]: value }, undefined, paths.secretsFile);
+  };
+
+  const hasAnySetting = async () => {
+    if (entryOf(await getSettings(), client) !== undefined) return true;
+    return Object.entries(schema).some(([name, spec]) =>
+      variablesOf({ instance: client, driver }, name, spec).some((variable) => env[variable]),
+    );
+  };
+
+  return {
+    getSettings,
+    updateSetting,
+    async getSetting<T = string>(name: string, fallback?: T) {
+      return ((await find(name))?.value ?? fallback) as T | undefined;
+    },
+    async getAndUpdateSetting<T = string>(name: string, fallback?: T) {
+      const found = await find(name);
+      if (found?.source === 'environment') await updateSetting(name, found.value);
+      return (found?.value ?? fallback) as T | undefined;
+    },
+    async requireSecrets(params = []) {
+      const names = [params].flat();
+      const missing: string[] = [];
+      for (const name of names) if ((await find(name)) === undefined) missing.push(name);
+      if (missing.length === 0 && (names.length > 0 || (await hasAnySetting()))) return;
+      throw lacks(client, missing, paths.secretsFile);
+    },
+    credentialCache: isCacheDisabled(client, env) ? undefined : join(paths.credentialsCache, client),
+  };
+}
+
+interface Found {
+  readonly value: unknown;
+  readonly source: OptionSource;
+}
+
+/** For settings that no schema describes. */
+const LOOKS_SECRET = /TOKEN|SECRET|PASSW|(?:^|_)KEY(?:_|$)/;
+
+function optionNamed(name: string, client: string, schema: OptionSchema) {
+  return Object.entries(schema).find(([option, { env = [] }]) =>
+    [option, variableOf(client, option), ...[env].flat()].map(upperSnake).includes(upperSnake(name)),
+  );
+}
+
+function isCacheDisabled(client: string, env: NodeJS.ProcessEnv): boolean {
+  if (isEnabled(env, 'SREGISTRY_DISABLE_CREDENTIAL_CACHE')) return true;
+  const own = env[variableOf('DISABLE_CREDENTIAL', client)];
+  // In the Python tool any value of this one disables.
+  return own !== undefined && own !== '' && parseBoolean(own) !== false;
+}
+
+function lacks(client: string, missing: readonly string[], file: string): SregistryError {
+  const [first = 'KEY'] = missing;
+  const message =
+    missing.length === 0
+      ? `Nothing is configured for the client ${client} in ${file}.`
+      : `The client ${client} needs ${missing.join(', ')}.`;
+  return new SregistryError('SETTINGS', message, {
+    hint: `Run: sregistry backend add ${client} ${first} VALUE`,
+  });
+}

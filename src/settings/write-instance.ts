@@ -1,0 +1,122 @@
+/** What `sregistry backend add` writes to the secrets file. */
+import { SregistryError } from '../base/errors.ts';
+import { type DriverDeclaration, defaultInstanceOf, driverNamed, namesOf } from './instances.ts';
+import type { JsonObject } from './json.ts';
+import { getPaths } from './paths.ts';
+import { checkOption, findKey } from './resolve.ts';
+import { ACTIVE, editSecrets, entryOf, type Secrets, withEntry } from './secrets.ts';
+import { upperSnake, variableOf } from './variables.ts';
+
+export interface WriteInstanceRequest {
+  /** Name of the instance: a folder of the mount. */
+  readonly name: string;
+  readonly driver: DriverDeclaration;
+  /** All drivers, so that the name of one is not given to an instance of another. */
+  readonly drivers: readonly DriverDeclaration[];
+  readonly pairs: Readonly<Record<string, string>>;
+  /** Values that are set already may be replaced. */
+  readonly force?: boolean;
+}
+
+/** Letters, digits and `. _ -`, as the name is a folder and a URI scheme. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+
+/** Keys that stand at the root of the Python tool's file and are no clients. */
+const RESERVED = [ACTIVE, 'base', 'username', 'token'];
+
+/**
+ * Creates or extends an instance's entry and returns the keys written, by the pairs' order. A pair whose name is that of
+ * an option, in any spelling (`secretAccessKey`, `secret-access-key`, `SECRET_ACCESS_KEY`), is stored under the option's name;
+ * a variable that the schema names keeps its name; any other becomes `SREGISTRY_<NAME>_<VAR>`, as in the Python tool.
+ *
+ * Errors: SETTINGS for a name or value that cannot be, EXISTS for a value that is set already, without `force`.
+ */
+export async function writeInstance(
+  request: WriteInstanceRequest,
+  file: string = getPaths().secretsFile,
+): Promise<readonly string[]> {
+  checkName(request);
+  const updates = new Map<string, string>();
+  await editSecrets((secrets) => {
+    const client = entryName(request, secrets);
+    const entry = entryOf(secrets, client);
+    for (const [given, value] of Object.entries(request.pairs)) {
+      updates.set(keyFor(request, entry, given, value), value);
+    }
+    if (!request.force) refuseToReplace(entry, updates, client);
+    return withEntry(secrets, client, { ...driverKey(request, entry), ...Object.fromEntries(updates) });
+  }, file);
+  return [...updates.keys()];
+}
+
+function checkName({ name, driver, drivers }: WriteInstanceRequest): void {
+  if (!NAME.test(name) || RESERVED.includes(name)) {
+    throw new SregistryError('SETTINGS', `A backend cannot be called "${name}".`, {
+      hint: 'Use letters, digits and . _ -',
+    });
+  }
+  const owner = driverNamed(name, drivers);
+  if (owner !== undefined && owner.name !== driver.name) {
+    throw new SregistryError(
+      'SETTINGS',
+      `"${name}" is the name of the driver ${owner.name}, not of ${driver.name}.`,
+      {
+        hint: `Choose another name for this backend of driver ${driver.name}`,
+      },
+    );
+  }
+}
+
+/** The default instance may have its entry under an alias already. */
+function entryName({ name, driver }: WriteInstanceRequest, secrets: Secrets): string {
+  if (driverNamed(name, [driver]) === undefined) return name;
+  const known = namesOf(driver).find((alias) => entryOf(secrets, alias) !== undefined);
+  return entryOf(secrets, name) === undefined ? (known ?? name) : name;
+}
+
+/** What names the driver in the entry, where the instance's name does not. */
+function driverKey({ name, driver, force }: WriteInstanceRequest, entry: JsonObject | undefined): JsonObject {
+  if (driverNamed(name, [driver]) !== undefined) return {};
+  const before = entry?.driver;
+  if (before !== undefined && before !== driver.name && !force) {
+    throw new SregistryError('EXISTS', `${name} is a backend of driver ${String(before)} already.`, {
+      hint: 'Choose another name, or replace it with --force',
+    });
+  }
+  return { driver: driver.name };
+}
+
+/** The key a pair is stored under; a value that the option's type does not allow is the error SETTINGS. */
+function keyFor(
+  { name, driver }: WriteInstanceRequest,
+  entry: JsonObject | undefined,
+  given: string,
+  value: string,
+): string {
+  const isDefault = driverNamed(name, [driver]) !== undefined;
+  const prefixed = variableOf(isDefault ? defaultInstanceOf(driver) : name, given);
+  for (const [option, spec] of Object.entries(driver.options)) {
+    const own = [option, variableOf(name, option), variableOf(defaultInstanceOf(driver), option)];
+    const names = [...own, ...[spec.env ?? []].flat()];
+    if (!names.map(upperSnake).includes(upperSnake(given))) continue;
+    checkOption(name, option, spec, { text: value, place: `"${given}"` });
+    return (
+      findKey(entry, names) ?? (own.map(upperSnake).includes(upperSnake(given)) ? option : upperSnake(given))
+    );
+  }
+  return upperSnake(given).startsWith(variableOf(name, '')) ? upperSnake(given) : prefixed;
+}
+
+function refuseToReplace(
+  entry: JsonObject | undefined,
+  updates: ReadonlyMap<string, string>,
+  client: string,
+): void {
+  for (const [key, value] of updates) {
+    const before = entry?.[key];
+    if (before === undefined || before === value) continue;
+    throw new SregistryError('EXISTS', `${key} of ${client} is set already.`, {
+      hint: 'Replace it with --force',
+    });
+  }
+}
