@@ -43,7 +43,11 @@ const MAX_OBJECT = 16 * 1024 * 1024;
  * the source.
  */
 export async function inspect(source: ByteSource): Promise<Inspection> {
-  const image = await openImage(source);
+  return inspectImage(await openImage(source));
+}
+
+/** {@link inspect} of an image already opened. */
+export async function inspectImage(image: Image): Promise<Inspection> {
   const deffile = await readText(image, 'deffile');
   const object = await readMetadataObject(image);
   if (object !== undefined) return known({ deffile, ...object });

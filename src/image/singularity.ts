@@ -1,0 +1,33 @@
+/** Apptainer or Singularity where one is installed, for what only it can open: ext file systems, encrypted images. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { systemCode } from '../base/errors.ts';
+import { type Attributes, toAttributes } from './attributes.ts';
+
+const PROGRAMS = ['apptainer', 'singularity'];
+/** It mounts the image and runs a shell in it; longer than this is a prompt or a hang. Milliseconds. */
+const TIMEOUT = 60_000;
+const MAX_OUTPUT = 32 * 1024 * 1024;
+
+const run = promisify(execFile);
+
+/**
+ * What `inspect --json --all` answers for an image file; undefined where no such program is installed or it cannot
+ * open the image.
+ */
+export async function inspectWithSingularity(
+  path: string,
+  signal?: AbortSignal,
+): Promise<Attributes | undefined> {
+  for (const program of PROGRAMS) {
+    try {
+      const options = { timeout: TIMEOUT, maxBuffer: MAX_OUTPUT, ...(signal && { signal }) };
+      const { stdout } = await run(program, ['inspect', '--json', '--all', path], options);
+      return toAttributes(JSON.parse(stdout).data.attributes);
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (systemCode(error) !== 'ENOENT') return undefined;
+    }
+  }
+  return undefined;
+}
