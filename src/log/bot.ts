@@ -17,7 +17,10 @@ export interface Bot {
   readonly level: number;
   /** No more is said than errors, warnings and `log`. */
   readonly isQuiet: boolean;
-  /** By name (any case) or number. DEBUG also shows all of `debugLog`. A level that does not exist is the error SETTINGS. */
+  /**
+   * By name (any case) or number. DEBUG also shows all of `debugLog`. A level that does not exist is the error
+   * SETTINGS.
+   */
   setLevel(level: LevelName | string | number): void;
 
   readonly abort: Say;
@@ -32,7 +35,10 @@ export interface Bot {
   readonly verbose2: Say;
   readonly verbose3: Say;
   readonly debug: Say;
-  /** A message of level INFO under a word of your own, in a colour of the seed: PURPLE YELLOW RED DARKRED CYAN GREEN BLUE. */
+  /**
+   * A message of level INFO under a word of your own, in a colour of the seed: PURPLE YELLOW RED DARKRED CYAN GREEN
+   * BLUE.
+   */
   custom(message: { prefix: string; message: unknown; color?: string | undefined }): void;
 
   /** A line of the command's result, to stdout at any level. Registered secrets are hidden, links are whole. */

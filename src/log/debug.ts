@@ -1,6 +1,6 @@
 /**
- * Traces for developers over the `debug` package: `DEBUG=sregistry:*` (or one namespace, `sregistry:oci`) shows them, and so
- * does `--debug`. What they print is redacted like everything else.
+ * Traces for developers over the `debug` package: `DEBUG=sregistry:*` (or one namespace, `sregistry:oci`) shows
+ * them, and so does `--debug`. What they print is redacted like everything else.
  */
 import { format } from 'node:util';
 import createDebug, { type Debugger } from 'debug';

@@ -1,4 +1,6 @@
-/** What sregistry prints: messages and data (`bot`), traces (`debugLog`), and the secrets that must not be in either. */
+/**
+ * What sregistry prints: messages and data (`bot`), traces (`debugLog`), and the secrets that must not be in either.
+ */
 import { createBot } from './bot.ts';
 import { processOutput } from './output.ts';
 

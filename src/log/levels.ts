@@ -17,7 +17,10 @@ export const LEVELS = {
 
 export type LevelName = keyof typeof LEVELS;
 
-/** A level by its name in any case (`debug`) or its number (`5`, `-2`), as `MESSAGELEVEL` has it; undefined for anything else. */
+/**
+ * A level by its name in any case (`debug`) or its number (`5`, `-2`), as `MESSAGELEVEL` has it; undefined for
+ * anything else.
+ */
 export function parseLevel(level: string | number): number | undefined {
   const text = String(level).trim().toUpperCase();
   if (Object.hasOwn(LEVELS, text)) return LEVELS[text as LevelName];

@@ -14,8 +14,8 @@ const registered = new Map<string, number>();
 let longestFirst: string[] = [];
 
 /**
- * From now on `value` is replaced in what is printed; so are its URL-encoded and JSON-escaped spellings. Values of less than
- * 4 characters are ignored.
+ * From now on `value` is replaced in what is printed; so are its URL-encoded and JSON-escaped spellings. Values of
+ * less than 4 characters are ignored.
  *
  * `lifetime`: seconds after which the value is worthless and may be forgotten. Give it for tokens that a service
  * hands out by the minute, so that a mount that lives for months does not keep them all.
@@ -42,30 +42,43 @@ export function redactRegistered(text: string): string {
   return result;
 }
 
-/**
- * What looks like a credential, and what to put in its place. Each is linear in the length of the text.
- * `Bearer realm=...` (a challenge, RFC 6750) and prose such as "Basic authentication" stay readable.
- */
+/** Headers that carry a credential. */
+const HEADERS = words`authorization proxy-authorization cookie set-cookie private-token x-auth-token x-subject-token
+  x-vault-token x-amz-security-token`;
+
+/** Parameters that do: of presigned URLs of S3 (v2 and v4), Google and Azure, and of OAuth (RFC 6749). */
+const PARAMETERS = words`X-Amz-Signature X-Amz-Security-Token X-Goog-Signature sig signature token access_token
+  refresh_token id_token client_secret password`;
+
+/** Fields of JSON that do: answers of token services, Docker's logins. */
+const FIELDS = words`token access_token accessToken refresh_token refreshToken id_token idToken identitytoken
+  registrytoken client_secret password secret`;
+
+/** What follows "Basic" and "Bearer" in prose and in challenges (RFC 6750), where it is no token. */
+const NO_TOKENS = words`auth authentication authorization token tokens login credential credentials challenge scheme`;
+
+/** Schemes whose URLs have a user part. In `docker://ubuntu:22.04@sha256:...` the `@` begins a version. */
+const SCHEMES = words`http https ws wss ftp ftps socks socks4 socks5 redis rediss postgres postgresql`;
+
+function words(list: TemplateStringsArray): string {
+  return list.join('').split(/\s+/).join('|');
+}
+
+const STRING = String.raw`"(?:[^"\\]|\\.)*"`;
+
+/** What looks like a credential, and what to put in its place. Each is linear in the length of the text. */
 const CREDENTIALS: readonly (readonly [RegExp, string])[] = [
   [
-    /\b((?:proxy-)?authorization|private-token|x-(?:auth|subject|vault)-token|x-amz-security-token|(?:set-)?cookie)(["']?[ \t]*:[ \t]*)(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\r\n]+)/gi,
+    new RegExp(String.raw`\b(${HEADERS})(["']?[ \t]*:[ \t]*)(?:${STRING}|'[^']*'|[^\r\n]+)`, 'gi'),
     `$1$2${MASK}`,
   ],
   [
-    /\b(Bearer|bearer|BEARER|Basic|BASIC) +(?!(?:auth|authentication|authorization|tokens?|login|credentials?|challenge|scheme)\b|realm=)[\w.~+/=-]{4,}/g,
+    new RegExp(String.raw`\b(Bearer|bearer|Basic) +(?!(?:${NO_TOKENS})\b|realm=)[\w.~+/=-]{4,}`, 'g'),
     `$1 ${MASK}`,
   ],
-  // Only where user parts are in use: in `docker://ubuntu:22.04@sha256:...` the `@` begins a version.
-  [/((?:https?|wss?|ftps?|socks\w*|rediss?|postgres\w*):\/\/)[^\s/?#"'<>]*@/gi, `$1${MASK}@`],
-  // Presigned URLs of S3 (v2, v4), Google and Azure; OAuth parameters (RFC 6749) in URLs and forms.
-  [
-    /(?<![\w-])((?:X-(?:Amz|Goog)-(?:Signature|Security-Token)|sig|signature|token|access_token|refresh_token|id_token|client_secret|password)=)[^&\s"'<>#;,)]+/gi,
-    `$1${MASK}`,
-  ],
-  [
-    /("(?:access_?token|refresh_?token|id_?token|identitytoken|registrytoken|token|password|client_secret|secret)"\s*:\s*)"(?:[^"\\]|\\.)*"/gi,
-    `$1"${MASK}"`,
-  ],
+  [new RegExp(String.raw`\b((?:${SCHEMES})://)[^\s/?#"'<>]*@`, 'gi'), `$1${MASK}@`],
+  [new RegExp(String.raw`(?<![\w-])((?:${PARAMETERS})=)[^&\s"'<>#;,)]+`, 'gi'), `$1${MASK}`],
+  [new RegExp(String.raw`("(?:${FIELDS})"\s*:\s*)${STRING}`, 'gi'), `$1"${MASK}"`],
 ];
 
 /** `text` with registered secrets and everything that looks like a credential replaced by `***`. */

@@ -14,8 +14,8 @@ export interface OutputStream extends NodeJS.WritableStream {
 }
 
 /**
- * May colours be sent to `stream`? `NO_COLOR` forbids them (no-color.org), `SINGULARITY_COLORIZE` decides either way, else a
- * terminal that has colours gets them.
+ * May colours be sent to `stream`? `NO_COLOR` forbids them (no-color.org), `SINGULARITY_COLORIZE` decides either
+ * way, else a terminal that has colours gets them.
  */
 export function isColourful(stream: OutputStream, env: NodeJS.ProcessEnv): boolean {
   if (env.NO_COLOR) return false;

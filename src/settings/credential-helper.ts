@@ -22,7 +22,10 @@ export type DockerCredentials = { readonly source: string } & (
   | { readonly registryToken: string }
 );
 
-/** What the helper named in `file` knows for `server`; undefined where it knows nothing, or, with a warning, does not work. */
+/**
+ * What the helper named in `file` knows for `server`; undefined where it knows nothing, or, with a warning, does not
+ * work.
+ */
 export async function askHelper(
   name: unknown,
   server: string,

@@ -1,9 +1,10 @@
 /**
- * Logins for OCI registries that other tools made: `apptainer registry login`, `docker login`, `podman login`, helpers.
+ * Logins for OCI registries that other tools made: `apptainer registry login`, `docker login`, `podman login`,
+ * helpers.
  *
  * First those that name the registry, in the files below; in one file the helper of the longest matching key of
- * `credHelpers`, then that of `credsStore`, then the longest matching key of `auths`. Then the environment's user and
- * password, which name no registry and hold for any.
+ * `credHelpers`, then that of `credsStore`, then the longest matching key of `auths`. Then the environment's user
+ * and password, which name no registry and hold for any.
  *
  *   1. `SREGISTRY_DOCKERHUB_SECRETS`, the Python tool's
  *   2. `APPTAINER_AUTHFILE`, `SINGULARITY_AUTHFILE`
@@ -25,9 +26,9 @@ import { warnOnce } from './warn-once.ts';
 export type { DockerCredentials };
 
 /**
- * The login for a registry's `host` (with port, where it has one), undefined where there is none. `repository` is the
- * path of the image, for logins that hold for one namespace. Never fails: what cannot be read or is malformed, and a
- * helper that is missing, fails or takes longer than 10 s, is a warning, and the search goes on.
+ * The login for a registry's `host` (with port, where it has one), undefined where there is none. `repository` is
+ * the path of the image, for logins that hold for one namespace. Never fails: what cannot be read or is malformed,
+ * and a helper that is missing, fails or takes longer than 10 s, is a warning, and the search goes on.
  */
 export async function findDockerCredentials(
   host: string,
@@ -77,7 +78,10 @@ function canonicalHost(host: string): string {
   return HUB_HOSTS.includes(name) ? HUB : name;
 }
 
-/** Keys as tools wrote them (`quay.io/org`, `https://quay.io`, `https://index.docker.io/v1/`) in one form: `quay.io/org`. */
+/**
+ * Keys as tools wrote them (`quay.io/org`, `https://quay.io`, `https://index.docker.io/v1/`) in one form:
+ * `quay.io/org`.
+ */
 function canonicalKey(key: string): string {
   const [host = '', ...path] = key.replace(/^https?:\/\//, '').split('/');
   const namespace = path.filter((part) => part !== '').join('/');

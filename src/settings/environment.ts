@@ -30,7 +30,9 @@ export function parseSize(text: string, name: string): Size {
   return { bytes: size };
 }
 
-/** Seconds: `30` and `30s`, `2m`, `1.5h`, `7d`. `name` is the flag or variable it comes from, for the error SETTINGS. */
+/**
+ * Seconds: `30` and `30s`, `2m`, `1.5h`, `7d`. `name` is the flag or variable it comes from, for the error SETTINGS.
+ */
 export function parseDuration(text: string, name: string): number {
   const trimmed = text.trim();
   const withUnit = /\d$/.test(trimmed) ? `${trimmed}s` : trimmed;

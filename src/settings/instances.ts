@@ -1,6 +1,6 @@
 /**
- * Which backends there are. A driver has a default instance, named after it; further ones are entries of the secrets file
- * that name their driver: `{ "lab": { "driver": "oci", "base": "http://localhost:5000" } }`.
+ * Which backends there are. A driver has a default instance, named after it; further ones are entries of the secrets
+ * file that name their driver: `{ "lab": { "driver": "oci", "base": "http://localhost:5000" } }`.
  */
 import { SregistryError } from '../base/errors.ts';
 import { isJsonObject } from './json.ts';
@@ -26,7 +26,10 @@ export interface ConfiguredInstance {
   readonly name: string;
   /** Name of the driver. */
   readonly driver: string;
-  /** Why it is mounted: it needs no configuration, has an entry in the secrets file, is configured by the environment, is active. */
+  /**
+   * Why it is mounted: it needs no configuration, has an entry in the secrets file, is configured by the
+   * environment, is active.
+   */
   readonly reason: 'always' | 'secrets' | 'environment' | 'active';
 }
 
@@ -48,8 +51,9 @@ const ALWAYS = 'local';
 export const defaultInstanceOf = (driver: DriverDeclaration) => driver.defaultInstance ?? driver.name;
 
 /**
- * The backends a mount shows unless told otherwise: `local`, those with an entry in the secrets file, default instances with
- * all their required options in the environment (and at least one such option), and the active client.
+ * The backends a mount shows unless told otherwise: `local`, those with an entry in the secrets file, default
+ * instances with all their required options in the environment (and at least one such option), and the active
+ * client.
  */
 export function configuredInstances(surroundings: Surroundings): ConfiguredInstances {
   const { drivers, env, secrets } = surroundings;
@@ -92,8 +96,8 @@ function isConfiguredByEnvironment(driver: DriverDeclaration, env: NodeJS.Proces
 }
 
 /**
- * The instance a name means: an entry of the secrets file, or the default instance of the driver that has this name or
- * alias, in any case and with `_` for `-`. The error SETTINGS where it means none.
+ * The instance a name means: an entry of the secrets file, or the default instance of the driver that has this name
+ * or alias, in any case and with `_` for `-`. The error SETTINGS where it means none.
  */
 export function instanceNamed<D extends DriverDeclaration>(
   name: string,

@@ -9,9 +9,9 @@ export function isJsonObject(value: unknown): value is JsonObject {
 }
 
 /**
- * The object in a JSON file; empty where the file is empty, undefined where there is none. A file that cannot be read, is
- * malformed or holds something else than an object is the error SETTINGS, which names file, line and column and never
- * quotes the content: these files hold secrets.
+ * The object in a JSON file; empty where the file is empty, undefined where there is none. A file that cannot be
+ * read, is malformed or holds something else than an object is the error SETTINGS, which names file, line and column
+ * and never quotes the content: these files hold secrets.
  */
 export async function readJsonObject(file: string): Promise<JsonObject | undefined> {
   let text: string;
@@ -37,7 +37,10 @@ function parseJsonObject(text: string, file: string): JsonObject {
   });
 }
 
-/** JSON.parse says what is wrong by quoting it, and not always where: the lenient parser is asked for the first error. */
+/**
+ * JSON.parse says what is wrong by quoting it, and not always where: the lenient parser is asked for the first
+ * error.
+ */
 function malformed(text: string, file: string): SregistryError {
   const errors: ParseError[] = [];
   parse(text, errors, { disallowComments: true });

@@ -16,9 +16,15 @@ export interface Paths {
   readonly storage: string;
   /** `SREGISTRY_CACHEDIR`, `$XDG_CACHE_HOME/sregistry`. */
   readonly cacheDir: string;
-  /** Files of credentials, one file or folder a client: `.sregistry` in `SREGISTRY_CREDENTIALS_CACHE` or `~/.singularity`. */
+  /**
+   * Files of credentials, one file or folder a client: `.sregistry` in `SREGISTRY_CREDENTIALS_CACHE` or
+   * `~/.singularity`.
+   */
   readonly credentialsCache: string;
-  /** For sockets: in `$XDG_RUNTIME_DIR` where that is a directory of ours, else in the temporary one. See ensureRuntimeDir. */
+  /**
+   * For sockets: in `$XDG_RUNTIME_DIR` where that is a directory of ours, else in the temporary one. See
+   * ensureRuntimeDir.
+   */
   readonly runtimeDir: string;
   /** `$XDG_STATE_HOME/sregistry`. */
   readonly logDir: string;
@@ -70,8 +76,8 @@ function runtimeDirOf(env: NodeJS.ProcessEnv): string {
 }
 
 /**
- * Creates the runtime directory with mode 0700 and returns it. Whoever owns it can talk to the mounts whose sockets lie in
- * it, so a directory of someone else's (or a link) is refused with the error SETTINGS.
+ * Creates the runtime directory with mode 0700 and returns it. Whoever owns it can talk to the mounts whose sockets
+ * lie in it, so a directory of someone else's (or a link) is refused with the error SETTINGS.
  */
 export function ensureRuntimeDir(runtimeDir: string = getPaths().runtimeDir): string {
   try {

@@ -1,9 +1,10 @@
 /**
- * The options of one backend instance, from the environment, the secrets file and the driver's defaults. First match wins:
+ * The options of one backend instance, from the environment, the secrets file and the driver's defaults. First match
+ * wins:
  *
  * 1. `SREGISTRY_<INSTANCE>_<OPTION>` in the environment;
  * 2. for the driver's default instance, the variables that the schema names (`AWS_ACCESS_KEY_ID`);
- * 3. the instance's entry in the secrets file, under the option's own name, either variable's name, in any spelling of it;
+ * 3. the instance's entry in the secrets file, under any of these names or the option's own, in any spelling;
  * 4. the schema's default.
  *
  * An empty value counts as none.
@@ -61,7 +62,9 @@ export function resolveOptions<S extends OptionSchema>(request: ResolveRequest<S
   return { values, sources, missing } as ResolvedOptions<S>;
 }
 
-/** Where an option has its value from, and that value as it was written. A secret one is registered for redaction. */
+/**
+ * Where an option has its value from, and that value as it was written. A secret one is registered for redaction.
+ */
 export function findOption(request: ResolveRequest, name: string, spec: OptionSpec): FoundValue | undefined {
   const found = inEnvironment(request, name, spec) ?? inSecrets(request, name, spec) ?? byDefault(spec);
   if (found !== undefined && spec.secret && found.source !== 'default') registerSecret(found.text);
@@ -79,26 +82,35 @@ export function variablesOf(
 }
 
 function inEnvironment(request: ResolveRequest, name: string, spec: OptionSpec): FoundValue | undefined {
-  const variable = variablesOf(request, name, spec).find((candidate) => request.env[candidate]);
-  const text = variable === undefined ? undefined : request.env[variable];
-  return text === undefined ? undefined : { text, source: 'environment', place: `${variable}` };
+  for (const variable of variablesOf(request, name, spec)) {
+    const text = request.env[variable];
+    if (text) return { text, source: 'environment', place: variable };
+  }
+  return undefined;
 }
 
 function inSecrets(request: ResolveRequest, name: string, spec: OptionSpec): FoundValue | undefined {
   const { instance, driver, aliases = [], secrets } = request;
   for (const client of instance === driver ? [instance, ...aliases] : [instance]) {
-    const keys = [name, variableOf(client, name), variableOf(instance, name), ...[spec.env ?? []].flat()];
-    const key = findKey(entryOf(secrets, client), keys);
+    const entry = entryOf(secrets, client) ?? {};
+    const key = findKey(entry, optionNames(name, spec, [client, instance]));
     if (key === undefined) continue;
     const place = `"${key}" of "${client}" in the secrets file`;
-    return { text: textOf(entryOf(secrets, client)?.[key], place), source: 'secrets', place };
+    return { text: textOf(entry[key], place), source: 'secrets', place };
   }
   return undefined;
 }
 
+/**
+ * What an option may be called in the secrets file, in any spelling: its name, the clients' variables, the schema's.
+ */
+export function optionNames(option: string, spec: OptionSpec, clients: readonly string[]): string[] {
+  return [option, ...clients.map((client) => variableOf(client, option)), ...[spec.env ?? []].flat()];
+}
+
 /** The key of `entry` that has a value and is one of `names`, the earlier the better, in any spelling. */
-export function findKey(entry: JsonObject | undefined, names: readonly string[]): string | undefined {
-  const keys = Object.keys(entry ?? {}).filter((key) => entry?.[key] !== null && entry?.[key] !== '');
+export function findKey(entry: JsonObject, names: readonly string[]): string | undefined {
+  const keys = Object.keys(entry).filter((key) => entry[key] !== null && entry[key] !== '');
   for (const name of names.map(upperSnake)) {
     const key = keys.find((candidate) => upperSnake(candidate) === name);
     if (key !== undefined) return key;
@@ -123,21 +135,20 @@ export function checkOption(
   spec: OptionSpec,
   found: Pick<FoundValue, 'text' | 'place'>,
 ): string | boolean {
-  const refuse = (what: string, example: string) => {
+  const refusal = (what: string, example: string) => {
     const shown = spec.secret ? '' : ` ("${redact(found.text)}")`;
-    return new SregistryError(
-      'SETTINGS',
-      `The option ${name} of ${instance} is not ${what}: ${found.place}${shown}.`,
-      { hint: `It should look like ${spec.example ?? example}` },
-    );
+    const message = `The option ${name} of ${instance} is not ${what}: ${found.place}${shown}.`;
+    return new SregistryError('SETTINGS', message, {
+      hint: `It should look like ${spec.example ?? example}`,
+    });
   };
   if (spec.type === 'boolean') {
     const value = parseBoolean(found.text);
-    if (value === undefined) throw refuse('a boolean', 'yes or no');
+    if (value === undefined) throw refusal('a boolean', 'yes or no');
     return value;
   }
   if (spec.type === 'url' && !/^https?:$/.test(URL.parse(found.text)?.protocol ?? '')) {
-    throw refuse('a URL', 'https://registry.example.org');
+    throw refusal('a URL', 'https://registry.example.org');
   }
   return found.text;
 }

@@ -1,8 +1,8 @@
 /**
- * The secrets file, `~/.sregistry`: `{ "<client>": { KEY: value }, "SREGISTRY_CLIENT": "<the active one>" }`, as the Python
- * tool writes it, whose file is used unchanged. Reading never creates it. A change is made to what the file holds at that
- * moment, under a lock, and replaces the file in one move: two writers lose nothing, keys that are unknown here stay, and
- * a file that is malformed is never overwritten.
+ * The secrets file, `~/.sregistry`: `{ "<client>": { KEY: value }, "SREGISTRY_CLIENT": "<the active one>" }`, as the
+ * Python tool writes it, whose file is used unchanged. Reading never creates it. A change is made to what the file
+ * holds at that moment, under a lock, and replaces the file in one move: two writers lose nothing, keys that are
+ * unknown here stay, and a file that is malformed is never overwritten.
  */
 import { mkdir, readlink, realpath, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
@@ -29,8 +29,8 @@ export async function readClientSecrets(file: string = secretsFile()): Promise<S
 }
 
 /**
- * Sets `updates` in the entry of `backend`, which is created where there is none, and returns all secrets as they are then.
- * With `secrets`, those replace what the file holds, changes of others since they were read included.
+ * Sets `updates` in the entry of `backend`, which is created where there is none, and returns all secrets as they
+ * are then. With `secrets`, those replace what the file holds, changes of others since they were read included.
  */
 export async function updateClientSecrets(
   backend: string,
@@ -61,7 +61,10 @@ export async function removeClientSecret(
   }, file);
 }
 
-/** Takes out the whole entry of `backend`, and deactivates it where it is the active client. False where there was none. */
+/**
+ * Takes out the whole entry of `backend`, and deactivates it where it is the active client. False where there was
+ * none.
+ */
 export async function deleteClient(backend: string, file: string = secretsFile()): Promise<boolean> {
   return hasChanged((secrets) => {
     if (entryOf(secrets, backend) === undefined) return secrets;
@@ -138,8 +141,8 @@ async function hasChanged(change: (secrets: Secrets) => Secrets, file: string): 
 }
 
 /**
- * Replaces what the file holds by what `change` makes of it, under the lock `<file>.lock`. Nothing is written when `change`
- * returns its argument or throws. Mode 0600; a link is followed. BUSY where another process keeps the lock.
+ * Replaces what the file holds by what `change` makes of it, under the lock `<file>.lock`. Nothing is written when
+ * `change` returns its argument or throws. Mode 0600; a link is followed. BUSY where another process keeps the lock.
  */
 export async function editSecrets(
   change: (secrets: Secrets) => Secrets,
@@ -173,8 +176,8 @@ export async function editSecrets(
 }
 
 /**
- * The lock is held for milliseconds. One older than `stale` (ms) was left by a process that died; the retries, about 11 s in
- * all, last longer than that.
+ * The lock is held for milliseconds. One older than `stale` (ms) was left by a process that died; the retries, about
+ * 11 s in all, last longer than that.
  */
 const LOCK = {
   realpath: false,

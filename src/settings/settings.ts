@@ -1,6 +1,6 @@
 /**
- * The seed's helpers for the settings of one client. Values of the environment are used, and written to disk only by the two
- * functions whose purpose that is.
+ * The seed's helpers for the settings of one client. Values of the environment are used, and written to disk only by
+ * the two functions whose purpose that is.
  */
 import { join } from 'node:path';
 import { SregistryError } from '../base/errors.ts';
@@ -9,7 +9,7 @@ import { isEnabled, parseBoolean } from './environment.ts';
 import type { JsonObject } from './json.ts';
 import type { OptionSchema } from './options.ts';
 import { getPaths } from './paths.ts';
-import { findKey, findOption, type OptionSource, variablesOf } from './resolve.ts';
+import { findKey, findOption, type OptionSource, optionNames, variablesOf } from './resolve.ts';
 import { entryOf, readClientSecrets, type Secrets, updateClientSecrets } from './secrets.ts';
 import { upperSnake, variableOf } from './variables.ts';
 
@@ -25,9 +25,9 @@ export interface SettingsOptions {
 
 export interface Settings {
   /**
-   * A setting from the environment, then from the client's entry in the secrets file, then the option's default, then
-   * `fallback`. The name is that of a variable (`SREGISTRY_MYCLIENT_ID`) or of an option (`id`). T is what was stored: text, unless
-   * updateSetting stored something else.
+   * A setting from the environment, then from the client's entry in the secrets file, then the option's default,
+   * then `fallback`. The name is that of a variable (`SREGISTRY_MYCLIENT_ID`) or of an option (`id`). T is what was
+   * stored: text, unless updateSetting stored something else.
    */
   getSetting<T = string>(name: string, fallback?: T): Promise<T | undefined>;
   /** All settings in the secrets file of this client or another one. Empty where there are none. */
@@ -39,13 +39,14 @@ export interface Settings {
   /** Keeps a value (text or other JSON) in the client's entry of the secrets file. */
   updateSetting(name: string, value: unknown): Promise<void>;
   /**
-   * The error SETTINGS unless each of `params` is set, here or in the environment; without any, unless the client has an entry
-   * in the secrets file or an option in the environment.
+   * The error SETTINGS unless each of `params` is set, here or in the environment; without any, unless the client
+   * has an entry in the secrets file or an option in the environment.
    */
   requireSecrets(params?: string | readonly string[]): Promise<void>;
   /**
-   * A path of the client's own for credentials that do not fit the secrets file. Nothing is created: it is the client's to make
-   * it a file or a folder. Undefined where `SREGISTRY_DISABLE_CREDENTIAL_CACHE` or `SREGISTRY_DISABLE_CREDENTIAL_<CLIENT>` is set.
+   * A path of the client's own for credentials that do not fit the secrets file. Nothing is created: it is the
+   * client's to make it a file or a folder. Undefined where `SREGISTRY_DISABLE_CREDENTIAL_CACHE` or
+   * `SREGISTRY_DISABLE_CREDENTIAL_<CLIENT>` is set.
    */
   readonly credentialCache: string | undefined;
 }
@@ -69,9 +70,9 @@ export function createSettings(options: SettingsOptions): Settings {
     const names = [name, variableOf(client, name)];
     const variable = names.find((candidate) => env[candidate]);
     if (variable !== undefined) return { value: env[variable], source: 'environment' };
-    const entry = entryOf(secrets, client);
+    const entry = entryOf(secrets, client) ?? {};
     const key = findKey(entry, names);
-    return key === undefined ? undefined : { value: entry?.[key], source: 'secrets' };
+    return key === undefined ? undefined : { value: entry[key], source: 'secrets' };
   };
 
   const find = async (name: string): Promise<Found | undefined> => {
@@ -122,8 +123,8 @@ interface Found {
 const LOOKS_SECRET = /TOKEN|SECRET|PASSW|(?:^|_)KEY(?:_|$)/;
 
 function optionNamed(name: string, client: string, schema: OptionSchema) {
-  return Object.entries(schema).find(([option, { env = [] }]) =>
-    [option, variableOf(client, option), ...[env].flat()].map(upperSnake).includes(upperSnake(name)),
+  return Object.entries(schema).find(([option, spec]) =>
+    optionNames(option, spec, [client]).map(upperSnake).includes(upperSnake(name)),
   );
 }
 

@@ -3,7 +3,7 @@ import { SregistryError } from '../base/errors.ts';
 import { type DriverDeclaration, defaultInstanceOf, driverNamed, namesOf } from './instances.ts';
 import type { JsonObject } from './json.ts';
 import { getPaths } from './paths.ts';
-import { checkOption, findKey } from './resolve.ts';
+import { checkOption, findKey, optionNames } from './resolve.ts';
 import { ACTIVE, editSecrets, entryOf, type Secrets, withEntry } from './secrets.ts';
 import { upperSnake, variableOf } from './variables.ts';
 
@@ -25,9 +25,10 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const RESERVED = [ACTIVE, 'base', 'username', 'token'];
 
 /**
- * Creates or extends an instance's entry and returns the keys written, by the pairs' order. A pair whose name is that of
- * an option, in any spelling (`secretAccessKey`, `secret-access-key`, `SECRET_ACCESS_KEY`), is stored under the option's name;
- * a variable that the schema names keeps its name; any other becomes `SREGISTRY_<NAME>_<VAR>`, as in the Python tool.
+ * Creates or extends an instance's entry and returns the keys written, by the pairs' order. A pair whose name is
+ * that of an option, in any spelling (`secretAccessKey`, `secret-access-key`, `SECRET_ACCESS_KEY`), is stored under
+ * the option's name; a foreign variable that the schema names (`AWS_ACCESS_KEY_ID`) keeps its name; any other
+ * becomes `SREGISTRY_<NAME>_<VAR>`, as in the Python tool.
  *
  * Errors: SETTINGS for a name or value that cannot be, EXISTS for a value that is set already, without `force`.
  */
@@ -39,7 +40,7 @@ export async function writeInstance(
   const updates = new Map<string, string>();
   await editSecrets((secrets) => {
     const client = entryName(request, secrets);
-    const entry = entryOf(secrets, client);
+    const entry = entryOf(secrets, client) ?? {};
     for (const [given, value] of Object.entries(request.pairs)) {
       updates.set(keyFor(request, entry, given, value), value);
     }
@@ -75,9 +76,9 @@ function entryName({ name, driver }: WriteInstanceRequest, secrets: Secrets): st
 }
 
 /** What names the driver in the entry, where the instance's name does not. */
-function driverKey({ name, driver, force }: WriteInstanceRequest, entry: JsonObject | undefined): JsonObject {
+function driverKey({ name, driver, force }: WriteInstanceRequest, entry: JsonObject): JsonObject {
   if (driverNamed(name, [driver]) !== undefined) return {};
-  const before = entry?.driver;
+  const before = entry.driver;
   if (before !== undefined && before !== driver.name && !force) {
     throw new SregistryError('EXISTS', `${name} is a backend of driver ${String(before)} already.`, {
       hint: 'Choose another name, or replace it with --force',
@@ -89,31 +90,24 @@ function driverKey({ name, driver, force }: WriteInstanceRequest, entry: JsonObj
 /** The key a pair is stored under; a value that the option's type does not allow is the error SETTINGS. */
 function keyFor(
   { name, driver }: WriteInstanceRequest,
-  entry: JsonObject | undefined,
+  entry: JsonObject,
   given: string,
   value: string,
 ): string {
-  const isDefault = driverNamed(name, [driver]) !== undefined;
-  const prefixed = variableOf(isDefault ? defaultInstanceOf(driver) : name, given);
+  const key = upperSnake(given);
   for (const [option, spec] of Object.entries(driver.options)) {
-    const own = [option, variableOf(name, option), variableOf(defaultInstanceOf(driver), option)];
-    const names = [...own, ...[spec.env ?? []].flat()];
-    if (!names.map(upperSnake).includes(upperSnake(given))) continue;
+    const names = optionNames(option, spec, [name, defaultInstanceOf(driver)]);
+    if (!names.map(upperSnake).includes(key)) continue;
     checkOption(name, option, spec, { text: value, place: `"${given}"` });
-    return (
-      findKey(entry, names) ?? (own.map(upperSnake).includes(upperSnake(given)) ? option : upperSnake(given))
-    );
+    const isForeign = [spec.env ?? []].flat().includes(key) && !key.startsWith('SREGISTRY_');
+    return findKey(entry, names) ?? (isForeign ? key : option);
   }
-  return upperSnake(given).startsWith(variableOf(name, '')) ? upperSnake(given) : prefixed;
+  return key.startsWith(variableOf(name, '')) ? key : variableOf(name, given);
 }
 
-function refuseToReplace(
-  entry: JsonObject | undefined,
-  updates: ReadonlyMap<string, string>,
-  client: string,
-): void {
+function refuseToReplace(entry: JsonObject, updates: ReadonlyMap<string, string>, client: string): void {
   for (const [key, value] of updates) {
-    const before = entry?.[key];
+    const before = entry[key];
     if (before === undefined || before === value) continue;
     throw new SregistryError('EXISTS', `${key} of ${client} is set already.`, {
       hint: 'Replace it with --force',
