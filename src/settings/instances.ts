@@ -48,6 +48,9 @@ export interface ConfiguredInstances {
 /** The driver that is there without configuration. */
 const ALWAYS = 'local';
 
+/** Letters, digits and `. _ -`: the name of an instance is a folder and a URI scheme. */
+export const INSTANCE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+
 export const defaultInstanceOf = (driver: DriverDeclaration) => driver.defaultInstance ?? driver.name;
 
 /**
@@ -97,7 +100,7 @@ function isConfiguredByEnvironment(driver: DriverDeclaration, env: NodeJS.Proces
 
 /**
  * The instance a name means: an entry of the secrets file, or the default instance of the driver that has this name
- * or alias, in any case and with `_` for `-`. The error SETTINGS where it means none.
+ * or alias, in any case and with `_` for `-`. The error SETTINGS where it means none, or could be no folder.
  */
 export function instanceNamed<D extends DriverDeclaration>(
   name: string,
@@ -108,7 +111,11 @@ export function instanceNamed<D extends DriverDeclaration>(
   const driver = driverNamed(wanted, drivers);
   if (driver === undefined) throw unknownDriver(name, stated, drivers);
   const isDefault = stated === undefined || namesOf(driver).includes(folded(name));
-  return { name: isDefault ? defaultInstanceOf(driver) : name, driver };
+  if (isDefault) return { name: defaultInstanceOf(driver), driver };
+  if (INSTANCE_NAME.test(name)) return { name, driver };
+  throw new SregistryError('SETTINGS', `A backend cannot be called "${name}".`, {
+    hint: 'Use letters, digits and . _ - for its name in the secrets file',
+  });
 }
 
 /** The driver of that name, default instance or alias. */

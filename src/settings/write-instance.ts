@@ -1,6 +1,12 @@
 /** What `sregistry backend add` writes to the secrets file. */
 import { SregistryError } from '../base/errors.ts';
-import { type DriverDeclaration, defaultInstanceOf, driverNamed, namesOf } from './instances.ts';
+import {
+  type DriverDeclaration,
+  defaultInstanceOf,
+  driverNamed,
+  INSTANCE_NAME,
+  namesOf,
+} from './instances.ts';
 import type { JsonObject } from './json.ts';
 import { getPaths } from './paths.ts';
 import { checkOption, findKey, optionNames } from './resolve.ts';
@@ -17,9 +23,6 @@ export interface WriteInstanceRequest {
   /** Values that are set already may be replaced. */
   readonly force?: boolean;
 }
-
-/** Letters, digits and `. _ -`, as the name is a folder and a URI scheme. */
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
 /** Keys that stand at the root of the Python tool's file and are no clients. */
 const RESERVED = [ACTIVE, 'base', 'username', 'token'];
@@ -51,7 +54,7 @@ export async function writeInstance(
 }
 
 function checkName({ name, driver, drivers }: WriteInstanceRequest): void {
-  if (!NAME.test(name) || RESERVED.includes(name)) {
+  if (!INSTANCE_NAME.test(name) || RESERVED.includes(name)) {
     throw new SregistryError('SETTINGS', `A backend cannot be called "${name}".`, {
       hint: 'Use letters, digits and . _ -',
     });

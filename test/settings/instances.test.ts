@@ -42,6 +42,16 @@ test('an entry of an unknown driver is reported and does not affect the others',
   ]);
 });
 
+test('an entry whose name could be no folder is reported', () => {
+  const { instances, problems } = configured({
+    '../up': { driver: 'oci' },
+    'a/b': { driver: 'oci' },
+    '': { driver: 's3' },
+  });
+  expect(instances).toHaveLength(1);
+  expect(problems).toHaveLength(3);
+});
+
 test('all required options in the environment make a default instance', () => {
   const env = { SREGISTRY_S3_BUCKET: 'images', AWS_SECRET_ACCESS_KEY: 'key' };
   expect(configured({}, env).instances).toContainEqual({ name: 's3', driver: 's3', reason: 'environment' });
