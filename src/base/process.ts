@@ -39,7 +39,8 @@ export function ownProcess(): ProcessId {
 
 let boot: string | undefined;
 
-function bootId(): string {
+/** Names this boot of the machine; empty where the kernel does not say. */
+export function bootId(): string {
   boot ??= readOptional('/proc/sys/kernel/random/boot_id')?.trim() ?? '';
   return boot;
 }

@@ -216,6 +216,21 @@ export class CacheIndex {
     this.#exclusive(() => this.#sql.complete.run(verified ? 1 : 0, key));
   }
 
+  /**
+   * Enters a whole image, unless someone has it open. `place` runs inside the transaction and must put the files in
+   * their place at once, so that nobody can enter while they are replaced.
+   */
+  install(entry: NewEntry, verified: boolean, place: () => void): boolean {
+    return this.#exclusive(() => {
+      if (this.isOpen(entry.key)) return false;
+      place();
+      this.#sql.insert.run(entry.key, entry.uri, entry.digest ?? null, entry.size, Date.now());
+      this.#sql.setBytes.run(entry.size, entry.key);
+      this.#sql.complete.run(verified ? 1 : 0, entry.key);
+      return true;
+    });
+  }
+
   pin(key: string, pinned: boolean): boolean {
     return this.#exclusive(() => this.#sql.pin.run(pinned ? 1 : 0, key).changes > 0);
   }
