@@ -1,0 +1,171 @@
+/**
+ * Signatures of SIF images: who signed what, and whether it is still so.
+ *
+ * `apptainer sign` adds an object for each group of objects: a PGP clear-signed message whose text lists digests (see
+ * integrity.ts). An image counts as verified when every object belongs to a group, every group has a valid signature by
+ * a key of the ring, and no signature by a key of the ring is broken. Signatures by other keys are reported and decide
+ * nothing.
+ */
+import { SregistryError } from '../base/errors.ts';
+import { openImage } from './image.ts';
+import { findAlteration, isSignedDigests } from './integrity.ts';
+import { readSifData, type Sif, type SifDescriptor } from './sif.ts';
+import type { ByteSource } from './source.ts';
+
+/** Bytes of a signature object; Apptainer's have some 1300. */
+const MAX_SIGNATURE = 1024 * 1024;
+const ARMOR = /-----BEGIN PGP PUBLIC KEY BLOCK-----[\s\S]*?-----END PGP PUBLIC KEY BLOCK-----/g;
+
+export interface Signature {
+  /** Of the signature's own SIF object. */
+  readonly id: number;
+  /** What it vouches for: a group of objects, or one object. */
+  readonly signs: { readonly to: 'object' | 'group'; readonly id: number } | undefined;
+  /** Of the key that is said to have signed, upper-case hex; empty for other than PGP signatures. */
+  readonly fingerprint: string;
+  /** When the object was added, where the image says so. */
+  readonly created: Date | undefined;
+}
+
+export interface VerifiedSignature extends Signature {
+  /** `unknown-key`: not in the ring. `unsupported`: of a kind that cannot be checked here. */
+  readonly state: 'valid' | 'invalid' | 'unknown-key' | 'unsupported';
+  /** User ids of the key, where it is in the ring. */
+  readonly signer: readonly string[];
+  /** The state in one sentence. */
+  readonly reason: string;
+}
+
+export interface Verification {
+  readonly verified: boolean;
+  readonly signatures: readonly VerifiedSignature[];
+  readonly reason: string;
+}
+
+/** Public keys as {@link readKeyRing} gives them. */
+export type KeyRing = Awaited<ReturnType<typeof readKeyRing>>;
+
+/** Who is said to have signed an image; nothing is checked. Empty for what is no SIF. */
+export async function listSignatures(source: ByteSource): Promise<Signature[]> {
+  const { sif } = await openImage(source);
+  return sif === undefined ? [] : signatureObjects(sif).map(toSignature);
+}
+
+/**
+ * Public keys from a file's bytes, armored or binary: `apptainer key export`, `gpg --export`, or Apptainer's own ring
+ * `~/.apptainer/keys/pgp-public`.
+ * @throws {SregistryError} SETTINGS where there are none.
+ */
+export async function readKeyRing(bytes: Uint8Array) {
+  const { readKeys } = await import('openpgp');
+  try {
+    const blocks = Buffer.from(bytes).toString('latin1').match(ARMOR);
+    const rings = blocks?.map((armoredKeys) => readKeys({ armoredKeys })) ?? [
+      readKeys({ binaryKeys: bytes }),
+    ];
+    const keys = (await Promise.all(rings)).flat();
+    if (keys.length > 0) return keys;
+  } catch (cause) {
+    throw noKeys(cause);
+  }
+  throw noKeys();
+}
+
+/**
+ * Checks every signature of an image against the keys; reads all of the data they vouch for.
+ * @throws {SregistryError} NOT_AN_IMAGE, CORRUPT; also the errors of the source. A bad signature is no error.
+ */
+export async function verifySignatures(source: ByteSource, keys: KeyRing): Promise<Verification> {
+  const { sif } = await openImage(source);
+  if (sif === undefined) return { verified: false, signatures: [], reason: 'Only SIF images can be signed' };
+  const signatures: VerifiedSignature[] = [];
+  for (const object of signatureObjects(sif)) {
+    const outcome = await verifyObject(source, sif, object, keys);
+    signatures.push({ ...toSignature(object), ...outcome });
+  }
+  const lack = findLack(sif, signatures);
+  return {
+    verified: lack === undefined,
+    signatures,
+    reason: lack ?? 'Every object is signed by a known key',
+  };
+}
+
+type Outcome = Pick<VerifiedSignature, 'state' | 'signer' | 'reason'>;
+
+async function verifyObject(
+  source: ByteSource,
+  sif: Sif,
+  object: SifDescriptor,
+  keys: KeyRing,
+): Promise<Outcome> {
+  const { readCleartextMessage, verify } = await import('openpgp');
+  const cleartextMessage = Buffer.from(await readSifData(source, object, MAX_SIGNATURE)).toString();
+  const message = await readCleartextMessage({ cleartextMessage }).catch(() => undefined);
+  if (message === undefined) return { state: 'unsupported', signer: [], reason: 'It is no PGP signature' };
+  const key = keys.find(
+    (candidate) => candidate.getFingerprint().toUpperCase() === object.signature?.fingerprint,
+  );
+  if (key === undefined) {
+    const reason = `Its key ${object.signature?.fingerprint} is not in the key ring`;
+    return { state: 'unknown-key', signer: [], reason };
+  }
+  const signer = key.getUserIDs();
+  try {
+    // No date: keys are held to the time of the signature, and a clock that is behind makes none invalid.
+    await verify({ message, verificationKeys: key, expectSigned: true, date: null });
+  } catch (error) {
+    return { state: 'invalid', signer, reason: `It does not verify: ${(error as Error).message}` };
+  }
+  return { signer, ...(await compare(source, sif, object, message.getText())) };
+}
+
+/** The text is the key's; does the image still have what it lists? */
+async function compare(source: ByteSource, sif: Sif, { link }: SifDescriptor, text: string) {
+  if (text.startsWith('SIFHASH:'))
+    return { state: 'unsupported', reason: 'It is of the old kind, which protects the data only' } as const;
+  const signed = parseJson(text);
+  if (link?.to !== 'group' || !isSignedDigests(signed))
+    return { state: 'unsupported', reason: 'It is of an unknown kind' } as const;
+  const alteration = await findAlteration(source, sif, link.id, signed);
+  if (alteration !== undefined) return { state: 'invalid', reason: alteration } as const;
+  return { state: 'valid', reason: `Group ${link.id} is as it was signed` } as const;
+}
+
+/** Why these signatures do not make the image a verified one. */
+function findLack(sif: Sif, signatures: readonly VerifiedSignature[]): string | undefined {
+  const broken = signatures.find(({ state }) => state === 'invalid');
+  if (broken !== undefined) return broken.reason;
+  if (signatures.length === 0) return 'It is not signed';
+  for (const { id, group, type } of sif.descriptors) {
+    if (type === 'signature') continue;
+    if (group === 0) return `Object ${id} is in no group and cannot be signed`;
+    const signed = signatures.some(({ state, signs }) => state === 'valid' && signs?.id === group);
+    if (!signed)
+      return signatures.find(({ state }) => state !== 'valid')?.reason ?? `Group ${group} is not signed`;
+  }
+  return undefined;
+}
+
+function signatureObjects(sif: Sif): SifDescriptor[] {
+  return sif.descriptors.filter(({ type }) => type === 'signature');
+}
+
+function toSignature({ id, link, signature, created }: SifDescriptor): Signature {
+  return { id, signs: link, fingerprint: signature?.fingerprint ?? '', created };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function noKeys(cause?: unknown): SregistryError {
+  return new SregistryError('SETTINGS', 'There are no PGP public keys in the key ring', {
+    hint: 'Export them with: apptainer key export --armor FILE, or gpg --export --armor WHOM > FILE',
+    cause,
+  });
+}
