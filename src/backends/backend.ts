@@ -17,6 +17,8 @@ export interface ImageFile {
   readonly size: number;
   /** `sha256:<hex>` if already known; else the driver computes it when its protocol needs it. */
   readonly digest?: string | undefined;
+  /** Extension it was written under, without the dot; for backends whose images are files. Default: that of `path`. */
+  readonly extension?: string | undefined;
 }
 
 /** Called with bytes done so far of the total; may be called often. */

@@ -42,11 +42,6 @@ export type ContainerFields = Omit<ContainerRow, 'metrics'> & {
   readonly metrics: Readonly<Record<string, unknown>>;
 };
 
-/** `[registry/]collection`: the folder an image is shown in. */
-export function folderOf(name: Pick<ImageName, 'registry' | 'collection'>): string {
-  return [name.registry, name.collection].filter(Boolean).join('/');
-}
-
 export function fromRow(row: ContainerRow): Container {
   const name: ImageName = {
     registry: registryOf(row),

@@ -1,8 +1,9 @@
 /** The tables of sregistry.db: containers found, entered, changed and removed. No files are touched here. */
 import { randomUUID } from 'node:crypto';
+import { folderOf } from '../image/folder.ts';
 import type { ImageName } from '../image/name.ts';
 import { formatImageName } from '../image/names.ts';
-import { type ContainerRow, folderOf, formatTime, fromRow } from './container.ts';
+import { type ContainerRow, formatTime, fromRow } from './container.ts';
 import type { Database } from './database.ts';
 
 const SELECT = `SELECT container.*, collection.name AS collection

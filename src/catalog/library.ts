@@ -29,7 +29,7 @@ export interface Addition {
   readonly url?: string | undefined;
   /** What is known of it: labels, the service's manifest. Its names are added. */
   readonly metrics?: Readonly<Record<string, unknown>> | undefined;
-  /** `sha256:<hex>` of the file, where the caller has compared it; else it is computed. */
+  /** `sha256:<hex>` of the file, where the caller knows it. A copy is compared with it; a file that moves is believed. */
   readonly digest?: string | undefined;
   readonly progress?: ((done: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;

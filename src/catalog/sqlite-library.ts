@@ -5,16 +5,10 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { SregistryError } from '../base/errors.ts';
 import { fileError } from '../base/files.ts';
 import { sha256File } from '../base/hash.ts';
+import { folderOf } from '../image/folder.ts';
 import type { ImageName } from '../image/name.ts';
 import { formatImageName, parseImageName, removeUri } from '../image/names.ts';
-import {
-  type Container,
-  type ContainerFields,
-  type ContainerRow,
-  folderOf,
-  fromRow,
-  toFields,
-} from './container.ts';
+import { type Container, type ContainerFields, type ContainerRow, fromRow, toFields } from './container.ts';
 import { labelsOf } from './labels.ts';
 import type { Addition, LabelUse, Library, LibraryOptions, Query } from './library.ts';
 import { LibraryTables } from './library-tables.ts';
@@ -186,15 +180,28 @@ export class SqliteLibrary implements Library {
 }
 
 /** What the staged bytes are: their digest, and the version it gives where the name has none. */
-async function identify(staged: string, name: ImageName, { digest, signal }: Addition) {
+async function identify(staged: string, name: ImageName, addition: Addition) {
   try {
-    const known = digest ?? (await sha256File(staged, { signal }));
-    const version = name.version ?? known.replace(/^sha256:/, '');
-    return { digest: known, name: { ...name, version } };
+    const digest = await digestOfStaged(staged, addition);
+    const version = name.version ?? digest.replace(/^sha256:/, '');
+    return { digest, name: { ...name, version } };
   } catch (error) {
     await rm(staged, { force: true });
     throw fileError('read', staged, error);
   }
+}
+
+async function digestOfStaged(staged: string, { file, transfer = 'move', digest, signal }: Addition) {
+  if (digest !== undefined && transfer === 'move') return digest;
+  const actual = await sha256File(staged, { signal });
+  if (digest === undefined || actual === digest) return actual;
+  throw new SregistryError(
+    'CORRUPT',
+    `The copy of ${file} has ${actual}, the original should have ${digest}`,
+    {
+      hint: 'Check the disks and try again',
+    },
+  );
 }
 
 function nameOf(query: Query): ImageName {

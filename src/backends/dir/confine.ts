@@ -1,0 +1,93 @@
+/**
+ * The directory and nothing else. Whoever may write to a shared directory may put symbolic links into it, and this
+ * process may be allowed to read more than they are: links are followed as long as they stay inside the base.
+ */
+import type { BigIntStats } from 'node:fs';
+import { type FileHandle, mkdir, readlink, realpath, stat } from 'node:fs/promises';
+import { join, sep } from 'node:path';
+import { SregistryError, systemCode } from '../../base/errors.ts';
+import { fileError } from '../../base/files.ts';
+import { debugLog } from '../../log/index.ts';
+import { openFile } from '../file-range.ts';
+
+const debug = debugLog('dir');
+
+/** A path that cannot lead anywhere, as against one that may not be followed or a file system that fails. */
+const ABSENT = ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'];
+
+export interface Found {
+  /** Absolute, without symbolic links, inside the base. */
+  readonly path: string;
+  readonly stats: BigIntStats;
+}
+
+export class Confinement {
+  readonly base: string;
+
+  constructor(base: string) {
+    this.base = base;
+  }
+
+  /** What is at `path`, relative to the base, or undefined where nothing is, or something outside. */
+  async find(path: string): Promise<Found | undefined> {
+    const asked = join(this.base, path);
+    try {
+      const real = await realpath(asked);
+      if (!(await this.#holds(real))) return undefined;
+      return { path: real, stats: await stat(real, { bigint: true }) };
+    } catch (error) {
+      if (!ABSENT.includes(systemCode(error) ?? '')) throw fileError('look at', asked, error);
+      await this.assertBase();
+      return undefined;
+    }
+  }
+
+  /** Opens a file for reading if what is opened lies inside the base, whatever was changed since it was looked at. */
+  async open(path: string): Promise<FileHandle> {
+    const file = await openFile(path);
+    const opened = await readlink(`/proc/self/fd/${file.fd}`);
+    if (await this.#holds(opened)) return file;
+    await file.close();
+    throw new SregistryError('FORBIDDEN', `${path} leads out of ${this.base}`);
+  }
+
+  /** Path of the folder, relative ones made if need be. FORBIDDEN where a link leads out of the base. */
+  async makeFolder(folders: readonly string[]): Promise<string> {
+    await this.assertBase();
+    let path = await realpath(this.base);
+    for (const folder of folders) {
+      const next = join(path, folder);
+      try {
+        await mkdir(next).catch(unlessExists);
+        path = await realpath(next);
+      } catch (error) {
+        throw fileError('make the folder', next, error);
+      }
+      if (!(await this.#holds(path)))
+        throw new SregistryError('FORBIDDEN', `${next} leads out of ${this.base}`);
+    }
+    return path;
+  }
+
+  /** Throws unless the base is a directory: one that is not mounted must not look like an empty one. */
+  async assertBase(): Promise<void> {
+    const stats = await stat(this.base).catch((cause: unknown) => {
+      throw new SregistryError('UNREACHABLE', `The directory ${this.base} cannot be reached`, {
+        hint: 'Check that it exists and that its file system is mounted',
+        cause,
+      });
+    });
+    if (!stats.isDirectory()) throw new SregistryError('SETTINGS', `${this.base} is not a directory`);
+  }
+
+  async #holds(real: string): Promise<boolean> {
+    const base = await realpath(this.base);
+    const isInside = real === base || real.startsWith(base.endsWith(sep) ? base : base + sep);
+    if (!isInside) debug('%s is outside %s', real, base);
+    return isInside;
+  }
+}
+
+function unlessExists(error: unknown): void {
+  if (systemCode(error) !== 'EEXIST') throw error;
+}

@@ -1,0 +1,137 @@
+/**
+ * A directory as a registry, such as one on a file system that a cluster shares. Anything that writes image files there
+ * publishes, anything that reads files there pulls; this driver adds names, digests and atomic replacement. layout.ts
+ * says where images lie.
+ *
+ * Removing an image leaves its folders: they are people's, with owners and permissions of their own.
+ */
+import { constants } from 'node:fs';
+import { access, unlink } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { isError, SregistryError } from '../../base/errors.ts';
+import { fileError, fileRevision } from '../../base/files.ts';
+import { folderOf } from '../../image/folder.ts';
+import type { ImageName } from '../../image/name.ts';
+import { formatImageName } from '../../image/names.ts';
+import { debugLog } from '../../log/index.ts';
+import { type Backend, defineDriver, type PushOptions, type RemoteImage } from '../backend.ts';
+import { readFileRange, stale } from '../file-range.ts';
+import { hasLabels, nameMatcher } from '../name-match.ts';
+import { Confinement } from './confine.ts';
+import { declaration } from './declaration.ts';
+import { Directory, handleOf } from './directory.ts';
+import { foldersOf, newFileName } from './layout.ts';
+import { removeSides } from './side-files.ts';
+import { type Source, storeFile } from './store.ts';
+
+const debug = debugLog('dir');
+
+export default defineDriver({
+  ...declaration,
+  create({ name, options }) {
+    if (options.base === undefined) {
+      throw new SregistryError('SETTINGS', `The backend ${name} has no base, the directory it shows`, {
+        hint: `sregistry backend add ${name} --driver dir base=/path/of/the/directory`,
+      });
+    }
+    return dirBackend(name, resolve(options.base));
+  },
+});
+
+function dirBackend(instance: string, base: string): Backend {
+  const confinement = new Confinement(base);
+  const directory = new Directory(confinement);
+
+  async function store(source: Source, name: ImageName, options: PushOptions): Promise<RemoteImage> {
+    const folders = foldersOf(folderOf(name));
+    const file = newFileName(name, source);
+    if (folders === undefined || file === undefined) {
+      throw new SregistryError('INVALID_NAME', `${formatImageName(name)} cannot be a file in ${base}`, {
+        hint: 'No part of the name may be empty or begin with a dot',
+      });
+    }
+    const folder = await confinement.makeFolder(folders);
+    const present = await directory.locate(name);
+    await storeFile(source, folder, present === undefined ? file : basename(present.entry), options);
+    const image = await directory.resolve(name);
+    if (image === undefined) throw stale(join(folder, file));
+    return image;
+  }
+
+  return {
+    name: instance,
+    driver: declaration.name,
+    target: base,
+    defaultCollection: '',
+
+    resolve: (name) => directory.resolve(name),
+
+    async read(image, offset, length, signal) {
+      const range = { path: handleOf(image).path, revision: image.revision, offset, length, signal };
+      return readFileRange(range, (path) => confinement.open(path));
+    },
+
+    async *list(collection) {
+      yield* (await directory.list(collection)).entries;
+    },
+
+    localPath: (image) => handleOf(image).path,
+
+    push: (file, name, options = {}) => store(file, name, options),
+
+    async *search({ query, labels }, signal) {
+      const matches = nameMatcher(query);
+      for await (const image of everyImage(directory, signal)) {
+        if (matches(image.name) && hasLabels(image.annotations, labels)) yield image;
+      }
+    },
+
+    async remove(image) {
+      const { entry } = handleOf(image);
+      const folder = await confinement.find(dirname(entry));
+      const found = await confinement.find(entry);
+      if (folder === undefined || found === undefined) return;
+      if (fileRevision(found.stats) !== image.revision) throw stale(join(base, entry));
+      const path = join(folder.path, basename(entry));
+      try {
+        await unlink(path);
+        await removeSides(path);
+      } catch (error) {
+        throw fileError('remove', path, error);
+      }
+    },
+
+    async copy(from, name, signal) {
+      const { size, digest, revision, annotations, extension } = from;
+      const source = { path: handleOf(from).path, size, digest, revision, extension };
+      return store(source, name, { annotations, signal });
+    },
+
+    async check() {
+      await confinement.assertBase();
+      await access(base, constants.R_OK | constants.X_OK).catch((error: unknown) => {
+        throw fileError('read', base, error);
+      });
+    },
+  };
+}
+
+/** Every image below the base, each folder once however many links lead to it; what is private is passed over. */
+async function* everyImage(directory: Directory, signal?: AbortSignal): AsyncGenerator<RemoteImage> {
+  const visited = new Set<string>();
+  const pending = [''];
+  for (let collection = pending.pop(); collection !== undefined; collection = pending.pop()) {
+    if (signal?.aborted)
+      throw new SregistryError('CANCELED', 'The search was canceled', { cause: signal.reason });
+    const listed = await directory.list(collection).catch((error: unknown) => {
+      if (collection === '' || !isError(error, 'FORBIDDEN', 'NOT_FOUND')) throw error;
+      debug('%s is passed over: %s', collection, error.message);
+    });
+    if (listed === undefined || visited.has(listed.path)) continue;
+    visited.add(listed.path);
+    for (const entry of listed.entries) {
+      if (entry.kind === 'collection') pending.push(join(collection, entry.name));
+      else if (entry.remote !== undefined) yield entry.remote;
+    }
+  }
+}

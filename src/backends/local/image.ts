@@ -1,0 +1,72 @@
+/** Containers of the library as the images of a backend. */
+import { stat } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { SregistryError } from '../../base/errors.ts';
+import { fileError, fileRevision } from '../../base/files.ts';
+import type { Container } from '../../catalog/container.ts';
+import { labelsOf } from '../../catalog/labels.ts';
+import type { Library } from '../../catalog/library.ts';
+import { folderOf } from '../../image/folder.ts';
+import type { ImageName } from '../../image/name.ts';
+import { formatImageName, splitExtension } from '../../image/names.ts';
+import type { RemoteImage } from '../backend.ts';
+
+/** A container and the name it is shown under. */
+export interface Shown {
+  readonly container: Container;
+  readonly name: ImageName;
+}
+
+/** What an image's handle holds. */
+interface Handle extends Record<string, unknown> {
+  readonly path: string;
+  /** Its name in the library, version included. */
+  readonly name: ImageName;
+}
+
+export function pathOf(image: RemoteImage): string {
+  return (image.handle as Handle).path;
+}
+
+export function libraryNameOf(image: RemoteImage): ImageName {
+  return (image.handle as Handle).name;
+}
+
+/** Every container: the newest of a name without its version, older ones with it. */
+export function shown(library: Library): Shown[] {
+  const seen = new Set<string>();
+  return library.images().map((container) => {
+    const { image, tag, version } = container.name;
+    const name = { collection: folderOf(container.name), image, tag };
+    const key = formatImageName(name);
+    const isNewest = !seen.has(key);
+    seen.add(key);
+    return { container, name: isNewest ? name : { ...name, version } };
+  });
+}
+
+/** The image, or undefined where its file is not there. */
+export async function toRemote(
+  library: Library,
+  { container, name }: Shown,
+): Promise<RemoteImage | undefined> {
+  const { file } = container;
+  if (file === undefined) return undefined;
+  const stats = await stat(file, { bigint: true }).catch((error: unknown) => {
+    const failure = fileError('read', file, error);
+    if (failure instanceof SregistryError && failure.code === 'NOT_FOUND') return undefined;
+    throw failure;
+  });
+  if (stats === undefined) return undefined;
+  const handle: Handle = { path: file, name: container.name };
+  return {
+    name,
+    size: Number(stats.size),
+    modified: stats.mtime,
+    digest: library.digestOf(container),
+    revision: fileRevision(stats),
+    annotations: labelsOf(container.metrics),
+    extension: splitExtension(basename(file)).extension,
+    handle,
+  };
+}
