@@ -15,6 +15,7 @@ import { version } from '../base/version.ts';
 import { bot } from '../log/index.ts';
 import { createAgent } from './http/agent.ts';
 import { type DownloadOptions, download } from './http/download.ts';
+import type { Hints } from './http/errors.ts';
 import type { Headers, Service } from './http/exchange.ts';
 import { paginate } from './http/pages.ts';
 import { openStream, type StreamOptions } from './http/range.ts';
@@ -23,6 +24,7 @@ import { complete, type Reply, type RequestOptions, type Session } from './http/
 export type { DownloadOptions } from './http/download.ts';
 export type { Body, Headers, Refusal } from './http/exchange.ts';
 export type { RedirectMemory, StreamOptions } from './http/range.ts';
+export { attemptsWorth } from './http/retry.ts';
 export type { Reply, RequestOptions } from './http/session.ts';
 export { isLoopback, showUrl } from './http/url.ts';
 
@@ -37,6 +39,8 @@ export interface HttpSettings {
   readonly authorize?: Service['authorize'];
   /** Called once per request that got a 401 from those origins; true if it shall be sent again. */
   readonly updateToken?: Service['updateToken'];
+  /** What to do next, where the driver knows better than the common hint: how to log in there. */
+  readonly hints?: Hints | undefined;
   readonly env?: NodeJS.ProcessEnv | undefined;
   /** Milliseconds for a request with its retries. Default: SREGISTRY_TIMEOUT (in seconds), else 120 s. */
   readonly timeout?: number | undefined;
@@ -107,6 +111,7 @@ function createSession(settings: HttpSettings): Session {
     trusts: (url) => trusted.has(url.origin),
     authorize: settings.authorize,
     updateToken: settings.updateToken,
+    hints: settings.hints ?? {},
     timeout,
     stall: Math.min(settings.stall ?? DEFAULT_STALL, timeout),
   };

@@ -10,11 +10,11 @@ export interface Deadline {
   clear(): void;
 }
 
-/** Starts a budget of `ms` milliseconds. `what` ends up in the message: `GET https://...`. */
+/** Starts a budget of `ms` milliseconds, which may be Infinity. `what` ends up in the message: `GET https://...`. */
 export function startDeadline(ms: number, what: string, parent?: AbortSignal): Deadline {
   const end = performance.now() + ms;
   const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(outOfTime(what, ms)), ms);
+  const timer = Number.isFinite(ms) ? setTimeout(() => controller.abort(outOfTime(what, ms)), ms) : undefined;
   return {
     signal: parent ? AbortSignal.any([controller.signal, parent]) : controller.signal,
     remaining: () => Math.max(0, end - performance.now()),

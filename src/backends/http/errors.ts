@@ -36,7 +36,10 @@ const STATUS: Record<number, ErrorCode> = {
   507: 'NO_SPACE',
 };
 
-const HINTS: Partial<Record<ErrorCode, string>> = {
+/** What to do next, by kind of failure. */
+export type Hints = Readonly<Partial<Record<ErrorCode, string>>>;
+
+const HINTS: Hints = {
   UNAUTHORIZED: 'log in with `sregistry auth login`, or check the credentials',
   FORBIDDEN: 'these credentials do not allow it',
   RATE_LIMITED: 'wait, or log in: services often allow more with an account',
@@ -48,12 +51,13 @@ export function statusError(
   status: number,
   headers: Readonly<Record<string, string>>,
   text: string,
+  hints: Hints = {},
 ): SregistryError {
   const code = STATUS[status] ?? 'SERVICE';
   const reason = STATUS_CODES[status] ? ` ${STATUS_CODES[status]}` : '';
   const said = serviceWords(text);
   return new SregistryError(code, `${showRequest(where)}: ${status}${reason}${said ? `: ${said}` : ''}`, {
-    hint: HINTS[code],
+    hint: hints[code] ?? HINTS[code],
     status,
     retryAfter: parseRetryAfter(headers['retry-after']),
   });

@@ -10,7 +10,7 @@ import type { Readable } from 'node:stream';
 import { type Dispatcher, request as send } from 'undici';
 import { SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/debug.ts';
-import { networkError, showRequest } from './errors.ts';
+import { type Hints, networkError, showRequest } from './errors.ts';
 import { isLoopback, showUrl } from './url.ts';
 
 const debug = debugLog('http');
@@ -54,6 +54,8 @@ export interface Service {
   trusts(url: URL): boolean;
   /** Headers with the credentials for this request. */
   authorize?: ((request: { method: string; url: URL }) => Promise<Headers> | Headers) | undefined;
+  /** What to do next after a failure of this kind, where the service knows better than the common hint. */
+  readonly hints: Hints;
   /** Gets new credentials after a 401. True if another try makes sense. */
   updateToken?: ((response: Refusal) => Promise<boolean> | boolean) | undefined;
 }
@@ -64,16 +66,21 @@ export interface Refusal {
   readonly headers: Headers;
   readonly method: string;
   readonly url: URL;
+  /** What `authorize` had given for the request. */
+  readonly credentials: Headers;
 }
 
 export async function exchange(service: Service, first: Exchange): Promise<Answer> {
   let hop = first;
   let renewed = false;
   for (let redirects = 0; ; ) {
-    const answer = await sendOnce(service, hop);
-    if (answer.status === 401 && !renewed && service.trusts(hop.url) && service.updateToken) {
+    const trusted = service.trusts(hop.url);
+    const credentials = (trusted && (await service.authorize?.(hop))) || {};
+    const answer = await sendOnce(service, hop, trusted ? { ...service.headers, ...credentials } : {});
+    if (answer.status === 401 && !renewed && trusted && service.updateToken) {
       renewed = true;
-      if (await service.updateToken({ ...answer, method: hop.method, url: hop.url })) {
+      const { status, headers } = answer;
+      if (await service.updateToken({ status, headers, method: hop.method, url: hop.url, credentials })) {
         await drain(answer, hop);
         continue;
       }
@@ -87,20 +94,13 @@ export async function exchange(service: Service, first: Exchange): Promise<Answe
   }
 }
 
-async function sendOnce(service: Service, hop: Exchange): Promise<Answer> {
-  const trusted = service.trusts(hop.url);
-  const credentials = trusted ? await service.authorize?.(hop) : undefined;
+async function sendOnce(service: Service, hop: Exchange, credentials: Headers): Promise<Answer> {
   const started = performance.now();
   try {
     const { statusCode, headers, body } = await send(hop.url, {
       dispatcher: service.agent,
       method: hop.method as Dispatcher.HttpMethod,
-      headers: {
-        'user-agent': service.userAgent,
-        ...(trusted ? service.headers : {}),
-        ...hop.headers,
-        ...credentials,
-      },
+      headers: { 'user-agent': service.userAgent, ...credentials, ...hop.headers },
       body: (typeof hop.body === 'function' ? hop.body() : hop.body) ?? null,
       signal: hop.signal,
       headersTimeout: hop.stall,

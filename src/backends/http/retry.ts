@@ -16,6 +16,8 @@ const BROKEN_ATTEMPTS = 3;
 /** Milliseconds before the first retry; doubled for each further one, times a random factor of 1 to 2. */
 const FIRST_DELAY = 250;
 const MAX_DELAY = 15_000;
+/** Milliseconds of `Retry-After` that are waited for at most, where the deadline would allow more. */
+const LONGEST_WAIT = 120_000;
 
 /**
  * How often a request that failed like this may be sent, the first time included. A request that is not idempotent is
@@ -61,6 +63,6 @@ export async function withRetry<T>(
 /** Waits for `Retry-After`; gives up at once where that is beyond the deadline. */
 async function waitAsTold(error: unknown, deadline: Deadline): Promise<void> {
   if (!isError(error) || error.retryAfter === undefined) return;
-  if (error.retryAfter > deadline.remaining()) throw error;
+  if (error.retryAfter > Math.min(deadline.remaining(), LONGEST_WAIT)) throw error;
   await sleep(error.retryAfter, undefined, { signal: deadline.signal });
 }

@@ -32,7 +32,7 @@ export interface RequestOptions {
   readonly idempotent?: boolean | undefined;
   /** Milliseconds without a byte, where this one request may take longer than others. */
   readonly stall?: number | undefined;
-  /** Milliseconds in total, where it is not the client's. */
+  /** Milliseconds in total, where it is not the client's; Infinity for a large body that only a stall shall end. */
   readonly timeout?: number | undefined;
 }
 
@@ -138,7 +138,8 @@ async function attempt(session: Session, request: Exchange, allow: readonly numb
   const answer = await guard(() => exchange(session, request), request);
   if (answer.status < 300 || allow.includes(answer.status)) return answer;
   const text = await readBeginning(answer.body, FAILURE_MAX);
-  throw statusError({ method: request.method, url: answer.url }, answer.status, answer.headers, text);
+  const where = { method: request.method, url: answer.url };
+  throw statusError(where, answer.status, answer.headers, text, session.hints);
 }
 
 /** Runs a step of a request; whatever it fails with becomes a SregistryError. */

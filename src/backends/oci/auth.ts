@@ -1,0 +1,175 @@
+/**
+ * Authentication as registries ask for it: the first refusal (401) says how. `Basic` gets user and password with every
+ * request; `Bearer` names a token service, which hands out short-lived tokens per scope for a login, or for none.
+ * Tokens are kept per scope until shortly before they expire, and asked for once, however many requests wait for one.
+ *
+ * Protocol: "Token Authentication Specification" and "OAuth2 Token Authentication" of CNCF Distribution.
+ */
+import { LRUCache } from 'lru-cache';
+import { isError, SregistryError } from '../../base/errors.ts';
+import { registerSecret } from '../../log/index.ts';
+import { type Headers, type Http, isLoopback, type Refusal, showUrl } from '../http.ts';
+import { type Challenge, parseChallenges } from './challenge.ts';
+import { scopesOf } from './scope.ts';
+
+/** How one logs in to a registry. */
+export type Login =
+  | { readonly username: string; readonly password: string }
+  /** A refresh token, to be traded for access tokens. */
+  | { readonly identityToken: string }
+  /** A bearer token, to be sent as it is. */
+  | { readonly registryToken: string };
+
+export interface AuthSettings {
+  /** The registry. */
+  readonly origin: URL;
+  /** For the requests to token services. */
+  readonly http: Http;
+  /** The login for a repository (`''` for the registry as a whole), or undefined where there is none. */
+  readonly login: (repository: string) => Promise<Login | undefined>;
+}
+
+export interface Auth {
+  authorize(request: { method: string; url: URL }): Promise<Headers>;
+  updateToken(refusal: Refusal): Promise<boolean>;
+}
+
+/** Seconds that a token lives where the service does not say (token specification, `expires_in`). */
+const DEFAULT_LIFETIME = 60;
+/** Seconds before its end at which a token is no longer used: clocks differ, requests take time. */
+const MARGIN = 10;
+/** Name of this program to token services. */
+const CLIENT_ID = 'sregistry';
+
+export function createAuth({ origin, http, login }: AuthSettings): Auth {
+  const tokens = new LRUCache<string, string>({ max: 1000 });
+  const flights = new Map<string, Promise<void>>();
+  let isBasic = false;
+
+  const renew = async (key: string, scopes: string[], challenge: Challenge): Promise<void> => {
+    const repository = repositoryOf(scopes);
+    const known = await login(repository);
+    if (known !== undefined && 'registryToken' in known) {
+      tokens.set(key, known.registryToken);
+      return;
+    }
+    const realm = realmOf(challenge, origin);
+    const { token, lifetime } = await fetchToken(http, realm, challenge.parameters.service, scopes, known);
+    registerSecret(token, lifetime);
+    tokens.set(key, token, { ttl: Math.ceil(Math.max(1, lifetime - MARGIN) * 1000) });
+  };
+
+  return {
+    authorize: async ({ method, url }) => {
+      const scopes = scopesOf(method, url);
+      if (isBasic) return basicHeader(await login(repositoryOf(scopes)));
+      const token = tokens.get(scopes.join(' '));
+      return token === undefined ? {} : { authorization: `Bearer ${token}` };
+    },
+
+    updateToken: async ({ headers, method, url, credentials }) => {
+      const challenges = parseChallenges(headers['www-authenticate'] ?? '');
+      const own = scopesOf(method, url);
+      const key = own.join(' ');
+      const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.realm);
+      if (bearer === undefined) {
+        isBasic = challenges.some(({ scheme }) => scheme === 'basic');
+        const header = isBasic ? basicHeader(await login(repositoryOf(own))) : {};
+        return header.authorization !== undefined && header.authorization !== credentials.authorization;
+      }
+      const current = tokens.get(key);
+      if (current !== undefined && credentials.authorization !== `Bearer ${current}`) return true;
+      const wanted = [...new Set([...(bearer.parameters.scope?.split(' ') ?? []), ...own])].filter(Boolean);
+      const flight = flights.get(key) ?? renew(key, wanted, bearer).finally(() => flights.delete(key));
+      flights.set(key, flight);
+      await flight;
+      return `Bearer ${tokens.get(key)}` !== credentials.authorization;
+    },
+  };
+}
+
+function repositoryOf(scopes: readonly string[]): string {
+  return /^repository:(.+):[^:]*$/.exec(scopes[0] ?? '')?.[1] ?? '';
+}
+
+function basicHeader(login: Login | undefined): Headers {
+  if (login === undefined || !('username' in login)) return {};
+  return { authorization: `Basic ${Buffer.from(`${login.username}:${login.password}`).toString('base64')}` };
+}
+
+/** The address of the token service. A login given to a registry over https is not sent on in the clear. */
+function realmOf(challenge: Challenge, origin: URL): URL {
+  const realm = URL.parse(challenge.parameters.realm ?? '');
+  if (realm === null || !/^https?:$/.test(realm.protocol))
+    throw new SregistryError('SERVICE', `${origin.host}: its token service has no usable address`);
+  if (realm.protocol === 'http:' && origin.protocol === 'https:' && !isLoopback(realm.host))
+    throw new SregistryError('SERVICE', `${origin.host}: its token service ${showUrl(realm)} is plain http`);
+  return realm;
+}
+
+interface Token {
+  readonly token: string;
+  /** Seconds. */
+  readonly lifetime: number;
+}
+
+async function fetchToken(
+  http: Http,
+  realm: URL,
+  service: string | undefined,
+  scopes: readonly string[],
+  login: Login | undefined,
+): Promise<Token> {
+  try {
+    const reply =
+      login !== undefined && 'identityToken' in login
+        ? await refresh(http, realm, service, scopes, login.identityToken)
+        : await http.get(withQuery(realm, service, scopes), { headers: basicHeader(login) });
+    return parseToken(reply.json(), realm);
+  } catch (error) {
+    if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN') || login === undefined) throw error;
+    const who = 'username' in login ? `the login of ${login.username}` : 'the stored login';
+    throw new SregistryError('UNAUTHORIZED', `${showUrl(realm)} refuses ${who}`, {
+      hint: 'log in again with `sregistry auth login`, `apptainer registry login` or `docker login`',
+      cause: error,
+      status: error.status,
+    });
+  }
+}
+
+function withQuery(realm: URL, service: string | undefined, scopes: readonly string[]): URL {
+  const url = new URL(realm);
+  if (service !== undefined) url.searchParams.set('service', service);
+  for (const scope of scopes) url.searchParams.append('scope', scope);
+  url.searchParams.set('client_id', CLIENT_ID);
+  return url;
+}
+
+function refresh(
+  http: Http,
+  realm: URL,
+  service: string | undefined,
+  scopes: readonly string[],
+  token: string,
+) {
+  const form = new URLSearchParams({
+    grant_type: 'refresh_token',
+    client_id: CLIENT_ID,
+    service: service ?? '',
+    scope: scopes.join(' '),
+    refresh_token: token,
+  });
+  return http.post(realm, {
+    body: form.toString(),
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+  });
+}
+
+/** `token`, or `access_token` as OAuth2 has it; both if a service wants to please everybody. */
+function parseToken(value: unknown, realm: URL): Token {
+  const { token, access_token: access, expires_in: seconds } = (value ?? {}) as Record<string, unknown>;
+  const text = [token, access].find((candidate) => typeof candidate === 'string' && candidate !== '');
+  if (typeof text !== 'string' || /[^\x21-\x7e]/.test(text))
+    throw new SregistryError('SERVICE', `${showUrl(realm)}: an answer without a token`);
+  return { token: text, lifetime: typeof seconds === 'number' && seconds > 0 ? seconds : DEFAULT_LIFETIME };
+}

@@ -1,0 +1,134 @@
+/** Blobs of a repository: is one there, reading a range of one, opening an upload, pushing a small one. */
+import type { Readable } from 'node:stream';
+import { isError, SregistryError } from '../../base/errors.ts';
+import { debugLog } from '../../log/index.ts';
+import type { Reply } from '../http.ts';
+import { digestOf, goneIsStale } from './images.ts';
+import type { Registry } from './registries.ts';
+
+const debug = debugLog('oci');
+
+export interface BlobRange {
+  readonly digest: string;
+  /** Bytes of the blob, as its manifest states them. */
+  readonly size: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** An open upload session. */
+export interface Upload {
+  /** Where the next chunk goes; every answer gives a new one. */
+  location: URL;
+  /** Bytes that the registry has. */
+  offset: number;
+  /** Smallest chunk that the registry takes, the last one excepted; 0 where it does not say. */
+  readonly minChunk: number;
+}
+
+/** Does the repository hold the blob? One of another size than ours is the error CORRUPT. */
+export async function hasBlob(
+  registry: Registry,
+  repository: string,
+  { digest, size }: Pick<BlobRange, 'digest' | 'size'>,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const path = `/v2/${repository}/blobs/${digest}`;
+  const reply = await registry.http.head(path, { allow: [404], signal });
+  if (reply.status === 404) return false;
+  const stored = reply.headers['content-length'];
+  if (stored !== undefined && Number(stored) !== size)
+    throw new SregistryError(
+      'CORRUPT',
+      `${registry.host}${path}: stored with ${stored} bytes instead of ${size}`,
+    );
+  return true;
+}
+
+/** A range of a blob, from where the registry redirects to, if it does. Deleted meanwhile is the error STALE. */
+export async function readBlob(
+  registry: Registry,
+  repository: string,
+  { digest, size, offset, length }: BlobRange,
+  signal?: AbortSignal,
+): Promise<Readable> {
+  try {
+    return await registry.http.stream(`/v2/${repository}/blobs/${digest}`, {
+      offset,
+      length,
+      total: size,
+      signal,
+      redirects: registry.redirects,
+    });
+  } catch (error) {
+    throw goneIsStale(error, `${registry.host}/${repository}`);
+  }
+}
+
+/**
+ * Opens an upload of a blob; undefined where there is nothing to upload, as the registry could mount it from a
+ * repository that is known to hold it.
+ */
+export async function startUpload(
+  registry: Registry,
+  repository: string,
+  digest: string,
+  signal?: AbortSignal,
+): Promise<Upload | undefined> {
+  const holder = registry.holders.get(digest);
+  const path = `/v2/${repository}/blobs/uploads/`;
+  if (holder !== undefined && holder !== repository) {
+    try {
+      const reply = await registry.http.post(path, { query: { mount: digest, from: holder }, signal });
+      debug('%s: mount from %s: %d', digest, holder, reply.status);
+      return reply.status === 201 ? undefined : toUpload(registry, reply);
+    } catch (error) {
+      // No right to read there, or a registry that knows no mounts: the bytes can still be sent.
+      if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED', 'SERVICE')) throw error;
+    }
+  }
+  return toUpload(registry, await registry.http.post(path, { signal }));
+}
+
+function toUpload(registry: Registry, reply: Reply): Upload {
+  const minChunk = Number(reply.headers['oci-chunk-min-length'] ?? 0);
+  return {
+    location: nextLocation(registry, reply),
+    offset: 0,
+    minChunk: Number.isSafeInteger(minChunk) ? minChunk : 0,
+  };
+}
+
+/** Where an upload goes on, from the answer of its last request. */
+export function nextLocation(registry: Registry, reply: Reply): URL {
+  const location = URL.parse(reply.headers.location ?? '', reply.url.href);
+  if (location === null)
+    throw new SregistryError('SERVICE', `${registry.host}: an upload without a usable Location`);
+  if (location.protocol === reply.url.protocol) return location;
+  // A registry behind a proxy that ends TLS often takes itself for plain http.
+  if (location.hostname === reply.url.hostname)
+    return new URL(location.href.replace(/^https?:/, reply.url.protocol));
+  throw new SregistryError('SERVICE', `${registry.host}: an upload led to ${location.origin}`);
+}
+
+/** The address that closes an upload. The query is appended as text: parsing and printing it may change signed parts. */
+export function closingLocation(location: URL, digest: string): URL {
+  return new URL(`${location.href}${location.search === '' ? '?' : '&'}digest=${encodeURIComponent(digest)}`);
+}
+
+/** Pushes a blob that fits into one request, unless it is there. */
+export async function pushSmallBlob(
+  registry: Registry,
+  repository: string,
+  bytes: Buffer,
+  signal?: AbortSignal,
+): Promise<void> {
+  const blob = { digest: digestOf(bytes), size: bytes.length };
+  if (await hasBlob(registry, repository, blob, signal)) return;
+  const upload = await startUpload(registry, repository, blob.digest, signal);
+  if (upload !== undefined) {
+    const headers = { 'content-type': 'application/octet-stream' };
+    await registry.http.put(closingLocation(upload.location, blob.digest), { body: bytes, headers, signal });
+  }
+  registry.holders.set(blob.digest, repository);
+}

@@ -1,0 +1,100 @@
+/**
+ * The repositories and tags of a registry, read page by page. The catalog is one list for the whole registry: it is asked
+ * for once, kept for a few seconds, and shared by the folders that `ls -R` or `find` go through.
+ */
+import { LRUCache } from 'lru-cache';
+import { isError, SregistryError } from '../../base/errors.ts';
+import type { Http, Reply } from '../http.ts';
+import { isRepository, isTag } from './grammar.ts';
+
+export interface Catalog {
+  /**
+   * All repositories, sorted; what is no valid name is left out. UNSUPPORTED where the registry does not tell (most
+   * public ones).
+   */
+  repositories(signal?: AbortSignal): Promise<readonly string[]>;
+  /** The tags of a repository; undefined where the registry says that it does not exist. */
+  tags(repository: string, signal?: AbortSignal): Promise<readonly string[] | undefined>;
+  /** Asks again for the repositories next time: one was made. */
+  forget(): void;
+}
+
+/** Milliseconds for which the catalog is believed. */
+const CATALOG_TTL = 5_000;
+/** Entries per page; the most that CNCF Distribution and ECR take. */
+const PAGE_SIZE = 1000;
+/** Names after which a listing counts as endless. */
+const MAX_NAMES = 1_000_000;
+
+export function createCatalog(http: Http, host: string): Catalog {
+  const cache = new LRUCache<'all', { repositories: Promise<readonly string[]> }>({
+    max: 1,
+    ttl: CATALOG_TTL,
+  });
+  return {
+    forget: () => cache.clear(),
+    // Shared by all who ask in the meantime, so no one's signal ends it: the client's deadline does.
+    repositories: (signal) => {
+      const entry = cache.get('all') ?? { repositories: readCatalog(http, host) };
+      cache.set('all', entry, { noUpdateTTL: true });
+      entry.repositories.catch(() => cache.delete('all'));
+      return unlessAborted(entry.repositories, signal);
+    },
+    tags: async (repository, signal) => {
+      try {
+        const tags = await readNames(http, `/v2/${repository}/tags/list`, 'tags', signal);
+        return tags.filter(isTag);
+      } catch (error) {
+        if (isError(error, 'NOT_FOUND')) return undefined;
+        throw error;
+      }
+    },
+  };
+}
+
+async function readCatalog(http: Http, host: string): Promise<readonly string[]> {
+  try {
+    const names = await readNames(http, '/v2/_catalog', 'repositories');
+    return [...new Set(names.filter(isRepository))].sort();
+  } catch (error) {
+    if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED')) throw error;
+    throw new SregistryError('UNSUPPORTED', `${host} does not list its repositories`, {
+      hint: 'open an image by its full name: it is found without being listed',
+      cause: error,
+    });
+  }
+}
+
+/** The names in all pages of a listing: `{ "tags": [...] }`; null stands for none. */
+async function readNames(
+  http: Http,
+  path: string,
+  property: string,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
+  const names: string[] = [];
+  for await (const page of http.paginate(path, { query: { n: PAGE_SIZE }, signal })) {
+    for (const name of namesOf(page, property)) names.push(name);
+    if (names.length > MAX_NAMES)
+      throw new SregistryError('SERVICE', `${page.url.origin}${path}: more than ${MAX_NAMES} entries`);
+  }
+  return names;
+}
+
+function namesOf(page: Reply, property: string): string[] {
+  const value = (page.json() as Record<string, unknown> | null)?.[property] ?? [];
+  if (!Array.isArray(value))
+    throw new SregistryError('SERVICE', `${page.url.origin}${page.url.pathname}: no list of ${property}`);
+  return value.filter((name) => typeof name === 'string');
+}
+
+/** The promise's result, unless the signal fires first; the work behind it goes on for the others. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(new SregistryError('CANCELED', 'listing: canceled', { cause: signal.reason }));
+    if (signal.aborted) stop();
+    signal.addEventListener('abort', stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
+}

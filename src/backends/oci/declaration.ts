@@ -1,0 +1,28 @@
+/** The driver's declaration, apart from its code: settings and help read it without loading an HTTP client. */
+export const declaration = {
+  name: 'oci',
+  defaultInstance: 'docker',
+  title: 'OCI distribution registry (Docker Hub, ghcr, quay, Harbor, GitLab, ECR, ...)',
+  aliases: ['docker', 'oras', 'oci'],
+  options: {
+    base: {
+      env: 'SREGISTRY_DOCKERHUB_BASE',
+      describe: 'Address of the registry. Without it, names begin with a registry, or else mean Docker Hub',
+      example: 'https://registry.example.org',
+    },
+    username: {
+      env: ['SREGISTRY_DOCKERHUB_USERNAME', 'DOCKER_USERNAME'],
+      describe: 'User of that registry. Default: the logins of apptainer, docker and podman',
+    },
+    password: {
+      env: ['SREGISTRY_DOCKERHUB_PASSWORD', 'DOCKER_PASSWORD'],
+      describe: 'Password or token of that user',
+      secret: true,
+    },
+    nohttps: {
+      env: 'SREGISTRY_DOCKERHUB_NOHTTPS',
+      describe: 'Speak plain http, which is otherwise done on the loopback only',
+      type: 'boolean',
+    },
+  },
+} as const;

@@ -1,0 +1,102 @@
+/**
+ * A registry knows a flat list of repositories and the tags of each; here that becomes folders. The repository `demo/large`
+ * is shown in the collection `demo` as the image `large`, once for each of its tags; a repository `demo` stands at the top,
+ * beside the collection of that name.
+ */
+import { pMapIterable } from 'p-map';
+import { isError, SregistryError } from '../../base/errors.ts';
+import type { ImageName } from '../../image/name.ts';
+import { debugLog } from '../../log/index.ts';
+import type { ListEntry } from '../backend.ts';
+import { DOCKER_HUB, placeOf } from './reference.ts';
+import type { Registries, Registry } from './registries.ts';
+
+const debug = debugLog('oci');
+
+/** Repositories whose tags are asked for at once. */
+const CONCURRENCY = 8;
+
+/** What lies directly in `collection`, which is `''` or begins with a host where the instance has no `base`. */
+export async function* listCollection(
+  registries: Registries,
+  collection: string,
+  signal?: AbortSignal,
+): AsyncGenerator<ListEntry> {
+  const place = placeOf(collection, registries.base);
+  if (place === undefined) throw noRegistry();
+  const registry = registries.of(place.host);
+  const below = await repositoriesBelow(registry, place.repository, signal);
+  const folders = below.filter((path) => path.includes('/')).map((path) => path.slice(0, path.indexOf('/')));
+  for (const name of new Set(folders)) yield { kind: 'collection', name };
+  const images = below.filter((path) => !path.includes('/'));
+  for await (const name of taggedNames(registry, collection, place.repository, images, signal))
+    yield { kind: 'image', name };
+}
+
+/** The names of all images in and below a collection. */
+export async function* allNames(
+  registries: Registries,
+  collection: string,
+  signal?: AbortSignal,
+): AsyncGenerator<ImageName> {
+  const place = placeOf(collection, registries.base);
+  if (place === undefined) throw noRegistry();
+  const registry = registries.of(place.host);
+  const below = await repositoriesBelow(registry, place.repository, signal);
+  yield* taggedNames(registry, collection, place.repository, below, signal);
+}
+
+/** Paths of the repositories below `prefix`, relative to it. NOT_FOUND where there is none. */
+async function repositoriesBelow(
+  registry: Registry,
+  prefix: string,
+  signal?: AbortSignal,
+): Promise<string[]> {
+  const repositories = await registry.catalog.repositories(signal);
+  if (prefix === '') return [...repositories];
+  const below = repositories.filter((name) => name.startsWith(`${prefix}/`));
+  if (below.length === 0)
+    throw new SregistryError('NOT_FOUND', `${registry.host} lists no repository below ${prefix}`);
+  return below.map((name) => name.slice(prefix.length + 1));
+}
+
+/** A name for each tag of the repositories `paths`, which are relative to `prefix`; `collection` is how names call that. */
+async function* taggedNames(
+  registry: Registry,
+  collection: string,
+  prefix: string,
+  paths: readonly string[],
+  signal?: AbortSignal,
+): AsyncGenerator<ImageName> {
+  const tagsOf = async (path: string) => ({
+    path,
+    tags: await visibleTags(registry, prefix === '' ? path : `${prefix}/${path}`, signal),
+  });
+  for await (const { path, tags } of pMapIterable(paths, tagsOf, { concurrency: CONCURRENCY })) {
+    const parts = path.split('/');
+    const image = parts.pop() ?? '';
+    const folder = [collection, ...parts].filter(Boolean).join('/');
+    for (const tag of tags) yield { collection: folder, image, tag };
+  }
+}
+
+/** The tags of one repository of a listing. One that is gone or closed to this user does not hide the others. */
+async function visibleTags(
+  registry: Registry,
+  repository: string,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
+  try {
+    return (await registry.catalog.tags(repository, signal)) ?? [];
+  } catch (error) {
+    if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN')) throw error;
+    debug('%s/%s is not listed: %s', registry.host, repository, error.message);
+    return [];
+  }
+}
+
+function noRegistry(): SregistryError {
+  return new SregistryError('UNSUPPORTED', 'which registry to list is for the name to say', {
+    hint: `begin with its host, as in quay.io/biocontainers; without one, ${DOCKER_HUB} is meant, which does not list`,
+  });
+}

@@ -1,0 +1,139 @@
+/**
+ * Manifests: reading them with suspicion, and telling which of them is one Singularity image. Formats: OCI image
+ * specification 1.1 (manifest, index, descriptor), Docker image manifest version 2 schema 2, and what Apptainer's `oras://`
+ * makes of them: a single layer that is the image file.
+ */
+import { arch } from 'node:process';
+import { SregistryError } from '../../base/errors.ts';
+import { isDigest } from './grammar.ts';
+
+export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
+const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
+const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
+const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
+
+/** `Accept` of a manifest request. */
+export const MANIFEST_TYPES = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST].join(', ');
+
+/** What Apptainer and Singularity push, and the empty object they push as its configuration. */
+export const SIF_LAYER = 'application/vnd.sylabs.sif.layer.v1.sif';
+export const SIF_CONFIG = 'application/vnd.sylabs.sif.config.v1+json';
+/** What older versions pushed; the typing error is theirs (Singularity 3.0 to 3.5, pkg/client/oras). */
+const SIF_LAYERS = new Set([
+  SIF_LAYER,
+  'application/vnd.sylabs.sif.layer.tar',
+  'appliciation/vnd.sylabs.sif.layer.tar',
+]);
+/** A file system image by itself, as Stacker and others push them: Apptainer runs bare SquashFS. */
+const SQUASHFS_LAYER = /^[^;]*[./+-]squashfs\b/;
+
+export interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly platform: { readonly os: string; readonly architecture: string } | undefined;
+}
+
+export interface Manifest {
+  readonly mediaType: string;
+  readonly artifactType: string | undefined;
+  readonly config: Descriptor | undefined;
+  readonly layers: readonly Descriptor[];
+  /** Of an index: manifests, one a platform. */
+  readonly manifests: readonly Descriptor[] | undefined;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** Reads a manifest or an index; what is neither is the error SERVICE. `type` is the `Content-Type` it came with. */
+export function parseManifest(bytes: Buffer, type: string, what: string): Manifest {
+  const malformed = (why: string, cause?: unknown) =>
+    new SregistryError('SERVICE', `${what}: a malformed manifest: ${why}`, { cause });
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString());
+  } catch (cause) {
+    throw malformed('not JSON', cause);
+  }
+  if (!isObject(value)) throw malformed('not an object');
+  const descriptors = (list: unknown): Descriptor[] => {
+    if (!Array.isArray(list)) throw malformed('layers or manifests are no list');
+    return list.map((item) => toDescriptor(item) ?? fail());
+  };
+  const fail = (): never => {
+    throw malformed('a descriptor without media type, digest and size');
+  };
+  const { mediaType, artifactType, config, layers, manifests } = value;
+  return {
+    mediaType: typeof mediaType === 'string' ? mediaType : (type.split(';')[0]?.trim() ?? ''),
+    artifactType: typeof artifactType === 'string' ? artifactType : undefined,
+    config: toDescriptor(config),
+    layers: descriptors(layers ?? []),
+    manifests: manifests === undefined ? undefined : descriptors(manifests),
+    annotations: textsOf(value.annotations),
+  };
+}
+
+function toDescriptor(value: unknown): Descriptor | undefined {
+  if (!isObject(value)) return undefined;
+  const { mediaType, digest, size, platform, annotations } = value;
+  if (typeof mediaType !== 'string' || typeof digest !== 'string' || !isDigest(digest)) return undefined;
+  if (!Number.isSafeInteger(size) || (size as number) < 0) return undefined;
+  return {
+    mediaType,
+    digest,
+    size: size as number,
+    annotations: textsOf(annotations),
+    platform: isObject(platform)
+      ? { os: String(platform.os), architecture: String(platform.architecture) }
+      : undefined,
+  };
+}
+
+/** The string values of an object. */
+function textsOf(value: unknown): Record<string, string> {
+  const entries = isObject(value) ? Object.entries(value) : [];
+  return Object.fromEntries(
+    entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The layer that is the image file: the only one, and of a type that says so. */
+export function imageLayer(manifest: Manifest): Descriptor | undefined {
+  const [layer, ...others] = manifest.layers;
+  if (layer === undefined || others.length > 0 || manifest.manifests !== undefined) return undefined;
+  return SIF_LAYERS.has(layer.mediaType) || SQUASHFS_LAYER.test(layer.mediaType) ? layer : undefined;
+}
+
+/** Go's names of architectures, which platforms use, for Node's. */
+const GO_ARCH: Partial<Record<string, string>> = { x64: 'amd64', ia32: '386', mipsel: 'mipsle' };
+
+/** The entries of an index that this machine could run, those that state no platform included, best first. */
+export function fittingManifests(index: readonly Descriptor[], machine: string = arch): Descriptor[] {
+  const wanted = GO_ARCH[machine] ?? machine;
+  const fits = ({ platform }: Descriptor) => platform?.architecture === wanted && platform.os === 'linux';
+  return [...index.filter(fits), ...index.filter(({ platform }) => platform === undefined)];
+}
+
+/** Why a manifest is not one image file, in one sentence, and what to do about it. */
+export function whyUnpresentable(manifest: Manifest): string {
+  if (manifest.manifests !== undefined)
+    return `an index of ${manifest.manifests.length} images, none of them a Singularity image for this machine; ${CONVERT}`;
+  const types = [...new Set(manifest.layers.map(({ mediaType }) => mediaType))];
+  const shown = types.length === 0 ? 'no layer at all' : types.slice(0, 3).join(', ');
+  if (/^application\/vnd\.(docker|oci)\.image\.(rootfs|layer)\b/.test(types[0] ?? ''))
+    return `a Docker/OCI image with ${count(manifest.layers.length)} (${shown}): not a single-file image; ${CONVERT}`;
+  const what = manifest.artifactType ?? manifest.config?.mediaType ?? manifest.mediaType;
+  return `not a Singularity image but ${what} with ${count(manifest.layers.length)} (${shown})`;
+}
+
+const CONVERT = 'convert it with `apptainer build`';
+
+function count(layers: number): string {
+  return layers === 1 ? '1 layer' : `${layers} layers`;
+}

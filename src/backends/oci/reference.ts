@@ -1,0 +1,56 @@
+/**
+ * Where a name lies: which registry, which repository. An instance with a `base` is that registry, and the whole path is
+ * the repository. Without one, a first component that looks like a host is the registry, as Docker reads names; what has
+ * none lies on Docker Hub, under `library/` if it is a single component.
+ */
+import type { ImageName } from '../../image/name.ts';
+
+/** A place in a registry. `repository` may be `''`, its top, or a prefix of repositories. */
+export interface Place {
+  readonly host: string;
+  readonly repository: string;
+}
+
+/** The host that serves Docker Hub's API. */
+export const DOCKER_HUB = 'registry-1.docker.io';
+
+const DOCKER_HUB_NAMES = new Set([DOCKER_HUB, 'docker.io', 'index.docker.io', 'registry.hub.docker.com']);
+
+/** One name for each registry. */
+export function canonicalHost(host: string): string {
+  const lower = host.toLowerCase();
+  return DOCKER_HUB_NAMES.has(lower) ? DOCKER_HUB : lower;
+}
+
+/** The place of a collection. `base` is the host of an instance that has one. */
+export function placeOf(collection: string, base: string | undefined): Place | undefined {
+  const components = collection.split('/').filter((part) => part !== '');
+  if (base !== undefined) {
+    const named =
+      components[0] !== undefined && isHost(components[0]) && canonicalHost(components[0]) === base;
+    return { host: base, repository: components.slice(named ? 1 : 0).join('/') };
+  }
+  const [first, ...rest] = components;
+  if (first === undefined) return undefined;
+  return isHost(first)
+    ? { host: canonicalHost(first), repository: rest.join('/') }
+    : { host: DOCKER_HUB, repository: components.join('/') };
+}
+
+/** The place of an image: its repository, whatever of the path the name holds as registry or collection. */
+export function placeOfImage(
+  name: Pick<ImageName, 'registry' | 'collection' | 'image'>,
+  base?: string,
+): Place {
+  const path = [name.registry, name.collection, name.image].filter(Boolean).join('/');
+  // An image always follows the host, so that a bare `my.image` is no registry.
+  const place =
+    path === name.image && base === undefined ? { host: DOCKER_HUB, repository: path } : placeOf(path, base);
+  if (place === undefined) return { host: base ?? DOCKER_HUB, repository: '' };
+  const official = place.host === DOCKER_HUB && place.repository !== '' && !place.repository.includes('/');
+  return official ? { ...place, repository: `library/${place.repository}` } : place;
+}
+
+function isHost(component: string): boolean {
+  return /[.:]/.test(component) || component.toLowerCase() === 'localhost';
+}

@@ -1,0 +1,19 @@
+/**
+ * The drivers there are. Their declarations are at hand, as settings, help and completion need them all; the code of a driver
+ * is loaded when a backend of it is made.
+ */
+import type { Driver } from './backend.ts';
+import { declaration as dir } from './dir/declaration.ts';
+import { declaration as local } from './local/declaration.ts';
+import { declaration as oci } from './oci/declaration.ts';
+
+/** What a driver says of itself, and how to get the rest. */
+export interface DriverEntry extends Omit<Driver, 'create'> {
+  load(): Promise<Driver>;
+}
+
+export const drivers: readonly DriverEntry[] = [
+  { ...local, load: async () => (await import('./local/index.ts')).default },
+  { ...dir, load: async () => (await import('./dir/index.ts')).default },
+  { ...oci, load: async () => (await import('./oci/index.ts')).default },
+];
