@@ -49,6 +49,7 @@ export class View {
 
   /** The image behind a name, or undefined where the service says that there is none. */
   async resolve(backend: Backend, name: ImageName, signal?: AbortSignal): Promise<RemoteImage | undefined> {
+    if (isLocal(backend)) return backend.resolve(name, signal);
     const key = formatImageName(name);
     const id = `${backend.name}\n${key}`;
     const known = this.#images.get(id) ?? this.#recall(id, backend.name, key);
@@ -63,6 +64,7 @@ export class View {
 
   /** What is directly in a collection, with what the catalog knows of it besides. NOT_FOUND where there is no such collection. */
   async list(backend: Backend, collection: string, signal?: AbortSignal): Promise<Listing> {
+    if (isLocal(backend)) return { entries: await Array.fromAsync(backend.list(collection, signal)), complete: true };
     const id = `${backend.name}\n${collection}/`;
     const known = this.#listings.get(id) ?? this.#recallListing(id, backend.name, collection);
     if (known !== undefined && (this.#options.offline || Date.now() - known.fetchedAt < this.#options.ttl))
@@ -82,7 +84,7 @@ export class View {
     try {
       if (isThere(await this.list(backend, parent, signal))) return true;
       const known = this.#listings.get(`${backend.name}\n${parent}/`);
-      if (this.#options.offline || (known && Date.now() - known.fetchedAt < RELIST_AFTER)) return false;
+      if (isLocal(backend) || this.#options.offline || (known && Date.now() - known.fetchedAt < RELIST_AFTER)) return false;
       this.forgetListing(backend, parent);
       return isThere(await this.list(backend, parent, signal));
     } catch (error) {
@@ -93,6 +95,7 @@ export class View {
 
   /** Notes what a name stands for now, as after a push or a removal. */
   remember(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
+    if (isLocal(backend)) return;
     const key = formatImageName(name);
     const answer = { image, fetchedAt: Date.now() };
     this.#images.set(`${backend.name}\n${key}`, answer);
@@ -195,6 +198,11 @@ export class View {
     this.#flights.set(id, flight);
     return flight;
   }
+}
+
+/** Images on this machine: to ask is cheaper than to remember. */
+function isLocal(backend: Backend): boolean {
+  return backend.localPath !== undefined;
 }
 
 /** The service did not answer, which says nothing about the image. */

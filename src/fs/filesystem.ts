@@ -355,7 +355,7 @@ export class Filesystem {
       });
     }
     const copyUp = (to: string) => this.#session.copyTo(backend, image, to);
-    const staged = await this.#staging.update(path, copyUp, image.size);
+    const staged = await this.#staging.update(path, { copyUp, size: image.size });
     if (flags & O_TRUNC) await this.#truncateStaged(staged, 0);
     return this.#add(this.#stagedHandle(path, staged));
   }

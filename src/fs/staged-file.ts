@@ -3,17 +3,26 @@
  * and the push. A file opened for update starts as the revision it replaces, which is only copied here when a byte of
  * it is needed: a writer that truncates first, as most do, costs no transfer.
  */
-import { type FileHandle, open, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import { errorOfStaging } from './staging-errors.ts';
 
-/** Copies the revision being updated to a path. */
+/** Brings the revision being updated to a path where nothing is yet. */
 export type CopyUp = (to: string) => Promise<void>;
+
+export interface Original {
+  readonly copyUp: CopyUp;
+  /** Bytes of the revision. */
+  readonly size: number;
+}
 
 export class StagedFile {
   /** Path in the mount; changes when it is renamed. */
   path: string;
   /** Path of its bytes on local disk. */
   readonly file: string;
+  /** Did it start as a revision that exists? */
+  readonly isUpdate: boolean;
   /** Id in the journal; none while nothing was written. */
   record: string | undefined;
   /** Open handles. */
@@ -28,29 +37,28 @@ export class StagedFile {
   discarded = false;
   /** Milliseconds since the epoch of the last change. */
   modified = Date.now();
-  /** Did it start as a revision that exists? */
-  readonly isUpdate: boolean;
-  readonly #handle: FileHandle;
   #size: number;
   #copyUp: CopyUp | undefined;
-  #copying: Promise<void> | undefined;
+  #handle: Promise<FileHandle> | undefined;
 
-  constructor(path: string, file: string, handle: FileHandle, size: number, copyUp?: CopyUp) {
+  constructor(path: string, file: string, original?: Original) {
     this.path = path;
     this.file = file;
-    this.#handle = handle;
-    this.#size = size;
-    this.#copyUp = copyUp;
-    this.isUpdate = copyUp !== undefined;
+    this.isUpdate = original !== undefined;
+    this.#size = original?.size ?? 0;
+    this.#copyUp = original?.copyUp;
   }
 
-  /** Opens the staged file, creating it if it is not there. `size`: bytes of the revision that `copyUp` copies. */
-  static async open(path: string, file: string, copyUp?: CopyUp, size?: number): Promise<StagedFile> {
-    const handle = await open(file, 'a+', 0o600).then(async (created) => {
-      await created.close();
-      return open(file, 'r+');
-    });
-    return new StagedFile(path, file, handle, size ?? (await handle.stat()).size, copyUp);
+  /** A file that another process staged and left. */
+  static async restore(path: string, file: string, record: string): Promise<StagedFile> {
+    const staged = new StagedFile(path, file);
+    const { size, mtimeMs } = await stat(file);
+    staged.#size = size;
+    staged.modified = mtimeMs;
+    staged.record = record;
+    staged.dirty = true;
+    staged.changes = 1;
+    return staged;
   }
 
   /** Bytes it has, or will have once the revision it updates is copied. */
@@ -59,15 +67,15 @@ export class StagedFile {
   }
 
   async read(target: Uint8Array, offset: number, length: number): Promise<number> {
-    await this.#materialize();
-    const { bytesRead } = await this.#handle.read(target, 0, length, offset);
+    const handle = await this.#open();
+    const { bytesRead } = await handle.read(target, 0, length, offset);
     return bytesRead;
   }
 
   async write(source: Uint8Array, offset: number, length: number): Promise<void> {
-    await this.#materialize();
+    const handle = await this.#open();
     for (let done = 0; done < length; ) {
-      const { bytesWritten } = await this.#handle
+      const { bytesWritten } = await handle
         .write(source, done, length - done, offset + done)
         .catch(errorOfStaging(this.path));
       done += bytesWritten;
@@ -78,23 +86,26 @@ export class StagedFile {
 
   async truncate(size: number): Promise<void> {
     if (size === 0) this.#copyUp = undefined;
-    await this.#materialize();
-    await this.#handle.truncate(size).catch(errorOfStaging(this.path));
+    const handle = await this.#open();
+    await handle.truncate(size).catch(errorOfStaging(this.path));
     this.#size = size;
     this.#changed();
   }
 
   async sync(): Promise<void> {
-    await this.#handle.datasync().catch(errorOfStaging(this.path));
+    const handle = await this.#open();
+    await handle.datasync().catch(errorOfStaging(this.path));
   }
 
   async close(): Promise<void> {
-    await this.#handle.close();
+    const handle = await this.#handle?.catch(() => undefined);
+    this.#handle = undefined;
+    await handle?.close();
   }
 
   /** Closes it and removes its bytes. */
   async remove(): Promise<void> {
-    await this.close().catch(() => {});
+    await this.close();
     await rm(this.file, { force: true });
   }
 
@@ -105,16 +116,21 @@ export class StagedFile {
     this.modified = Date.now();
   }
 
-  /** Brings the bytes of the revision being updated here, once, before the first of them is read or changed. */
-  async #materialize(): Promise<void> {
-    const copyUp = this.#copyUp;
-    if (copyUp === undefined) return;
-    this.#copying ??= copyUp(this.file);
-    try {
-      await this.#copying;
-      this.#copyUp = undefined;
-    } finally {
-      this.#copying = undefined;
+  /** Opens it once, when its bytes are first needed; what fails is tried again by the next who needs them. */
+  #open(): Promise<FileHandle> {
+    if (this.#handle === undefined) {
+      const opening = this.#openNow();
+      this.#handle = opening;
+      opening.catch(() => {
+        this.#handle = undefined;
+      });
     }
+    return this.#handle;
+  }
+
+  async #openNow(): Promise<FileHandle> {
+    await this.#copyUp?.(this.file).catch(errorOfStaging(this.path));
+    this.#copyUp = undefined;
+    return open(this.file, constants.O_RDWR | constants.O_CREAT, 0o600);
   }
 }

@@ -17,7 +17,7 @@ import { identify } from '../image/format.ts';
 import type { ImageName } from '../image/name.ts';
 import { openFileSource } from '../image/source.ts';
 import { debugLog } from '../log/index.ts';
-import { type CopyUp, StagedFile } from './staged-file.ts';
+import { type Original, StagedFile } from './staged-file.ts';
 import { baseOf, parentOf, parsePath } from './tree.ts';
 
 const debug = debugLog('staging');
@@ -80,8 +80,8 @@ export class Staging {
   }
 
   /** A file that starts as the revision now at `path`. */
-  update(path: string, copyUp: CopyUp, size: number): Promise<StagedFile> {
-    return this.#add(path, copyUp, size);
+  update(path: string, original: Original): Promise<StagedFile> {
+    return this.#add(path, original);
   }
 
   /** Notes in the journal that the file has bytes; call after each write or truncation. */
@@ -185,17 +185,13 @@ export class Staging {
     }
   }
 
-  async #add(path: string, copyUp?: CopyUp, size?: number): Promise<StagedFile> {
+  async #add(path: string, original?: Original): Promise<StagedFile> {
     await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    const staged = await StagedFile.open(
-      path,
-      join(this.#folder, `${process.pid}-${randomUUID()}`),
-      copyUp,
-      size,
-    );
+    const file = join(this.#folder, `${process.pid}-${randomUUID()}`);
+    const staged = new StagedFile(path, file, original);
     const replaced = this.#files.get(path);
     this.#files.set(path, staged);
-    if (replaced !== undefined) await this.discard(replaced).finally(() => this.#files.set(path, staged));
+    if (replaced !== undefined) await this.discard(replaced);
     return staged;
   }
 
@@ -205,7 +201,7 @@ export class Staging {
 
   async #identify(staged: StagedFile) {
     await using source = await openFileSource(staged.file);
-    return identify(source);
+    return await identify(source);
   }
 
   async #push(staged: StagedFile, backend: string, name: ImageName): Promise<void> {
@@ -292,11 +288,11 @@ export class Staging {
 
   async #restoreOne(record: PushRecord, file: string): Promise<void> {
     const path = `/${record.backend}/${record.path}`;
-    const staged = await StagedFile.open(path, file);
-    staged.record = record.id;
-    staged.dirty = true;
-    staged.changes = 1;
-    staged.modified = record.updated;
+    const staged = await StagedFile.restore(path, file, record.id).catch((error) => {
+      const reason = `Its staged file cannot be read: ${describeError(error)}`;
+      this.#journal.update(record.id, { state: 'refused', error: reason, staged: undefined });
+    });
+    if (staged === undefined) return;
     this.#files.set(path, staged);
     void this.flush(staged)
       .then(() => this.release(staged))
