@@ -3,6 +3,7 @@
  * file that name their driver: `{ "lab": { "driver": "oci", "base": "http://localhost:5000" } }`.
  */
 import { SregistryError } from '../base/errors.ts';
+import { nearest } from '../base/nearest.ts';
 import { isJsonObject } from './json.ts';
 import type { OptionSchema } from './options.ts';
 import { type ResolvedOptions, resolveOptions, variablesOf } from './resolve.ts';
@@ -109,7 +110,7 @@ export function instanceNamed<D extends DriverDeclaration>(
   const stated = entryOf(secrets, name)?.driver;
   const wanted = typeof stated === 'string' ? stated : name;
   const driver = driverNamed(wanted, drivers);
-  if (driver === undefined) throw unknownDriver(name, stated, drivers);
+  if (driver === undefined) throw unknownDriver(name, stated, { drivers, secrets });
   const isDefault = stated === undefined || namesOf(driver).includes(folded(name));
   if (isDefault) return { name: defaultInstanceOf(driver), driver };
   if (INSTANCE_NAME.test(name)) return { name, driver };
@@ -144,12 +145,22 @@ export function resolveInstance<S extends OptionSchema>(
   return resolveOptions({ instance: name, driver: defaultInstanceOf(driver), aliases, schema, env, secrets });
 }
 
-function unknownDriver(name: string, stated: unknown, drivers: readonly DriverDeclaration[]): SregistryError {
+function unknownDriver(
+  name: string,
+  stated: unknown,
+  { drivers, secrets }: Pick<Surroundings, 'drivers' | 'secrets'>,
+): SregistryError {
   const message =
     stated === undefined
       ? `There is no backend "${name}".`
       : `The backend "${name}" is of a driver that does not exist: ${JSON.stringify(stated)}.`;
+  const own = Object.keys(secrets).filter((key) => key !== name && isJsonObject(secrets[key]));
+  const names = stated === undefined ? [...own, ...drivers.flatMap(namesOf)] : drivers.flatMap(namesOf);
+  const meant = nearest(String(stated ?? name), names);
   return new SregistryError('SETTINGS', message, {
-    hint: `The drivers are ${drivers.map((driver) => driver.name).join(', ')}`,
+    hint:
+      meant === undefined
+        ? `The drivers are ${drivers.map((driver) => driver.name).join(', ')}`
+        : `Did you mean ${meant}?`,
   });
 }
