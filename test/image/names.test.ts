@@ -1,15 +1,39 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { SregistryError } from '../../src/base/errors.ts';
 import {
   formatFileName,
   formatImageName,
   getUri,
+  type ParsedName,
+  type ParseNameOptions,
   parseFileName,
   parseImageName,
   removeUri,
   splitExtension,
   uriScheme,
 } from '../../src/image/names.ts';
+
+/** Names, options and what the rules of the Python tool, its three regular expressions in order, make of them. */
+const RECORDED = JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures/names.json'), 'utf8')) as [
+  string,
+  ParseNameOptions,
+  Record<string, string | null> | null,
+][];
+
+/** Undefined where it is no name; any other error is thrown. */
+function tryParse(text: string, options: ParseNameOptions = {}): ParsedName | undefined {
+  try {
+    return parseImageName(text, options);
+  } catch (error) {
+    if (error instanceof SregistryError && error.code === 'INVALID_NAME') return undefined;
+    throw error;
+  }
+}
+
+const withoutNull = (record: object) =>
+  Object.fromEntries(Object.entries(record).filter(([, value]) => value !== null));
 
 const parsed = (text: string, options = {}) => {
   const { registry, collection, image, tag, version, storage } = parseImageName(text, options);
@@ -56,6 +80,20 @@ describe('parseImageName', () => {
     ['x/y:1.0@ABC123', [undefined, 'x', 'y', '1.0', 'abc123', 'x/y:1.0@abc123.sif']],
   ])('reads %s as the Python tool does', (text, expected) => {
     expect(parsed(text)).toEqual(expected);
+  });
+
+  it('gives what the Python tool gives, for each recorded name', () => {
+    for (const [text, options, expected] of RECORDED) {
+      const name = tryParse(text, options);
+      const recorded = expected && withoutNull({ ...expected, original: text });
+      expect(name ?? null, `${text} ${JSON.stringify(options)}`).toEqual(recorded);
+    }
+    expect(RECORDED.length).toBeGreaterThan(200);
+  });
+
+  it('keeps host and port of a registry together, where the Python tool took the path for a tag', () => {
+    expect(parseImageName('localhost:5000/a/b/ubuntu').uri).toBe('localhost:5000/a/b/ubuntu:latest');
+    expect(tryParse('a/b:c/d')).toBeUndefined();
   });
 
   it('removes an image extension only at the end', () => {
@@ -155,18 +193,10 @@ describe('any text', () => {
     let names = 0;
     for (const text of texts(20_000)) {
       for (const options of [{}, { lowercase: false, defaultCollection: '' }, { first: 'host' as const }]) {
-        const parse = (input: string) => {
-          try {
-            return parseImageName(input, options);
-          } catch (error) {
-            if (error instanceof SregistryError && error.code === 'INVALID_NAME') return undefined;
-            throw error;
-          }
-        };
-        const name = parse(text);
+        const name = tryParse(text, options);
         if (name === undefined) continue;
         names++;
-        const { original: _1, ...again } = parse(formatImageName(name)) ?? { original: '' };
+        const { original: _1, ...again } = tryParse(formatImageName(name), options) ?? { original: '' };
         const { original: _2, ...first } = name;
         expect(again, text).toEqual(first);
       }
