@@ -108,8 +108,8 @@ function mountError(mountpoint: string, cause: Error): SregistryError {
   });
 }
 
-/** Errors that say nothing about a failure: looking for what is not there. */
-const EXPECTED = new Set([ENOENT, ENODATA]);
+/** Answers, not failures: what is not there, an attribute longer than the caller guessed, attributes we keep none of. */
+const EXPECTED = new Set([ENOENT, ENODATA, ERANGE, ENOTSUP]);
 
 type Run = (name: string, path: string, answer: Answer, body: () => Promise<number | unknown[]>) => void;
 

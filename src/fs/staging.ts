@@ -242,6 +242,14 @@ export class Staging {
     staged.dirty = false;
     this.#journal.remove(id);
     staged.record = undefined;
+    this.#forgetRefusal(staged);
+  }
+
+  /** What was refused at a path needs not be told any more once an image was pushed there. */
+  #forgetRefusal(staged: StagedFile): void {
+    const { backend, path } = this.#draft(staged);
+    const record = this.#journal.findByPath(backend, path);
+    if (record?.state === 'refused') this.#journal.remove(record.id);
   }
 
   /** Closed before it can be pushed: it stays, and the journal says what it waits for. */
