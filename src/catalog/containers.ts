@@ -11,10 +11,9 @@ const SELECT = `SELECT container.*, collection.name AS collection
 
 /** Names are lower case as a rule, but not every service's are: an equal spelling comes first, then the newest. */
 const FIND = `${SELECT}
-  WHERE collection.name = @collection COLLATE NOCASE AND container.name = @image COLLATE NOCASE
-    AND container.tag = @tag COLLATE NOCASE AND (@version IS NULL OR container.version IN (@version, @hex))
-  ORDER BY collection.name = @collection AND container.name = @image AND container.tag = @tag DESC,
-    container.created_at DESC, container.id DESC`;
+  WHERE container.name = @image COLLATE NOCASE AND container.tag = @tag COLLATE NOCASE
+    AND (@version IS NULL OR container.version IN (@version, @hex))
+  ORDER BY container.name = @image AND container.tag = @tag DESC, container.created_at DESC, container.id DESC`;
 
 const SEARCH = `${SELECT}
   WHERE @pattern IS NULL OR container.name LIKE @pattern ESCAPE '\\' OR container.tag LIKE @pattern ESCAPE '\\'
@@ -77,11 +76,10 @@ export class Containers {
   find(name: ImageName): ContainerRow | undefined {
     const version = name.version ?? null;
     const hex = version?.replace(/^sha256:/, '') ?? null;
-    const { collection, image, tag } = name;
-    const rows = this.#sql.find.all({ collection, image, tag, version, hex });
+    const rows = this.#sql.find.all({ image: name.image, tag: name.tag, version, hex });
     const folder = folderOf(name).toLowerCase();
-    const exact = rows.find((row) => folderOf(fromRow(row).name).toLowerCase() === folder);
-    return exact ?? (name.registry === undefined ? rows[0] : undefined);
+    const inFolder = rows.find((row) => folderOf(fromRow(row).name).toLowerCase() === folder);
+    return inFolder ?? rows.find((row) => row.collection.toLowerCase() === folder);
   }
 
   /** Rows whose name, tag or URI holds `text`; every row without one. By name, then the newest first. */

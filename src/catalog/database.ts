@@ -140,5 +140,5 @@ export function withLock<T>(lockFile: string, body: () => T): T {
 /** What is wrong with the structure of the file, as far as SQLite can tell without comparing the indexes. */
 export function quickCheck(db: Database): string | undefined {
   const result = guarded(db.name, () => db.pragma('quick_check(1)', { simple: true }))() as string;
-  return result === 'ok' ? undefined : result;
+  return result === 'ok' ? undefined : (result.split('\n').at(-1) as string);
 }

@@ -27,7 +27,7 @@ export class SqliteLibrary implements Library {
 
   async add(addition: Addition): Promise<Container> {
     const { file, transfer = 'move', url, client } = addition;
-    const wanted = withCollection(addition.name);
+    const wanted = canonical(addition.name);
     const { containers, digests } = this.#tables.write();
     if (file === undefined) {
       const metrics = metricsOf(addition, wanted);
@@ -79,7 +79,7 @@ export class SqliteLibrary implements Library {
   async rename(query: Query, to: Query): Promise<Container> {
     const row = this.#find(query);
     const version = row.version || undefined;
-    const name = { ...withCollection(nameOf(to)), version };
+    const name = { ...nameOf(to), version };
     const { containers } = this.#tables.write();
     const namesake = containers.find(name);
     if (namesake !== undefined && folderOf(fromRow(namesake).name) === folderOf(name)) {
@@ -205,13 +205,29 @@ async function digestOfStaged(staged: string, { file, transfer = 'move', digest,
 }
 
 function nameOf(query: Query): ImageName {
-  return withCollection(
-    typeof query === 'string' ? parseImageName(removeUri(query), { lowercase: false }) : query,
-  );
+  if (typeof query !== 'string') return canonical(query);
+  return canonical(parseImageName(removeUri(query), { lowercase: false }));
 }
 
-function withCollection<T extends ImageName>(name: T): T {
-  return name.collection === '' ? { ...name, collection: DEFAULT_COLLECTION } : name;
+/**
+ * The name as the Python tool would take its text apart, so that one image has one row: what comes as a path of the
+ * mount does not know a registry from a collection.
+ */
+function canonical(name: ImageName): ImageName {
+  const whole = { ...name, collection: name.collection || DEFAULT_COLLECTION };
+  const parsed = parseAgain(whole);
+  if (parsed === undefined || folderOf(parsed) !== folderOf(whole)) return whole;
+  const { registry, collection, image, tag, version } = parsed;
+  return { registry, collection, image, tag, version };
+}
+
+/** Undefined for a name that no text gives. It may be looked for; storing it is refused. */
+function parseAgain(name: ImageName): ImageName | undefined {
+  try {
+    return parseImageName(formatImageName(name), { lowercase: false });
+  } catch {
+    return undefined;
+  }
 }
 
 /** The Python tool keeps the names among the metrics, over what the image says of itself. */

@@ -16,7 +16,7 @@ import Sqlite from 'better-sqlite3';
 import { expect, onTestFinished, test } from 'vitest';
 import { type Addition, type Library, openLibrary } from '../../src/catalog/library.ts';
 import { parseImageName } from '../../src/image/names.ts';
-import { temporaryFolder } from './temporary.ts';
+import { temporaryFolder } from '../helpers/temporary.ts';
 
 interface House {
   readonly folder: string;
@@ -106,6 +106,21 @@ test('a registry in the name is a folder of its own, and part of what is asked f
   expect(library.get('library/ubuntu:22.04')?.name.registry).toBe('quay.io');
   await add('library/ubuntu:22.04', 'from nowhere');
   expect(library.get('library/ubuntu:22.04')?.name.registry).toBeUndefined();
+});
+
+test('an image is one row, whether its registry was told from its collection or not', async () => {
+  const { library, add, file } = house();
+  const asText = await add('quay.io/bio/samtools', 'x');
+  const path = { collection: 'quay.io/bio', image: 'samtools', tag: 'latest' };
+  const asPath = await library.add({ name: path, file: file('x'), client: 'local' });
+  expect(asPath.id).toBe(asText.id);
+});
+
+test('a collection with a dot stays the collection it was given as', async () => {
+  const { library, file } = house();
+  const name = { collection: 'my.coll', image: 'x', tag: 'latest' };
+  await library.add({ name, file: file('x'), client: 'local' });
+  expect(library.get(name)?.name).toMatchObject(name);
 });
 
 test('a name without a version means what was added last, and every version stays within reach', async () => {

@@ -5,7 +5,7 @@ import Sqlite from 'better-sqlite3';
 import { expect, onTestFinished, test } from 'vitest';
 import { openLibrary } from '../../src/catalog/library.ts';
 import { parseImageName } from '../../src/image/names.ts';
-import { temporaryFolder } from './temporary.ts';
+import { temporaryFolder } from '../helpers/temporary.ts';
 
 const PYTHON_DDL = `
 CREATE TABLE collection (

@@ -8,7 +8,7 @@ import { SregistryError } from '../../src/base/errors.ts';
 import { ownProcess } from '../../src/base/process.ts';
 import { openState, type State } from '../../src/catalog/state.ts';
 import type { ListEntry, RemoteImage } from '../../src/image/remote.ts';
-import { temporaryFolder } from './temporary.ts';
+import { temporaryFolder } from '../helpers/temporary.ts';
 
 const run = promisify(execFile);
 
