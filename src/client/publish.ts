@@ -1,7 +1,10 @@
 /** Pushing an image file: metadata, the backend's push, and what the catalog and the cache learn from it. */
 import type { Progress, PushState } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
+import { flattenAnnotations } from '../image/annotations.ts';
+import { getMetadata } from '../image/metadata.ts';
 import type { ImageName } from '../image/name.ts';
+import { formatImageName, parseImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { Session } from './session.ts';
 
@@ -22,10 +25,25 @@ export async function publish(session: Session, request: PublishRequest): Promis
   if (backend.push === undefined)
     throw new SregistryError('UNSUPPORTED', `${backend.name} (${backend.driver}) cannot be pushed to`);
   const { file, size, name, progress, resume, signal } = request;
-  const image = await backend.push({ path: file, size }, name, { progress, resume, signal });
+  const annotations = await annotationsOf(file, name, signal);
+  const image = await backend.push({ path: file, size }, name, { annotations, progress, resume, signal });
   session.view.remember(backend, name, image);
   session.view.forgetListing(backend, name.collection);
   return image;
+}
+
+/** What the image says of itself, for the service to keep beside it; an image that cannot be read inside has a name. */
+async function annotationsOf(
+  file: string,
+  name: ImageName,
+  signal: AbortSignal | undefined,
+): Promise<Record<string, string>> {
+  const names = parseImageName(formatImageName(name), {
+    lowercase: false,
+    defaultCollection: '',
+    first: 'host',
+  });
+  return flattenAnnotations(await getMetadata(file, names, signal));
 }
 
 /** Gives the bytes of an image that was just pushed to the cache, where the file may be taken from its place. */

@@ -9,6 +9,7 @@
 import { constants as fsConstants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
+import { inspectRemote } from '../client/inspect-remote.ts';
 import type { Session } from '../client/session.ts';
 import type { ImageName } from '../image/name.ts';
 import { IMAGE_EXTENSIONS } from '../image/names.ts';
@@ -427,7 +428,8 @@ export class Filesystem {
   }
 
   async #inspectText(backend: Backend, image: RemoteImage): Promise<Buffer> {
-    return Buffer.from(`${JSON.stringify(await this.#session.inspect(backend, image), null, 2)}\n`);
+    const inspection = await inspectRemote(this.#session, backend, image, this.#signal());
+    return Buffer.from(`${JSON.stringify(inspection, null, 2)}\n`);
   }
 
   async #xattrSubject(path: string) {

@@ -1,5 +1,6 @@
 /** The extended attributes `user.sregistry.*`: what is known of a path, readable without a pull. */
 import type { Backend } from '../backends/backend.ts';
+import { inspectRemote, labelsOf } from '../client/inspect-remote.ts';
 import type { Session } from '../client/session.ts';
 import type { RemoteImage } from '../image/remote.ts';
 
@@ -25,8 +26,9 @@ const OF_IMAGES: Record<string, Value> = {
   digest: ({ image }) => image.digest,
   revision: ({ image }) => image.revision,
   cached: ({ session, service, image }) => String(session.cachedBytes(service, image)),
-  labels: async ({ session, service, image }) => JSON.stringify(await session.labels(service, image)),
-  inspect: async ({ session, service, image }) => JSON.stringify(await session.inspect(service, image)),
+  labels: async ({ session, service, image }) => JSON.stringify(await labelsOf(session, service, image)),
+  inspect: async ({ session, service, image }) =>
+    JSON.stringify(await inspectRemote(session, service, image)),
 };
 
 export function attributeNames(subject: XattrSubject): string[] {

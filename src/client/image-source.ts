@@ -1,0 +1,32 @@
+/** The bytes of a registry's image as a source for src/image: in place where it is local, else through the cache. */
+import type { Backend } from '../backends/backend.ts';
+import { SregistryError } from '../base/errors.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import { type ByteSource, openFileSource } from '../image/source.ts';
+import type { Session } from './session.ts';
+
+/** Fetches what is read of it and little more; `await using` closes it. NOT_PRESENTABLE where it is no image file. */
+export async function openImageSource(
+  session: Session,
+  backend: Backend,
+  image: RemoteImage,
+  signal?: AbortSignal,
+): Promise<ByteSource & AsyncDisposable> {
+  if (image.unpresentable !== undefined)
+    throw new SregistryError(
+      'NOT_PRESENTABLE',
+      `${session.uri(backend.name, image.name)}: ${image.unpresentable}`,
+    );
+  if (backend.localPath !== undefined) return openFileSource(backend.localPath(image));
+  const cached = session.openCached(backend, image);
+  const ahead = cached.readAhead();
+  return {
+    size: image.size,
+    read: async (offset, length) => {
+      const bytes = Buffer.alloc(Math.max(0, Math.min(length, image.size - offset)));
+      const count = await cached.read(bytes, offset, bytes.length, ahead, signal);
+      return bytes.subarray(0, count);
+    },
+    [Symbol.asyncDispose]: () => session.cache.close(cached),
+  };
+}

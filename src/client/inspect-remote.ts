@@ -1,0 +1,69 @@
+/**
+ * What is known of a registry's image without a pull: what the service states, and what is inside it, from the metadata
+ * that was pushed with it or else from the few blocks of the image that tell.
+ */
+import type { Backend } from '../backends/backend.ts';
+import { isError } from '../base/errors.ts';
+import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
+import { ATTRIBUTE_NAMES } from '../image/attributes.ts';
+import { type Inspection, inspect } from '../image/inspect.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import { openImageSource } from './image-source.ts';
+import type { Session } from './session.ts';
+
+/** What the service states of an image, as plain JSON. */
+export function factsOf(session: Session, backend: Backend, image: RemoteImage) {
+  const { name, size, modified, digest, revision, extension, unpresentable } = image;
+  return {
+    uri: session.uri(backend.name, name),
+    backend: backend.name,
+    ...name,
+    size,
+    modified: modified?.toISOString(),
+    digest,
+    revision,
+    extension,
+    cached: session.cachedBytes(backend, image),
+    unpresentable,
+  };
+}
+
+/** {@link factsOf}, and what `inspect` tells of the image itself. */
+export async function inspectRemote(
+  session: Session,
+  backend: Backend,
+  image: RemoteImage,
+  signal?: AbortSignal,
+): Promise<ReturnType<typeof factsOf> & Inspection> {
+  const facts = factsOf(session, backend, image);
+  return { ...facts, ...(await inspectionOf(session, backend, image, signal)) };
+}
+
+/** Labels of an image. */
+export async function labelsOf(
+  session: Session,
+  backend: Backend,
+  image: RemoteImage,
+  signal?: AbortSignal,
+): Promise<Readonly<Record<string, string>>> {
+  const { data } = await inspectionOf(session, backend, image, signal);
+  return data.attributes.labels ?? {};
+}
+
+async function inspectionOf(
+  session: Session,
+  backend: Backend,
+  image: RemoteImage,
+  signal?: AbortSignal,
+): Promise<Inspection> {
+  if (image.annotations?.[INSPECT_KEY] !== undefined || image.unpresentable !== undefined)
+    return { data: { attributes: readAnnotations(image.annotations) }, type: 'container' };
+  await using source = await openImageSource(session, backend, image, signal);
+  try {
+    return await inspect(source);
+  } catch (error) {
+    if (!isError(error, 'NOT_AN_IMAGE', 'CORRUPT')) throw error;
+    const unknown = { attributes: ATTRIBUTE_NAMES, reason: error.message };
+    return { data: { attributes: {} }, type: 'container', unknown };
+  }
+}
