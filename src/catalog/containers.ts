@@ -128,8 +128,8 @@ export class Containers {
     return this.get(Number(lastInsertRowid)) as ContainerRow;
   }
 
-  /** Gives a row another name, of which it becomes the newest, its version kept, and its file another path. */
-  rename(id: number, name: ImageName, file: string | undefined): ContainerRow {
+  /** Gives a row another name, of which it becomes the newest, its version kept, and its file another path. Undefined when it is gone. */
+  rename(id: number, name: ImageName, file: string | undefined): ContainerRow | undefined {
     this.#sql.rename.run({
       id,
       created_at: formatTime(new Date()),
@@ -139,12 +139,12 @@ export class Containers {
       image: file ?? null,
       collection_id: this.#collection(name.collection),
     });
-    return this.get(id) as ContainerRow;
+    return this.get(id);
   }
 
-  setFile(id: number, path: string): ContainerRow {
+  setFile(id: number, path: string): ContainerRow | undefined {
     this.#sql.setFile.run(path, id);
-    return this.get(id) as ContainerRow;
+    return this.get(id);
   }
 
   remove(id: number): void {

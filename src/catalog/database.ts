@@ -28,7 +28,10 @@ export interface DatabaseOptions {
 /** Milliseconds a statement waits for another process's lock. Node waits with it, so it is short. */
 const BUSY_TIMEOUT = 5_000;
 
-/** Statements and transactions of this handle throw SregistryErrors. */
+/**
+ * Statements and transactions of this handle throw SregistryErrors. Its methods return `never` to be assignable to the
+ * generic ones they override, whose types stay those of better-sqlite3.
+ */
 class GuardedDatabase extends Sqlite {
   override prepare(source: string): never {
     const statement = super.prepare(source);

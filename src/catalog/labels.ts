@@ -1,5 +1,19 @@
 /** Labels in a container's metrics, whichever program wrote them. */
 
+import type { Container } from './container.ts';
+
+/** A label, and the images that have it with this value. */
+export interface LabelUse {
+  readonly key: string;
+  readonly value: string;
+  readonly containers: readonly Container[];
+}
+
+export interface LabelFilter {
+  readonly key?: string | undefined;
+  readonly value?: string | undefined;
+}
+
 /** The Python tool lays labels flat among these, which say what the image is called. */
 const NAMES = new Set([
   'collection',
@@ -30,6 +44,21 @@ export function labelsOf(metrics: Json): Record<string, string> {
       ...Object.entries(object(metrics.labels) ?? {}),
     ].filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
   );
+}
+
+/** Every label that the filter lets through, in the order they are met. */
+export function labelUses(containers: readonly Container[], filter: LabelFilter): LabelUse[] {
+  const uses = new Map<string, LabelUse & { containers: Container[] }>();
+  for (const container of containers) {
+    for (const [key, value] of Object.entries(labelsOf(container.metrics))) {
+      if ((filter.key ?? key) !== key || (filter.value ?? value) !== value) continue;
+      const id = JSON.stringify([key, value]);
+      const use = uses.get(id) ?? { key, value, containers: [] };
+      use.containers.push(container);
+      uses.set(id, use);
+    }
+  }
+  return [...uses.values()];
 }
 
 function object(value: unknown): Json | undefined {

@@ -5,6 +5,7 @@
 import type { ImageName } from '../image/name.ts';
 import type { Container, ContainerFields } from './container.ts';
 import { DisabledLibrary } from './disabled-library.ts';
+import type { LabelFilter, LabelUse } from './labels.ts';
 import { SqliteLibrary } from './sqlite-library.ts';
 import type { Transfer } from './storage.ts';
 
@@ -37,13 +38,6 @@ export interface Addition {
 
 export type Query = string | ImageName;
 
-/** A label, and the images that have it with this value. */
-export interface LabelUse {
-  readonly key: string;
-  readonly value: string;
-  readonly containers: readonly Container[];
-}
-
 /**
  * Methods throw NOT_FOUND for a query that means no image, DATABASE where sregistry.db cannot be used, and what the
  * file system says of the files.
@@ -63,7 +57,7 @@ export interface Library {
   /** Removes the row and the file; what it was. */
   rm(query: Query): Promise<Container>;
   /** Labels of that key, that value, both or any. */
-  labels(filter?: { readonly key?: string | undefined; readonly value?: string | undefined }): LabelUse[];
+  labels(filter?: LabelFilter): LabelUse[];
   /** An image whose file has this digest (`sha256:<hex>`) now. */
   findByDigest(digest: string): Container | undefined;
   /** `sha256:<hex>` of an image's file as it is now, where that is known without reading it. */

@@ -9,8 +9,8 @@ import { folderOf } from '../image/folder.ts';
 import type { ImageName } from '../image/name.ts';
 import { formatImageName, parseImageName, removeUri } from '../image/names.ts';
 import { type Container, type ContainerFields, type ContainerRow, fromRow, toFields } from './container.ts';
-import { labelsOf } from './labels.ts';
-import type { Addition, LabelUse, Library, LibraryOptions, Query } from './library.ts';
+import { type LabelFilter, type LabelUse, labelUses } from './labels.ts';
+import type { Addition, Library, LibraryOptions, Query } from './library.ts';
 import { LibraryTables } from './library-tables.ts';
 import { imageFolder, imagePath, removeEmptyFolders, removeOriginal, settle, stage } from './storage.ts';
 
@@ -85,8 +85,11 @@ export class SqliteLibrary implements Library {
     if (namesake !== undefined && folderOf(fromRow(namesake).name) === folderOf(name)) {
       throw exists(formatImageName(name));
     }
+    // Only what has a version has a place in the storage; the file of any other stays where it is.
     if (row.image === null || version === undefined) {
-      return fromRow(containers.exclusive(() => containers.rename(row.id, name, row.image ?? undefined)));
+      return fromRow(
+        containers.exclusive(() => containers.rename(row.id, name, row.image ?? undefined)) ?? row,
+      );
     }
     const target = imagePath(this.#storage, { ...name, version });
     return this.#relocate(fileOf(row), target, () => containers.rename(row.id, name, target));
@@ -109,18 +112,8 @@ export class SqliteLibrary implements Library {
     return fromRow(row);
   }
 
-  labels({ key, value }: { key?: string | undefined; value?: string | undefined } = {}): LabelUse[] {
-    const uses = new Map<string, LabelUse & { containers: Container[] }>();
-    for (const container of this.images()) {
-      for (const [labelKey, labelValue] of Object.entries(labelsOf(container.metrics))) {
-        if ((key ?? labelKey) !== labelKey || (value ?? labelValue) !== labelValue) continue;
-        const id = JSON.stringify([labelKey, labelValue]);
-        const use = uses.get(id) ?? { key: labelKey, value: labelValue, containers: [] };
-        use.containers.push(container);
-        uses.set(id, use);
-      }
-    }
-    return [...uses.values()];
+  labels(filter: LabelFilter = {}): LabelUse[] {
+    return labelUses(this.images(), filter);
   }
 
   findByDigest(digest: string): Container | undefined {
@@ -159,14 +152,16 @@ export class SqliteLibrary implements Library {
   }
 
   /** Moves the file of a container to `target` while `change` changes its row. */
-  async #relocate(file: string, target: string, change: () => ContainerRow): Promise<Container> {
-    if (existsSync(target)) throw exists(target);
+  async #relocate(file: string, target: string, change: () => ContainerRow | undefined): Promise<Container> {
+    assertFree(target);
     const { containers, digests } = this.#tables.write();
     const digest = digests.get(file);
     const staged = await stage(file, dirname(target), 'move', {});
     const row = settle(staged, target, (place) =>
       containers.exclusive(() => {
         const changed = change();
+        if (changed === undefined) throw new SregistryError('NOT_FOUND', `${file} was removed meanwhile`);
+        assertFree(target);
         place();
         digests.remove(file);
         if (digest !== undefined) digests.put(target, digest);
@@ -247,6 +242,10 @@ function fileOf(row: ContainerRow): string {
       hint: `Pull it again, or remove it with: sregistry rm ${uri}`,
     },
   );
+}
+
+function assertFree(path: string): void {
+  if (existsSync(path)) throw exists(path);
 }
 
 function exists(what: string): SregistryError {
