@@ -217,6 +217,7 @@ export class CachedImage {
   }
 }
 
-function isFull(error: unknown): boolean {
+/** Did it fail because cache or disk have no room? */
+export function isFull(error: unknown): boolean {
   return isError(error, 'NO_SPACE') || ['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '');
 }

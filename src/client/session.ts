@@ -8,8 +8,9 @@ import { type DriverEntry, drivers } from '../backends/registry.ts';
 import { SregistryError } from '../base/errors.ts';
 import { copyFile } from '../base/files.ts';
 import { ImageCache } from '../cache/cache.ts';
-import type { CachedImage } from '../cache/image.ts';
+import { type CachedImage, isFull } from '../cache/image.ts';
 import { type CacheLocation, locateCache, totalSpace } from '../cache/location.ts';
+import type { Library } from '../catalog/library.ts';
 import { openState, type State } from '../catalog/state.ts';
 import type { ImageName } from '../image/name.ts';
 import { formatImageName } from '../image/names.ts';
@@ -18,6 +19,8 @@ import { parseDuration, parseSize } from '../settings/environment.ts';
 import { configuredInstances, type Instance, instanceNamed, resolveInstance } from '../settings/instances.ts';
 import { getPaths, type Paths } from '../settings/paths.ts';
 import { readClientSecrets, type Secrets } from '../settings/secrets.ts';
+import { openUserLibrary } from './library.ts';
+import { streamTo } from './stream.ts';
 import { View } from './view.ts';
 
 /** The cache takes this part of its file system unless told otherwise, and at most {@link MAX_CACHE}. */
@@ -54,6 +57,8 @@ export class Session {
   readonly cache: ImageCache;
   readonly view: View;
   readonly extension: string;
+  /** The user's own images. Opened when first asked. */
+  readonly library: Library;
   readonly #backends = new Map<string, Promise<Backend>>();
 
   private constructor(options: SessionOptions, opened: Opened) {
@@ -64,6 +69,7 @@ export class Session {
     this.location = opened.location;
     this.state = opened.state;
     this.cache = opened.cache;
+    this.library = openUserLibrary(env);
     this.extension = options.extension ?? (env.SREGISTRY_EXT || 'simg');
     const { instances, problems } = configuredInstances({ drivers, env, secrets: opened.secrets });
     this.problems = problems;
@@ -108,7 +114,7 @@ export class Session {
   backend(name: string): Promise<Backend> {
     const known = this.#backends.get(name);
     if (known !== undefined) return known;
-    const backend = this.#createBackend(this.#instance(name));
+    const backend = createBackend(this.#instance(name), this);
     this.#backends.set(name, backend);
     // A failure is told, not remembered: settings may be mended meanwhile.
     backend.catch(() => this.#backends.delete(name));
@@ -133,7 +139,10 @@ export class Session {
     );
   }
 
-  /** Brings the whole image to a path, through the cache; sharing blocks with it where the file system can. */
+  /**
+   * Brings the whole image to a path, through the cache; sharing blocks with it where the file system can. Where the
+   * cache has no room for it, past the cache.
+   */
   async copyTo(
     backend: Backend,
     image: RemoteImage,
@@ -144,6 +153,12 @@ export class Session {
     const cached = this.openCached(backend, image);
     try {
       await cached.fetchAll(options.progress, options.signal);
+    } catch (error) {
+      await this.cache.close(cached);
+      if (!isFull(error)) throw error;
+      return streamTo(backend, image, file, options);
+    }
+    try {
       await copyFile(cached.path, file);
     } finally {
       await this.cache.close(cached);
@@ -176,23 +191,32 @@ export class Session {
     await this.cache.stop();
     const backends = await Promise.allSettled(this.#backends.values());
     await Promise.allSettled(backends.map((b) => (b.status === 'fulfilled' ? b.value.close?.() : undefined)));
+    this.library.close();
     this.state.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   #instance(name: string): Instance<DriverEntry> {
     return instanceNamed(name, { drivers, secrets: this.secrets });
   }
+}
 
-  async #createBackend(instance: Instance<DriverEntry>): Promise<Backend> {
-    const { values, missing } = resolveInstance(instance, { env: this.env, secrets: this.secrets });
-    if (missing.length > 0) {
-      throw new SregistryError('SETTINGS', `The backend ${instance.name} lacks ${missing.join(', ')}`, {
-        hint: `sregistry backend add ${instance.name} ${missing[0]}=...`,
-      });
-    }
-    const driver = await instance.driver.load();
-    return driver.create({ name: instance.name, options: values, env: this.env });
+/** A backend with the options it has in that environment and those secrets. SETTINGS where a required one is missing. */
+export async function createBackend(
+  instance: Instance<DriverEntry>,
+  { env, secrets }: Pick<Session, 'env' | 'secrets'>,
+): Promise<Backend> {
+  const { values, missing } = resolveInstance(instance, { env, secrets });
+  if (missing.length > 0) {
+    throw new SregistryError('SETTINGS', `The backend ${instance.name} lacks ${missing.join(', ')}`, {
+      hint: `sregistry backend add ${instance.name} ${missing[0]}=...`,
+    });
   }
+  const driver = await instance.driver.load();
+  return driver.create({ name: instance.name, options: values, env });
 }
 
 interface Opened {

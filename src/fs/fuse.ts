@@ -90,7 +90,8 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
   });
 }
 
-function loadFuse(): FuseClass {
+/** The class that mounts. MISSING_DEPENDENCY where libfuse 2 cannot be loaded. */
+export function loadFuse(): FuseClass {
   try {
     return createRequire(import.meta.url)('fuse-native') as FuseClass;
   } catch (cause) {

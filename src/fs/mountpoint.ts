@@ -61,7 +61,7 @@ export async function prepareMountpoint(mountpoint: string): Promise<void> {
 }
 
 /** Does a process answer for the mount? A dead one's gives ENOTCONN; a hung one's nothing in time. */
-async function isServed(mountpoint: string): Promise<boolean> {
+export async function isServed(mountpoint: string): Promise<boolean> {
   try {
     await within(stat(mountpoint), PATIENCE);
     return true;

@@ -1,0 +1,139 @@
+/** Is everything there that sregistry needs apart from mounting? Each check stands alone: one that fails hides no other. */
+import { execFile } from 'node:child_process';
+import { access, constants, stat } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import bytes from 'bytes';
+import { drivers } from '../backends/registry.ts';
+import type { Check } from '../base/check.ts';
+import { SregistryError } from '../base/errors.ts';
+import { fileError } from '../base/files.ts';
+import { neededNode } from '../base/version.ts';
+import { freeSpace, locateCache } from '../cache/location.ts';
+import { openState } from '../catalog/state.ts';
+import { configuredInstances, instanceNamed } from '../settings/instances.ts';
+import { getPaths, type Paths } from '../settings/paths.ts';
+import { readClientSecrets } from '../settings/secrets.ts';
+import { isLibraryDisabled, openUserLibrary } from './library.ts';
+import { createBackend } from './session.ts';
+
+const run = promisify(execFile);
+
+/** Less than this is hardly room for an image. */
+const LITTLE_SPACE = 2 * 1024 ** 3;
+
+/** What holds for every backend. */
+export function machineChecks(env: NodeJS.ProcessEnv): Check[] {
+  const paths = getPaths(env);
+  return [
+    { name: 'node', required: true, run: async () => checkNode(process.versions.node) },
+    { name: 'secrets file', required: true, run: () => checkSecrets(paths.secretsFile) },
+    { name: 'cache directory', required: true, run: () => checkCache(paths.cacheDir) },
+    { name: 'cache file system', required: false, run: () => checkCacheFileSystem(paths.cacheDir) },
+    { name: 'catalog', required: true, run: async () => checkCatalog(paths, env) },
+    { name: 'singularity', required: false, run: checkSingularity },
+  ];
+}
+
+/** One for each configured backend: does its service answer? */
+export async function backendChecks(env: NodeJS.ProcessEnv): Promise<Check[]> {
+  const secrets = await readClientSecrets(getPaths(env).secretsFile).catch(() => ({}));
+  const { instances, problems } = configuredInstances({ drivers, env, secrets });
+  const checks = instances.map(({ name }) => ({
+    name: `backend ${name}`,
+    required: true,
+    run: (signal?: AbortSignal) => checkBackend(name, env, signal),
+  }));
+  const broken = problems.map((problem) => ({
+    name: 'backend',
+    required: true,
+    run: async (): Promise<string> => {
+      throw problem;
+    },
+  }));
+  return [...checks, ...broken];
+}
+
+async function checkBackend(name: string, env: NodeJS.ProcessEnv, signal?: AbortSignal): Promise<string> {
+  const secrets = await readClientSecrets(getPaths(env).secretsFile);
+  const backend = await createBackend(instanceNamed(name, { drivers, secrets }), { env, secrets });
+  try {
+    await backend.check?.(signal);
+    return backend.check === undefined ? backend.target : `${backend.target} answers`;
+  } finally {
+    await backend.close?.();
+  }
+}
+
+function checkNode(present: string): string {
+  const [major = 0, minor = 0] = present.split('.').map(Number);
+  const [neededMajor = 0, neededMinor = 0] = neededNode.split('.').map(Number);
+  if (major > neededMajor || (major === neededMajor && minor >= neededMinor)) return present;
+  throw new SregistryError('MISSING_DEPENDENCY', `Node ${present} is too old: ${neededNode} is needed`, {
+    hint: 'In a checkout: scripts/setup. Elsewhere: https://nodejs.org',
+  });
+}
+
+async function checkSecrets(file: string): Promise<string> {
+  await readClientSecrets(file);
+  const stats = await stat(file).catch(() => undefined);
+  if (stats === undefined) return `${file} does not exist yet`;
+  if ((stats.mode & 0o077) !== 0) {
+    throw new SregistryError('SETTINGS', `Others can read ${file}`, { hint: `chmod 600 ${file}` });
+  }
+  return `${file}, only yours`;
+}
+
+async function checkCache(folder: string): Promise<string> {
+  const hint = 'Set SREGISTRY_CACHEDIR to a folder you can write to';
+  try {
+    const { root } = await locateCache(folder);
+    await access(root, constants.W_OK);
+    const free = await freeSpace(root);
+    const shown = `${root}, ${bytes.format(free)} free`;
+    if (free >= LITTLE_SPACE) return shown;
+    throw new SregistryError('NO_SPACE', `Little room: ${shown}`, {
+      hint: 'sregistry cache prune frees what is not in use; SREGISTRY_CACHEDIR names another folder',
+    });
+  } catch (error) {
+    const failure = fileError('write to', folder, error);
+    if (failure instanceof SregistryError && failure.hint !== undefined) throw failure;
+    throw new SregistryError('SETTINGS', `The cache directory ${folder} cannot be used`, {
+      hint,
+      cause: error,
+    });
+  }
+}
+
+async function checkCacheFileSystem(folder: string): Promise<string> {
+  const { network } = await locateCache(folder);
+  if (network === undefined) return 'local';
+  throw new SregistryError(
+    'SETTINGS',
+    `${folder} is on ${network}: slower, and each machine has its own part of it`,
+    {
+      hint: 'export SREGISTRY_CACHEDIR=/path/on/a/local/disk',
+    },
+  );
+}
+
+async function checkCatalog(paths: Paths, env: NodeJS.ProcessEnv): Promise<string> {
+  const { root, network } = await locateCache(paths.cacheDir);
+  openState(root, network === undefined ? {} : { journalMode: 'delete' }).close();
+  if (isLibraryDisabled(env)) return 'The library is disabled';
+  const library = openUserLibrary(env);
+  try {
+    return `${library.images().length} images in ${paths.databaseFile}`;
+  } finally {
+    library.close();
+  }
+}
+
+async function checkSingularity(): Promise<string> {
+  for (const program of ['apptainer', 'singularity']) {
+    const found = await run(program, ['--version']).catch(() => undefined);
+    if (found !== undefined) return found.stdout.trim();
+  }
+  throw new SregistryError('MISSING_DEPENDENCY', 'Neither apptainer nor singularity is installed', {
+    hint: 'Only needed to run images: https://apptainer.org',
+  });
+}

@@ -1,0 +1,77 @@
+/** The user's own images: adding them, and what is told of them. */
+import { stat } from 'node:fs/promises';
+import type { Container } from '../catalog/container.ts';
+import type { Library } from '../catalog/library.ts';
+import { formatImageName, parseImageName, removeUri, uriScheme } from '../image/names.ts';
+import { labelsOfFile, requireWholeImage } from './image-file.ts';
+
+/** The backend that the library is. */
+const LOCAL = 'local';
+
+export interface AddRequest {
+  readonly file: string;
+  /** The name it gets; a scheme says which client it comes from. */
+  readonly name: string;
+  /** Leave the file where it is. */
+  readonly copy?: boolean | undefined;
+  readonly progress?: ((done: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** An image of the library as `sregistry images --json` prints it. */
+export interface ImageSummary {
+  readonly uri: string;
+  readonly backend: string;
+  /** Bytes; undefined where its file is not there. */
+  readonly size: number | undefined;
+  readonly digest: string | undefined;
+  /** ISO 8601: when it was added. */
+  readonly modified: string | undefined;
+  /** The backend it was pulled with. */
+  readonly client: string;
+  readonly path: string | undefined;
+  readonly url: string | undefined;
+}
+
+/** Puts a file into the library; in lower case, as names of the Python tool's are. NOT_AN_IMAGE for what is none. */
+export async function addImage(library: Library, request: AddRequest): Promise<Container> {
+  const { file, copy, progress, signal } = request;
+  await requireWholeImage(file);
+  const { registry, collection, image, tag, version } = parseImageName(removeUri(request.name));
+  return library.add({
+    name: { registry, collection, image, tag, version },
+    file,
+    transfer: copy ? 'copy' : 'move',
+    client: uriScheme(request.name) ?? LOCAL,
+    metrics: await labelsOfFile(file),
+    progress,
+    signal,
+  });
+}
+
+/** The images whose name holds `query`, by name. */
+export async function listImages(library: Library, query?: string): Promise<ImageSummary[]> {
+  return Promise.all(library.images(query).map((container) => summaryOf(library, container)));
+}
+
+async function summaryOf(library: Library, container: Container): Promise<ImageSummary> {
+  const { client, created, file, name, url } = container;
+  const size = file === undefined ? undefined : await sizeOf(file);
+  return {
+    uri: `${LOCAL}://${formatImageName(name)}`,
+    backend: LOCAL,
+    size,
+    digest: library.digestOf(container),
+    modified: created?.toISOString(),
+    client,
+    path: file,
+    url,
+  };
+}
+
+async function sizeOf(file: string): Promise<number | undefined> {
+  return stat(file).then(
+    (stats) => stats.size,
+    () => undefined,
+  );
+}

@@ -1,0 +1,153 @@
+/** Pulling: an image of a backend into a file, into the library, or both. Bytes that the cache has are not fetched again. */
+import { chmod, lstat, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import type { Progress } from '../backends/backend.ts';
+import { SregistryError } from '../base/errors.ts';
+import { fileError, temporaryName } from '../base/files.ts';
+import type { Container } from '../catalog/container.ts';
+import type { Transfer } from '../catalog/storage.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import { labelsOfFile } from './image-file.ts';
+import { isLibraryDisabled } from './library.ts';
+import type { Session } from './session.ts';
+import { defaultFileName, findUsableImage, parseTarget, type Target } from './target.ts';
+
+export interface PullOptions {
+  /** Path to write the image to. Default: its place in the library; without one, a file in the working directory. */
+  readonly file?: string | undefined;
+  /** Replace the file if it is there. */
+  readonly force?: boolean | undefined;
+  /** Keep the image out of the library. */
+  readonly noLibrary?: boolean | undefined;
+  readonly progress?: Progress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Pulled {
+  readonly uri: string;
+  readonly image: RemoteImage;
+  /** Of the whole image. */
+  readonly path: string;
+}
+
+/**
+ * Errors: EXISTS where the file is there, NOT_FOUND, NOT_PRESENTABLE, CORRUPT where the bytes are not those the service stated, and
+ * the backend's own.
+ */
+export async function pull(session: Session, text: string, options: PullOptions = {}): Promise<Pulled> {
+  const { signal } = options;
+  const target = await parseTarget(text, session);
+  const noLibrary = options.noLibrary || isLibraryDisabled(session.env);
+  const wanted = options.file ?? (noLibrary ? defaultFileName(target.name) : undefined);
+  const file = wanted === undefined ? undefined : resolve(wanted);
+  if (file !== undefined && !options.force) await refuseToReplace(file);
+
+  const image = await findUsableImage(session, target, signal);
+  const uri = session.uri(target.backend.name, target.name);
+  if (file !== undefined) await writeFile(session, target, image, file, options);
+  if (noLibrary) return { uri, image, path: file as string };
+  const stored = await keep(session, target, image, file, options);
+  return { uri, image, path: file ?? stored };
+}
+
+async function refuseToReplace(file: string): Promise<void> {
+  const isThere = await lstat(file).then(
+    () => true,
+    () => false,
+  );
+  if (isThere)
+    throw new SregistryError('EXISTS', `${file} exists already`, { hint: 'Replace it with --force' });
+}
+
+/** The file appears when it is whole, and replaces what was there. */
+async function writeFile(
+  session: Session,
+  target: Target,
+  image: RemoteImage,
+  file: string,
+  options: PullOptions,
+): Promise<void> {
+  const temporary = join(dirname(file), temporaryName());
+  try {
+    await bring(session, target, image, temporary, options);
+    await rename(temporary, file);
+  } catch (error) {
+    throw fileError('write', file, error);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/** Puts the image into the library, with the bytes of `file` where it was written to one; its path there. */
+async function keep(
+  session: Session,
+  target: Target,
+  image: RemoteImage,
+  file: string | undefined,
+  options: PullOptions,
+): Promise<string> {
+  const { backend } = target;
+  if (backend.driver === 'local' && backend.localPath !== undefined) return backend.localPath(image);
+  if (file !== undefined) return enter(session, target, image, { file, transfer: 'copy' }, options);
+  const known = knownContainer(session, target, image);
+  if (known?.file !== undefined) return known.file;
+  const { storage } = session.paths;
+  const temporary = join(storage, temporaryName());
+  try {
+    await mkdir(storage, { recursive: true });
+    await bring(session, target, image, temporary, options);
+    return await enter(session, target, image, { file: temporary, transfer: 'move' }, options);
+  } catch (error) {
+    throw fileError('store in', storage, error);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/** The library's own copy of exactly this image, under this name, from this backend. */
+function knownContainer(
+  { library }: Session,
+  { backend, name }: Target,
+  { digest }: RemoteImage,
+): Container | undefined {
+  if (digest === undefined) return undefined;
+  const known = library.get({ ...name, version: name.version ?? digest });
+  const isSame = known?.client === backend.name && library.digestOf(known) === digest;
+  return isSame ? known : undefined;
+}
+
+async function enter(
+  session: Session,
+  { backend, name }: Target,
+  { annotations, digest }: RemoteImage,
+  bytes: { file: string; transfer: Transfer },
+  { signal }: PullOptions,
+): Promise<string> {
+  const labels = await labelsOfFile(bytes.file);
+  const container = await session.library.add({
+    ...bytes,
+    name,
+    client: backend.name,
+    url: session.uri(backend.name, name),
+    metrics: annotations === undefined ? labels : { annotations, ...labels },
+    digest,
+    signal,
+  });
+  return container.file as string;
+}
+
+/** Writes a new file with the image's bytes that everyone may execute who may read it. */
+async function bring(
+  session: Session,
+  { backend }: Target,
+  image: RemoteImage,
+  file: string,
+  { progress, signal }: PullOptions,
+): Promise<void> {
+  await session.copyTo(backend, image, file, {
+    ...(progress && { progress }),
+    ...(signal && { signal }),
+  });
+  const { mode } = await stat(file);
+  await chmod(file, mode | ((mode & 0o444) >> 2));
+}

@@ -1,0 +1,32 @@
+/** Pushing an image file to a backend. */
+import type { Progress } from '../backends/backend.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import { requireWholeImage } from './image-file.ts';
+import { publish } from './publish.ts';
+import type { Session } from './session.ts';
+import { parseTarget } from './target.ts';
+
+export interface PushOptions {
+  /** Wins over the tag in the URI. */
+  readonly tag?: string | undefined;
+  readonly progress?: Progress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Pushed {
+  readonly uri: string;
+  readonly image: RemoteImage;
+}
+
+/** Errors: NOT_AN_IMAGE for a file that is not a whole image, UNSUPPORTED where the backend cannot be pushed to, its own. */
+export async function push(
+  session: Session,
+  file: string,
+  uri: string,
+  { tag, progress, signal }: PushOptions = {},
+): Promise<Pushed> {
+  const { size } = await requireWholeImage(file);
+  const { backend, name } = await parseTarget(uri, session, { tag });
+  const image = await publish(session, { backend: backend.name, name, file, size, progress, signal });
+  return { uri: session.uri(backend.name, name), image };
+}

@@ -1,0 +1,33 @@
+/** Removing an image from its service. */
+import { SregistryError } from '../base/errors.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import type { Session } from './session.ts';
+import { findImage, type Target } from './target.ts';
+
+/** What would be removed. UNSUPPORTED where the backend cannot remove, NOT_FOUND where there is nothing. */
+export async function findRemovable(
+  session: Session,
+  target: Target,
+  signal?: AbortSignal,
+): Promise<RemoteImage> {
+  const { backend } = target;
+  if (backend.remove === undefined)
+    throw new SregistryError(
+      'UNSUPPORTED',
+      `Images of ${backend.name} (${backend.driver}) cannot be removed`,
+    );
+  return findImage(session, target, signal);
+}
+
+/** Removes the image from the service. */
+export async function remove(
+  session: Session,
+  target: Target,
+  image: RemoteImage,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { backend, name } = target;
+  await backend.remove?.(image, signal);
+  session.view.remember(backend, name, undefined);
+  session.view.forgetListing(backend, name.collection);
+}

@@ -1,0 +1,110 @@
+/**
+ * What the text of a command means: which backend, and which name in it. The backend is the scheme (`lab://demo/x:1`: an
+ * instance's own name, or an alias of a driver), else `SREGISTRY_CLIENT`, else the active client, else `hub`.
+ */
+import type { Backend } from '../backends/backend.ts';
+import { isError, SregistryError } from '../base/errors.ts';
+import type { ImageName } from '../image/name.ts';
+import { formatImageName, parseImageName, removeUri, uriScheme } from '../image/names.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import { ACTIVE, activeClient, entryOf } from '../settings/secrets.ts';
+import type { Session } from './session.ts';
+
+/** The client of the Python tool where nothing says which. */
+const DEFAULT_CLIENT = 'hub';
+
+export interface Target {
+  readonly backend: Backend;
+  readonly name: ImageName;
+}
+
+export interface TargetOptions {
+  /** Wins over the tag in the text. */
+  readonly tag?: string | undefined;
+}
+
+/**
+ * Case is kept: what a service does not tell apart it folds itself. Of several components the first is a registry only where it
+ * looks like a host. SETTINGS where the backend is none, INVALID_NAME where the name is none.
+ */
+export async function parseTarget(
+  text: string,
+  session: Session,
+  options: TargetOptions = {},
+): Promise<Target> {
+  const backend = await backendOf(text, session);
+  const name = parseImageName(removeUri(text), {
+    tag: options.tag,
+    defaultCollection: backend.defaultCollection,
+    lowercase: false,
+    first: 'host',
+  });
+  const { registry, collection, image, tag, version } = name;
+  return { backend, name: { registry, collection, image, tag, version } };
+}
+
+/** The backend that a text means by its scheme, or that is used where it has none. */
+export async function backendOf(text: string, session: Session): Promise<Backend> {
+  const client = schemeOf(text, session) ?? preferredClient(session);
+  if (client !== undefined) return session.backend(client);
+  try {
+    return await session.backend(DEFAULT_CLIENT);
+  } catch (cause) {
+    if (!isError(cause, 'SETTINGS')) throw cause;
+    throw new SregistryError(
+      'SETTINGS',
+      `"${text}" does not say which backend is meant, and none is active`,
+      {
+        hint: `Write for instance docker://${removeUri(text)}, or run: sregistry backend activate NAME`,
+        cause,
+      },
+    );
+  }
+}
+
+/** The client that `SREGISTRY_CLIENT` or the secrets file choose. */
+export function preferredClient({ env, secrets }: Pick<Session, 'env' | 'secrets'>): string | undefined {
+  return env[ACTIVE] || activeClient(secrets);
+}
+
+/** An instance is called as it is written in the secrets file; other schemes are folded. */
+function schemeOf(text: string, { secrets }: Session): string | undefined {
+  const written = /^([^/]+):\/\//.exec(text)?.[1];
+  if (written !== undefined && entryOf(secrets, written) !== undefined) return written;
+  return uriScheme(text);
+}
+
+/** The image that a target is now, asked of the service. NOT_FOUND where there is none. */
+export async function findImage(
+  session: Session,
+  { backend, name }: Target,
+  signal?: AbortSignal,
+): Promise<RemoteImage> {
+  const image = await backend.resolve(name, signal);
+  session.view.remember(backend, name, image);
+  if (image !== undefined) return image;
+  throw new SregistryError(
+    'NOT_FOUND',
+    `${session.uri(backend.name, name)} does not exist in ${backend.target}`,
+    {
+      hint: `sregistry search --backend ${backend.name} ${name.image} shows what does`,
+    },
+  );
+}
+
+/** As {@link findImage}; NOT_PRESENTABLE where it is something else than an image that can be run. */
+export async function findUsableImage(
+  session: Session,
+  target: Target,
+  signal?: AbortSignal,
+): Promise<RemoteImage> {
+  const image = await findImage(session, target, signal);
+  if (image.unpresentable === undefined) return image;
+  const uri = session.uri(target.backend.name, target.name);
+  throw new SregistryError('NOT_PRESENTABLE', `${uri} cannot be used as an image: ${image.unpresentable}`);
+}
+
+/** The name of the file that an image is written to unless told otherwise: `<image>:<tag>[@<version>].sif`. */
+export function defaultFileName(name: ImageName): string {
+  return `${formatImageName({ ...name, registry: undefined, collection: '' })}.sif`;
+}
