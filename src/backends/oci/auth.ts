@@ -74,8 +74,11 @@ export function createAuth({ origin, http, login }: AuthSettings): Auth {
       const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.realm);
       if (bearer === undefined) {
         isBasic = challenges.some(({ scheme }) => scheme === 'basic');
-        const header = isBasic ? basicHeader(await login(repositoryOf(own))) : {};
-        return header.authorization !== undefined && header.authorization !== credentials.authorization;
+        const known = isBasic ? await login(repositoryOf(own)) : undefined;
+        const header = basicHeader(known);
+        if (known === undefined || header.authorization === undefined) return false;
+        if (header.authorization === credentials.authorization) throw loginRefused(origin, known);
+        return true;
       }
       const current = tokens.get(key);
       if (current !== undefined && credentials.authorization !== `Bearer ${current}`) return true;
@@ -128,13 +131,17 @@ async function fetchToken(
     return parseToken(reply.json(), realm);
   } catch (error) {
     if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN') || login === undefined) throw error;
-    const who = 'username' in login ? `the login of ${login.username}` : 'the stored login';
-    throw new SregistryError('UNAUTHORIZED', `${showUrl(realm)} refuses ${who}`, {
-      hint: 'log in again with `sregistry auth login`, `apptainer registry login` or `docker login`',
-      cause: error,
-      status: error.status,
-    });
+    throw loginRefused(realm, login, error);
   }
+}
+
+function loginRefused(by: URL, login: Login, cause?: SregistryError): SregistryError {
+  const who = 'username' in login ? `the login of ${login.username}` : 'the stored login';
+  return new SregistryError('UNAUTHORIZED', `${showUrl(by)} refuses ${who}`, {
+    hint: 'log in again with `sregistry auth login`, `apptainer registry login` or `docker login`',
+    cause,
+    status: 401,
+  });
 }
 
 function withQuery(realm: URL, service: string | undefined, scopes: readonly string[]): URL {

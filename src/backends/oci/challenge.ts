@@ -7,11 +7,12 @@ export interface Challenge {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
+const TCHAR = "[!#$%&'*+.^_`|~0-9A-Za-z-]";
+const TOKEN = `${TCHAR}+`;
 /** A parameter, or a scheme with an optional token68; commas and blanks before either. */
 const ITEM = new RegExp(
   `[\\s,]*(?:(?<name>${TOKEN})\\s*=\\s*(?:"(?<quoted>(?:[^"\\\\]|\\\\.)*)"|(?<plain>${TOKEN}))` +
-    `|(?<scheme>${TOKEN})(?:\\s+[0-9A-Za-z._~+/-]+=*(?=\\s*(?:,|$)))?)`,
+    `|(?<scheme>${TOKEN})(?!${TCHAR}|\\s*=)(?:\\s+[0-9A-Za-z._~+/-]+=*(?=\\s*(?:,|$)))?)`,
   'y',
 );
 

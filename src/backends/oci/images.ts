@@ -39,25 +39,33 @@ const CANDIDATES_MAX = 8;
 
 /**
  * The image of a name. A version pins its bytes: the digest of the manifest, as registries have it, or of the image file itself,
- * as our own catalog has it.
+ * as our own catalog has it; the latter is found as long as the tag still means that file.
  */
 export async function resolveImage(
   registry: Registry,
-  place: Place,
+  { repository }: Place,
   name: ImageName,
   signal?: AbortSignal,
 ): Promise<RemoteImage | undefined> {
-  const { repository } = place;
+  const { tag, version } = name;
   // No registry can hold what the distribution API has no address for.
-  if (!isRepository(repository)) return undefined;
-  const { version } = name;
-  if (version === undefined)
-    return isTag(name.tag) ? resolveReference(registry, repository, name, name.tag, signal) : undefined;
-  if (!isDigest(version)) return undefined;
-  const pinned = await resolveReference(registry, repository, name, version, signal);
-  if (pinned !== undefined || !isTag(name.tag)) return pinned;
-  const tagged = await resolveReference(registry, repository, name, name.tag, signal);
-  return tagged?.digest === version ? tagged : undefined;
+  if (!isRepository(repository) || (version !== undefined && !isDigest(version))) return undefined;
+  const tagged = isTag(tag) ? await resolveReference(registry, repository, name, tag, signal) : undefined;
+  if (version === undefined || tagged?.digest === version || tagged?.handle.manifest === version)
+    return tagged;
+  // CNCF Distribution reads a whole blob into memory to see that it is no manifest, and answers 500.
+  if (await isBlob(registry, repository, version, signal)) return undefined;
+  return resolveReference(registry, repository, name, version, signal);
+}
+
+async function isBlob(
+  registry: Registry,
+  repository: string,
+  digest: string,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const reply = await registry.http.head(`/v2/${repository}/blobs/${digest}`, { allow: [404], signal });
+  return reply.status !== 404;
 }
 
 async function resolveReference(

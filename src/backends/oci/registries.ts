@@ -60,7 +60,9 @@ export function createRegistries({ name, options, env }: DriverContext): Registr
     const http = createHttp({
       base: origin,
       env,
-      hints: { UNAUTHORIZED: `it does not exist, or needs a login: \`sregistry auth login ${name}\`` },
+      hints: {
+        UNAUTHORIZED: `it does not exist, or needs a login that may do this: \`sregistry auth login ${name}\``,
+      },
       ...createAuth({ origin, http: tokenHttp, login }),
     });
     return {

@@ -29,6 +29,8 @@ export interface UploadOptions {
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly resume?: PushState | undefined;
+  /** Bytes per PATCH, unless the registry wants longer ones. Default 64 MiB. */
+  readonly chunk?: number | undefined;
 }
 
 /** A file on its way into a repository. */
@@ -38,7 +40,7 @@ interface Transfer extends UploadOptions {
   readonly blob: FileBlob;
 }
 
-/** Bytes per PATCH: few enough requests not to matter, small enough for the proxies before registries. */
+/** Few enough requests not to matter, small enough for the proxies before registries. */
 const CHUNK = 64 * 1024 * 1024;
 /** Bytes read from disk at once. */
 const READ = 256 * 1024;
@@ -146,7 +148,7 @@ function isTransient(error: unknown): boolean {
 async function patch(transfer: Transfer, session: Upload): Promise<void> {
   const { registry, blob, progress, signal } = transfer;
   const start = session.offset;
-  const end = Math.min(blob.size, start + Math.max(CHUNK, session.minChunk));
+  const end = Math.min(blob.size, start + Math.max(transfer.chunk ?? CHUNK, session.minChunk));
   const open = () => {
     let done = start;
     return counted(createReadStream(blob.path, { start, end: end - 1, highWaterMark: READ }), (bytes) => {

@@ -1,0 +1,213 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { LRUCache } from 'lru-cache';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { createHttp } from '../../src/backends/http.ts';
+import { createCatalog } from '../../src/backends/oci/catalog.ts';
+import type { Registry } from '../../src/backends/oci/registries.ts';
+import { pushFile, type UploadOptions } from '../../src/backends/oci/upload.ts';
+import {
+  digest,
+  type FakeRegistry,
+  type FakeRegistryOptions,
+  startFakeRegistry,
+} from '../servers/fake-registry.ts';
+
+const BYTES = randomBytes(100_000);
+const CHUNK = 30_000;
+
+let folder: string;
+let blob: { path: string; size: number; digest: string };
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'sregistry-upload-'));
+  blob = { path: join(folder, 'image.sif'), size: BYTES.length, digest: digest(BYTES) };
+  await writeFile(blob.path, BYTES);
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const cleanups: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function start(options?: FakeRegistryOptions): Promise<{ fake: FakeRegistry; registry: Registry }> {
+  const fake = await startFakeRegistry(options);
+  const http = createHttp({ base: fake.url, env: {}, stall: 5_000 });
+  cleanups.push(
+    () => fake.close(),
+    () => http.close(),
+  );
+  const registry: Registry = {
+    host: new URL(fake.url).host,
+    http,
+    catalog: createCatalog(http, 'fake'),
+    redirects: new Map(),
+    holders: new LRUCache({ max: 10 }),
+  };
+  return { fake, registry };
+}
+
+const push = (registry: Registry, options?: UploadOptions) =>
+  pushFile(registry, 'demo/x', blob, { chunk: CHUNK, ...options });
+
+const stored = (fake: FakeRegistry) => fake.blobs.get(`demo/x@${blob.digest}`)?.equals(BYTES);
+
+const ranges = (fake: FakeRegistry) =>
+  fake.requests.filter(({ method }) => method === 'PATCH').map(({ headers }) => headers['content-range']);
+
+/** Breaks the `nth` PATCH after so many bytes of it have been stored. */
+function breakPatch(nth: number, after: number): FakeRegistryOptions['fault'] {
+  let patches = 0;
+  return (request: IncomingMessage) => {
+    if (request.method !== 'PATCH' || ++patches !== nth) return false;
+    let seen = 0;
+    request.on('data', (chunk: Buffer) => {
+      seen += chunk.length;
+      if (seen >= after) request.socket.destroy();
+    });
+    return false;
+  };
+}
+
+test('a file goes up in chunks, each stating its range', async () => {
+  const { fake, registry } = await start();
+  const seen: number[] = [];
+  await push(registry, { progress: (done) => seen.push(done) });
+  expect(stored(fake)).toBe(true);
+  expect(ranges(fake)).toEqual(['0-29999', '30000-59999', '60000-89999', '90000-99999']);
+  expect(seen).toEqual([...seen].sort((a, b) => a - b));
+  expect(seen.at(-1)).toBe(BYTES.length);
+});
+
+test('chunks are as long as the registry wants them at least', async () => {
+  const { fake, registry } = await start({ minChunk: 45_000 });
+  await push(registry);
+  expect(ranges(fake)).toEqual(['0-44999', '45000-89999', '90000-99999']);
+});
+
+test('after a break the registry says how far it got, and the push goes on from there', async () => {
+  const { fake, registry } = await start({ fault: breakPatch(2, 1) });
+  await push(registry);
+  expect(stored(fake)).toBe(true);
+  const [, broken = '', next = ''] = ranges(fake);
+  expect(broken).toBe('30000-59999');
+  expect(Number(next.split('-')[0])).toBeGreaterThan(30_000);
+  expect(fake.requests.filter(({ method }) => method === 'POST')).toHaveLength(1);
+});
+
+test('an answer that is lost does not send its chunk twice', async () => {
+  let patches = 0;
+  const { fake, registry } = await start({
+    fault: (request: IncomingMessage, response: ServerResponse) => {
+      if (request.method === 'PATCH' && ++patches === 2) {
+        response.writeHead = () => {
+          request.socket.destroy();
+          return response;
+        };
+      }
+      return false;
+    },
+  });
+  await push(registry);
+  expect(stored(fake)).toBe(true);
+  expect(ranges(fake)).toEqual(['0-29999', '30000-59999', '60000-89999', '90000-99999']);
+});
+
+test('a push that was interrupted is continued by another process', async () => {
+  let broken = true;
+  const { fake, registry } = await start({
+    fault: (request) => {
+      if (!broken || request.method !== 'PATCH' || !request.headers['content-range']?.startsWith('60000-'))
+        return false;
+      request.socket.destroy();
+      return true;
+    },
+  });
+  let state: Record<string, unknown> | undefined;
+  const resume = {
+    load: () => state,
+    save: (next: Record<string, unknown>) => (state = structuredClone(next)),
+  };
+  const controller = new AbortController();
+  const interrupted = push(registry, {
+    resume,
+    signal: controller.signal,
+    progress: (done) => done > 60_000 && controller.abort(),
+  });
+  await expect(interrupted).rejects.toThrow();
+  broken = false;
+  const before = ranges(fake).length;
+  await push(registry, { resume });
+  expect(stored(fake)).toBe(true);
+  expect(ranges(fake).slice(before)).toEqual(['60000-89999', '90000-99999']);
+  expect(state).toEqual({});
+});
+
+test('a state of another file, or of an upload that the registry forgot, starts anew', async () => {
+  const { fake, registry } = await start();
+  const base = { registry: registry.host, repository: 'demo/x', digest: blob.digest };
+  for (const state of [
+    { ...base, digest: 'sha256:other', location: `${fake.url}/v2/demo/x/blobs/uploads/none` },
+    { ...base, location: `${fake.url}/v2/demo/x/blobs/uploads/none` },
+    { ...base, location: 'nonsense' },
+    { location: 5 },
+  ]) {
+    fake.blobs.clear();
+    await push(registry, { resume: { load: () => state, save: () => {} } });
+    expect(stored(fake)).toBe(true);
+  }
+});
+
+test('an upload that the registry gives up in the middle starts again', async () => {
+  let patches = 0;
+  const { fake, registry } = await start({
+    fault: (request) => {
+      if (request.method === 'PATCH' && ++patches === 3) fake.uploads.clear();
+      return false;
+    },
+  });
+  await push(registry);
+  expect(stored(fake)).toBe(true);
+  expect(fake.requests.filter(({ method }) => method === 'POST')).toHaveLength(2);
+});
+
+test('a closing answer that is lost is no failure if the blob is there', async () => {
+  const { fake, registry } = await start({
+    fault: (request, response) => {
+      if (request.method === 'PUT')
+        response.writeHead = () => {
+          request.socket.destroy();
+          return response;
+        };
+      return false;
+    },
+  });
+  await push(registry);
+  expect(stored(fake)).toBe(true);
+});
+
+test('a file that is not what its digest says is CORRUPT, and nothing is stored', async () => {
+  const { fake, registry } = await start();
+  const other = { ...blob, digest: digest(Buffer.from('other')) };
+  await expect(pushFile(registry, 'demo/x', other)).rejects.toMatchObject({ code: 'CORRUPT' });
+  expect(fake.blobs.size).toBe(0);
+});
+
+test('a blob that is there with another size is CORRUPT', async () => {
+  const { fake, registry } = await start();
+  fake.blobs.set(`demo/x@${blob.digest}`, Buffer.from('short'));
+  await expect(push(registry)).rejects.toMatchObject({ code: 'CORRUPT' });
+});
+
+test('a registry that has gone fails the push as UNREACHABLE', async () => {
+  const { fake, registry } = await start({
+    fault: (request) => {
+      if (request.method === 'PATCH') void fake.close();
+      return request.method === 'PATCH';
+    },
+  });
+  await expect(push(registry)).rejects.toMatchObject({ code: 'UNREACHABLE' });
+});
