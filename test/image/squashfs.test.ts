@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -60,6 +61,17 @@ describe.each(['gzip', 'xz', 'lzo', 'lz4', 'zstd', 'stored', 'xz-bcj'])(
     });
   },
 );
+
+it.each(['gzip', 'xz', 'lzo', 'lz4', 'zstd'])('%s is read in plain Node as in the test runner', (name) => {
+  // The runner shows CommonJS packages differently.
+  const script = `
+    import { openFileSource } from '${join(import.meta.dirname, '../../src/image/source.ts')}';
+    import { SquashFs } from '${join(import.meta.dirname, '../../src/image/squashfs/filesystem.ts')}';
+    await using source = await openFileSource('${join(FOLDER, `${name}.sqsh`)}');
+    const text = await (await SquashFs.open(source)).readFile('/deep/a/b/c/d/leaf', 100);
+    process.stdout.write(text);`;
+  expect(execFileSync(process.execPath, ['--input-type=module', '-e', script]).toString()).toBe('leaf\n');
+});
 
 describe('paths', () => {
   const fs = open(packed('gzip'));

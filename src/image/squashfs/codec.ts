@@ -32,7 +32,7 @@ export async function decompress(
 }
 
 async function decompressXz(bytes: Uint8Array, limit: number): Promise<Uint8Array> {
-  const { XzReadableStream } = await import('xz-decompress');
+  const { default: xz } = await import('xz-decompress');
   const chunks: Uint8Array[] = [];
   let length = 0;
   const input = new ReadableStream<Uint8Array>({
@@ -41,7 +41,7 @@ async function decompressXz(bytes: Uint8Array, limit: number): Promise<Uint8Arra
       controller.close();
     },
   });
-  for await (const chunk of new XzReadableStream(input)) {
+  for await (const chunk of new xz.XzReadableStream(input)) {
     length += chunk.length;
     if (length > limit) throw new RangeError(`XZ data gives more than ${limit} bytes`);
     chunks.push(chunk);

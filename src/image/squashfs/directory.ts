@@ -1,6 +1,5 @@
 /** Directory listings: runs of entries that share an inode block, each run with a header. */
-import { malformed } from '../binary.ts';
-import type { MetadataCursor } from './metadata.ts';
+import { Fields, malformed } from '../binary.ts';
 
 export interface DirectoryEntry {
   readonly name: string;
@@ -8,36 +7,42 @@ export interface DirectoryEntry {
   readonly inode: { readonly block: number; readonly offset: number };
 }
 
+/** Bytes of a listing: half a million files in one directory; more is a damaged size. */
+export const MAX_LISTING = 16 * 1024 * 1024;
 const HEADER_SIZE = 12;
 const ENTRY_SIZE = 8;
-/** Entries of one run, as in the kernel. */
+/** Entries of one run, and bytes of a name, as in the kernel. */
 const MAX_RUN = 256;
 const MAX_NAME = 256;
-/** 16 MiB of listing are half a million files in one directory; more is a damaged size. */
-const MAX_LISTING = 16 * 1024 * 1024;
 
 /**
- * The entries of a listing of `size` bytes.
+ * The entries of a listing.
  * @throws {SregistryError} NOT_AN_IMAGE where it is damaged or a name could not be a file's.
  */
-export async function* readListing(cursor: MetadataCursor, size: number): AsyncGenerator<DirectoryEntry> {
-  if (size > MAX_LISTING) throw malformed(`A SquashFS directory claims a listing of ${size} bytes`);
-  let left = size;
-  while (left > HEADER_SIZE) {
-    const header = await cursor.fields(HEADER_SIZE, 'SquashFS directory header');
-    left -= HEADER_SIZE;
-    const [count, block] = [header.u32(0) + 1, header.u32(4)];
+export function* parseListing(listing: Uint8Array): Generator<DirectoryEntry> {
+  const fields = new Fields(listing, 'SquashFS directory');
+  let at = 0;
+  while (at < listing.length) {
+    needs(listing, at, HEADER_SIZE);
+    const [count, block] = [fields.u32(at) + 1, fields.u32(at + 4)];
     if (count > MAX_RUN) throw malformed(`A SquashFS directory claims a run of ${count} entries`);
-    for (let i = 0; i < count && left > 0; i++) {
-      const entry = await cursor.fields(ENTRY_SIZE, 'SquashFS directory entry');
-      const length = entry.u16(6) + 1;
+    at += HEADER_SIZE;
+    for (let i = 0; i < count; i++) {
+      needs(listing, at, ENTRY_SIZE);
+      const [offset, length] = [fields.u16(at), fields.u16(at + 6) + 1];
+      at += ENTRY_SIZE;
+      needs(listing, at, length);
       if (length > MAX_NAME) throw malformed(`A SquashFS directory has a name of ${length} bytes`);
-      const name = Buffer.from(await cursor.read(length)).toString();
-      left -= ENTRY_SIZE + length;
+      const name = Buffer.from(listing.subarray(at, at + length)).toString();
+      at += length;
       checkName(name);
-      yield { name, inode: { block, offset: entry.u16(0) } };
+      yield { name, inode: { block, offset } };
     }
   }
+}
+
+function needs(listing: Uint8Array, at: number, bytes: number): void {
+  if (at + bytes > listing.length) throw malformed('A SquashFS directory ends within an entry');
 }
 
 /** Names that would lead elsewhere when joined to a path. */

@@ -5,7 +5,7 @@
 import { malformed, startsWith } from '../binary.ts';
 import { type ByteSource, readExactly } from '../source.ts';
 import { DataReader } from './data.ts';
-import { type DirectoryEntry, readListing } from './directory.ts';
+import { type DirectoryEntry, MAX_LISTING, parseListing } from './directory.ts';
 import { type DirectoryInode, type FileType, type Inode, readInode } from './inode.ts';
 import { METADATA_SIZE, MetadataReader } from './metadata.ts';
 import { parseSuperblock, SQUASHFS_MAGIC, SUPERBLOCK_SIZE, type Superblock } from './superblock.ts';
@@ -67,7 +67,7 @@ export class SquashFs {
     const inode = await this.#resolve(path);
     if (inode?.type !== 'directory') return undefined;
     const names: string[] = [];
-    for await (const { name } of this.#entries(inode)) names.push(name);
+    for (const { name } of await this.#entries(inode)) names.push(name);
     return names;
   }
 
@@ -87,7 +87,7 @@ export class SquashFs {
     yield toEntry(path === '' ? '/' : path, inode);
     if (inode.type !== 'directory') return;
     if (depth > MAX_DEPTH) throw malformed('Directories in the image are nested too deep');
-    for await (const entry of this.#entries(inode)) {
+    for (const entry of await this.#entries(inode)) {
       const child = await this.#inode(entry.inode);
       // Hard links to directories do not exist, so a second visit is a loop or a tree that multiplies.
       const key = `${entry.inode.block}:${entry.inode.offset}`;
@@ -130,14 +130,16 @@ export class SquashFs {
   }
 
   async #child(directory: DirectoryInode, name: string): Promise<Inode | undefined> {
-    for await (const entry of this.#entries(directory)) {
+    for (const entry of await this.#entries(directory)) {
       if (entry.name === name) return this.#inode(entry.inode);
     }
     return undefined;
   }
 
-  #entries({ block, offset, size }: DirectoryInode): AsyncGenerator<DirectoryEntry> {
-    return readListing(this.#metadata.cursor(this.superblock.directoryTable + block, offset), size);
+  async #entries({ block, offset, size }: DirectoryInode): Promise<Iterable<DirectoryEntry>> {
+    if (size > MAX_LISTING) throw malformed(`A SquashFS directory claims a listing of ${size} bytes`);
+    const cursor = this.#metadata.cursor(this.superblock.directoryTable + block, offset);
+    return parseListing(await cursor.read(size));
   }
 
   async #root(): Promise<DirectoryInode> {
