@@ -7,6 +7,7 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, SregistryError } from '../base/errors.ts';
 import { isAlive, type ProcessId } from '../base/process.ts';
 
@@ -67,6 +68,16 @@ export async function serveControl(socket: string, handlers: Handlers): Promise<
     server.listen(socket, resolve);
   });
   return server;
+}
+
+/** Milliseconds that clients get to take their last answer. */
+const FAREWELL = 1_000;
+
+/** Stops listening and waits until clients have taken their answers, but not long. */
+export async function closeControl(server: Server | undefined): Promise<void> {
+  if (server === undefined) return;
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  await Promise.race([closed, sleep(FAREWELL, undefined, { ref: false })]);
 }
 
 function serveConnection(connection: Socket, handlers: Handlers): void {

@@ -10,7 +10,14 @@ import { keepPublished, publish } from '../client/publish.ts';
 import { Session, type SessionOptions } from '../client/session.ts';
 import { parseDuration } from '../settings/environment.ts';
 import { ensureRuntimeDir } from '../settings/paths.ts';
-import { type MountStatus, removeRecord, serveControl, socketPath, writeRecord } from './control.ts';
+import {
+  closeControl,
+  type MountStatus,
+  removeRecord,
+  serveControl,
+  socketPath,
+  writeRecord,
+} from './control.ts';
 import { Filesystem } from './filesystem.ts';
 import { mountFuse } from './fuse.ts';
 import { isMounted, prepareMountpoint, unmount } from './mountpoint.ts';
@@ -104,8 +111,7 @@ export class Mount {
       status: async () => this.#status(),
       unmount: async ({ force }) => {
         await this.#leave(force);
-        // The answer must leave before the socket is closed.
-        setImmediate(() => void this.end(force));
+        void this.end(force);
         return {};
       },
       forget: async ({ backend }) => {
@@ -170,11 +176,11 @@ export class Mount {
   }
 
   async #close(): Promise<void> {
-    this.#control?.close();
-    await removeRecord(this.#runtimeDir, this.mountpoint);
     await this.#staging.stop();
     await this.#filesystem.close();
     await this.#session.close();
+    await closeControl(this.#control);
+    await removeRecord(this.#runtimeDir, this.mountpoint);
     this.#log(`ended ${this.mountpoint}`);
     this.#ended.resolve();
   }
