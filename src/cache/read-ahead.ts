@@ -10,8 +10,8 @@
 
 /** Fetched around a read that follows nothing: one FUSE read (128 KiB) and the next. */
 const INITIAL_WINDOW = 256 * 1024;
-/** Largest window: some hundred milliseconds of a fast link, and what one abandoned copy fetches in vain. */
-const MAX_WINDOW = 16 * 1024 * 1024;
+/** How far ahead of a reader to be at most: a few seconds of a slow link, and what an abandoned copy fetched in vain. */
+const MAX_WINDOW = 32 * 1024 * 1024;
 /** How far out of order the kernel's read-ahead may deliver reads (seen: 256 KiB back, 512 KiB forward). */
 const REORDER = 512 * 1024;
 
@@ -47,7 +47,7 @@ export class ReadAhead {
     }
     if (end <= this.#until - this.#window / 2) return { until: this.#until, ahead: false };
     this.#window = Math.min(this.#maxWindow, this.#window * 2);
-    this.#until = Math.min(this.#size, Math.max(this.#until, end) + this.#window);
+    this.#until = Math.min(this.#size, Math.max(this.#until, end + this.#window));
     return { until: this.#until, ahead: end < this.#size };
   }
 }

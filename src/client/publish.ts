@@ -11,6 +11,8 @@ import type { Session } from './session.ts';
 export interface PublishRequest {
   readonly backend: string;
   readonly name: ImageName;
+  /** Extension of the name it was given, for services that keep one. */
+  readonly extension?: string | undefined;
   /** Path of a whole image on local disk. */
   readonly file: string;
   readonly size: number;
@@ -24,9 +26,14 @@ export async function publish(session: Session, request: PublishRequest): Promis
   const backend = await session.backend(request.backend);
   if (backend.push === undefined)
     throw new SregistryError('UNSUPPORTED', `${backend.name} (${backend.driver}) cannot be pushed to`);
-  const { file, size, name, progress, resume, signal } = request;
+  const { file, size, name, extension, progress, resume, signal } = request;
   const annotations = await annotationsOf(file, name, signal);
-  const image = await backend.push({ path: file, size }, name, { annotations, progress, resume, signal });
+  const image = await backend.push({ path: file, size, extension }, name, {
+    annotations,
+    progress,
+    resume,
+    signal,
+  });
   session.view.remember(backend, name, image);
   session.view.forgetListing(backend, name.collection);
   return image;

@@ -51,8 +51,8 @@ export class View {
   async resolve(backend: Backend, name: ImageName, signal?: AbortSignal): Promise<RemoteImage | undefined> {
     if (isLocal(backend)) return backend.resolve(name, signal);
     const key = formatImageName(name);
-    const id = `${backend.name}\n${key}`;
-    const known = this.#images.get(id) ?? this.#recall(id, backend.name, key);
+    const id = `${identityOf(backend)}\n${key}`;
+    const known = this.#images.get(id) ?? this.#recall(id, identityOf(backend), key);
     if (known !== undefined && (this.#options.offline || this.#isFresh(known))) return known.image;
     if (this.#options.offline) return undefined;
     return this.#orStale(id, known?.image, async () => {
@@ -64,12 +64,14 @@ export class View {
 
   /** What is directly in a collection, with what the catalog knows of it besides. NOT_FOUND where there is no such collection. */
   async list(backend: Backend, collection: string, signal?: AbortSignal): Promise<Listing> {
-    if (isLocal(backend)) return { entries: await Array.fromAsync(backend.list(collection, signal)), complete: true };
-    const id = `${backend.name}\n${collection}/`;
-    const known = this.#listings.get(id) ?? this.#recallListing(id, backend.name, collection);
+    if (isLocal(backend))
+      return { entries: await Array.fromAsync(backend.list(collection, signal)), complete: true };
+    const id = `${identityOf(backend)}\n${collection}/`;
+    const known = this.#listings.get(id) ?? this.#recallListing(id, identityOf(backend), collection);
     if (known !== undefined && (this.#options.offline || Date.now() - known.fetchedAt < this.#options.ttl))
       return known;
-    if (this.#options.offline) return { entries: this.#seen(backend.name, collection), complete: false };
+    if (this.#options.offline)
+      return { entries: this.#seen(identityOf(backend), collection), complete: false };
     return this.#orStale(id, known, () => this.#fetchListing(backend, collection, id, signal));
   }
 
@@ -83,8 +85,9 @@ export class View {
       !complete || entries.some((entry) => entry.kind === 'collection' && entry.name === name);
     try {
       if (isThere(await this.list(backend, parent, signal))) return true;
-      const known = this.#listings.get(`${backend.name}\n${parent}/`);
-      if (isLocal(backend) || this.#options.offline || (known && Date.now() - known.fetchedAt < RELIST_AFTER)) return false;
+      const known = this.#listings.get(`${identityOf(backend)}\n${parent}/`);
+      if (isLocal(backend) || this.#options.offline || (known && Date.now() - known.fetchedAt < RELIST_AFTER))
+        return false;
       this.forgetListing(backend, parent);
       return isThere(await this.list(backend, parent, signal));
     } catch (error) {
@@ -98,16 +101,16 @@ export class View {
     if (isLocal(backend)) return;
     const key = formatImageName(name);
     const answer = { image, fetchedAt: Date.now() };
-    this.#images.set(`${backend.name}\n${key}`, answer);
-    this.#options.state.remotes.put(backend.name, key, answer);
+    this.#images.set(`${identityOf(backend)}\n${key}`, answer);
+    this.#options.state.remotes.put(identityOf(backend), key, answer);
   }
 
   /** Forgets the listings that hold this collection and its parents, as after a push into it. */
   forgetListing(backend: Backend, collection: string): void {
     for (let folder = collection; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf('/')))) {
-      this.#listings.delete(`${backend.name}\n${folder}/`);
-      this.#failures.delete(`${backend.name}\n${folder}/`);
-      this.#options.state.listings.forget(backend.name, folder);
+      this.#listings.delete(`${identityOf(backend)}\n${folder}/`);
+      this.#failures.delete(`${identityOf(backend)}\n${folder}/`);
+      this.#options.state.listings.forget(identityOf(backend), folder);
       if (folder === '') return;
     }
   }
@@ -115,10 +118,10 @@ export class View {
   /** Forgets everything known of a backend. */
   forget(backend: Backend): void {
     for (const cache of [this.#images, this.#listings, this.#failures]) {
-      for (const id of cache.keys()) if (id.startsWith(`${backend.name}\n`)) cache.delete(id);
+      for (const id of cache.keys()) if (id.startsWith(`${identityOf(backend)}\n`)) cache.delete(id);
     }
-    this.#options.state.remotes.forget(backend.name);
-    this.#options.state.listings.forget(backend.name);
+    this.#options.state.remotes.forget(identityOf(backend));
+    this.#options.state.listings.forget(identityOf(backend));
   }
 
   #isFresh({ image, fetchedAt }: Answer): boolean {
@@ -150,11 +153,11 @@ export class View {
     } catch (error) {
       if (!isError(error, 'UNSUPPORTED')) throw error;
       complete = false;
-      entries.push(...this.#seen(backend.name, collection));
+      entries.push(...this.#seen(identityOf(backend), collection));
     }
     const listing = { entries, complete, fetchedAt: Date.now() };
     this.#listings.set(id, listing);
-    this.#options.state.listings.put(backend.name, collection, listing);
+    this.#options.state.listings.put(identityOf(backend), collection, listing);
     return listing;
   }
 
@@ -198,6 +201,11 @@ export class View {
     this.#flights.set(id, flight);
     return flight;
   }
+}
+
+/** What answers are kept under: an instance that is pointed elsewhere knows nothing yet. */
+export function identityOf(backend: Backend): string {
+  return `${backend.name} ${backend.target}`;
 }
 
 /** Images on this machine: to ask is cheaper than to remember. */

@@ -20,7 +20,7 @@ import { CachedFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './
 import { PinnedRevisions } from './pinned.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import { baseOf, fileNameOf, type Place, parentOf, parsePath } from './tree.ts';
+import { baseOf, fileNameOf, type ImagePlace, type Place, parentOf, parsePath } from './tree.ts';
 import { attributeNames, attributeValue } from './xattrs.ts';
 
 export interface FilesystemOptions {
@@ -39,8 +39,6 @@ const {
 } = fsConstants as typeof fsConstants & {
   O_ACCMODE?: number;
 };
-
-type ImagePlace = Extract<Place, { kind: 'image' }>;
 
 /** libfuse renames a file that is removed while open to this, and removes it when it is closed. */
 const HIDDEN = /^\.fuse_hidden[0-9a-f]+$/;

@@ -1,5 +1,7 @@
 /** Open files: what a file handle of the mount stands for, and reading from it. */
 import { type FileHandle, open } from 'node:fs/promises';
+import { SregistryError } from '../base/errors.ts';
+import { fileRevision } from '../base/files.ts';
 import type { CachedImage } from '../cache/image.ts';
 import type { ReadAhead } from '../cache/read-ahead.ts';
 import type { RemoteImage } from '../image/remote.ts';
@@ -47,30 +49,45 @@ export class CachedFile implements OpenFile {
   }
 }
 
-/** An image that lies in a directory of this machine: read in place. */
+/** An image that lies in a directory of this machine: read in place, as long as nobody changes it there. */
 export class LocalFile implements OpenFile {
   readonly path: string;
   readonly image: RemoteImage;
   readonly #handle: FileHandle;
+  /** Of the file when it was opened. */
+  readonly #revision: string;
 
-  constructor(path: string, image: RemoteImage, handle: FileHandle) {
+  private constructor(path: string, image: RemoteImage, handle: FileHandle, revision: string) {
     this.path = path;
     this.image = image;
     this.#handle = handle;
+    this.#revision = revision;
   }
 
+  /** STALE where the file is no longer the image that was resolved. */
   static async open(path: string, image: RemoteImage, file: string): Promise<LocalFile> {
-    return new LocalFile(path, image, await open(file));
+    const handle = await open(file);
+    const stats = await handle.stat({ bigint: true });
+    if (Number(stats.size) === image.size) return new LocalFile(path, image, handle, fileRevision(stats));
+    await handle.close();
+    throw changed(path);
   }
 
   async read(target: Uint8Array, offset: number, length: number): Promise<number> {
     const { bytesRead } = await this.#handle.read(target, 0, length, offset);
+    if (fileRevision(await this.#handle.stat({ bigint: true })) !== this.#revision) throw changed(this.path);
     return bytesRead;
   }
 
   close(): Promise<void> {
     return this.#handle.close();
   }
+}
+
+function changed(path: string): SregistryError {
+  return new SregistryError('STALE', `${path} was changed where it lies since it was opened`, {
+    hint: 'Open it again; write images under another name and rename them, so that readers keep the old one',
+  });
 }
 
 /** Bytes made when the file was opened. */

@@ -18,7 +18,7 @@ import type { ImageName } from '../image/name.ts';
 import { openFileSource } from '../image/source.ts';
 import { debugLog } from '../log/index.ts';
 import { type Original, StagedFile } from './staged-file.ts';
-import { baseOf, parentOf, parsePath } from './tree.ts';
+import { baseOf, type ImagePlace, parentOf, parsePath } from './tree.ts';
 
 const debug = debugLog('staging');
 
@@ -36,6 +36,7 @@ export interface Publisher {
 export interface PushRequest {
   readonly backend: string;
   readonly name: ImageName;
+  readonly extension: string;
   readonly file: string;
   readonly size: number;
   readonly progress: (done: number) => void;
@@ -107,7 +108,7 @@ export class Staging {
     if (place?.kind !== 'image') {
       return this.#wait(staged, 'The image is whole, but its file name is not one of an image', NAME_HINT);
     }
-    const push = this.#push(staged, place.backend, place.name).finally(() => this.#pushes.delete(staged));
+    const push = this.#push(staged, place).finally(() => this.#pushes.delete(staged));
     this.#pushes.set(staged, push);
     return push;
   }
@@ -204,7 +205,8 @@ export class Staging {
     return await identify(source);
   }
 
-  async #push(staged: StagedFile, backend: string, name: ImageName): Promise<void> {
+  async #push(staged: StagedFile, place: ImagePlace): Promise<void> {
+    const { backend, name, extension } = place;
     const { changes, size } = staged;
     this.noteChange(staged);
     const id = staged.record as string;
@@ -221,6 +223,7 @@ export class Staging {
       await this.#publisher.push({
         backend,
         name,
+        extension,
         file: staged.file,
         size,
         progress: throttle((bytes) => this.#journal.update(id, { bytes })),

@@ -19,6 +19,8 @@ export type Place =
   /** `<image file>.json`: what inspect says of it. */
   | ({ readonly kind: 'inspect'; readonly name: ImageName } & Below);
 
+export type ImagePlace = Extract<Place, { kind: 'image' }>;
+
 const INSPECT_SUFFIX = '.json';
 
 /** The place of an absolute path; undefined where nothing of ours can have that path. */

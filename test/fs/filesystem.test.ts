@@ -168,7 +168,7 @@ describe('writing', () => {
     expect(await readdir(join(base, 'demo'))).toEqual(['small:1.0.sif']);
     await filesystem.rename('/lab/demo/.copied:1.0.simg.Xy12', '/lab/demo/copied:1.0.simg');
     expect((await readFileAt(filesystem, '/lab/demo/copied:1.0.simg')).equals(small)).toBe(true);
-    expect(await readdir(join(base, 'demo'))).toContain('copied:1.0.sif');
+    expect(await readdir(join(base, 'demo'))).toContain('copied:1.0.simg');
     expect(session.state.journal.list()).toEqual([]);
   });
 

@@ -1,0 +1,56 @@
+import { describe, expect, test } from 'vitest';
+import { fileNameOf, parentOf, parsePath } from '../../src/fs/tree.ts';
+
+describe('a path', () => {
+  test.each([
+    ['/', { kind: 'root' }],
+    ['/lab', { kind: 'folder', backend: 'lab', collection: '' }],
+    [
+      '/docker/quay.io/biocontainers',
+      { kind: 'folder', backend: 'docker', collection: 'quay.io/biocontainers' },
+    ],
+    [
+      '/hub/vsoch/hello-world:latest.simg',
+      {
+        kind: 'image',
+        backend: 'hub',
+        collection: 'vsoch',
+        extension: 'simg',
+        name: { collection: 'vsoch', image: 'hello-world', tag: 'latest' },
+      },
+    ],
+    [
+      '/docker/quay.io/bio/samtools:1.9@sha256:ab.sif',
+      {
+        kind: 'image',
+        name: { collection: 'quay.io/bio', image: 'samtools', tag: '1.9', version: 'sha256:ab' },
+      },
+    ],
+    [
+      '/lab/a/b:1.sif.json',
+      { kind: 'inspect', backend: 'lab', name: { collection: 'a', image: 'b', tag: '1' } },
+    ],
+    ['/lab/a/notes.json', { kind: 'folder', collection: 'a/notes.json' }],
+    ['/lab/top:1.img', { kind: 'image', collection: '', name: { collection: '', image: 'top', tag: '1' } }],
+    ['/lab/a/.b:1.sif.x7', { kind: 'folder' }],
+  ])('%s stands for what it names', (path, place) => {
+    expect(parsePath(path)).toMatchObject(place);
+  });
+
+  test.each(['/lab/..', '/lab/./x', '/lab/a\u0000b:1.sif', '/../etc/passwd'])(
+    '%j stands for nothing',
+    (path) => {
+      expect(parsePath(path)).toBeUndefined();
+    },
+  );
+
+  test('a name that cannot be a file name is not listed', () => {
+    expect(fileNameOf({ collection: '', image: 'a/../b', tag: '1' }, 'sif')).toBeUndefined();
+    expect(fileNameOf({ collection: '', image: 'a', tag: '1\n' }, 'sif')).toBeUndefined();
+  });
+
+  test('the parent of what is at the top is the top', () => {
+    expect(parentOf('/lab')).toBe('/');
+    expect(parentOf('/lab/a')).toBe('/lab');
+  });
+});
