@@ -2,6 +2,7 @@
  * A SquashFS 4 image read in place: look up a path, read a file, list a directory. Nothing is extracted, and only the
  * metadata blocks on the way to a file are read, so the source may well be far away.
  */
+import { posix } from 'node:path';
 import { malformed, startsWith } from '../binary.ts';
 import { type ByteSource, readExactly } from '../source.ts';
 import { DataReader } from './data.ts';
@@ -12,8 +13,8 @@ import { parseSuperblock, SQUASHFS_MAGIC, SUPERBLOCK_SIZE, type Superblock } fro
 
 /** As many symbolic links as the kernel follows for one path. */
 const MAX_SYMLINKS = 40;
-/** Directories within directories; a path of 4096 bytes cannot go deeper. */
-const MAX_DEPTH = 2048;
+/** Linux's PATH_MAX: no file can be reached deeper. */
+const MAX_PATH = 4096;
 /** All tables are read at once where they are no more than this; they lie together at the end of the image. */
 const TABLES_AT_ONCE = 256 * 1024;
 
@@ -74,28 +75,36 @@ export class SquashFs {
   /** What is at a path, symbolic links followed; undefined where there is nothing. */
   async stat(path: string): Promise<FileEntry | undefined> {
     const inode = await this.#resolve(path);
-    return inode === undefined ? undefined : toEntry(path, inode);
+    return inode === undefined ? undefined : toEntry(absolute(path), inode);
   }
 
   /** Everything below a path, itself included, parents first. A directory that contains itself is an error. */
   async *walk(path: string): AsyncGenerator<FileEntry> {
-    const inode = await this.#resolve(path);
-    if (inode !== undefined) yield* this.#walk(path === '/' ? '' : path, inode, new Set(), 0);
+    const start = await this.#resolve(path);
+    const left = start === undefined ? [] : [{ path: absolute(path), inode: start }];
+    const directories = new Set<string>();
+    for (let next = left.pop(); next !== undefined; next = left.pop()) {
+      yield toEntry(next.path, next.inode);
+      if (next.inode.type !== 'directory') continue;
+      for (const child of (await this.#children(next.path, next.inode, directories)).reverse())
+        left.push(child);
+    }
   }
 
-  async *#walk(path: string, inode: Inode, seen: Set<string>, depth: number): AsyncGenerator<FileEntry> {
-    yield toEntry(path === '' ? '/' : path, inode);
-    if (inode.type !== 'directory') return;
-    if (depth > MAX_DEPTH) throw malformed('Directories in the image are nested too deep');
-    for (const entry of await this.#entries(inode)) {
-      const child = await this.#inode(entry.inode);
-      // Hard links to directories do not exist, so a second visit is a loop or a tree that multiplies.
-      const key = `${entry.inode.block}:${entry.inode.offset}`;
-      if (child.type === 'directory' && seen.has(key))
-        throw malformed(`The directory ${path}/${entry.name} of the image is in two places`);
-      if (child.type === 'directory') seen.add(key);
-      yield* this.#walk(`${path}/${entry.name}`, child, seen, depth + 1);
+  /** @param seen places of directories met so far; there are no hard links to directories, so each is met once. */
+  async #children(parent: string, directory: DirectoryInode, seen: Set<string>) {
+    const children: { path: string; inode: Inode }[] = [];
+    for (const entry of await this.#entries(directory)) {
+      const path = parent === '/' ? `/${entry.name}` : `${parent}/${entry.name}`;
+      if (path.length > MAX_PATH) throw malformed('Directories in the image are nested too deep');
+      const inode = await this.#inode(entry.inode);
+      const place = `${entry.inode.block}:${entry.inode.offset}`;
+      if (inode.type === 'directory' && seen.has(place))
+        throw malformed(`The directory ${path} of the image is in two places`);
+      if (inode.type === 'directory') seen.add(place);
+      children.push({ path, inode });
     }
+    return children;
   }
 
   /** Walks the components; a symbolic link puts its target's components in front of what is left. */
@@ -155,6 +164,10 @@ export class SquashFs {
       throw malformed(`A SquashFS inode lies outside the image, at ${position}`);
     return readInode(this.#metadata.cursor(position, offset));
   }
+}
+
+function absolute(path: string): string {
+  return posix.resolve('/', path);
 }
 
 function toEntry(path: string, inode: Inode): FileEntry {
