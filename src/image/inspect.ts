@@ -1,7 +1,7 @@
 /**
  * What `apptainer inspect --json --all` says about an image, read from the image itself.
  *
- * A SIF that Apptainer or Singularity 3.7 and later built carries the answer as a JSON object,
+ * A SIF that Apptainer or a later Singularity 3 built carries the answer as a JSON object,
  * `inspect-metadata.json`; reading it takes the first few KiB of the file. Every other image has the same facts as
  * files in its root, see inspect-root.ts.
  */
