@@ -1,4 +1,5 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createServer as createProxy } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -127,6 +128,28 @@ describe('requests', () => {
     expect(refused).toMatchObject({ code: 'UNREACHABLE', message: expect.stringContaining('refused') });
     const unknown = await failure(client().get('http://nowhere.invalid/'));
     expect(unknown).toMatchObject({ code: 'UNREACHABLE', message: expect.stringContaining('name') });
+  });
+
+  test('proxies of the environment are used, but never for this machine itself', async () => {
+    const server = await serve((_, response) => response.end('direct'));
+    const proxied: string[] = [];
+    const proxy = createProxy((request, response) => {
+      proxied.push(request.url ?? '');
+      response.end('proxied');
+    });
+    proxy.on('connect', (request, socket) => {
+      proxied.push(request.url ?? '');
+      socket.end('HTTP/1.1 403 Forbidden\r\n\r\n');
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    cleanups.push(async () => proxy.close());
+    const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    const http = client({ env: { http_proxy: address, HTTPS_PROXY: address, no_proxy: 'direct.invalid' } });
+    expect((await http.get(server.url)).text()).toBe('direct');
+    await http.get('http://far.invalid/x').catch(() => {});
+    await failure(http.get('https://far.invalid/x'));
+    await failure(http.get('http://direct.invalid/'));
+    expect([...new Set(proxied)]).toEqual([expect.stringContaining('far.invalid'), 'far.invalid:443']);
   });
 
   test('an aborted signal ends a request with CANCELED', async () => {

@@ -137,7 +137,7 @@ test('a push that was interrupted is continued by another process', async () => 
     signal: controller.signal,
     progress: (done) => done > 60_000 && controller.abort(),
   });
-  await expect(interrupted).rejects.toThrow();
+  await expect(interrupted).rejects.toMatchObject({ code: 'CANCELED' });
   broken = false;
   const before = ranges(fake).length;
   await push(registry, { resume });
@@ -200,6 +200,15 @@ test('a blob that is there with another size is CORRUPT', async () => {
   const { fake, registry } = await start();
   fake.blobs.set(`demo/x@${blob.digest}`, Buffer.from('short'));
   await expect(push(registry)).rejects.toMatchObject({ code: 'CORRUPT' });
+});
+
+test('a file that cannot be read is said so, and not blamed on the registry', async () => {
+  const { registry } = await start();
+  const gone = { ...blob, path: join(folder, 'gone.sif') };
+  await expect(pushFile(registry, 'demo/x', gone)).rejects.toMatchObject({
+    code: 'NOT_FOUND',
+    message: expect.stringContaining('gone.sif'),
+  });
 });
 
 test('a registry that has gone fails the push as UNREACHABLE', async () => {

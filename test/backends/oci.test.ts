@@ -286,6 +286,10 @@ describe('a registry of the specification', () => {
       });
       registry.putManifest('demo/x', '1.0', image(Buffer.from('x')));
       await expect(collect(backend.list('demo'))).rejects.toEqual(code('UNSUPPORTED'));
+      await expect(collect(backend.list('demo/x'))).rejects.toMatchObject({
+        code: 'UNSUPPORTED',
+        hint: expect.stringContaining('one of its 1 tags: 1.0'),
+      });
       expect(await backend.resolve(named('demo/x'))).toBeDefined();
       expect((await collect(backend.search({ query: 'demo/x' }))).map(({ name }) => name.tag)).toEqual([
         '1.0',

@@ -170,7 +170,8 @@ export function neverSent(error: SregistryError): boolean {
   return error.code === 'UNREACHABLE' && NOT_CONNECTED.has(transportCode(error.cause));
 }
 
-/** A failure that asking again will not mend: an untrusted certificate, a protocol that does not fit. */
-export function isTlsError(error: SregistryError): boolean {
-  return error.code === 'UNREACHABLE' && TLS.test(transportCode(error.cause));
+/** A failure that asking again will not mend: a certificate that is not trusted, a name that DNS says does not exist. */
+export function isPermanent(error: SregistryError): boolean {
+  const code = transportCode(error.cause);
+  return error.code === 'UNREACHABLE' && (TLS.test(code) || code === 'ENOTFOUND');
 }

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pRetry from 'p-retry';
 import { isError } from '../../base/errors.ts';
 import { abortError, type Deadline, outOfTime } from './deadline.ts';
-import { isTlsError, neverSent } from './errors.ts';
+import { isPermanent, neverSent } from './errors.ts';
 
 /** Attempts where the service says that it is only busy: about 40 s of waiting. */
 const BUSY_ATTEMPTS = 8;
@@ -29,7 +29,7 @@ export function attemptsWorth(error: unknown, idempotent: boolean): number {
   if (!idempotent) return neverSent(error) ? BROKEN_ATTEMPTS : 1;
   if (error.status === 502 || error.status === 503 || error.status === 504) return BUSY_ATTEMPTS;
   if (error.status === 500) return BROKEN_ATTEMPTS;
-  const transient = isError(error, 'UNREACHABLE', 'TIMED_OUT') && !isTlsError(error);
+  const transient = isError(error, 'UNREACHABLE', 'TIMED_OUT') && !isPermanent(error);
   return transient ? BROKEN_ATTEMPTS : 1;
 }
 

@@ -6,6 +6,7 @@ import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { Http, Reply } from '../http.ts';
 import { isRepository, isTag } from './grammar.ts';
+import { DOCKER_HUB } from './reference.ts';
 
 export interface Catalog {
   /**
@@ -35,9 +36,14 @@ export function createCatalog(http: Http, host: string): Catalog {
     forget: () => cache.clear(),
     // Shared by all who ask in the meantime, so no one's signal ends it: the client's deadline does.
     repositories: (signal) => {
-      const entry = cache.get('all') ?? { repositories: readCatalog(http, host) };
-      cache.set('all', entry, { noUpdateTTL: true });
-      entry.repositories.catch(() => cache.delete('all'));
+      const known = cache.get('all');
+      if (known !== undefined) return unlessAborted(known.repositories, signal);
+      const entry = { repositories: readCatalog(http, host) };
+      cache.set('all', entry);
+      // That it does not list is as good an answer as a list; a failure is none.
+      entry.repositories.catch((error) => {
+        if (!isError(error, 'UNSUPPORTED') && cache.get('all') === entry) cache.delete('all');
+      });
       return unlessAborted(entry.repositories, signal);
     },
     tags: async (repository, signal) => {
@@ -53,16 +59,21 @@ export function createCatalog(http: Http, host: string): Catalog {
 }
 
 async function readCatalog(http: Http, host: string): Promise<readonly string[]> {
+  if (host === DOCKER_HUB) throw doesNotList(host);
   try {
     const names = await readNames(http, '/v2/_catalog', 'repositories');
     return [...new Set(names.filter(isRepository))].sort();
   } catch (error) {
     if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED')) throw error;
-    throw new SregistryError('UNSUPPORTED', `${host} does not list its repositories`, {
-      hint: 'open an image by its full name: it is found without being listed',
-      cause: error,
-    });
+    throw doesNotList(host, error);
   }
+}
+
+function doesNotList(host: string, cause?: unknown): SregistryError {
+  return new SregistryError('UNSUPPORTED', `${host} does not list its repositories`, {
+    hint: 'open an image by its full name: it is found without being listed',
+    cause,
+  });
 }
 
 /** The names in all pages of a listing: `{ "tags": [...] }`; null stands for none. */

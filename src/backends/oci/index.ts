@@ -10,7 +10,7 @@ import { declaration } from './declaration.ts';
 import { handleOf, resolveImage } from './images.ts';
 import { listCollection } from './listing.ts';
 import { pushImage } from './push.ts';
-import { placeOfImage } from './reference.ts';
+import { DOCKER_HUB, placeOfImage } from './reference.ts';
 import { createRegistries, type Registry } from './registries.ts';
 import { removeImage } from './remove.ts';
 import { searchImages } from './search.ts';
@@ -60,11 +60,7 @@ function create(context: DriverContext): Backend {
 
     remove: (image, signal) => removeImage(registryOf(image), image, signal),
 
-    check: (signal) =>
-      checkRegistry(
-        registries.of(registries.base ?? placeOfImage({ collection: '', image: 'x' }).host),
-        signal,
-      ),
+    check: (signal) => checkRegistry(registries.of(registries.base ?? DOCKER_HUB), signal),
 
     close: () => registries.close(),
   };

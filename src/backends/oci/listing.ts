@@ -8,7 +8,8 @@ import { isError, SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import { debugLog } from '../../log/index.ts';
 import type { ListEntry } from '../backend.ts';
-import { DOCKER_HUB, placeOf } from './reference.ts';
+import { isRepository } from './grammar.ts';
+import { DOCKER_HUB, placeOf, placeOfImage } from './reference.ts';
 import type { Registries, Registry } from './registries.ts';
 
 const debug = debugLog('oci');
@@ -25,7 +26,9 @@ export async function* listCollection(
   const place = placeOf(collection, registries.base);
   if (place === undefined) throw noRegistry();
   const registry = registries.of(place.host);
-  const below = await repositoriesBelow(registry, place.repository, signal);
+  const below = await repositoriesBelow(registry, place.repository, signal).catch(async (error) => {
+    throw isError(error, 'UNSUPPORTED') ? await withTags(error, registries, collection, signal) : error;
+  });
   const folders = below.filter((path) => path.includes('/')).map((path) => path.slice(0, path.indexOf('/')));
   for (const name of new Set(folders)) yield { kind: 'collection', name };
   const images = below.filter((path) => !path.includes('/'));
@@ -52,12 +55,33 @@ async function repositoriesBelow(
   prefix: string,
   signal?: AbortSignal,
 ): Promise<string[]> {
+  const nothing = new SregistryError('NOT_FOUND', `${registry.host} has no repository below ${prefix}`);
+  if (prefix !== '' && !isRepository(prefix)) throw nothing;
   const repositories = await registry.catalog.repositories(signal);
   if (prefix === '') return [...repositories];
   const below = repositories.filter((name) => name.startsWith(`${prefix}/`));
-  if (below.length === 0)
-    throw new SregistryError('NOT_FOUND', `${registry.host} lists no repository below ${prefix}`);
+  if (below.length === 0) throw nothing;
   return below.map((name) => name.slice(prefix.length + 1));
+}
+
+/** What is asked for as a folder may be an image: then its tags are a better answer than that nothing can be listed. */
+async function withTags(
+  error: SregistryError,
+  registries: Registries,
+  collection: string,
+  signal?: AbortSignal,
+): Promise<SregistryError> {
+  const folders = collection.split('/');
+  const image = folders.pop() ?? '';
+  const { host, repository } = placeOfImage({ collection: folders.join('/'), image }, registries.base);
+  if (!isRepository(repository)) return error;
+  const tags = await visibleTags(registries.of(host), repository, signal);
+  if (tags.length === 0) return error;
+  const shown = tags.length > 10 ? `${tags.slice(-10).join(', ')}, ...` : tags.join(', ');
+  return new SregistryError('UNSUPPORTED', error.message, {
+    hint: `${collection} is an image; open it as ${image}:<tag>, with one of its ${tags.length} tags: ${shown}`,
+    cause: error,
+  });
 }
 
 /** A name for each tag of the repositories `paths`, which are relative to `prefix`; `collection` is how names call that. */

@@ -51,6 +51,10 @@ export function placeOfImage(
   return official ? { ...place, repository: `library/${place.repository}` } : place;
 }
 
+/** Looks like a registry: a host with a dot or a port, or `localhost`; an IPv6 address in brackets. */
+const HOST =
+  /^(?:(?=.*[.:]|localhost$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?)$/i;
+
 function isHost(component: string): boolean {
-  return /[.:]/.test(component) || component.toLowerCase() === 'localhost';
+  return HOST.test(component);
 }

@@ -11,9 +11,10 @@ import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import pRetry from 'p-retry';
 import { isError, SregistryError } from '../../base/errors.ts';
+import { fileError } from '../../base/files.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Progress, PushState } from '../backend.ts';
-import { attemptsWorth, type Reply } from '../http.ts';
+import { abortError, attemptsWorth, type Reply } from '../http.ts';
 import { closingLocation, hasBlob, nextLocation, startUpload, type Upload } from './blobs.ts';
 import type { Registry } from './registries.ts';
 
@@ -59,8 +60,13 @@ export async function pushFile(
   blob: FileBlob,
   options: UploadOptions = {},
 ): Promise<void> {
-  const transfer = { registry, repository, blob, ...options };
-  if (!(await hasBlob(registry, repository, blob, options.signal))) await upload(transfer);
+  const { signal } = options;
+  try {
+    if (!(await hasBlob(registry, repository, blob, signal)))
+      await upload({ registry, repository, blob, ...options });
+  } catch (error) {
+    throw signal?.aborted ? abortError(signal, `push to ${registry.host}/${repository}`) : error;
+  }
   registry.holders.set(blob.digest, repository);
   options.resume?.save({});
   options.progress?.(blob.size, blob.size);
@@ -151,7 +157,7 @@ async function patch(transfer: Transfer, session: Upload): Promise<void> {
   const end = Math.min(blob.size, start + Math.max(transfer.chunk ?? CHUNK, session.minChunk));
   const open = () => {
     let done = start;
-    return counted(createReadStream(blob.path, { start, end: end - 1, highWaterMark: READ }), (bytes) => {
+    return readPart(blob.path, start, end, (bytes) => {
       done += bytes;
       progress?.(done, blob.size);
     });
@@ -168,17 +174,19 @@ async function patch(transfer: Transfer, session: Upload): Promise<void> {
   if (session.offset <= start || session.offset > end) await askOffset(transfer, session);
 }
 
-/** Passes the chunks of a stream on and tells their lengths. */
-function counted(stream: Readable, tell: (bytes: number) => void): Readable {
-  return Readable.from(
-    (async function* () {
-      for await (const chunk of stream as AsyncIterable<Buffer>) {
+/** The bytes of a file from `start` to before `end`; tells how many it gave. */
+function readPart(path: string, start: number, end: number, tell: (bytes: number) => void): Readable {
+  async function* read() {
+    try {
+      for await (const chunk of createReadStream(path, { start, end: end - 1, highWaterMark: READ })) {
         tell(chunk.length);
         yield chunk;
       }
-    })(),
-    { objectMode: false },
-  );
+    } catch (error) {
+      throw fileError('read', path, error);
+    }
+  }
+  return Readable.from(read(), { objectMode: false });
 }
 
 /** Sets the session to what the registry has. */
@@ -205,10 +213,13 @@ async function knownUpload(request: Promise<Reply>): Promise<Reply> {
   try {
     return await request;
   } catch (error) {
-    const isLost =
-      isError(error, 'NOT_FOUND') || (isError(error) && /BLOB_UPLOAD_(INVALID|UNKNOWN)/.test(error.message));
-    throw isLost ? new UploadLost(error) : error;
+    throw isError(error) && meansLost(error) ? new UploadLost(error) : error;
   }
+}
+
+/** By its code, whatever the status; but 416 only says that a chunk does not fit what the registry has counted. */
+function meansLost({ status, message }: SregistryError): boolean {
+  return status === 404 || (status !== 416 && /BLOB_UPLOAD_(INVALID|UNKNOWN)/.test(message));
 }
 
 /** Closes the upload. The registry compares the digest with what it has received. */
