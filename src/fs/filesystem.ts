@@ -1,26 +1,23 @@
 /**
  * The filesystem: what each operation on a path of the mount means, with no FUSE in it. Operations take and give plain
- * values, throw errors (src/fs/errno.ts turns them into errno), and can be called in any order at any time.
+ * values, throw errors (errno.ts turns them into errno), and can be called in any order at any time.
  *
- * A path is, in this order: a file being written, a revision that is open, what the registry says. While a file is open
- * its path stays on the revision it was opened at, for every reader: the kernel keeps one set of pages a path, and
- * bytes of two revisions must not meet there.
+ * A path is, in this order: a file being written (staging.ts), a revision that is open, what the registry says
+ * (lookup.ts).
  */
-import { constants as fsConstants } from 'node:fs';
+import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';
-import { isError, SregistryError } from '../base/errors.ts';
-import { inspectRemote } from '../client/inspect-remote.ts';
+import { SregistryError } from '../base/errors.ts';
 import type { Session } from '../client/session.ts';
-import type { ImageName } from '../image/name.ts';
 import { IMAGE_EXTENSIONS } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { type Attributes, fileAttributes, folderAttributes, type Ownership } from './attributes.ts';
 import { ErrorNotes } from './error-notes.ts';
 import { CachedFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './handles.ts';
-import { PinnedRevisions } from './pinned.ts';
+import { Lookup, notFound } from './lookup.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import { baseOf, fileNameOf, type ImagePlace, type Place, parentOf, parsePath } from './tree.ts';
+import { baseOf, type ImagePlace, type Place, parentOf, parsePath } from './tree.ts';
 import { attributeNames, attributeValue } from './xattrs.ts';
 
 export interface FilesystemOptions {
@@ -31,36 +28,33 @@ export interface FilesystemOptions {
   readonly deadline: number;
 }
 
-const {
-  O_ACCMODE = 3,
-  O_TRUNC,
-  O_EXCL,
-  O_CREAT,
-} = fsConstants as typeof fsConstants & {
-  O_ACCMODE?: number;
-};
+const { O_CREAT, O_EXCL, O_RDONLY, O_TRUNC, O_WRONLY } = constants;
+/** The bits of open(2)'s flags that say whether it is for reading, writing, or both. */
+const O_ACCMODE = 3;
 
 /** libfuse renames a file that is removed while open to this, and removes it when it is closed. */
 const HIDDEN = /^\.fuse_hidden[0-9a-f]+$/;
+
+/** fuse-native keeps 32 bits of a handle, and takes 0 for none. */
+const MAX_HANDLE = 0x7fff_ffff;
 
 export class Filesystem {
   readonly errors = new ErrorNotes();
   readonly #session: Session;
   readonly #staging: Staging;
   readonly #options: FilesystemOptions;
+  readonly #lookup: Lookup;
   readonly #owner: Ownership;
   readonly #handles = new Map<number, OpenFile>();
-  readonly #pinned = new PinnedRevisions();
-  /** Folders made by mkdir that the registry does not know yet. */
-  readonly #madeFolders = new Set<string>();
   /** What removed files looked like that are still open, by their hidden path. */
   readonly #hidden = new Map<string, Attributes>();
-  #nextHandle = 1;
+  #lastHandle = 0;
 
   constructor(session: Session, staging: Staging, options: FilesystemOptions) {
     this.#session = session;
     this.#staging = staging;
     this.#options = options;
+    this.#lookup = new Lookup(session, options.deadline);
     this.#owner = {
       uid: process.getuid?.() ?? 0,
       gid: process.getgid?.() ?? 0,
@@ -76,71 +70,49 @@ export class Filesystem {
 
   async getattr(path: string): Promise<Attributes> {
     const staged = this.#staging.find(path);
-    if (staged !== undefined) return fileAttributes(this.#owner, stagedStat(staged));
+    if (staged !== undefined) return this.#stagedAttributes(staged);
     const hidden = this.#hidden.get(path);
     if (hidden !== undefined) return hidden;
     const place = parsePath(path);
     if (place === undefined || isForeign(path)) throw notFound(path);
     if (place.kind === 'root') return folderAttributes(this.#owner);
-    if (!this.#session.backendNames.includes(place.backend)) throw notFound(path);
-    if (place.kind === 'folder') return this.#folder(path, place.backend, place.collection);
-    const backend = await this.#session.backend(place.backend);
-    const image = await this.#image(path, place);
-    if (image === undefined) throw notFound(path);
-    if (place.kind === 'inspect') {
-      const { length } = await this.#inspectText(backend, image);
-      return fileAttributes(this.#owner, { size: length, modified: image.modified });
+    if (place.kind === 'folder') {
+      if (await this.#lookup.hasFolder(path, place)) return folderAttributes(this.#owner);
+      throw notFound(path);
     }
-    const cached = this.#session.cachedBytes(backend, image);
-    return fileAttributes(this.#owner, {
-      size: image.size,
-      modified: image.modified,
-      local: cached,
-      closed: image.unpresentable !== undefined,
-    });
+    const backend = await this.#lookup.backend(place.backend);
+    const image = await this.#lookup.existingImage(path, place);
+    return place.kind === 'image'
+      ? this.#imageAttributes(backend, image)
+      : this.#textAttributes(await this.#lookup.inspectText(backend, image), image);
   }
 
   async readdir(path: string): Promise<string[]> {
     const place = parsePath(path);
     if (place?.kind === 'root') return [...this.#session.backendNames];
-    if (place?.kind !== 'folder') throw new SregistryError('NOT_FOUND', `${path} is not a folder`);
-    if (!this.#session.backendNames.includes(place.backend)) throw notFound(path);
-    const names = new Set<string>(this.#staging.list(path));
-    for (const folder of this.#madeFolders) if (parentOf(folder) === path) names.add(baseOf(folder));
-    for (const name of await this.#listed(
-      place.backend,
-      place.collection,
-      names.size > 0 || this.#isMade(path),
-    )) {
-      names.add(name);
-    }
-    return [...names];
+    if (place?.kind !== 'folder') throw notFound(path);
+    const staged = this.#staging.list(path);
+    return [...new Set([...staged, ...(await this.#lookup.names(path, place, staged.length > 0))])];
   }
 
   async open(path: string, flags: number): Promise<number> {
-    const writes = (flags & O_ACCMODE) !== fsConstants.O_RDONLY;
+    const writes = (flags & O_ACCMODE) !== O_RDONLY;
     if (writes) this.#checkWritable(path);
     const staged = this.#staging.find(path);
-    if (staged !== undefined) {
-      if (writes && flags & O_TRUNC) await this.#truncateStaged(staged, 0);
-      return this.#add(this.#stagedHandle(path, staged));
-    }
+    if (staged !== undefined) return this.#openStaged(path, staged, flags);
     const place = parsePath(path);
-    if (place?.kind === 'folder' && !writes) throw new SregistryError('NOT_FOUND', `${path} is not a file`);
     if (place?.kind !== 'image' && place?.kind !== 'inspect') throw notFound(path);
-    const image = await this.#image(path, place);
+    const backend = await this.#lookup.backend(place.backend);
+    const image = await this.#lookup.image(path, place);
     if (image === undefined) {
       if (writes && flags & O_CREAT) return this.create(path);
       throw notFound(path);
     }
-    const backend = await this.#session.backend(place.backend);
     if (place.kind === 'inspect') {
       if (writes) throw readOnly(path, 'it is made from the image beside it');
-      return this.#add(new TextFile(path, await this.#inspectText(backend, image)));
+      return this.#add(new TextFile(path, await this.#lookup.inspectText(backend, image)));
     }
     if (writes) return this.#openForUpdate(path, backend, image, flags);
-    if (image.unpresentable !== undefined)
-      throw new SregistryError('NOT_PRESENTABLE', `${path}: ${image.unpresentable}`);
     return this.#add(await this.#openImage(path, backend, image));
   }
 
@@ -149,25 +121,16 @@ export class Filesystem {
     const place = parsePath(path);
     if (place === undefined || place.kind === 'root' || parentOf(path) === '/')
       throw new SregistryError('FORBIDDEN', `${path} cannot be created: files live in a registry's folder`);
-    await this.#checkPush(path, await this.#session.backend(place.backend));
+    await this.#checkPush(path, place.backend);
     return this.#add(this.#stagedHandle(path, await this.#staging.create(path)));
   }
 
-  async read(
-    handle: number,
-    target: Uint8Array,
-    offset: number,
-    length: number,
-    signal?: AbortSignal,
-  ): Promise<number> {
-    const file = this.#get(handle);
-    if (file instanceof CachedFile) signal ??= this.#signal();
-    return file.read(target, offset, length, signal);
+  async read(handle: number, target: Uint8Array, offset: number, length: number): Promise<number> {
+    return this.#get(handle).read(target, offset, length, this.#lookup.signal());
   }
 
   async write(handle: number, source: Uint8Array, offset: number, length: number): Promise<number> {
-    const { staged, path } = this.#get(handle);
-    if (staged === undefined) throw readOnly(path, 'it was opened for reading');
+    const staged = this.#stagedOf(handle);
     await staged.write(source, offset, length);
     this.#staging.noteChange(staged);
     return length;
@@ -186,18 +149,16 @@ export class Filesystem {
   async release(handle: number): Promise<void> {
     const file = this.#get(handle);
     this.#handles.delete(handle);
-    this.#pinned.unpin(file.path, file.image);
+    this.#lookup.pinned.unpin(file.path, file.image);
     await file.close();
   }
 
   async ftruncate(handle: number, size: number): Promise<void> {
-    const { staged, path } = this.#get(handle);
-    if (staged === undefined) throw readOnly(path, 'it was opened for reading');
-    await this.#truncateStaged(staged, size);
+    await this.#truncateStaged(this.#stagedOf(handle), size);
   }
 
   async truncate(path: string, size: number): Promise<void> {
-    const handle = await this.open(path, fsConstants.O_WRONLY);
+    const handle = await this.open(path, O_WRONLY);
     try {
       await this.ftruncate(handle, size);
     } finally {
@@ -212,27 +173,21 @@ export class Filesystem {
     if (this.#hidden.delete(path)) return;
     const place = parsePath(path);
     if (place?.kind !== 'image') throw notFound(path);
-    const image = await this.#image(path, place);
-    if (image === undefined) throw notFound(path);
-    await this.#remove(path, place, image);
+    await this.#remove(path, place, await this.#lookup.existingImage(path, place));
   }
 
   async rename(from: string, to: string): Promise<void> {
     this.#checkWritable(from);
+    if (HIDDEN.test(baseOf(to))) return this.#hide(from, to);
     const [source, target] = [parsePath(from), parsePath(to)];
-    if (source === undefined || target === undefined || source.kind === 'root' || target.kind === 'root')
-      throw notFound(from);
+    if (source === undefined || source.kind === 'root') throw notFound(from);
+    if (target === undefined || target.kind === 'root' || parentOf(to) === '/') throw crossBackend(from, to);
     const staged = this.#staging.find(from);
-    if (HIDDEN.test(baseOf(to))) return this.#hide(from, to, staged);
     if (staged !== undefined) return this.#renameStaged(staged, to, target);
-    if (this.#madeFolders.delete(from)) {
-      this.#madeFolders.add(to);
-      return;
-    }
-    if (source.backend !== target.backend) throw crossBackend(from, to);
-    if (source.kind !== 'image' || target.kind !== 'image')
-      throw new SregistryError('CROSS_BACKEND', `${from} cannot be renamed: only images can`);
-    await this.#renameImage(from, source, target);
+    if (this.#lookup.removeFolder(from)) return this.#lookup.makeFolder(to);
+    if (source.backend !== target.backend || source.kind !== 'image' || target.kind !== 'image')
+      throw crossBackend(from, to);
+    await this.#renameImage(from, source, to, target);
   }
 
   async mkdir(path: string): Promise<void> {
@@ -240,15 +195,13 @@ export class Filesystem {
     const place = parsePath(path);
     if (place?.kind !== 'folder' || place.collection === '')
       throw new SregistryError('FORBIDDEN', `${path} cannot be a folder: ${MKDIR_RULE}`);
-    await this.#checkPush(path, await this.#session.backend(place.backend));
-    this.#madeFolders.add(path);
+    await this.#checkPush(path, place.backend);
+    this.#lookup.makeFolder(path);
   }
 
   async rmdir(path: string): Promise<void> {
     this.#checkWritable(path);
-    const isEmpty =
-      !this.#staging.list(path).length && ![...this.#madeFolders].some((f) => parentOf(f) === path);
-    if (isEmpty && this.#madeFolders.delete(path)) return;
+    if (this.#staging.list(path).length === 0 && this.#lookup.removeFolder(path)) return;
     throw new SregistryError('FORBIDDEN', `${path} cannot be removed: a collection goes with its last image`);
   }
 
@@ -269,7 +222,7 @@ export class Filesystem {
     return value === undefined ? undefined : Buffer.from(value);
   }
 
-  /** Bytes the cache may hold and holds, as the size and use of the filesystem. */
+  /** Bytes the cache may hold and has left, as the size and free space of the filesystem. */
   statfs(): { size: number; free: number } {
     const { bytes, limit } = this.#session.cache;
     return { size: limit, free: Math.max(0, limit - bytes) };
@@ -280,15 +233,27 @@ export class Filesystem {
     await Promise.allSettled([...this.#handles.keys()].map((handle) => this.release(handle)));
   }
 
+  #stagedAttributes({ size, modified }: StagedFile): Attributes {
+    return fileAttributes(this.#owner, { size, modified: new Date(modified), local: size });
+  }
+
+  #imageAttributes(backend: Backend, image: RemoteImage): Attributes {
+    const { size, modified, unpresentable } = image;
+    const local = this.#session.cachedBytes(backend, image);
+    return fileAttributes(this.#owner, { size, modified, local, closed: unpresentable !== undefined });
+  }
+
+  #textAttributes(text: Buffer, { modified }: RemoteImage): Attributes {
+    return fileAttributes(this.#owner, { size: text.length, modified });
+  }
+
   #add(file: OpenFile): number {
-    const handle = this.#nextHandle;
-    // 0 means "no handle" to the adapter, and it keeps 32 bits.
-    this.#nextHandle = this.#nextHandle >= 0x7fffffff ? 1 : this.#nextHandle + 1;
-    if (this.#handles.has(handle)) return this.#add(file);
-    this.#handles.set(handle, file);
-    this.#pinned.pin(file.path, file.image);
+    do this.#lastHandle = this.#lastHandle === MAX_HANDLE ? 1 : this.#lastHandle + 1;
+    while (this.#handles.has(this.#lastHandle));
+    this.#handles.set(this.#lastHandle, file);
+    this.#lookup.pinned.pin(file.path, file.image);
     this.errors.clear(file.path);
-    return handle;
+    return this.#lastHandle;
   }
 
   #get(handle: number): OpenFile {
@@ -297,66 +262,36 @@ export class Filesystem {
     return file;
   }
 
-  #signal(): AbortSignal {
-    return AbortSignal.timeout(this.#options.deadline);
-  }
-
-  /** The image a path shows now: the revision it is open at, else what the registry says. */
-  async #image(path: string, place: ImagePlace | Extract<Place, { kind: 'inspect' }>) {
-    const pinned = this.#pinned.get(path);
-    if (pinned !== undefined) return pinned;
-    if (!this.#session.backendNames.includes(place.backend)) return undefined;
-    const backend = await this.#session.backend(place.backend);
-    return this.#session.view.resolve(backend, place.name, this.#signal());
-  }
-
-  async #folder(path: string, backendName: string, collection: string): Promise<Attributes> {
-    if (collection === '' || this.#isMade(path)) return folderAttributes(this.#owner);
-    const backend = await this.#session.backend(backendName);
-    if (!(await this.#session.view.hasCollection(backend, collection, this.#signal()))) throw notFound(path);
-    return folderAttributes(this.#owner);
-  }
-
-  #isMade(path: string): boolean {
-    const below = `${path}/`;
-    return [...this.#madeFolders].some((folder) => folder === path || folder.startsWith(below));
-  }
-
-  async #listed(backendName: string, collection: string, mayBeAbsent: boolean): Promise<string[]> {
-    const backend = await this.#session.backend(backendName);
-    try {
-      const { entries } = await this.#session.view.list(backend, collection, this.#signal());
-      return entries.flatMap((entry) => {
-        if (entry.kind === 'collection') return [entry.name];
-        return fileNameOf(entry.name, entry.remote?.extension ?? this.#session.extension) ?? [];
-      });
-    } catch (error) {
-      if (mayBeAbsent && isError(error, 'NOT_FOUND')) return [];
-      throw error;
-    }
-  }
-
-  async #openImage(path: string, backend: Backend, image: RemoteImage): Promise<OpenFile> {
-    if (backend.localPath !== undefined) return LocalFile.open(path, image, backend.localPath(image));
-    const cached = this.#session.openCached(backend, image);
-    return new CachedFile(path, image, cached, (open) => this.#session.cache.close(open));
+  #stagedOf(handle: number): StagedFile {
+    const { staged, path } = this.#get(handle);
+    if (staged === undefined) throw readOnly(path, 'it was opened for reading');
+    return staged;
   }
 
   #stagedHandle(path: string, staged: StagedFile): StagedHandle {
     return new StagedHandle(path, staged, (file) => this.#staging.release(file));
   }
 
+  async #openStaged(path: string, staged: StagedFile, flags: number): Promise<number> {
+    const handle = this.#add(this.#stagedHandle(path, staged));
+    if (flags & O_TRUNC) await this.#truncateStaged(staged, 0);
+    return handle;
+  }
+
+  async #openImage(path: string, backend: Backend, image: RemoteImage): Promise<OpenFile> {
+    if (image.unpresentable !== undefined)
+      throw new SregistryError('NOT_PRESENTABLE', `${path}: ${image.unpresentable}`);
+    if (backend.localPath !== undefined) return LocalFile.open(path, image, backend.localPath(image));
+    const cached = this.#session.openCached(backend, image);
+    return new CachedFile(path, image, cached, (open) => this.#session.cache.close(open));
+  }
+
   async #openForUpdate(path: string, backend: Backend, image: RemoteImage, flags: number): Promise<number> {
-    await this.#checkPush(path, backend);
-    if (this.#options.noOverwrite || flags & O_EXCL) {
-      throw new SregistryError('EXISTS', `${path} exists already`, {
-        hint: 'Mounted with --no-overwrite: push it under another tag',
-      });
-    }
+    await this.#checkPush(path, backend.name);
+    if (this.#options.noOverwrite || flags & O_EXCL) throw exists(path);
     const copyUp = (to: string) => this.#session.copyTo(backend, image, to);
     const staged = await this.#staging.update(path, { copyUp, size: image.size });
-    if (flags & O_TRUNC) await this.#truncateStaged(staged, 0);
-    return this.#add(this.#stagedHandle(path, staged));
+    return this.#openStaged(path, staged, flags);
   }
 
   async #truncateStaged(staged: StagedFile, size: number): Promise<void> {
@@ -368,9 +303,10 @@ export class Filesystem {
     if (this.#options.readOnly) throw readOnly(path, 'mounted with --read-only');
   }
 
-  async #checkPush(path: string, backend: Backend): Promise<void> {
-    if (backend.push !== undefined) return;
-    throw readOnly(path, `${backend.name} (${backend.driver}) cannot be pushed to`);
+  async #checkPush(path: string, backendName: string): Promise<void> {
+    const backend = await this.#lookup.backend(backendName);
+    if (backend.push === undefined)
+      throw readOnly(path, `${backend.name} (${backend.driver}) cannot be pushed to`);
   }
 
   async #remove(path: string, place: ImagePlace, image: RemoteImage): Promise<void> {
@@ -379,55 +315,44 @@ export class Filesystem {
         hint: 'Mount with --allow-delete, or use sregistry delete',
       });
     }
-    const backend = await this.#session.backend(place.backend);
+    const backend = await this.#lookup.backend(place.backend);
     if (backend.remove === undefined)
       throw new SregistryError('UNSUPPORTED', `${backend.name} (${backend.driver}) cannot remove images`);
-    await backend.remove(image, this.#signal());
-    this.#noteRemoved(backend, place.name);
-  }
-
-  #noteRemoved(backend: Backend, name: ImageName): void {
-    this.#session.view.remember(backend, name, undefined);
-    this.#session.view.forgetListing(backend, name.collection);
+    await backend.remove(image, this.#lookup.signal());
+    this.#lookup.noteChange(backend, place.name, undefined);
   }
 
   /** libfuse keeps a removed open file under a hidden name: handles stay good, the registry is told at once. */
-  async #hide(from: string, to: string, staged: StagedFile | undefined): Promise<void> {
+  async #hide(from: string, to: string): Promise<void> {
     const attributes = await this.getattr(from);
-    if (staged === undefined) await this.unlink(from);
-    else await this.#staging.discard(staged);
+    await this.unlink(from);
     this.#hidden.set(to, attributes);
   }
 
-  async #renameStaged(staged: StagedFile, to: string, target: Place): Promise<void> {
-    if (target.kind === 'root' || parentOf(to) === '/') throw crossBackend(staged.path, to);
-    await this.#checkPush(to, await this.#session.backend(target.backend));
-    if (this.#options.noOverwrite && target.kind === 'image' && (await this.#image(to, target)))
-      throw new SregistryError('EXISTS', `${to} exists already`);
+  async #renameStaged(
+    staged: StagedFile,
+    to: string,
+    target: Exclude<Place, { kind: 'root' }>,
+  ): Promise<void> {
+    await this.#checkPush(to, target.backend);
+    const replaces = target.kind === 'image' && this.#options.noOverwrite;
+    if (replaces && (await this.#lookup.image(to, target)) !== undefined) throw exists(to);
     await this.#staging.rename(staged, to);
   }
 
   /** Within a backend that can copy by itself; the old name is removed, which needs the permission to. */
-  async #renameImage(from: string, source: ImagePlace, target: ImagePlace): Promise<void> {
-    const image = await this.#image(from, source);
-    if (image === undefined) throw notFound(from);
-    const backend = await this.#session.backend(source.backend);
+  async #renameImage(from: string, source: ImagePlace, to: string, target: ImagePlace): Promise<void> {
+    const image = await this.#lookup.existingImage(from, source);
+    const backend = await this.#lookup.backend(source.backend);
     if (!this.#options.allowDelete) {
       throw new SregistryError('FORBIDDEN', `${from} is not renamed: that removes its old name`, {
         hint: 'Mount with --allow-delete, or copy it',
       });
     }
-    if (backend.copy === undefined || backend.remove === undefined)
-      throw crossBackend(from, fileNameOf(target.name, target.extension) ?? '');
-    const copied = await backend.copy(image, target.name, this.#signal());
-    this.#session.view.remember(backend, target.name, copied);
-    this.#session.view.forgetListing(backend, target.name.collection);
+    if (backend.copy === undefined || backend.remove === undefined) throw crossBackend(from, to);
+    const copied = await backend.copy(image, target.name, this.#lookup.signal());
+    this.#lookup.noteChange(backend, target.name, copied);
     await this.#remove(from, source, image);
-  }
-
-  async #inspectText(backend: Backend, image: RemoteImage): Promise<Buffer> {
-    const inspection = await inspectRemote(this.#session, backend, image, this.#signal());
-    return Buffer.from(`${JSON.stringify(inspection, null, 2)}\n`);
   }
 
   async #xattrSubject(path: string) {
@@ -437,10 +362,9 @@ export class Filesystem {
       const backend = place === undefined || place.kind === 'root' ? undefined : place.backend;
       return { error, backend };
     }
-    const backend = await this.#session.backend(place.backend);
-    const image = await this.#image(path, place);
-    if (image === undefined) throw notFound(path);
-    return { error, backend: backend.name, session: this.#session, service: backend, image };
+    const service = await this.#lookup.backend(place.backend);
+    const image = await this.#lookup.existingImage(path, place);
+    return { error, backend: service.name, session: this.#session, service, image };
   }
 }
 
@@ -451,12 +375,10 @@ function isForeign(path: string): boolean {
   return baseOf(path).startsWith('.');
 }
 
-function stagedStat(staged: StagedFile) {
-  return { size: staged.size, modified: new Date(staged.modified), local: staged.size };
-}
-
-function notFound(path: string): SregistryError {
-  return new SregistryError('NOT_FOUND', `${path} does not exist`);
+function exists(path: string): SregistryError {
+  return new SregistryError('EXISTS', `${path} exists already`, {
+    hint: 'The mount does not overwrite (--no-overwrite): push it under another tag',
+  });
 }
 
 function readOnly(path: string, why: string): SregistryError {
