@@ -1,5 +1,149 @@
-/** The command line: parses `argv` (without node and script), runs one command, answers the exit code. */
+/**
+ * The command line: parses `argv` (without node and script), runs one command, answers the exit code: 0 done, 1 failed, 2 usage,
+ * 130 interrupted. Data goes to stdout, all else to stderr.
+ */
+import yargs, { type Argv } from 'yargs';
+import { isError, SregistryError } from '../base/errors.ts';
+import { nearest } from '../base/nearest.ts';
+import { version } from '../base/version.ts';
+import { bot } from '../log/index.ts';
+import type { Command, Context, Group } from './command.ts';
+import { COMMANDS, type CommandEntry, namesOf } from './commands.ts';
+import { addCompletion } from './completion.ts';
+import { watchForEnd } from './ending.ts';
+
+const FAILED = 1;
+const USAGE = 2;
+
+/** Columns of the help at most. */
+const MAX_WIDTH = 100;
+
+/** The flag with which the shell's completion asks. */
+const COMPLETION_FLAG = '--get-yargs-completions';
+
 export async function main(argv: string[]): Promise<number> {
-  console.error(`sregistry: no such command: ${argv.join(' ')}`);
-  return 2;
+  using ending = watchForEnd();
+  try {
+    return await run(argv, { env: process.env, signal: ending.signal });
+  } catch (error) {
+    if (ending.code !== undefined) return ending.code;
+    return report(error);
+  }
+}
+
+async function run(argv: string[], context: Context): Promise<number> {
+  const modules = await loadModules(argv);
+  let code = 0;
+  const execute = async (command: Command, args: Record<string, unknown>) => {
+    if (args.quiet) bot.setLevel('QUIET');
+    if (args.debug) bot.setLevel('DEBUG');
+    code = (await command.run(args as never, context)) ?? 0;
+  };
+  const parser = createParser(argv);
+  for (const entry of COMMANDS) {
+    const { command, aliases = [], describe } = entry;
+    const module = modules.get(entry);
+    parser.command({
+      command,
+      aliases,
+      describe,
+      builder: (own: Argv) => (module === undefined ? own : build(own, module, execute)),
+      handler: (args) => (module !== undefined && 'run' in module ? execute(module, args) : undefined),
+    });
+  }
+  addCompletion(parser, context.env);
+  if (argv.every((word) => ['--quiet', '--debug'].includes(word))) bot.data(await parser.getHelp());
+  else await parser.parseAsync(argv);
+  return code;
+}
+
+type Modules = ReadonlyMap<CommandEntry, Command | Group>;
+
+/** The modules of the commands that `argv` may mean. A command that does not exist is the error USAGE. */
+async function loadModules(argv: readonly string[]): Promise<Modules> {
+  const [word, next] = argv.filter((each) => !each.startsWith('-'));
+  const isCompletion = argv.includes(COMPLETION_FLAG);
+  if (!isCompletion) refuseUnknown(word, [...COMMANDS.flatMap(namesOf), 'completion'], 'sregistry');
+  const modules = new Map<CommandEntry, Command | Group>();
+  for (const entry of COMMANDS) {
+    const isMeant = namesOf(entry).some((name) => (isCompletion ? argv.includes(name) : name === word));
+    if (!isMeant) continue;
+    const module = (await entry.load()).default;
+    if ('subcommands' in module && !isCompletion)
+      refuseUnknown(next, module.subcommands.flatMap(namesOf), `sregistry ${word}`);
+    modules.set(entry, module);
+  }
+  return modules;
+}
+
+/** Options that are allowed in front of a command take no values, so that the first words are the command. */
+function refuseUnknown(word: string | undefined, names: readonly string[], before: string): void {
+  if (word === undefined || names.includes(word)) return;
+  const meant = nearest(word, names);
+  throw new SregistryError('USAGE', `There is no command "${before} ${word}"`, {
+    hint: meant === undefined ? `${before} --help lists them` : `Did you mean ${meant}?`,
+  });
+}
+
+type Execute = (command: Command, args: Record<string, unknown>) => Promise<void>;
+
+function build(yargs: Argv, module: Command | Group, execute: Execute): Argv {
+  if ('run' in module) return buildCommand(yargs, module);
+  for (const subcommand of module.subcommands) {
+    const { command, aliases = [], describe } = subcommand;
+    yargs.command({
+      command,
+      aliases,
+      describe,
+      builder: (own: Argv) => buildCommand(own, subcommand),
+      handler: (args) => execute(subcommand, args),
+    });
+  }
+  return yargs.demandCommand(1, 1, 'Say what to do').group(GLOBAL_OPTIONS, 'Global options:');
+}
+
+function buildCommand(yargs: Argv, command: Command): Argv {
+  const examples = command.examples.map(([line, what]) => `  # ${what}\n  ${line}`);
+  return command
+    .build(yargs.group([], 'Positionals:').group([], 'Options:'))
+    .group(GLOBAL_OPTIONS, 'Global options:')
+    .epilogue(['Examples:', ...examples].join('\n'));
+}
+
+const GLOBAL_OPTIONS = ['quiet', 'debug', 'version', 'help'];
+
+function createParser(argv: readonly string[]): Argv {
+  const parser = yargs();
+  return parser
+    .scriptName('sregistry')
+    .usage('$0 <command> [options]\n\nContainer images of every registry, as files and by commands.')
+    .options({
+      quiet: { type: 'boolean', describe: 'Say nothing but warnings and errors' },
+      debug: { type: 'boolean', describe: 'Say everything' },
+    })
+    .version(version)
+    .parserConfiguration({ 'boolean-negation': false, 'parse-positional-numbers': false })
+    .strict()
+    .wrap(Math.min(MAX_WIDTH, parser.terminalWidth() ?? MAX_WIDTH))
+    .locale('en')
+    .exitProcess(false)
+    .fail((message, error) => {
+      throw error ?? usageError(message, argv);
+    });
+}
+
+function usageError(message: string, argv: readonly string[]): SregistryError {
+  const command = argv.find((word) => !word.startsWith('-'));
+  return new SregistryError('USAGE', message, {
+    hint: `${['sregistry', command, '--help'].filter(Boolean).join(' ')} shows how`,
+  });
+}
+
+/** Says what went wrong; the exit code. */
+function report(error: unknown): number {
+  bot.error(error);
+  const hint = isError(error) ? error.hint : 'This is a defect of sregistry; --debug tells where';
+  if (hint !== undefined) bot.custom({ prefix: 'Hint:', message: hint, color: 'CYAN' });
+  if (error instanceof Error) bot.debug(error.stack);
+  return isError(error, 'USAGE') ? USAGE : FAILED;
 }

@@ -1,0 +1,31 @@
+import { addImage } from '../client/images.ts';
+import { bot } from '../log/index.ts';
+import { defineCommand, JSON_OPTION } from './command.ts';
+import { printJson } from './json.ts';
+import { containerJson, withLibrary } from './library.ts';
+
+export default defineCommand({
+  build: (yargs) =>
+    yargs
+      .positional('file', { type: 'string', demandOption: true, describe: 'An image on this machine' })
+      .options({
+        name: {
+          type: 'string',
+          demandOption: true,
+          requiresArg: true,
+          describe: 'What to call it: COLLECTION/IMAGE:TAG',
+        },
+        copy: { type: 'boolean', describe: 'Leave the file where it is, instead of moving it' },
+        ...JSON_OPTION,
+      }),
+  examples: [
+    ['sregistry add hello.sif --name demo/hello:1.0', 'Move a file into the library'],
+    ['sregistry add hello.sif --name demo/hello:1.0 --copy', 'Keep the file, too'],
+  ],
+
+  async run({ file, name, copy, json }, { env, signal }) {
+    const added = await withLibrary(env, (library) => addImage(library, { file, name, copy, signal }));
+    if (json) printJson(containerJson(added));
+    else bot.data(added.file ?? file);
+  },
+});

@@ -1,0 +1,125 @@
+import { SregistryError } from '../base/errors.ts';
+import { type CacheEntry, cacheUsage, listCache, pin, prune, verify } from '../client/cache.ts';
+import { bot } from '../log/index.ts';
+import { parseDuration, parseSize } from '../settings/environment.ts';
+import { defineSubcommand, type Group, JSON_OPTION } from './command.ts';
+import { formatAge, formatSize } from './format.ts';
+import { printJson } from './json.ts';
+import { openSession } from './session.ts';
+
+const ls = defineSubcommand({
+  command: 'ls',
+  describe: 'List the images in the cache, most recently used first',
+  build: (yargs) => yargs.options(JSON_OPTION),
+  examples: [['sregistry cache ls', 'What is cached, and how much of it']],
+
+  async run({ json }, context) {
+    await using session = await openSession(context);
+    const entries = listCache(session);
+    if (json) return printJson(entries);
+    bot.table(entries.map(toRow), { header: ['cached', 'of', 'used', '', 'image'], numbered: false });
+  },
+});
+
+function toRow({ bytes, size, lastUsed, pinned, uri }: CacheEntry): string[] {
+  return [formatSize(bytes), formatSize(size), formatAge(lastUsed), pinned ? 'pinned' : '', uri];
+}
+
+const du = defineSubcommand({
+  command: 'du',
+  describe: 'How much disk the cache uses, and may use',
+  build: (yargs) => yargs.options(JSON_OPTION),
+  examples: [['sregistry cache du', 'Used, allowed and free']],
+
+  async run({ json }, context) {
+    await using session = await openSession(context);
+    const usage = await cacheUsage(session);
+    if (json) return printJson(usage);
+    const { path, images, bytes, limit, pinnedBytes, free } = usage;
+    bot.data(`${formatSize(bytes)} of ${formatSize(limit)} in ${path}: ${images} images`);
+    bot.data(`${formatSize(pinnedBytes)} pinned, ${formatSize(free)} free on the file system`);
+  },
+});
+
+function pinning(command: string, describe: string, pinned: boolean) {
+  return defineSubcommand({
+    command: `${command} <uri>`,
+    describe,
+    build: (yargs) =>
+      yargs.positional('uri', {
+        type: 'string',
+        demandOption: true,
+        describe: 'BACKEND://COLLECTION/IMAGE:TAG',
+      }),
+    examples: [[`sregistry cache ${command} lab://demo/hello:1.0`, describe]],
+
+    async run({ uri }, context) {
+      await using session = await openSession(context);
+      bot.info(`[${command}] ${await pin(session, uri, pinned, context.signal)}`);
+    },
+  });
+}
+
+const verifyCommand = defineSubcommand({
+  command: 'verify',
+  describe: 'Compare whole images with their digests; what is wrong is removed',
+  build: (yargs) => yargs.options(JSON_OPTION),
+  examples: [['sregistry cache verify', 'After trouble with a disk']],
+
+  async run({ json }, context) {
+    await using session = await openSession(context);
+    const results = [];
+    for await (const verification of verify(session, context.signal)) {
+      results.push(verification);
+      if (!json) bot.data(`${verification.result.padEnd(12)} ${verification.uri}`);
+    }
+    if (json) printJson(results);
+    return results.some(({ result }) => result === 'wrong') ? 1 : 0;
+  },
+});
+
+const pruneCommand = defineSubcommand({
+  command: 'prune',
+  describe: 'Remove images that nobody has open and that are not pinned',
+  build: (yargs) =>
+    yargs.options({
+      'unused-for': {
+        type: 'string',
+        requiresArg: true,
+        describe: 'Only those not used for so long: 12h, 7d',
+      },
+      'down-to': { type: 'string', requiresArg: true, describe: 'Stop when the cache is that small: 10G' },
+      ...JSON_OPTION,
+    }),
+  examples: [
+    ['sregistry cache prune', 'Empty it'],
+    ['sregistry cache prune --unused-for 30d', 'Remove what was not used for a month'],
+  ],
+
+  async run({ unusedFor, downTo, json }, context) {
+    await using session = await openSession(context);
+    const pruned = prune(session, {
+      unusedFor: unusedFor === undefined ? undefined : parseDuration(unusedFor, '--unused-for') * 1000,
+      downTo: downTo === undefined ? undefined : bytesOf(downTo),
+    });
+    if (json) return printJson(pruned);
+    bot.data(`Removed ${pruned.images} images, ${formatSize(pruned.bytes)}`);
+  },
+});
+
+function bytesOf(text: string): number {
+  const size = parseSize(text, '--down-to');
+  if ('bytes' in size) return size.bytes;
+  throw new SregistryError('USAGE', '--down-to is an amount of bytes', { hint: 'Write for instance 10G' });
+}
+
+export default {
+  subcommands: [
+    ls,
+    du,
+    pinning('pin', 'Keep an image in the cache whatever happens', true),
+    pinning('unpin', 'Let an image leave the cache again', false),
+    verifyCommand,
+    pruneCommand,
+  ],
+} satisfies Group;

@@ -1,0 +1,124 @@
+/** The commands there are. Their modules are loaded when they are used, so that the others cost nothing at the start. */
+import type { Command, Group } from './command.ts';
+
+export interface CommandEntry {
+  /** Name and positionals as yargs writes them. */
+  readonly command: string;
+  readonly aliases?: readonly string[];
+  readonly describe: string;
+  load(): Promise<{ default: Command | Group }>;
+}
+
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    command: 'mount [mountpoint]',
+    describe: 'Show the configured registries as folders',
+    load: () => import('./mount.ts'),
+  },
+  {
+    command: 'unmount [mountpoint]',
+    aliases: ['umount'],
+    describe: 'End a mount, after pushes under way',
+    load: () => import('./unmount.ts'),
+  },
+  {
+    command: 'status [mountpoint]',
+    describe: 'Mounts, their cache and transfers, and pushes that are pending or failed',
+    load: () => import('./status.ts'),
+  },
+  {
+    command: 'pull <uri..>',
+    describe: 'Bring images to this machine',
+    load: () => import('./pull.ts'),
+  },
+  {
+    command: 'push <file>',
+    describe: 'Send an image to a registry',
+    load: () => import('./push.ts'),
+  },
+  {
+    command: 'search [query]',
+    describe: 'Find images in the registries',
+    load: () => import('./search.ts'),
+  },
+  {
+    command: 'share <uri>',
+    describe: 'Get a link to an image, or give someone access to it',
+    load: () => import('./share.ts'),
+  },
+  {
+    command: 'inspect <image>',
+    describe: 'What is known of an image: a URI, a file, or a name in the library',
+    load: () => import('./inspect.ts'),
+  },
+  {
+    command: 'images [query]',
+    describe: 'List the images of the library on this machine',
+    load: () => import('./images.ts'),
+  },
+  {
+    command: 'get <query>',
+    describe: 'Print the path of an image of the library',
+    load: () => import('./get.ts'),
+  },
+  {
+    command: 'add <file>',
+    describe: 'Put an image file into the library',
+    load: () => import('./add.ts'),
+  },
+  {
+    command: 'mv <name> <path>',
+    describe: 'Move the file of an image out of the library, to a path of yours',
+    load: () => import('./mv.ts'),
+  },
+  {
+    command: 'rename <name> <to>',
+    describe: 'Give an image of the library another name',
+    load: () => import('./rename.ts'),
+  },
+  {
+    command: 'rm <image>',
+    describe: 'Remove an image from the library, with its file',
+    load: () => import('./rm.ts'),
+  },
+  {
+    command: 'delete <uri>',
+    describe: 'Delete an image from its registry',
+    load: () => import('./delete.ts'),
+  },
+  {
+    command: 'labels',
+    describe: 'Labels of the images of the library',
+    load: () => import('./labels.ts'),
+  },
+  {
+    command: 'backend',
+    describe: 'The registries that are configured',
+    load: () => import('./backend.ts'),
+  },
+  {
+    command: 'auth',
+    describe: 'Log in to registries',
+    load: () => import('./auth.ts'),
+  },
+  {
+    command: 'cache',
+    describe: 'The cache of images on this machine',
+    load: () => import('./cache.ts'),
+  },
+  {
+    command: 'doctor',
+    describe: 'What is missing on this machine, and the command that mends it',
+    load: () => import('./doctor.ts'),
+  },
+  {
+    command: 'version',
+    describe: 'Print the version',
+    load: () => import('./version.ts'),
+  },
+];
+
+/** The name and the aliases of a command. */
+export function namesOf({ command, aliases = [] }: Pick<CommandEntry, 'command' | 'aliases'>): string[] {
+  return [command.split(' ')[0] as string, ...aliases];
+}

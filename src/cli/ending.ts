@@ -1,0 +1,44 @@
+/**
+ * How a command ends before it is done: by a signal, or because nobody reads what it prints any more. The first time it is
+ * asked to end, so that it can leave things in order; a second signal ends it at once.
+ */
+import { setMaxListeners } from 'node:events';
+import { SregistryError, systemCode } from '../base/errors.ts';
+
+export interface Ending extends Disposable {
+  readonly signal: AbortSignal;
+  /** The exit code that the end asked for means; undefined where none was. */
+  readonly code: number | undefined;
+}
+
+/** As a shell tells of a command that a signal ended: 128 and the signal's number. */
+const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
+
+export function watchForEnd(): Ending {
+  const controller = new AbortController();
+  // Each request and copy under way listens.
+  setMaxListeners(0, controller.signal);
+  let code: number | undefined;
+  const end = (wanted: number) => {
+    code ??= wanted;
+    controller.abort(new SregistryError('CANCELED', 'Interrupted'));
+  };
+  const stop = (signal: NodeJS.Signals) => end(SIGNALS[signal as keyof typeof SIGNALS]);
+  const closed = (error: Error) => {
+    if (systemCode(error) !== 'EPIPE') throw error;
+    end(0);
+  };
+  const signals = Object.keys(SIGNALS) as NodeJS.Signals[];
+  for (const signal of signals) process.once(signal, stop);
+  process.stdout.on('error', closed);
+  return {
+    signal: controller.signal,
+    get code() {
+      return code;
+    },
+    [Symbol.dispose]() {
+      for (const signal of signals) process.off(signal, stop);
+      // What was printed is still on its way to stdout, and its reader may go meanwhile: `closed` stays.
+    },
+  };
+}

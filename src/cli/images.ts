@@ -1,0 +1,31 @@
+import { type ImageSummary, listImages } from '../client/images.ts';
+import { removeUri } from '../image/names.ts';
+import { bot } from '../log/index.ts';
+import { defineCommand, JSON_OPTION } from './command.ts';
+import { formatDay, formatSize } from './format.ts';
+import { printJson } from './json.ts';
+import { withLibrary } from './library.ts';
+
+export default defineCommand({
+  build: (yargs) =>
+    yargs
+      .positional('query', {
+        type: 'string',
+        describe: 'A part of the name, tag or version; all for none or *',
+      })
+      .options(JSON_OPTION),
+  examples: [
+    ['sregistry images', 'All of them'],
+    ['sregistry images demo/', 'Those whose name holds demo/'],
+  ],
+
+  async run({ query, json }, { env }) {
+    const images = await withLibrary(env, (library) => listImages(library, query));
+    if (json) printJson(images);
+    else bot.table(images.map(toRow), { header: ['date', 'client', 'size', 'uri'] });
+  },
+});
+
+function toRow({ modified, client, size, uri }: ImageSummary): string[] {
+  return [formatDay(modified), `[${client}]`, formatSize(size), removeUri(uri)];
+}

@@ -1,0 +1,29 @@
+import { bot } from '../log/index.ts';
+import { defineCommand, JSON_OPTION } from './command.ts';
+import { printJson } from './json.ts';
+import { withLibrary } from './library.ts';
+
+export default defineCommand({
+  build: (yargs) =>
+    yargs.options({
+      key: { type: 'string', alias: 'k', requiresArg: true, describe: 'Only labels of this name' },
+      value: { type: 'string', alias: 'v', requiresArg: true, describe: 'Only labels of this value' },
+      ...JSON_OPTION,
+    }),
+  examples: [['sregistry labels --key maintainer', 'Who maintains which image']],
+
+  async run({ key, value, json }, { env }) {
+    const uses = await withLibrary(env, async (library) => library.labels({ key, value }));
+    const found = uses.map((use) => ({
+      key: use.key,
+      value: use.value,
+      images: use.containers.map(({ uri }) => uri),
+    }));
+    if (json) printJson(found);
+    else
+      bot.table(
+        found.map((use) => [use.key, use.value, use.images.join(' ')]),
+        { header: ['key', 'value', 'images'] },
+      );
+  },
+});

@@ -1,0 +1,114 @@
+import { describeError } from '../base/errors.ts';
+import { mountInBackground, mountStatuses } from '../fs/daemon.ts';
+import { Mount, type MountRequest } from '../fs/mount.ts';
+import { bot } from '../log/index.ts';
+import { type Context, defineCommand } from './command.ts';
+import { type MountFlags, parseMountOptions } from './mount-options.ts';
+import { mountpointOf } from './mountpoint.ts';
+
+const WHAT = 'What is shown:';
+const HOW = 'What is allowed:';
+const CACHE = 'Cache:';
+const PROCESS = 'Process:';
+
+export default defineCommand({
+  build: (yargs) =>
+    yargs
+      .positional('mountpoint', {
+        type: 'string',
+        describe: 'An empty folder; made where there is none',
+        defaultDescription: 'SREGISTRY_MOUNTPOINT, else /mnt/sregistry',
+      })
+      .options({
+        backend: {
+          type: 'string',
+          array: true,
+          nargs: 1,
+          group: WHAT,
+          describe: 'Show this backend, instead of all that are configured; may be given several times',
+        },
+        ext: { type: 'string', requiresArg: true, group: WHAT, describe: 'Extension of the files [simg]' },
+        offline: {
+          type: 'boolean',
+          group: WHAT,
+          describe: 'Ask no service: show what catalog and cache have',
+        },
+        ttl: {
+          type: 'string',
+          requiresArg: true,
+          group: WHAT,
+          describe: 'How long a tag or a listing is believed [30s]',
+        },
+        'read-only': { type: 'boolean', group: HOW, describe: 'Refuse every write' },
+        'allow-delete': { type: 'boolean', group: HOW, describe: 'Let rm delete images from their registry' },
+        'no-overwrite': { type: 'boolean', group: HOW, describe: 'Refuse to push over a tag that exists' },
+        'allow-other': { type: 'boolean', group: HOW, describe: 'Let other users of this machine in' },
+        'cache-size': {
+          type: 'string',
+          requiresArg: true,
+          group: CACHE,
+          describe: 'What the cache may hold: 50G, 20% [20%, at most 50G]',
+        },
+        'cache-min-free': {
+          type: 'string',
+          requiresArg: true,
+          group: CACHE,
+          describe: 'What stays free on its file system [2G]',
+        },
+        foreground: { type: 'boolean', alias: 'f', group: PROCESS, describe: 'Stay; Ctrl-C unmounts' },
+        options: {
+          type: 'string',
+          alias: 'o',
+          array: true,
+          nargs: 1,
+          group: PROCESS,
+          describe: 'The same as mount(8) writes it: ro,allow_other,cache_size=50G,backend=lab',
+        },
+      }),
+  examples: [
+    ['sregistry mount', 'Show all configured registries in the default place'],
+    ['sregistry mount ~/images --backend lab --read-only', 'One backend, to be read only'],
+    ['sregistry mount /mnt/sregistry -o ro,cache_size=50G', 'As fstab does'],
+  ],
+
+  async run(args, context) {
+    const flags = { ...parseMountOptions(args.options ?? []), ...given(args) };
+    const mountpoint = await mountpointOf(args.mountpoint, context.env);
+    const request = requestOf(mountpoint, flags);
+    if (args.foreground) return serve(request, context);
+    await mountInBackground(request, context.env);
+    const [status] = (await mountStatuses(context.env, mountpoint)).mounts;
+    bot.info(`Mounted at ${mountpoint}: ${status?.backends.join(', ')}`);
+  },
+});
+
+/** The flags that were given, which win over `-o`. */
+function given(flags: MountFlags): MountFlags {
+  return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined));
+}
+
+function requestOf(mountpoint: string, flags: MountFlags): MountRequest {
+  return {
+    mountpoint,
+    backends: flags.backend,
+    extension: flags.ext,
+    offline: flags.offline,
+    ttl: flags.ttl,
+    cacheSize: flags.cacheSize,
+    cacheMinFree: flags.cacheMinFree,
+    readOnly: flags.readOnly ?? false,
+    allowOther: flags.allowOther ?? false,
+    allowDelete: flags.allowDelete ?? false,
+    noOverwrite: flags.noOverwrite ?? false,
+    fuseOptions: flags.fuseOptions ?? [],
+  };
+}
+
+/** Serves the mount until it is asked to end or unmounted by someone. */
+async function serve(request: MountRequest, { signal }: Context): Promise<undefined> {
+  const mount = await Mount.start(request, (message) => bot.info(message));
+  const end = () => void mount.end(false).catch((error) => bot.error(describeError(error)));
+  if (signal.aborted) end();
+  signal.addEventListener('abort', end);
+  await mount.ended;
+}

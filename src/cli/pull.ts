@@ -1,0 +1,48 @@
+import { SregistryError } from '../base/errors.ts';
+import { type PullOptions, pull } from '../client/pull.ts';
+import { bot } from '../log/index.ts';
+import { defineCommand, JSON_OPTION } from './command.ts';
+import { printJson } from './json.ts';
+import { progressBar } from './progress.ts';
+import { openSession } from './session.ts';
+
+export default defineCommand({
+  build: (yargs) =>
+    yargs
+      .positional('uri', {
+        type: 'string',
+        array: true,
+        demandOption: true,
+        describe: 'What to pull: BACKEND://COLLECTION/IMAGE:TAG',
+      })
+      .options({
+        name: { type: 'string', requiresArg: true, describe: 'File to write the image to' },
+        force: { type: 'boolean', alias: 'f', describe: 'Replace the file if it is there' },
+        'no-cache': {
+          type: 'boolean',
+          describe: 'Keep it out of the library; without --name it becomes a file in the working directory',
+        },
+        ...JSON_OPTION,
+      }),
+  examples: [
+    ['sregistry pull docker://ghcr.io/apptainer/lolcow', 'Pull an image into the library, print its path'],
+    ['sregistry pull lab://demo/hello:1.0 --name hello.sif', 'Write it to a file'],
+    ['sregistry pull --no-cache lab://demo/a lab://demo/b', 'Write two files into the working directory'],
+  ],
+
+  async run({ uri, name, force, noCache, json }, context) {
+    if (name !== undefined && uri.length > 1)
+      throw new SregistryError('USAGE', 'One --name cannot be the file of several images');
+    const { signal } = context;
+    await using session = await openSession(context);
+    const pulled = [];
+    for (const each of uri) {
+      using bar = progressBar(each);
+      const options: PullOptions = { file: name, force, noLibrary: noCache, progress: bar.progress, signal };
+      const { uri: full, image, path } = await pull(session, each, options);
+      pulled.push({ uri: full, path, size: image.size, digest: image.digest });
+      if (!json) bot.data(path);
+    }
+    if (json) printJson(pulled);
+  },
+});

@@ -1,0 +1,100 @@
+import type { Backend } from '../backends/backend.ts';
+import { SregistryError } from '../base/errors.ts';
+import { type SearchFailure, search } from '../client/search.ts';
+import type { Session } from '../client/session.ts';
+import { removeUri, uriScheme } from '../image/names.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import { bot } from '../log/index.ts';
+import { defineCommand, JSON_OPTION } from './command.ts';
+import { formatSize, formatTime } from './format.ts';
+import { printJson } from './json.ts';
+import { openSession } from './session.ts';
+
+export default defineCommand({
+  build: (yargs) =>
+    yargs
+      .positional('query', {
+        type: 'string',
+        default: '',
+        defaultDescription: 'everything',
+        describe: 'A part of the name, or a pattern such as "demo/*:1.*"',
+      })
+      .options({
+        backend: {
+          type: 'string',
+          array: true,
+          nargs: 1,
+          describe: 'Search this backend only; may be given several times',
+        },
+        label: {
+          type: 'string',
+          array: true,
+          nargs: 1,
+          describe: 'Only images with this label, KEY=VALUE; may be given several times',
+        },
+        ...JSON_OPTION,
+      }),
+  examples: [
+    ['sregistry search hello', 'Find it in every configured backend'],
+    ['sregistry search "demo/*" --backend lab --json', 'All of a collection, for programs'],
+    ['sregistry search --label org.label-schema.build-arch=arm64', 'By a label'],
+  ],
+
+  async run({ query, backend, label = [], json }, context) {
+    await using session = await openSession(context);
+    const scheme = uriScheme(query);
+    const images: object[] = [];
+    const { searched, failures } = await search(session, {
+      query: removeUri(query),
+      labels: Object.fromEntries(label.map(parseLabel)),
+      backends: backend ?? (scheme === undefined ? undefined : [scheme]),
+      signal: context.signal,
+      found(image, from) {
+        if (json) images.push(summaryOf(session, image, from));
+        else printRow(session, image, from);
+      },
+    });
+    if (json) printJson(images);
+    return conclude(searched, failures, context.signal);
+  },
+});
+
+/** A backend that fails is a warning as long as another one answers. */
+function conclude(searched: readonly string[], failures: readonly SearchFailure[], signal: AbortSignal) {
+  signal.throwIfAborted();
+  const [first, ...more] = failures;
+  if (first === undefined) return 0;
+  if (searched.length === 0 && more.length === 0) throw first.error;
+  for (const { backend, error } of failures)
+    bot.warning(new SregistryError('SERVICE', `${backend} could not be searched`, { cause: error }));
+  return searched.length === 0 ? 1 : 0;
+}
+
+function parseLabel(label: string): [string, string] {
+  const [, key, value] = /^([^=]+)=(.*)$/s.exec(label) ?? [];
+  if (key === undefined || value === undefined)
+    throw new SregistryError('USAGE', `"${label}" is not a label`, { hint: 'Write --label KEY=VALUE' });
+  return [key, value];
+}
+
+function summaryOf(session: Session, image: RemoteImage, { name: backend }: Backend): object {
+  const { name, size, digest, modified, annotations = {} } = image;
+  return {
+    uri: session.uri(backend, name),
+    backend,
+    size,
+    digest,
+    modified: modified?.toISOString(),
+    annotations,
+  };
+}
+
+/** Images come one by one: columns of a fixed width stay aligned. */
+function printRow(session: Session, { name, size, modified }: RemoteImage, backend: Backend): void {
+  const row = [
+    formatSize(size).padStart(8),
+    formatTime(modified).padEnd(16),
+    session.uri(backend.name, name),
+  ];
+  bot.table([row], { numbered: false });
+}

@@ -1,0 +1,92 @@
+import { existsSync } from 'node:fs';
+import { SregistryError } from '../base/errors.ts';
+import type { Transfer } from '../cache/cache.ts';
+import { locateCache } from '../cache/location.ts';
+import { listPushes, type PushSummary } from '../client/pushes.ts';
+import type { MountRecord, MountStatus } from '../fs/control.ts';
+import { mountStatuses } from '../fs/daemon.ts';
+import { bot } from '../log/index.ts';
+import { getPaths } from '../settings/paths.ts';
+import { defineCommand, JSON_OPTION } from './command.ts';
+import { formatAge, formatSize } from './format.ts';
+import { printJson } from './json.ts';
+import { mountpointOf } from './mountpoint.ts';
+
+export default defineCommand({
+  build: (yargs) =>
+    yargs
+      .positional('mountpoint', {
+        type: 'string',
+        describe: 'Only this mount',
+        defaultDescription: 'all of yours',
+      })
+      .options(JSON_OPTION),
+  examples: [
+    ['sregistry status', 'What is mounted, cached, on its way'],
+    ['sregistry status --json', 'The same for programs'],
+  ],
+
+  async run(args, { env }) {
+    const wanted = args.mountpoint === undefined ? undefined : await mountpointOf(args.mountpoint, env);
+    const { mounts, silent } = await mountStatuses(env, wanted);
+    if (wanted !== undefined && mounts.length + silent.length === 0) {
+      throw new SregistryError('NOT_FOUND', `No sregistry is mounted at ${wanted}`, {
+        hint: 'sregistry status lists the mounts',
+      });
+    }
+    const pushes = await pushesOf(mounts, wanted === undefined ? await ownCache(env) : undefined);
+    for (const record of silent) warnOfSilence(record);
+    if (args.json) printJson({ mounts, pushes });
+    else bot.data(describe(mounts, pushes).join('\n'));
+    return silent.length > 0 ? 1 : 0;
+  },
+});
+
+/** Root of the cache that this environment names, if there is one yet. */
+async function ownCache(env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  const { cacheDir } = getPaths(env);
+  return existsSync(cacheDir) ? (await locateCache(cacheDir)).root : undefined;
+}
+
+/** Each cache has a journal, and a mount may have been started with a cache of its own. */
+async function pushesOf(mounts: readonly MountStatus[], own: string | undefined): Promise<PushSummary[]> {
+  const roots = new Set(mounts.map(({ cache }) => cache.path));
+  if (own !== undefined) roots.add(own);
+  return (await Promise.all([...roots].map(listPushes))).flat();
+}
+
+function warnOfSilence({ mountpoint, pid, log }: MountRecord): void {
+  bot.warning(
+    `The mount at ${mountpoint} (process ${pid}) does not answer; its log is ${log}. ` +
+      `End it with: sregistry unmount --force ${mountpoint}`,
+  );
+}
+
+function describe(mounts: readonly MountStatus[], pushes: readonly PushSummary[]): string[] {
+  const lines = mounts.flatMap(describeMount);
+  if (mounts.length === 0) lines.push('Nothing is mounted.');
+  if (pushes.length > 0) lines.push('', 'Pushes:', ...pushes.flatMap(describePush));
+  return lines;
+}
+
+function describeMount({ mountpoint, pid, since, ...mount }: MountStatus): string[] {
+  const { backends, cache, fetchedBytes, transfers, openFiles, pushing } = mount;
+  return [
+    `${mountpoint} (process ${pid}, mounted ${formatAge(since)})`,
+    `  backends  ${backends.join(', ')}`,
+    `  cache     ${formatSize(cache.bytes)} of ${formatSize(cache.limit)} in ${cache.path}`,
+    `  network   ${formatSize(fetchedBytes)} fetched, ${transfers.length} transfers, ${pushing} pushes`,
+    `  in use    ${openFiles} open files`,
+    ...(transfers as Transfer[]).map(
+      ({ uri, cached, size }) => `  fetching  ${uri}, ${formatSize(cached)} of ${formatSize(size)}`,
+    ),
+  ];
+}
+
+function describePush({ uri, state, bytes, size, error, hint, updated }: PushSummary): string[] {
+  const sent = state === 'pushing' ? `${formatSize(bytes)} of ${formatSize(size)}` : formatSize(size);
+  return [
+    `  ${state.padEnd(10)} ${uri}, ${sent}, ${formatAge(updated)}`,
+    ...[error, hint].filter((text) => text !== undefined).map((text) => `             ${text}`),
+  ];
+}
