@@ -45,7 +45,7 @@ export interface HttpSettings {
   readonly env?: NodeJS.ProcessEnv | undefined;
   /** Milliseconds for a request with its retries. Default: SREGISTRY_TIMEOUT (in seconds), else 120 s. */
   readonly timeout?: number | undefined;
-  /** Milliseconds without a byte after which a transfer counts as stalled. Default 30 s. */
+  /** Milliseconds without a byte after which a transfer counts as stalled. Default: a quarter of `timeout`, at most 30 s. */
   readonly stall?: number | undefined;
 }
 
@@ -73,6 +73,8 @@ export interface Http {
 
 const DEFAULT_TIMEOUT = 120_000;
 const DEFAULT_STALL = 30_000;
+/** Part of the time for a request after which a silence counts as a stall: what is left is for other attempts. */
+const STALL_PART = 1 / 4;
 
 export function createHttp(settings: HttpSettings = {}): Http {
   const session = createSession(settings);
@@ -114,7 +116,7 @@ function createSession(settings: HttpSettings): Session {
     updateToken: settings.updateToken,
     hints: settings.hints ?? {},
     timeout,
-    stall: Math.min(settings.stall ?? DEFAULT_STALL, timeout),
+    stall: settings.stall ?? Math.min(DEFAULT_STALL, timeout * STALL_PART),
   };
 }
 
