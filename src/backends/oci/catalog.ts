@@ -27,24 +27,35 @@ const PAGE_SIZE = 1000;
 /** Names after which a listing counts as endless. */
 const MAX_NAMES = 1_000_000;
 
+/** A reading of the whole catalog that several may wait for. */
+interface Reading {
+  readonly repositories: Promise<readonly string[]>;
+  readonly controller: AbortController;
+  /** Those who still want it. */
+  waiting: number;
+}
+
 export function createCatalog(http: Http, host: string): Catalog {
-  const cache = new LRUCache<'all', { repositories: Promise<readonly string[]> }>({
-    max: 1,
-    ttl: CATALOG_TTL,
-  });
+  const cache = new LRUCache<'all', Reading>({ max: 1, ttl: CATALOG_TTL });
+  const forget = (reading: Reading) => {
+    if (cache.get('all') === reading) cache.clear();
+  };
+  const begin = (): Reading => {
+    const controller = new AbortController();
+    const repositories = readCatalog(http, host, controller.signal);
+    const reading = { repositories, controller, waiting: 0 };
+    cache.set('all', reading);
+    // That it does not list is as good an answer as a list; a failure is none.
+    repositories.catch((error) => {
+      if (!isError(error, 'UNSUPPORTED')) forget(reading);
+    });
+    return reading;
+  };
   return {
     forget: () => cache.clear(),
-    // Shared by all who ask in the meantime, so no one's signal ends it: the client's deadline does.
     repositories: (signal) => {
-      const known = cache.get('all');
-      if (known !== undefined) return unlessAborted(known.repositories, signal);
-      const entry = { repositories: readCatalog(http, host) };
-      cache.set('all', entry);
-      // That it does not list is as good an answer as a list; a failure is none.
-      entry.repositories.catch((error) => {
-        if (!isError(error, 'UNSUPPORTED') && cache.get('all') === entry) cache.delete('all');
-      });
-      return unlessAborted(entry.repositories, signal);
+      const reading = cache.get('all') ?? begin();
+      return unlessAborted(reading, signal, () => forget(reading));
     },
     tags: async (repository, signal) => {
       try {
@@ -58,10 +69,10 @@ export function createCatalog(http: Http, host: string): Catalog {
   };
 }
 
-async function readCatalog(http: Http, host: string): Promise<readonly string[]> {
+async function readCatalog(http: Http, host: string, signal: AbortSignal): Promise<readonly string[]> {
   if (host === DOCKER_HUB) throw doesNotList(host);
   try {
-    const names = await readNames(http, '/v2/_catalog', 'repositories');
+    const names = await readNames(http, '/v2/_catalog', 'repositories', signal);
     return [...new Set(names.filter(isRepository))].sort();
   } catch (error) {
     if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED')) throw error;
@@ -99,13 +110,25 @@ function namesOf(page: Reply, property: string): string[] {
   return value.filter((name) => typeof name === 'string');
 }
 
-/** The promise's result, unless the signal fires first; the work behind it goes on for the others. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(new SregistryError('CANCELED', 'listing: canceled', { cause: signal.reason }));
-    if (signal.aborted) stop();
-    signal.addEventListener('abort', stop, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-  });
+/** What the reading gives, unless the signal fires first. A reading that nobody waits for any more is ended. */
+async function unlessAborted(
+  reading: Reading,
+  signal: AbortSignal | undefined,
+  forget: () => void,
+): Promise<readonly string[]> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const stop = () => reject(new SregistryError('CANCELED', 'listing: canceled', { cause: signal?.reason }));
+  if (signal?.aborted) stop();
+  signal?.addEventListener('abort', stop, { once: true });
+  reading.waiting += 1;
+  try {
+    return await Promise.race([reading.repositories, aborted]);
+  } finally {
+    signal?.removeEventListener('abort', stop);
+    reading.waiting -= 1;
+    if (reading.waiting === 0 && signal?.aborted) {
+      forget();
+      reading.controller.abort();
+    }
+  }
 }
