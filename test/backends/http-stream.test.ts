@@ -146,6 +146,24 @@ test('another entity tag than the one asked for is STALE, even where If-Match is
   expect(await read(server, { length: 10, ifMatch: '"new"' })).toHaveLength(10);
 });
 
+test('a weak entity tag is compared here, as no service may let it fulfil If-Match', async () => {
+  const server = await serve((request, response) => sendRange(request, response, BYTES, { etag: 'W/"new"' }));
+  expect((await failure(read(server, { length: 10, ifMatch: 'W/"old"' }))).code).toBe('STALE');
+  expect(await read(server, { length: 10, ifMatch: 'W/"new"' })).toHaveLength(10);
+  expect(server.requests.map(({ headers }) => headers['if-match'])).toEqual([undefined, undefined]);
+});
+
+test('without an entity tag another time of modification is STALE, even where its condition is ignored', async () => {
+  const [before, now] = ['Tue, 15 Nov 1994 12:45:26 GMT', 'Wed, 16 Nov 1994 12:45:26 GMT'];
+  const server = await serve((request, response) => {
+    response.setHeader('last-modified', now);
+    sendRange(request, response, BYTES);
+  });
+  expect((await failure(read(server, { length: 10, ifUnmodifiedSince: before }))).code).toBe('STALE');
+  expect(server.requests[0]?.headers['if-unmodified-since']).toBe(before);
+  expect(await read(server, { length: 10, ifUnmodifiedSince: now })).toHaveLength(10);
+});
+
 test('bytes of two revisions are never mixed: a replaced resource ends the stream with STALE', async () => {
   const server = await serve((request, response, number) =>
     sendRange(request, response, BYTES, {

@@ -12,6 +12,8 @@ export interface Wanted {
   readonly total: number | undefined;
   /** Entity tag that the bytes must belong to; another one is the error STALE. */
   readonly etag: string | undefined;
+  /** `Last-Modified`, which counts where there is no entity tag; another one is the error STALE. */
+  readonly modified: string | undefined;
 }
 
 /** What an answer gives. */
@@ -24,6 +26,7 @@ export interface Part {
   /** Size of the whole, where the service says. */
   readonly total: number | undefined;
   readonly etag: string | undefined;
+  readonly modified: string | undefined;
 }
 
 /**
@@ -38,6 +41,12 @@ export function rangeHeader({ offset, length }: Wanted): Record<string, string> 
   return { range: `bytes=${offset}-${length === undefined ? '' : offset + length - 1}` };
 }
 
+/** The precondition that the bytes are of the revision that is wanted; a weak tag never fulfils one (RFC 9110 section 13.1). */
+export function condition({ etag, modified }: Wanted): Record<string, string> {
+  if (etag !== undefined && !isWeak(etag)) return { 'if-match': etag };
+  return modified === undefined ? {} : { 'if-unmodified-since': modified };
+}
+
 /** Checks an answer of 200 or 206 against what was wanted (RFC 9110 section 14). */
 export function checkPart(answer: Answer, wanted: Wanted): Part {
   const where = { method: 'GET', url: answer.url };
@@ -49,6 +58,8 @@ export function checkPart(answer: Answer, wanted: Wanted): Part {
     throw stale(where, `it has ${part.total} bytes now, not ${wanted.total}`);
   if (wanted.etag !== undefined && part.etag !== undefined && opaque(part.etag) !== opaque(wanted.etag))
     throw stale(where, 'it has been replaced');
+  if (wanted.etag === undefined && isOther(part.modified, wanted.modified))
+    throw stale(where, `it was modified at ${part.modified}`);
   return part;
 }
 
@@ -65,7 +76,7 @@ function partial(answer: Answer, wanted: Wanted, where: Where): Part {
   const last = wanted.length === undefined ? Number.POSITIVE_INFINITY : wanted.offset + wanted.length - 1;
   if (start !== wanted.offset || end < start || end > last || (total !== undefined && end >= total))
     throw failure(where, `the server sent another range than asked: ${header}`);
-  return { answer, skip: 0, length: end - start + 1, total, etag: answer.headers.etag };
+  return { answer, skip: 0, length: end - start + 1, total, ...validators(answer) };
 }
 
 function whole(answer: Answer, wanted: Wanted, where: Where): Part {
@@ -79,7 +90,19 @@ function whole(answer: Answer, wanted: Wanted, where: Where): Part {
   const total = Number.isSafeInteger(size) ? size : undefined;
   const rest = total === undefined ? undefined : Math.max(0, total - wanted.offset);
   const length = rest === undefined ? wanted.length : Math.min(rest, wanted.length ?? rest);
-  return { answer, skip: wanted.offset, length, total, etag: answer.headers.etag };
+  return { answer, skip: wanted.offset, length, total, ...validators(answer) };
+}
+
+function validators({ headers }: Answer): Pick<Part, 'etag' | 'modified'> {
+  return { etag: headers.etag, modified: headers['last-modified'] };
+}
+
+function isOther(there: string | undefined, wanted: string | undefined): boolean {
+  return there !== undefined && wanted !== undefined && there !== wanted;
+}
+
+function isWeak(etag: string): boolean {
+  return etag.startsWith('W/');
 }
 
 /** A weak tag marks the same bytes as the strong one of that name for every server that serves ranges. */

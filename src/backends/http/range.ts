@@ -13,7 +13,7 @@ import { debugLog } from '../../log/debug.ts';
 import { abortError, outOfTime, startDeadline } from './deadline.ts';
 import { networkError, showRequest } from './errors.ts';
 import type { Headers } from './exchange.ts';
-import { checkPart, type Part, rangeHeader, type Wanted } from './part.ts';
+import { checkPart, condition, type Part, rangeHeader, type Wanted } from './part.ts';
 import { attemptsWorth } from './retry.ts';
 import { open, resolveUrl, type Session } from './session.ts';
 
@@ -28,6 +28,8 @@ export interface StreamOptions {
   readonly total?: number | undefined;
   /** Entity tag that the bytes must belong to, else STALE. */
   readonly ifMatch?: string | undefined;
+  /** `Last-Modified` of the bytes as the service wrote it, else STALE. It is what counts where there is no entity tag. */
+  readonly ifUnmodifiedSince?: string | undefined;
   readonly headers?: Headers | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Where redirects are remembered, so that the next range of the same URL goes straight there. */
@@ -70,10 +72,16 @@ export async function openStream(
     length: options.length,
     total: options.total,
     etag: options.ifMatch,
+    modified: options.ifUnmodifiedSince,
   };
   if (wanted.length === 0) return { body: Readable.from([]), total: wanted.total };
   const first = await openPart(source, wanted, session.timeout);
-  const pinned = { ...wanted, total: wanted.total ?? first.total, etag: wanted.etag ?? first.etag };
+  const pinned = {
+    ...wanted,
+    total: wanted.total ?? first.total,
+    etag: wanted.etag ?? first.etag,
+    modified: wanted.modified ?? first.modified,
+  };
   return { body: toReadable(continued(source, pinned, first), controller), total: first.total };
 }
 
@@ -131,11 +139,10 @@ async function openPart(source: Source, wanted: Wanted, budget: number): Promise
 
 async function openAt(source: Source, url: URL, wanted: Wanted, budget: number): Promise<Part> {
   const deadline = startDeadline(budget, showRequest({ method: 'GET', url }), source.signal);
-  const condition = wanted.etag === undefined ? {} : { 'if-match': wanted.etag };
   const headers = {
     'accept-encoding': 'identity',
     ...source.options.headers,
-    ...condition,
+    ...condition(wanted),
     ...rangeHeader(wanted),
   };
   try {
