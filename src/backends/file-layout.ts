@@ -1,8 +1,9 @@
 /**
- * Where images lie in the directory: `<collection...>/<image>:<tag>[@<version>].<ext>`; a file without a tag is
- * `latest`. Names come from other people's programs as well, so what cannot be a name is not there.
+ * Where images lie in a tree of files, for the drivers whose services keep nothing else:
+ * `<collection...>/<image>:<tag>[@<version>].<ext>`; a file without a tag is `latest`. Names come from other people's
+ * programs as well, so what cannot be a name is not there.
  */
-import type { ImageName } from '../../image/name.ts';
+import type { ImageName } from '../image/name.ts';
 import {
   type FileName,
   formatFileName,
@@ -10,8 +11,8 @@ import {
   isPathComponent,
   parseFileName,
   splitExtension,
-} from '../../image/names.ts';
-import type { ImageFile } from '../backend.ts';
+} from '../image/names.ts';
+import type { ImageFile } from './backend.ts';
 
 /** Extension of an image whose file has none of its own. */
 const DEFAULT_EXTENSION = 'sif';
@@ -24,7 +25,7 @@ export function isVisible(name: string): boolean {
   return isPathComponent(name) && !name.startsWith('.') && !name.includes(REPLACEMENT);
 }
 
-/** The folders of a collection from the base down, or undefined where it cannot be one. */
+/** The folders of a collection from the top down, or undefined where it cannot be one. */
 export function foldersOf(collection: string): string[] | undefined {
   const folders = collection === '' ? [] : collection.split('/');
   return folders.every(isVisible) ? folders : undefined;
