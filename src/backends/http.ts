@@ -23,7 +23,7 @@ import { complete, type Reply, type RequestOptions, type Session } from './http/
 
 export { abortError } from './http/deadline.ts';
 export type { DownloadOptions } from './http/download.ts';
-export type { Body, Headers, Refusal } from './http/exchange.ts';
+export type { Body, FailedAnswer, Headers, Refusal } from './http/exchange.ts';
 export type { RedirectMemory, StreamOptions } from './http/range.ts';
 export { attemptsWorth } from './http/retry.ts';
 export type { Reply, RequestOptions } from './http/session.ts';
@@ -42,6 +42,8 @@ export interface HttpSettings {
   readonly updateToken?: Service['updateToken'];
   /** What to do next, where the driver knows better than the common hint: how to log in there. */
   readonly hints?: Hints | undefined;
+  /** Makes of the error for a status the one that the answer means, where the service says more than HTTP does. */
+  readonly interpret?: Service['interpret'];
   readonly env?: NodeJS.ProcessEnv | undefined;
   /** Milliseconds for a request with its retries. Default: SREGISTRY_TIMEOUT (in seconds), else 120 s. */
   readonly timeout?: number | undefined;
@@ -115,6 +117,7 @@ function createSession(settings: HttpSettings): Session {
     authorize: settings.authorize,
     updateToken: settings.updateToken,
     hints: settings.hints ?? {},
+    interpret: settings.interpret,
     timeout,
     stall: settings.stall ?? Math.min(DEFAULT_STALL, timeout * STALL_PART),
   };

@@ -52,12 +52,30 @@ export interface Service {
   readonly userAgent: string;
   /** May credentials go there? */
   trusts(url: URL): boolean;
-  /** Headers with the credentials for this request. */
-  authorize?: ((request: { method: string; url: URL }) => Promise<Headers> | Headers) | undefined;
+  /** Headers with the credentials for this request: for each attempt and each redirect anew, so they may be a signature. */
+  authorize?: ((request: Unauthorized) => Promise<Headers> | Headers) | undefined;
   /** What to do next after a failure of this kind, where the service knows better than the common hint. */
   readonly hints: Hints;
+  /** Makes of the error for a status the one that the answer means, where the service says more than HTTP does. */
+  interpret?: ((error: SregistryError, answer: FailedAnswer) => SregistryError) | undefined;
   /** Gets new credentials after a 401. True if another try makes sense. */
   updateToken?: ((response: Refusal) => Promise<boolean> | boolean) | undefined;
+}
+
+/** A request about to be sent, as `authorize` sees it. */
+export interface Unauthorized {
+  readonly method: string;
+  readonly url: URL;
+  /** What the caller gave. */
+  readonly headers: Headers;
+}
+
+/** A failure, as `interpret` sees it. */
+export interface FailedAnswer {
+  readonly method: string;
+  readonly headers: Headers;
+  /** The body, or its beginning. */
+  readonly text: string;
 }
 
 /** A 401, as `updateToken` sees it. */

@@ -139,7 +139,8 @@ async function attempt(session: Session, request: Exchange, allow: readonly numb
   if (answer.status < 300 || allow.includes(answer.status)) return answer;
   const text = await readBeginning(answer.body, FAILURE_MAX);
   const where = { method: request.method, url: answer.url };
-  throw statusError(where, answer.status, answer.headers, text, session.hints);
+  const error = statusError(where, answer.status, answer.headers, text, session.hints);
+  throw session.interpret?.(error, { method: where.method, headers: answer.headers, text }) ?? error;
 }
 
 /** Runs a step of a request; whatever it fails with becomes a SregistryError. */
