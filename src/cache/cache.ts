@@ -164,8 +164,7 @@ export class ImageCache {
   #create(key: string, description: EntryDescription, source: RangeSource): CachedImage {
     const { index, limit, root } = this.#options;
     const { uri, size, digest } = description;
-    const row = index.enter({ key, ...description });
-    const entry = new Entry(entryFolder(root, key), description);
+    const { row, entry } = enter(index, key, entryFolder(root, key), description);
     // Files may have been lost or written without the index knowing: what is on disk counts.
     if (row.complete === 0 || !entry.map.complete) index.recount(key, entry.bytes);
     const cached = new CachedImage({
@@ -208,6 +207,15 @@ export class ImageCache {
     if (image.digest !== undefined) identity[1] = '';
     return createHash('sha256').update(JSON.stringify(identity)).digest('hex');
   }
+}
+
+/** Enters an image and opens its files, making them if they are not there. */
+function enter(index: CacheIndex, key: string, folder: string, description: EntryDescription) {
+  let entry: Entry | undefined;
+  const row = index.enter({ key, ...description }, () => {
+    entry = new Entry(folder, description);
+  });
+  return { row, entry: entry as Entry };
 }
 
 /** Makes a file renameable into the cache: itself where it is on the same file system, else a copy in `folder`. */

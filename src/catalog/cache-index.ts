@@ -149,9 +149,13 @@ export class CacheIndex {
     return (this.#sql.total.get() as { total: number }).total;
   }
 
-  /** Creates the entry if it is new and says that this process has it open: it will not be evicted. */
-  enter(entry: NewEntry): CacheEntryRow {
+  /**
+   * Creates the entry if it is new and says that this process has it open: it will not be evicted. `open` runs inside
+   * the transaction, so that of several processes that find no files yet only one makes them.
+   */
+  enter(entry: NewEntry, open: () => void = () => {}): CacheEntryRow {
     return this.#exclusive(() => {
+      open();
       this.#sql.insert.run(entry.key, entry.uri, entry.digest ?? null, entry.size, Date.now());
       this.#sql.addOpen.run(entry.key, this.#self.pid, this.#self.startTime);
       return this.get(entry.key) as CacheEntryRow;

@@ -35,7 +35,7 @@ export async function publish(session: Session, request: PublishRequest): Promis
     signal,
   });
   session.view.remember(backend, name, image);
-  session.view.forgetListing(backend, name.collection);
+  session.view.expireListing(backend, name.collection);
   return image;
 }
 

@@ -29,5 +29,5 @@ export async function remove(
   const { backend, name } = target;
   await backend.remove?.(image, signal);
   session.view.remember(backend, name, undefined);
-  session.view.forgetListing(backend, name.collection);
+  session.view.expireListing(backend, name.collection);
 }

@@ -88,7 +88,7 @@ export class View {
       const known = this.#listings.get(`${identityOf(backend)}\n${parent}/`);
       if (isLocal(backend) || this.#options.offline || (known && Date.now() - known.fetchedAt < RELIST_AFTER))
         return false;
-      this.forgetListing(backend, parent);
+      this.expireListing(backend, parent);
       return isThere(await this.list(backend, parent, signal));
     } catch (error) {
       if (isError(error, 'NOT_FOUND')) return false;
@@ -105,12 +105,21 @@ export class View {
     this.#options.state.remotes.put(identityOf(backend), key, answer);
   }
 
-  /** Forgets the listings that hold this collection and its parents, as after a push into it. */
-  forgetListing(backend: Backend, collection: string): void {
+  /**
+   * Lists this collection and its parents anew when they are next asked for, as after a push into it. What was known
+   * is kept for a service that cannot be reached then.
+   */
+  expireListing(backend: Backend, collection: string): void {
+    const identity = identityOf(backend);
     for (let folder = collection; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf('/')))) {
-      this.#listings.delete(`${identityOf(backend)}\n${folder}/`);
-      this.#failures.delete(`${identityOf(backend)}\n${folder}/`);
-      this.#options.state.listings.forget(identityOf(backend), folder);
+      const id = `${identity}\n${folder}/`;
+      const known = this.#listings.get(id) ?? this.#recallListing(id, identity, folder);
+      if (known !== undefined) {
+        const expired = { ...known, fetchedAt: 0 };
+        this.#listings.set(id, expired);
+        this.#options.state.listings.put(identity, folder, expired);
+      }
+      this.#failures.delete(id);
       if (folder === '') return;
     }
   }

@@ -42,6 +42,11 @@ export function fileAttributes(owner: Ownership, facts: FileFacts): Attributes {
   return attributes(owner, mode, facts.size, facts.local ?? 0, facts.modified ?? owner.since);
 }
 
+/** A name that may or may not be there: it can be written, and nothing can be said of its bytes. */
+export function unseenAttributes(owner: Ownership): Attributes {
+  return attributes(owner, S_IFREG | 0o200, 0, 0, owner.since);
+}
+
 /** An image can be executed. */
 function permissions(owner: Ownership): number {
   return owner.writable ? 0o755 : 0o555;

@@ -7,11 +7,17 @@
  */
 import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';
-import { SregistryError } from '../base/errors.ts';
+import { isError, SregistryError } from '../base/errors.ts';
 import type { Session } from '../client/session.ts';
 import { IMAGE_EXTENSIONS } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
-import { type Attributes, fileAttributes, folderAttributes, type Ownership } from './attributes.ts';
+import {
+  type Attributes,
+  fileAttributes,
+  folderAttributes,
+  type Ownership,
+  unseenAttributes,
+} from './attributes.ts';
 import { ErrorNotes } from './error-notes.ts';
 import { CachedFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './handles.ts';
 import { Lookup, notFound } from './lookup.ts';
@@ -37,6 +43,9 @@ const HIDDEN = /^\.fuse_hidden[0-9a-f]+$/;
 
 /** fuse-native keeps 32 bits of a handle, and takes 0 for none. */
 const MAX_HANDLE = 0x7fff_ffff;
+
+/** Stands for an image of which nobody knows whether it is there. */
+const UNSEEN = 'unseen';
 
 export class Filesystem {
   readonly errors = new ErrorNotes();
@@ -81,10 +90,9 @@ export class Filesystem {
       throw notFound(path);
     }
     const backend = await this.#lookup.backend(place.backend);
+    if (place.kind === 'image') return this.#imageAttributes(path, place, backend);
     const image = await this.#lookup.existingImage(path, place);
-    return place.kind === 'image'
-      ? this.#imageAttributes(backend, image)
-      : this.#textAttributes(await this.#lookup.inspectText(backend, image), image);
+    return this.#textAttributes(await this.#lookup.inspectText(backend, image), image);
   }
 
   async readdir(path: string): Promise<string[]> {
@@ -103,11 +111,12 @@ export class Filesystem {
     const place = parsePath(path);
     if (place?.kind !== 'image' && place?.kind !== 'inspect') throw notFound(path);
     const backend = await this.#lookup.backend(place.backend);
-    const image = await this.#lookup.image(path, place);
-    if (image === undefined) {
-      if (writes && flags & O_CREAT) return this.create(path);
-      throw notFound(path);
-    }
+    const image = await this.#lookup.image(path, place).catch((error: unknown) => {
+      if (writes && this.#mayWriteUnseen(backend, error)) return UNSEEN as typeof UNSEEN;
+      throw error;
+    });
+    if (image === UNSEEN || (image === undefined && writes && flags & O_CREAT)) return this.create(path);
+    if (image === undefined) throw notFound(path);
     if (place.kind === 'inspect') {
       if (writes) throw readOnly(path, 'it is made from the image beside it');
       return this.#add(new TextFile(path, await this.#lookup.inspectText(backend, image)));
@@ -237,10 +246,25 @@ export class Filesystem {
     return fileAttributes(this.#owner, { size, modified: new Date(modified), local: size });
   }
 
-  #imageAttributes(backend: Backend, image: RemoteImage): Attributes {
-    const { size, modified, unpresentable } = image;
-    const local = this.#session.cachedBytes(backend, image);
-    return fileAttributes(this.#owner, { size, modified, local, closed: unpresentable !== undefined });
+  async #imageAttributes(path: string, place: ImagePlace, backend: Backend): Promise<Attributes> {
+    try {
+      const image = await this.#lookup.existingImage(path, place);
+      const { size, modified, unpresentable } = image;
+      const local = this.#session.cachedBytes(backend, image);
+      return fileAttributes(this.#owner, { size, modified, local, closed: unpresentable !== undefined });
+    } catch (error) {
+      if (!this.#mayWriteUnseen(backend, error)) throw error;
+      return unseenAttributes(this.#owner);
+    }
+  }
+
+  /**
+   * May a name be written whose service cannot be reached? Whether it exists is not known: it is shown as a file that
+   * can be written, so that what is copied there is staged and kept, and that is an error to read.
+   */
+  #mayWriteUnseen(backend: Backend, error: unknown): boolean {
+    const { readOnly, noOverwrite } = this.#options;
+    return isError(error, 'UNREACHABLE') && !readOnly && !noOverwrite && backend.push !== undefined;
   }
 
   #textAttributes(text: Buffer, { modified }: RemoteImage): Attributes {

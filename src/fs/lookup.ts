@@ -78,7 +78,7 @@ export class Lookup {
   /** Notes what a name stands for after a change made here; undefined after a removal. */
   noteChange(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
     this.#session.view.remember(backend, name, image);
-    this.#session.view.forgetListing(backend, name.collection);
+    this.#session.view.expireListing(backend, name.collection);
   }
 
   /** The content of `<image>.json`. */

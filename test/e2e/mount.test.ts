@@ -1,7 +1,7 @@
 /** The main job on a real registry, with a real mount. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { isAlive, processStartTime } from '../../src/base/process.ts';
 import { isMounted } from '../../src/fs/mountpoint.ts';
 import { needs } from '../helpers/skip.ts';
@@ -27,7 +27,12 @@ async function publish(file: string, name: string): Promise<void> {
   await world.ok('rm -rf .cache');
 }
 
-needs({ fuse: true, registry: true })('a mount of a registry', () => {
+needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', () => {
+  let large: string;
+
+  beforeAll(async () => {
+    large = await largeImage(64);
+  }, 300_000);
   beforeEach(async () => {
     world = await World.create();
     registry = await startRegistry();
@@ -119,7 +124,7 @@ needs({ fuse: true, registry: true })('a mount of a registry', () => {
     await world.mount();
     const list = await world.shell('ls $MNT/lab');
     expect(list.code).not.toBe(0);
-    const look = await world.shell('stat $MNT/lab/demo/small:1.0.simg');
+    const look = await world.shell('cat $MNT/lab/demo/small:1.0.simg');
     expect(look.stderr).not.toContain('No such file');
     expect(look.code).not.toBe(0);
   });
@@ -135,7 +140,6 @@ needs({ fuse: true, registry: true })('a mount of a registry', () => {
   });
 
   test('after a kill -9 during a read the next mount works and goes on with what was cached', async () => {
-    const large = await largeImage(64);
     const { size } = await stat(large);
     await publish(large, 'demo/large:1.0');
     await world.mount();
