@@ -4,6 +4,7 @@
  */
 import type { Driver } from './backend.ts';
 import { declaration as dir } from './dir/declaration.ts';
+import { declaration as hub } from './hub/declaration.ts';
 import { declaration as local } from './local/declaration.ts';
 import { declaration as oci } from './oci/declaration.ts';
 
@@ -15,5 +16,6 @@ export interface DriverEntry extends Omit<Driver, 'create'> {
 export const drivers: readonly DriverEntry[] = [
   { ...local, load: async () => (await import('./local/index.ts')).default },
   { ...dir, load: async () => (await import('./dir/index.ts')).default },
+  { ...hub, load: async () => (await import('./hub/index.ts')).default },
   { ...oci, load: async () => (await import('./oci/index.ts')).default },
 ];

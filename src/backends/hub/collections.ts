@@ -1,0 +1,100 @@
+/**
+ * All images of the service. It has one list for everything: `GET <base>/collections/`, pages of collections with their
+ * containers, `{ "next": URL, "results": [{ "id": 1, "name": ..., "containers": [{ "name": "vsoch/hello-world", "tag":
+ * "latest" }] }] }`, or the bare array of results. An archive does not change, so the list is kept for minutes.
+ */
+import { LRUCache } from 'lru-cache';
+import { SregistryError } from '../../base/errors.ts';
+import type { ImageName } from '../../image/name.ts';
+import { formatImageName, isPathComponent } from '../../image/names.ts';
+import { type Api, getJson } from './api.ts';
+
+export interface Collections {
+  /** The names of all images, each once. UNSUPPORTED where the service does not list. */
+  images(signal?: AbortSignal): Promise<readonly ImageName[]>;
+}
+
+/** Milliseconds for which the list is believed. */
+export const LIST_TTL = 5 * 60_000;
+/** Pages after which a list counts as endless. */
+const MAX_PAGES = 10_000;
+/** Collections of tests that the Python client leaves out. */
+const SKIPPED = new Set<unknown>([37, 38, 39]);
+
+/** With a `ttl` of 0 milliseconds nothing is kept. */
+export function createCollections(api: Api, ttl = LIST_TTL): Collections {
+  const cache = new LRUCache<'all', readonly ImageName[]>({ max: 1, ttl: Math.max(1, ttl) });
+  return {
+    images: async (signal) => {
+      const known = cache.get('all');
+      if (known !== undefined) return known;
+      const names = new Map<string, ImageName>();
+      for await (const name of everyName(api, signal)) names.set(formatImageName(name), name);
+      const images = [...names.values()];
+      if (ttl > 0) cache.set('all', images);
+      return images;
+    },
+  };
+}
+
+async function* everyName(api: Api, signal?: AbortSignal): AsyncGenerator<ImageName> {
+  const seen = new Set<string>();
+  let next: URL | undefined = new URL('collections/', api.base);
+  while (next !== undefined) {
+    if (seen.has(next.href) || seen.size >= MAX_PAGES)
+      throw new SregistryError('SERVICE', `${api.base.host}: its list of collections has no end`);
+    seen.add(next.href);
+    const page = await fetchPage(api, next, signal);
+    for (const collection of page.results) yield* namesOf(collection);
+    next = page.next;
+  }
+}
+
+interface Page {
+  readonly results: readonly unknown[];
+  readonly next: URL | undefined;
+}
+
+async function fetchPage(api: Api, url: URL, signal?: AbortSignal): Promise<Page> {
+  const { status, value } = await getJson(api, url, [401, 403, 404, 405, 501], signal);
+  if (status >= 300)
+    throw new SregistryError('UNSUPPORTED', `${api.base.host} does not list its images (${status})`, {
+      hint: 'open an image by its full name: it is found without being listed',
+    });
+  if (Array.isArray(value)) return { results: value, next: undefined };
+  const { results, next } = (value ?? {}) as Record<string, unknown>;
+  if (!Array.isArray(results))
+    throw new SregistryError('SERVICE', `${api.base.host}: its list of collections is none`);
+  return { results, next: typeof next === 'string' && next !== '' ? nextPage(api, next, url) : undefined };
+}
+
+/** A server behind a proxy that ends TLS names its pages with `http:`. */
+function nextPage(api: Api, text: string, page: URL): URL {
+  const next = URL.parse(text, page.href);
+  if (next !== null && next.hostname === api.base.hostname) next.protocol = api.base.protocol;
+  if (next === null || next.origin !== api.base.origin)
+    throw new SregistryError('SERVICE', `${api.base.host}: its list of collections goes on elsewhere`);
+  return next;
+}
+
+function* namesOf(collection: unknown): Generator<ImageName> {
+  const { id, name, containers } = (collection ?? {}) as Record<string, unknown>;
+  if (SKIPPED.has(id) || !Array.isArray(containers)) return;
+  for (const container of containers) {
+    const parsed = parseContainer(container, name);
+    if (parsed !== undefined) yield parsed;
+  }
+}
+
+/** Undefined for what no image can be called. */
+function parseContainer(container: unknown, collectionName: unknown): ImageName | undefined {
+  const { name, tag } = (container ?? {}) as Record<string, unknown>;
+  if (typeof name !== 'string') return undefined;
+  const isFull = name.includes('/') || typeof collectionName !== 'string';
+  const components = (isFull ? name : `${collectionName}/${name}`).split('/');
+  const image = components.pop() as string;
+  const wanted = typeof tag === 'string' && tag !== '' ? tag : 'latest';
+  const parts = [...components, image, wanted];
+  if (!parts.every((part) => isPathComponent(part) && !/[:@]/.test(part))) return undefined;
+  return { collection: components.join('/'), image, tag: wanted };
+}

@@ -1,0 +1,50 @@
+/**
+ * Singularity Hub: names are `<collection>/<image>:<tag>`, their case kept, with `@<version>` for one build. A manifest
+ * (manifest.ts) says where the image file lies in some cloud's storage, and bytes are read from there in ranges. It can
+ * be read only; what became of the service is told in api.ts.
+ */
+import { SregistryError } from '../../base/errors.ts';
+import { type Backend, type DriverContext, defineDriver, type ListEntry } from '../backend.ts';
+import { createApi, getJson } from './api.ts';
+import { type Collections, createCollections } from './collections.ts';
+import { declaration } from './declaration.ts';
+import { readImage, resolveImage } from './images.ts';
+import { searchImages } from './search.ts';
+
+export default defineDriver({ ...declaration, create: (context) => createHub(context) });
+
+/** `listTtl`: milliseconds for which the list of all images is believed. */
+export function createHub(context: DriverContext, { listTtl }: { listTtl?: number } = {}): Backend {
+  const api = createApi(context);
+  const collections = createCollections(api, listTtl);
+  return {
+    name: context.name,
+    driver: declaration.name,
+    target: api.base.href.replace(/\/$/, ''),
+    defaultCollection: 'library',
+
+    resolve: (name, signal) => resolveImage(api, name, signal),
+    read: (image, offset, length, signal) => readImage(api, image, { offset, length, signal }),
+    list: (collection, signal) => listCollection(collections, collection, signal),
+    search: (query, signal) => searchImages(api, collections, query, signal),
+    // A service that does not list is one all the same.
+    check: async (signal) => void (await getJson(api, 'collections/', [401, 403, 404, 405, 501], signal)),
+    close: () => api.http.close(),
+  };
+}
+
+async function* listCollection(
+  collections: Collections,
+  collection: string,
+  signal?: AbortSignal,
+): AsyncGenerator<ListEntry> {
+  const prefix = collection === '' ? '' : `${collection}/`;
+  const images = await collections.images(signal);
+  const below = images.map((name) => name.collection).filter((other) => other.startsWith(prefix));
+  const folders = new Set(below.map((other) => other.slice(prefix.length).split('/')[0] ?? ''));
+  const here = images.filter((name) => name.collection === collection);
+  if (collection !== '' && folders.size === 0 && here.length === 0)
+    throw new SregistryError('NOT_FOUND', `There is no collection ${collection}`);
+  for (const name of folders) if (name !== '') yield { kind: 'collection', name };
+  for (const name of here) yield { kind: 'image', name };
+}

@@ -1,0 +1,86 @@
+/**
+ * Manifests of Singularity Hub: `GET <base>/container/<collection>/<image>:<tag>[@<version>]` answers
+ *
+ *     { "name": "vsoch/hello-world", "tag": "latest", "version": "<md5 of the file>", "commit": "<git commit>",
+ *       "image": "https://storage.../...simg", "metrics": { "inspect": ... }, ... }
+ *
+ * as the clients of Apptainer (`internal/pkg/client/shub`) and of Python read it. The address of the image file may be
+ * signed for some minutes only.
+ */
+import { SregistryError } from '../../base/errors.ts';
+import { INSPECT_KEY } from '../../image/annotations.ts';
+import { toAttributes } from '../../image/attributes.ts';
+import type { ImageName } from '../../image/name.ts';
+import { isPathComponent } from '../../image/names.ts';
+import { type Api, getJson } from './api.ts';
+
+export interface Manifest {
+  /** Address of the image file. */
+  readonly url: URL;
+  /** What the service calls this version: an MD5 digest, else a commit, or `''` where it says nothing. */
+  readonly version: string;
+  /** All that may stand for it after an `@`. */
+  readonly versions: readonly string[];
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** OCI image specification, "Pre-Defined Annotation Keys": the commit that the image was built from. */
+const COMMIT_KEY = 'org.opencontainers.image.revision';
+/** Statuses for an image that does not exist, or no more. */
+const ABSENT = [404, 410];
+/** Bytes of an inspection that are kept. */
+const INSPECTION_MAX = 64 * 1024;
+
+/** `vsoch/hello-world:latest[@version]`, or undefined where the name cannot be one of the service. */
+export function pathOf({ registry, collection, image, tag, version }: ImageName): string | undefined {
+  const components = [registry, ...collection.split('/'), image].filter((part) => part !== undefined);
+  const parts = [...components, tag, ...(version === undefined ? [] : [version])];
+  if (!parts.every(isPathComponent)) return undefined;
+  const suffix = version === undefined ? '' : `@${encodeURIComponent(version)}`;
+  return `${components.map(encodeURIComponent).join('/')}:${encodeURIComponent(tag)}${suffix}`;
+}
+
+/** The manifest of a {@link pathOf}; undefined where the service says that there is no such image. */
+export async function fetchManifest(
+  api: Api,
+  path: string,
+  signal?: AbortSignal,
+): Promise<Manifest | undefined> {
+  const { status, value } = await getJson(api, `container/${path}`, ABSENT, signal);
+  return ABSENT.includes(status) ? undefined : parseManifest(api, path, value);
+}
+
+function parseManifest(api: Api, path: string, value: unknown): Manifest {
+  const given = toRecord(value);
+  const url = typeof given.image === 'string' ? URL.parse(given.image, api.base.href) : null;
+  if (url === null || !/^https?:$/.test(url.protocol))
+    throw new SregistryError('SERVICE', `${api.base.host}: ${path} has no usable address of an image file`);
+  // A server behind a proxy that ends TLS takes itself for plain http.
+  if (api.base.protocol === 'https:') url.protocol = 'https:';
+  const versions = [given.version, given.commit].filter((text) => typeof text === 'string').filter(Boolean);
+  return { url, version: versions[0] ?? '', versions, annotations: annotationsOf(given) };
+}
+
+function annotationsOf(given: Record<string, unknown>): Record<string, string> {
+  const metrics = toRecord(given.metrics);
+  const inspection = [metrics.inspect, metrics].map((candidate) => toRecord(toRecord(candidate).data));
+  const attributes = toAttributes(inspection.find((data) => data.attributes !== undefined)?.attributes);
+  const text = JSON.stringify(attributes);
+  const isKept = text !== '{}' && Buffer.byteLength(text) <= INSPECTION_MAX;
+  return {
+    ...(typeof given.commit === 'string' && given.commit !== '' ? { [COMMIT_KEY]: given.commit } : {}),
+    ...(isKept ? { ...attributes.labels, [INSPECT_KEY]: text } : {}),
+  };
+}
+
+/** An object, which may come as JSON in a string. */
+function toRecord(value: unknown): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
+  if (typeof value !== 'string') return {};
+  try {
+    const parsed: unknown = JSON.parse(value);
+    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
