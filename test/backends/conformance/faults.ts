@@ -31,9 +31,10 @@ export function faults(at: () => Bench): void {
     'a status of %d with Retry-After is asked again when the service said',
     async (status) => {
       at().proxy.inject(answer(status, { 'retry-after': '1' }));
-      const first = at().requests;
+      const before = at().requests;
       await at().resolve(image.name);
-      const [refused, again] = at().proxy.requests.slice(first);
+      const [refused, ...others] = at().proxy.requests.slice(before);
+      const again = others.find(({ method, url }) => method === refused?.method && url === refused.url);
       expect((again?.at ?? 0) - (refused?.at ?? 0)).toBeGreaterThan(990);
     },
   );

@@ -1,0 +1,90 @@
+/** From a name to the file that is the image: a web server is asked for each file name it may lie under. */
+import pMap from 'p-map';
+import { isError } from '../../base/errors.ts';
+import { folderOf } from '../../image/folder.ts';
+import type { ImageName } from '../../image/name.ts';
+import { splitExtension } from '../../image/names.ts';
+import type { RemoteImage } from '../../image/remote.ts';
+import { debugLog } from '../../log/index.ts';
+import { fileNamesOf } from '../file-layout.ts';
+import type { Http } from '../http.ts';
+import { findFile, type HttpFile } from '../http-file.ts';
+import { fileUrl, folderUrl, type PlaceOptions } from './place.ts';
+
+const debug = debugLog('http');
+
+/** A file and the name that it was asked for under. */
+interface Found {
+  readonly fileName: string;
+  readonly file: HttpFile;
+}
+
+/** The image of a name; of several files with different extensions, the one modified last. */
+export async function resolveImage(
+  http: Http,
+  place: PlaceOptions,
+  name: ImageName,
+  signal?: AbortSignal,
+): Promise<RemoteImage | undefined> {
+  const folder = folderUrl(folderOf(name), place);
+  if (folder === undefined) return undefined;
+  const found = await findFirst(http, folder, fileNamesOf(name), signal);
+  if (found === undefined) return undefined;
+  const { fileName, file } = found;
+  const { size, modified, revision, location } = file;
+  return {
+    name,
+    size,
+    modified,
+    digest: await readDigest(http, file, signal),
+    // An entity tag means nothing beyond its host, which without a base is a part of the name.
+    revision: place.base === undefined ? `${folder.host} ${revision}` : revision,
+    extension: splitExtension(fileName).extension,
+    handle: location,
+  };
+}
+
+/**
+ * Servers that hide what they have answer 403 to a name that is not there as well, so a failure counts only if no other name
+ * is found.
+ */
+async function findFirst(
+  http: Http,
+  folder: URL,
+  fileNames: readonly string[],
+  signal?: AbortSignal,
+): Promise<Found | undefined> {
+  let failure: unknown;
+  const found = await pMap(fileNames, async (fileName): Promise<Found[]> => {
+    const file = await findFile(http, fileUrl(folder, fileName), { signal }).catch((error: unknown) => {
+      failure ??= error;
+    });
+    return file === undefined ? [] : [{ fileName, file }];
+  });
+  const [newest] = found.flat().sort((one, other) => timeOf(other) - timeOf(one));
+  if (newest === undefined && failure !== undefined) throw failure;
+  return newest;
+}
+
+function timeOf({ file }: Found): number {
+  return file.modified?.getTime() ?? 0;
+}
+
+/**
+ * The digest in `<file>.sha256`, as sha256sum(1) writes it. One that is older than the file is of another file; one that
+ * cannot be had never stands between a person and the image.
+ */
+async function readDigest(http: Http, image: HttpFile, signal?: AbortSignal): Promise<string | undefined> {
+  try {
+    const reply = await http.get(`${image.location.url}.sha256`, { signal });
+    const written = Date.parse(reply.headers['last-modified'] ?? '');
+    if (image.modified !== undefined && written < image.modified.getTime()) return undefined;
+    // A line begins with a backslash where the file's name needed escapes.
+    const hex = /^\\?([0-9a-f]{64})(?:\s|$)/i.exec(reply.text())?.[1];
+    return hex === undefined ? undefined : `sha256:${hex.toLowerCase()}`;
+  } catch (error) {
+    if (isError(error, 'CANCELED')) throw error;
+    debug('no digest of %s: %o', image.location.url, error);
+    return undefined;
+  }
+}

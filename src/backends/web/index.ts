@@ -1,0 +1,89 @@
+/**
+ * A web server that hands out image files, as a read-only registry: `https://example.org/containers/hello:1.0.sif`.
+ * ../file-layout.ts says how files are named, place.ts which of the server's folders are collections.
+ */
+import { LRUCache } from 'lru-cache';
+import { pMapIterable } from 'p-map';
+import { SregistryError } from '../../base/errors.ts';
+import type { ImageName } from '../../image/name.ts';
+import { formatImageName } from '../../image/names.ts';
+import { type Backend, defineDriver } from '../backend.ts';
+import { createHttp } from '../http.ts';
+import { type FileLocation, readFile } from '../http-file.ts';
+import { nameMatcher } from '../name-match.ts';
+import { everyImage } from '../walk.ts';
+import { declaration } from './declaration.ts';
+import { resolveImage } from './images.ts';
+import { listCollection } from './listing.ts';
+import type { PlaceOptions } from './place.ts';
+
+/** Images looked at once. */
+const CONCURRENCY = 8;
+/** Milliseconds for which a redirect is used again: many lead to URLs that are signed for minutes. */
+const REDIRECT_TTL = 60_000;
+
+export default defineDriver({
+  ...declaration,
+  create({ name: instance, options, env }): Backend {
+    const { base: address, username, password, nohttps = false } = options;
+    const base = address === undefined ? undefined : folderOfAddress(address);
+    const place: PlaceOptions = { base, nohttps };
+    const http = createHttp({
+      base,
+      env,
+      ...(username && password && { headers: { authorization: basic(username, password) } }),
+      hints: { UNAUTHORIZED: `log in with \`sregistry auth login ${instance}\`` },
+    });
+    const redirects = new LRUCache<string, string>({ max: 1000, ttl: REDIRECT_TTL });
+    const resolve = (name: ImageName, signal?: AbortSignal) => resolveImage(http, place, name, signal);
+    const list = (collection: string, signal?: AbortSignal) =>
+      listCollection(http, place, collection, signal);
+
+    return {
+      name: instance,
+      driver: declaration.name,
+      target: base?.href ?? 'https://',
+      defaultCollection: '',
+      resolve,
+      list,
+
+      read: async (image, offset, length, signal) =>
+        readFile(http, image.handle as FileLocation, { offset, length, size: image.size, redirects, signal }),
+
+      async *search({ query, labels = {} }, signal) {
+        // A web server keeps no labels.
+        if (Object.keys(labels).length > 0) return;
+        const matches = nameMatcher(query);
+        const names = (async function* () {
+          for await (const { name } of everyImage({ list }, '', signal)) if (matches(name)) yield name;
+        })();
+        const images = pMapIterable(names, (name) => resolve(name, signal), { concurrency: CONCURRENCY });
+        for await (const image of images) if (image !== undefined) yield image;
+      },
+
+      async share(image, { email, expires }) {
+        if (email === undefined && expires === undefined) return (image.handle as FileLocation).url;
+        throw new SregistryError('UNSUPPORTED', `${formatImageName(image.name)} has the one address it has`, {
+          hint: 'share it without a person and without an end',
+        });
+      },
+
+      async check(signal) {
+        // The folder itself need not be open to be looked at.
+        if (base !== undefined) await http.head(base, { allow: [403, 404, 405, 501], signal });
+      },
+
+      close: () => http.close(),
+    };
+  },
+});
+
+/** The address of a folder, whether it was written with its last slash or not. */
+function folderOfAddress(address: string): URL {
+  const url = new URL(address);
+  return new URL(url.pathname.replace(/\/?$/, '/'), url.origin);
+}
+
+function basic(username: string, password: string): string {
+  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+}

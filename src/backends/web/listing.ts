@@ -1,0 +1,61 @@
+/** What is in a collection, as far as the server's index of that folder tells. */
+import { isError, SregistryError } from '../../base/errors.ts';
+import type { ListEntry } from '../backend.ts';
+import { isVisible, keyOf, parseEntry } from '../file-layout.ts';
+import { type Http, type Reply, showUrl } from '../http.ts';
+import { type IndexEntry, parseIndex } from './index-page.ts';
+import { folderUrl, type PlaceOptions } from './place.ts';
+
+export async function* listCollection(
+  http: Http,
+  place: PlaceOptions,
+  collection: string,
+  signal?: AbortSignal,
+): AsyncGenerator<ListEntry> {
+  const folder = folderUrl(collection, place);
+  if (folder === undefined) throw notListed(collection, place);
+  const index = parseIndex(await getIndex(http, folder, signal));
+  if (index === undefined) throw notIndexed(folder);
+  yield* collectionsOf(index);
+  yield* imagesOf(index, collection);
+}
+
+/** A server that has no index of a folder answers 403 to it. */
+async function getIndex(http: Http, folder: URL, signal?: AbortSignal): Promise<Reply> {
+  try {
+    return await http.get(folder, { headers: { accept: 'application/json, text/html;q=0.9' }, signal });
+  } catch (error) {
+    throw isError(error, 'FORBIDDEN') ? notIndexed(folder, error) : error;
+  }
+}
+
+function collectionsOf(index: readonly IndexEntry[]): ListEntry[] {
+  return index
+    .filter(({ kind, name }) => kind === 'folder' && isVisible(name))
+    .map(({ name }) => ({ kind: 'collection', name }));
+}
+
+/** One entry an image, though it may lie there under several extensions. */
+function imagesOf(index: readonly IndexEntry[], collection: string): ListEntry[] {
+  const images = index.flatMap(({ kind, name }) => (kind === 'file' ? (parseEntry(name) ?? []) : []));
+  const distinct = new Map(images.map((image) => [keyOf(image), image]));
+  return [...distinct.values()].map(({ image, tag, version }) => ({
+    kind: 'image',
+    name: { collection, image, tag, version },
+  }));
+}
+
+function notIndexed(folder: URL, cause?: unknown): SregistryError {
+  return new SregistryError('UNSUPPORTED', `${showUrl(folder)}: the server makes no index of this folder`, {
+    hint: 'open an image by its full name: it is found without being listed',
+    cause,
+  });
+}
+
+function notListed(collection: string, { base }: PlaceOptions): SregistryError {
+  if (base !== undefined)
+    return new SregistryError('NOT_FOUND', `There is no folder ${collection} in ${base.href}`);
+  return new SregistryError('UNSUPPORTED', 'All the hosts of the web cannot be listed', {
+    hint: 'begin the name with a host, or configure the address of a folder as base',
+  });
+}
