@@ -4,6 +4,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import { SregistryError, systemCode } from '../base/errors.ts';
+import { bot } from '../log/index.ts';
 
 export interface Ending extends Disposable {
   readonly signal: AbortSignal;
@@ -25,8 +26,9 @@ export function watchForEnd(): Ending {
   };
   const stop = (signal: NodeJS.Signals) => end(SIGNALS[signal as keyof typeof SIGNALS]);
   const closed = (error: Error) => {
-    if (systemCode(error) !== 'EPIPE') throw error;
-    end(0);
+    const isUnread = systemCode(error) === 'EPIPE';
+    if (!isUnread) bot.error(error);
+    end(isUnread ? 0 : 1);
   };
   const signals = Object.keys(SIGNALS) as NodeJS.Signals[];
   for (const signal of signals) process.once(signal, stop);

@@ -105,10 +105,12 @@ function requestOf(mountpoint: string, flags: MountFlags): MountRequest {
 }
 
 /** Serves the mount until it is asked to end or unmounted by someone. */
-async function serve(request: MountRequest, { signal }: Context): Promise<undefined> {
+async function serve(request: MountRequest, { signal }: Context): Promise<never> {
   const mount = await Mount.start(request, (message) => bot.info(message));
   const end = () => void mount.end(false).catch((error) => bot.error(describeError(error)));
   if (signal.aborted) end();
   signal.addEventListener('abort', end);
   await mount.ended;
+  // libfuse's threads would keep the process.
+  process.exit();
 }

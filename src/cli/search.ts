@@ -2,6 +2,7 @@ import type { Backend } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
 import { type SearchFailure, search } from '../client/search.ts';
 import type { Session } from '../client/session.ts';
+import { readAnnotations } from '../image/annotations.ts';
 import { removeUri, uriScheme } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { bot } from '../log/index.ts';
@@ -78,14 +79,14 @@ function parseLabel(label: string): [string, string] {
 }
 
 function summaryOf(session: Session, image: RemoteImage, { name: backend }: Backend): object {
-  const { name, size, digest, modified, annotations = {} } = image;
+  const { name, size, digest, modified, annotations } = image;
   return {
     uri: session.uri(backend, name),
     backend,
     size,
     digest,
     modified: modified?.toISOString(),
-    annotations,
+    labels: readAnnotations(annotations).labels ?? {},
   };
 }
 

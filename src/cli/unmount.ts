@@ -20,9 +20,9 @@ export default defineCommand({
       }),
   examples: [['sregistry unmount /mnt/sregistry', 'End the mount when its pushes are done']],
 
-  async run(args, { env }) {
+  async run(args, { env, signal }) {
     const mountpoint = await mountpointOf(args.mountpoint, env);
-    await unmountAt(mountpoint, args.force ?? false, env);
+    await unmountAt(mountpoint, args.force ?? false, env, signal);
     bot.info(`Unmounted ${mountpoint}`);
   },
 });

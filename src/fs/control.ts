@@ -94,12 +94,13 @@ function serveConnection(connection: Socket, handlers: Handlers): void {
   });
 }
 
-/** Asks a mount. UNREACHABLE where it does not answer within `timeout` milliseconds. */
+/** Asks a mount. UNREACHABLE where it does not answer within `timeout` milliseconds (0: it may take its time). */
 export async function askMount<K extends keyof ControlRequests>(
   record: Pick<MountRecord, 'socket' | 'mountpoint'>,
   request: K,
   parameters: ControlRequests[K]['request'],
   timeout: number,
+  signal?: AbortSignal,
 ): Promise<ControlRequests[K]['answer']> {
   const connection = createConnection(record.socket);
   const failed = (why: string, cause?: unknown) =>
@@ -109,6 +110,7 @@ export async function askMount<K extends keyof ControlRequests>(
     });
   try {
     return await new Promise((resolve, reject) => {
+      signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
       connection.setTimeout(timeout, () => reject(failed('it did not in time')));
       connection.on('error', (cause) => reject(failed('its socket is closed', cause)));
       connection.on('close', () => reject(failed('it ended')));

@@ -64,13 +64,18 @@ export async function mountStatuses(
 
 /**
  * Unmounts and waits for the process to end. Without `force` it waits for pushes under way; with it they stay in the
- * journal, and a process that does not answer is ended.
+ * journal, and a process that does not answer is ended. `signal` ends the waiting, not the unmounting.
  */
-export async function unmountAt(mountpoint: string, force: boolean, env: NodeJS.ProcessEnv): Promise<void> {
+export async function unmountAt(
+  mountpoint: string,
+  force: boolean,
+  env: NodeJS.ProcessEnv,
+  signal?: AbortSignal,
+): Promise<void> {
   const record = (await listMounts(getPaths(env).runtimeDir)).find((each) => each.mountpoint === mountpoint);
   if (record === undefined) return unmountForeign(mountpoint);
   try {
-    await askMount(record, 'unmount', { force }, force ? ANSWER_TIMEOUT : 0);
+    await askMount(record, 'unmount', { force }, force ? ANSWER_TIMEOUT : 0, signal);
   } catch (error) {
     if (!force) throw error;
     await unmount(mountpoint);
