@@ -82,6 +82,15 @@ test('a file goes up in chunks, each stating its range', async () => {
   expect(seen.at(-1)).toBe(BYTES.length);
 });
 
+test('a file of one byte, which a registry counts as it counts none', async () => {
+  const { fake, registry } = await start();
+  const path = join(folder, 'one');
+  const byte = Buffer.from('1');
+  await writeFile(path, byte);
+  await pushFile(registry, 'demo/x', { path, size: 1, digest: digest(byte) });
+  expect(fake.blobs.get(`demo/x@${digest(byte)}`)).toEqual(byte);
+});
+
 test('chunks are as long as the registry wants them at least', async () => {
   const { fake, registry } = await start({ minChunk: 45_000 });
   await push(registry);

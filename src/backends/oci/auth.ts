@@ -25,8 +25,14 @@ export interface AuthSettings {
   readonly origin: URL;
   /** For the requests to token services. */
   readonly http: Http;
+  readonly logins: Logins;
+}
+
+export interface Logins {
   /** The login for a repository (`''` for the registry as a whole), or undefined where there is none. */
-  readonly login: (repository: string) => Promise<Login | undefined>;
+  find(repository: string): Promise<Login | undefined>;
+  /** One was refused: look them up again next time, as the user may have logged in anew. */
+  forget(): void;
 }
 
 export interface Auth {
@@ -41,28 +47,32 @@ const MARGIN = 10;
 /** Name of this program to token services. */
 const CLIENT_ID = 'sregistry';
 
-export function createAuth({ origin, http, login }: AuthSettings): Auth {
+export function createAuth({ origin, http, logins }: AuthSettings): Auth {
   const tokens = new LRUCache<string, string>({ max: 1000 });
   const flights = new Map<string, Promise<void>>();
   let isBasic = false;
 
   const renew = async (key: string, scopes: string[], challenge: Challenge): Promise<void> => {
-    const repository = repositoryOf(scopes);
-    const known = await login(repository);
+    const known = await logins.find(repositoryOf(scopes));
     if (known !== undefined && 'registryToken' in known) {
       tokens.set(key, known.registryToken);
       return;
     }
-    const realm = realmOf(challenge, origin);
-    const { token, lifetime } = await fetchToken(http, realm, challenge.parameters.service, scopes, known);
-    registerSecret(token, lifetime);
-    tokens.set(key, token, { ttl: Math.ceil(Math.max(1, lifetime - MARGIN) * 1000) });
+    try {
+      const realm = realmOf(challenge, origin);
+      const { token, lifetime } = await fetchToken(http, realm, challenge.parameters.service, scopes, known);
+      registerSecret(token, lifetime);
+      tokens.set(key, token, { ttl: Math.ceil(Math.max(1, lifetime - MARGIN) * 1000) });
+    } catch (error) {
+      if (isError(error, 'UNAUTHORIZED')) logins.forget();
+      throw error;
+    }
   };
 
   return {
     authorize: async ({ method, url }) => {
       const scopes = scopesOf(method, url);
-      if (isBasic) return basicHeader(await login(repositoryOf(scopes)));
+      if (isBasic) return basicHeader(await logins.find(repositoryOf(scopes)));
       const token = tokens.get(scopes.join(' '));
       return token === undefined ? {} : { authorization: `Bearer ${token}` };
     },
@@ -74,11 +84,9 @@ export function createAuth({ origin, http, login }: AuthSettings): Auth {
       const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.realm);
       if (bearer === undefined) {
         isBasic = challenges.some(({ scheme }) => scheme === 'basic');
-        const known = isBasic ? await login(repositoryOf(own)) : undefined;
-        const header = basicHeader(known);
-        if (known === undefined || header.authorization === undefined) return false;
-        if (header.authorization === credentials.authorization) throw loginRefused(origin, known);
-        return true;
+        if (!isBasic) return false;
+        if (credentials.authorization !== undefined) logins.forget();
+        return basicHeader(await logins.find(repositoryOf(own))).authorization !== undefined;
       }
       const current = tokens.get(key);
       if (current !== undefined && credentials.authorization !== `Bearer ${current}`) return true;
@@ -131,17 +139,13 @@ async function fetchToken(
     return parseToken(reply.json(), realm);
   } catch (error) {
     if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN') || login === undefined) throw error;
-    throw loginRefused(realm, login, error);
+    const who = 'username' in login ? `the login of ${login.username}` : 'the stored login';
+    throw new SregistryError('UNAUTHORIZED', `${showUrl(realm)} refuses ${who}`, {
+      hint: 'log in again with `sregistry auth login`, `apptainer registry login` or `docker login`',
+      cause: error,
+      status: error.status,
+    });
   }
-}
-
-function loginRefused(by: URL, login: Login, cause?: SregistryError): SregistryError {
-  const who = 'username' in login ? `the login of ${login.username}` : 'the stored login';
-  return new SregistryError('UNAUTHORIZED', `${showUrl(by)} refuses ${who}`, {
-    hint: 'log in again with `sregistry auth login`, `apptainer registry login` or `docker login`',
-    cause,
-    status: 401,
-  });
 }
 
 function withQuery(realm: URL, service: string | undefined, scopes: readonly string[]): URL {

@@ -5,6 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { Http, Reply } from '../http.ts';
+import { Flight } from './flight.ts';
 import { isRepository, isTag } from './grammar.ts';
 import { DOCKER_HUB } from './reference.ts';
 
@@ -27,35 +28,22 @@ const PAGE_SIZE = 1000;
 /** Names after which a listing counts as endless. */
 const MAX_NAMES = 1_000_000;
 
-/** A reading of the whole catalog that several may wait for. */
-interface Reading {
-  readonly repositories: Promise<readonly string[]>;
-  readonly controller: AbortController;
-  /** Those who still want it. */
-  waiting: number;
-}
-
 export function createCatalog(http: Http, host: string): Catalog {
-  const cache = new LRUCache<'all', Reading>({ max: 1, ttl: CATALOG_TTL });
-  const forget = (reading: Reading) => {
-    if (cache.get('all') === reading) cache.clear();
-  };
-  const begin = (): Reading => {
-    const controller = new AbortController();
-    const repositories = readCatalog(http, host, controller.signal);
-    const reading = { repositories, controller, waiting: 0 };
-    cache.set('all', reading);
-    // That it does not list is as good an answer as a list; a failure is none.
-    repositories.catch((error) => {
-      if (!isError(error, 'UNSUPPORTED')) forget(reading);
-    });
-    return reading;
-  };
+  const cache = new LRUCache<'all', Flight<readonly string[]>>({ max: 1, ttl: CATALOG_TTL });
   return {
     forget: () => cache.clear(),
-    repositories: (signal) => {
-      const reading = cache.get('all') ?? begin();
-      return unlessAborted(reading, signal, () => forget(reading));
+    repositories: async (signal) => {
+      const known = cache.get('all');
+      const flight =
+        known?.isAbandoned === false ? known : new Flight((ended) => readCatalog(http, host, ended));
+      if (flight !== known) cache.set('all', flight);
+      try {
+        return await flight.join(signal);
+      } catch (error) {
+        // That it does not list is as good an answer as a list; a failure is none.
+        if (!isError(error, 'UNSUPPORTED', 'CANCELED') && cache.peek('all') === flight) cache.clear();
+        throw error;
+      }
     },
     tags: async (repository, signal) => {
       try {
@@ -108,27 +96,4 @@ function namesOf(page: Reply, property: string): string[] {
   if (!Array.isArray(value))
     throw new SregistryError('SERVICE', `${page.url.origin}${page.url.pathname}: no list of ${property}`);
   return value.filter((name) => typeof name === 'string');
-}
-
-/** What the reading gives, unless the signal fires first. A reading that nobody waits for any more is ended. */
-async function unlessAborted(
-  reading: Reading,
-  signal: AbortSignal | undefined,
-  forget: () => void,
-): Promise<readonly string[]> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const stop = () => reject(new SregistryError('CANCELED', 'listing: canceled', { cause: signal?.reason }));
-  if (signal?.aborted) stop();
-  signal?.addEventListener('abort', stop, { once: true });
-  reading.waiting += 1;
-  try {
-    return await Promise.race([reading.repositories, aborted]);
-  } finally {
-    signal?.removeEventListener('abort', stop);
-    reading.waiting -= 1;
-    if (reading.waiting === 0 && signal?.aborted) {
-      forget();
-      reading.controller.abort();
-    }
-  }
 }

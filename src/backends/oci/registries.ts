@@ -8,7 +8,7 @@ import { findDockerCredentials } from '../../settings/docker-credentials.ts';
 import type { OptionValues } from '../../settings/options.ts';
 import type { DriverContext } from '../backend.ts';
 import { createHttp, type Http, isLoopback, type RedirectMemory } from '../http.ts';
-import { createAuth, type Login } from './auth.ts';
+import { createAuth, type Login, type Logins } from './auth.ts';
 import { type Catalog, createCatalog } from './catalog.ts';
 import type { declaration } from './declaration.ts';
 import { canonicalHost, DOCKER_HUB } from './reference.ts';
@@ -52,7 +52,7 @@ export function createRegistries({ name, options, env }: DriverContext): Registr
   const open = (host: string): Registry => {
     const own = host === canonicalHost(address?.host ?? DOCKER_HUB);
     const origin = own && address ? address : new URL(`${schemeOf(host, nohttps === true)}://${host}`);
-    const login = cachedLogin((repository) =>
+    const logins = cachedLogins((repository) =>
       own && username && password
         ? Promise.resolve({ username, password })
         : findDockerCredentials(host, env, repository),
@@ -63,7 +63,7 @@ export function createRegistries({ name, options, env }: DriverContext): Registr
       hints: {
         UNAUTHORIZED: `it does not exist, or needs a login that may do this: \`sregistry auth login ${name}\``,
       },
-      ...createAuth({ origin, http: tokenHttp, login }),
+      ...createAuth({ origin, http: tokenHttp, logins }),
     });
     return {
       host,
@@ -112,12 +112,15 @@ function schemeOf(host: string, nohttps: boolean): 'http' | 'https' {
 }
 
 /** Files are read and credential helpers started once a minute, and not for every request. */
-function cachedLogin(find: (repository: string) => Promise<Login | undefined>) {
+function cachedLogins(find: Logins['find']): Logins {
   const known = new LRUCache<string, { login: Promise<Login | undefined> }>({ max: 1000, ttl: LOGIN_TTL });
-  return (repository: string): Promise<Login | undefined> => {
-    const entry = known.get(repository) ?? { login: find(repository) };
-    known.set(repository, entry, { noUpdateTTL: true });
-    entry.login.catch(() => known.delete(repository));
-    return entry.login;
+  return {
+    forget: () => known.clear(),
+    find: (repository) => {
+      const entry = known.get(repository) ?? { login: find(repository) };
+      known.set(repository, entry, { noUpdateTTL: true });
+      entry.login.catch(() => known.delete(repository));
+      return entry.login;
+    },
   };
 }

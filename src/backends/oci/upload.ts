@@ -170,7 +170,7 @@ async function patch(transfer: Transfer, session: Upload): Promise<void> {
   const request = registry.http.patch(session.location, { body: open, headers, timeout: Infinity, signal });
   const reply = await knownUpload(request);
   session.location = nextLocation(registry, reply);
-  session.offset = acceptedBytes(reply) ?? end;
+  session.offset = acceptedBytes(reply, end - start) ?? end;
   if (session.offset <= start || session.offset > end) await askOffset(transfer, session);
 }
 
@@ -200,13 +200,13 @@ async function askOffset({ registry, blob, signal }: Transfer, session: Upload):
 }
 
 /**
- * `Range: 0-<last byte>` of an upload. `0-0` stands for nothing: chunks are longer than a byte, and CNCF Distribution
- * says so of an empty upload.
+ * `Range: 0-<last byte>` of an upload. `0-0` is one byte, or none: CNCF Distribution says it of an empty upload as well. So it is
+ * taken for a byte only where a single one was `sent`.
  */
-function acceptedBytes(reply: Reply): number | undefined {
+function acceptedBytes(reply: Reply, sent = 0): number | undefined {
   const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(reply.headers.range ?? '')?.[1];
   if (last === undefined) return undefined;
-  return last === '0' ? 0 : Number(last) + 1;
+  return last === '0' && sent !== 1 ? 0 : Number(last) + 1;
 }
 
 async function knownUpload(request: Promise<Reply>): Promise<Reply> {
