@@ -1,9 +1,9 @@
 /** Image files on this machine, as they are given to commands. */
 import { stat } from 'node:fs/promises';
-import { SregistryError } from '../base/errors.ts';
+import { isError, SregistryError } from '../base/errors.ts';
 import { fileError } from '../base/files.ts';
 import { type Identification, identify } from '../image/format.ts';
-import { inspect } from '../image/inspect.ts';
+import { inspectFile } from '../image/metadata.ts';
 import { openFileSource } from '../image/source.ts';
 
 export interface LocalImage extends Identification {
@@ -39,9 +39,16 @@ export async function requireWholeImage(path: string): Promise<LocalImage> {
   });
 }
 
-/** Labels in the image itself; none where they cannot be read. */
-export async function labelsOfFile(path: string): Promise<Readonly<Record<string, string>>> {
-  await using source = await openFileSource(path);
-  const found = await inspect(source).catch(() => undefined);
-  return found?.data.attributes.labels ?? {};
+/** What the library keeps of an image beside its names; nothing where it cannot be read inside. */
+export async function metricsOfFile(
+  path: string,
+  signal?: AbortSignal,
+): Promise<Readonly<Record<string, unknown>>> {
+  try {
+    const { data } = await inspectFile(path, signal);
+    return { data };
+  } catch (error) {
+    if (isError(error, 'NOT_AN_IMAGE', 'CORRUPT')) return {};
+    throw error;
+  }
 }

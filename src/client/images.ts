@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import type { Container } from '../catalog/container.ts';
 import type { Library } from '../catalog/library.ts';
 import { formatImageName, parseImageName, removeUri, uriScheme } from '../image/names.ts';
-import { labelsOfFile, requireWholeImage } from './image-file.ts';
+import { metricsOfFile, requireWholeImage } from './image-file.ts';
 
 /** The backend that the library is. */
 const LOCAL = 'local';
@@ -43,7 +43,7 @@ export async function addImage(library: Library, request: AddRequest): Promise<C
     file,
     transfer: copy ? 'copy' : 'move',
     client: uriScheme(request.name) ?? LOCAL,
-    metrics: await labelsOfFile(file),
+    metrics: await metricsOfFile(file, signal),
     progress,
     signal,
   });

@@ -7,7 +7,7 @@ import { fileError, temporaryName } from '../base/files.ts';
 import type { Container } from '../catalog/container.ts';
 import type { Transfer } from '../catalog/storage.ts';
 import type { RemoteImage } from '../image/remote.ts';
-import { labelsOfFile } from './image-file.ts';
+import { metricsOfFile } from './image-file.ts';
 import { isLibraryDisabled } from './library.ts';
 import type { Session } from './session.ts';
 import { defaultFileName, findUsableImage, parseTarget, type Target } from './target.ts';
@@ -119,17 +119,16 @@ function knownContainer(
 async function enter(
   session: Session,
   { backend, name }: Target,
-  { annotations, digest }: RemoteImage,
+  { digest }: RemoteImage,
   bytes: { file: string; transfer: Transfer },
   { signal }: PullOptions,
 ): Promise<string> {
-  const labels = await labelsOfFile(bytes.file);
   const container = await session.library.add({
     ...bytes,
     name,
     client: backend.name,
     url: session.uri(backend.name, name),
-    metrics: annotations === undefined ? labels : { annotations, ...labels },
+    metrics: await metricsOfFile(bytes.file, signal),
     digest,
     signal,
   });

@@ -1,5 +1,6 @@
 /** Pushing an image file to a backend. */
 import type { Progress } from '../backends/backend.ts';
+import { splitExtension } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { requireWholeImage } from './image-file.ts';
 import { publish } from './publish.ts';
@@ -27,6 +28,8 @@ export async function push(
 ): Promise<Pushed> {
   const { size } = await requireWholeImage(file);
   const { backend, name } = await parseTarget(uri, session, { tag });
-  const image = await publish(session, { backend: backend.name, name, file, size, progress, signal });
+  const { extension } = splitExtension(uri);
+  const request = { backend: backend.name, name, extension, file, size, progress, signal };
+  const image = await publish(session, request);
   return { uri: session.uri(backend.name, name), image };
 }
