@@ -151,7 +151,7 @@ needs({ registry: true })('a real registry', () => {
 
   test('a tag is removed only if no other tag would go with it', async () => {
     const image = await backend.push(file, named('remove/me'));
-    const twin = await backend.copy(image, named('remove/me', 'twin'));
+    const twin = await sameManifest(image, 'twin');
     await expect(backend.remove(image)).rejects.toMatchObject({
       code: 'UNSUPPORTED',
       message: expect.stringContaining('the tag twin'),
@@ -166,6 +166,25 @@ needs({ registry: true })('a real registry', () => {
     expect(await backend.resolve(twin.name)).toBeDefined();
     await backend.remove(image);
   });
+
+  test('a copy can be removed, and so can its original', async () => {
+    const image = await backend.push(file, named('remove/copied'));
+    const copy = await backend.copy(image, named('remove/copied', 'copy'));
+    await backend.remove(image);
+    expect(await backend.resolve(copy.name)).toMatchObject({ digest: image.digest });
+    await backend.remove(copy);
+    expect(await backend.resolve(copy.name)).toBeUndefined();
+  });
+
+  /** Another tag of the very same manifest, as `oras tag` makes it. */
+  async function sameManifest(image: RemoteImage, tag: string): Promise<RemoteImage> {
+    const { repository, manifest } = image.handle;
+    const manifests = `${registry.url}/v2/${repository}/manifests`;
+    const type = 'application/vnd.oci.image.manifest.v1+json';
+    const bytes = await (await fetch(`${manifests}/${manifest}`, { headers: { accept: type } })).text();
+    await fetch(`${manifests}/${tag}`, { method: 'PUT', body: bytes, headers: { 'content-type': type } });
+    return (await backend.resolve({ ...image.name, tag })) as RemoteImage;
+  }
 
   test('an image that was deleted since it was looked up is STALE', async () => {
     const image = await backend.push(file, named('stale/image'));

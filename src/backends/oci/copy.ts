@@ -4,7 +4,7 @@ import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../backend.ts';
 import { hasBlob, startUpload } from './blobs.ts';
 import { fetchManifest, goneIsStale, handleOf, toRemoteImage } from './images.ts';
-import { imageLayer } from './manifest.ts';
+import { bearingTag, imageLayer } from './manifest.ts';
 import { checkTarget, putManifest } from './push.ts';
 import type { Place } from './reference.ts';
 import type { Registry } from './registries.ts';
@@ -34,7 +34,8 @@ export async function copyImage(
       await mountBlob(registry, place.repository, blob, signal);
     }
   }
-  const copy = await putManifest(registry, place.repository, to.tag, manifest, signal);
+  const own = { ...manifest, bytes: bearingTag(manifest, to.tag) };
+  const copy = await putManifest(registry, place.repository, to.tag, own, signal);
   // Of an index the image stays what it was resolved to.
   if (copy.manifests !== undefined) return { ...from, name: to };
   return toRemoteImage(registry, place.repository, to, copy, imageLayer(copy) && copy);

@@ -11,6 +11,7 @@ import {
   MANIFEST_TYPES,
   type Manifest,
   parseManifest,
+  REF_NAME,
   whyUnpresentable,
 } from './manifest.ts';
 import type { Place } from './reference.ts';
@@ -144,7 +145,11 @@ export function toRemoteImage(
   found: Manifest | undefined,
 ): RemoteImage {
   const layer = found && imageLayer(found);
-  const annotations = { ...top.annotations, ...found?.annotations, ...layer?.annotations };
+  const { [REF_NAME]: _, ...annotations } = {
+    ...top.annotations,
+    ...found?.annotations,
+    ...layer?.annotations,
+  };
   const handle: Handle = { registry: registry.host, repository, manifest: top.digest };
   const common = { name, modified: createdOf(annotations), annotations };
   if (layer === undefined) {

@@ -27,6 +27,13 @@ const SIF_LAYERS = new Set([
 /** A file system image by itself, as Stacker and others push them: Apptainer runs bare SquashFS. */
 const SQUASHFS_LAYER = /^[^;]*[./+-]squashfs\b/;
 
+/**
+ * The tag a manifest was made for (OCI image specification, annotations.md). It makes the manifest of each tag one of its own,
+ * so that a tag can be deleted by digest: CNCF Distribution before version 3 has no other way, and the digest takes every tag
+ * with it that shares the manifest.
+ */
+export const REF_NAME = 'org.opencontainers.image.ref.name';
+
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: string;
@@ -73,6 +80,13 @@ export function parseManifest(bytes: Buffer, type: string, what: string): Manife
     manifests: manifests === undefined ? undefined : descriptors(manifests),
     annotations: textsOf(value.annotations),
   };
+}
+
+/** The bytes of an image's manifest made for another tag; those of anything else as they are. */
+export function bearingTag(manifest: Manifest & { readonly bytes: Buffer }, tag: string): Buffer {
+  if (manifest.mediaType !== OCI_MANIFEST || imageLayer(manifest) === undefined) return manifest.bytes;
+  const value = JSON.parse(manifest.bytes.toString());
+  return Buffer.from(JSON.stringify({ ...value, annotations: { ...value.annotations, [REF_NAME]: tag } }));
 }
 
 function toDescriptor(value: unknown): Descriptor | undefined {

@@ -7,7 +7,7 @@ import type { ImageFile, PushOptions, RemoteImage } from '../backend.ts';
 import { pushSmallBlob } from './blobs.ts';
 import { isRepository, isTag } from './grammar.ts';
 import { CREATED, digestOf, type FetchedManifest, toRemoteImage } from './images.ts';
-import { OCI_MANIFEST, parseManifest, SIF_CONFIG, SIF_LAYER } from './manifest.ts';
+import { OCI_MANIFEST, parseManifest, REF_NAME, SIF_CONFIG, SIF_LAYER } from './manifest.ts';
 import type { Place } from './reference.ts';
 import type { Registry } from './registries.ts';
 import { pushFile } from './upload.ts';
@@ -72,7 +72,7 @@ function manifestOf(
       mediaType: OCI_MANIFEST,
       config: { mediaType: SIF_CONFIG, digest: digestOf(CONFIG), size: CONFIG.length },
       layers: [{ mediaType: SIF_LAYER, digest, size: file.size, annotations: { [TITLE]: title } }],
-      annotations: { [CREATED]: new Date().toISOString(), ...others },
+      annotations: { [CREATED]: new Date().toISOString(), ...others, [REF_NAME]: name.tag },
     }),
   );
 }
