@@ -112,6 +112,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./doctor.ts'),
   },
   {
+    command: 'completion',
+    describe: 'Print a script for the completion of bash or zsh',
+    load: () => import('./completion.ts'),
+  },
+  {
     command: 'version',
     describe: 'Print the version',
     load: () => import('./version.ts'),

@@ -1,5 +1,24 @@
-/** Completion in the shell: yargs' own script and its commands and options, and the names of the backends. */
-import type { Arguments, Argv, CompletionCallback } from 'yargs';
+/**
+ * Completion in the shell. `sregistry completion` prints yargs' script, which asks `sregistry --get-yargs-completions WORDS...`
+ * for every word; yargs answers with commands and options, and here the names of the backends are added.
+ */
+import yargs, { type Arguments, type Argv, type CompletionCallback } from 'yargs';
+import { defineCommand } from './command.ts';
+
+/** The flag with which the script asks. */
+export const COMPLETION_FLAG = '--get-yargs-completions';
+
+export default defineCommand({
+  build: (own) => own,
+  examples: [
+    ['source <(sregistry completion)', 'Complete in this shell, bash or zsh'],
+    ['sregistry completion >> ~/.bashrc', 'Complete in every bash from now on'],
+  ],
+
+  async run() {
+    yargs().scriptName('sregistry').showCompletionScript();
+  },
+});
 
 /** Commands that take the URI of an image. */
 const TAKE_URIS = new Set(['pull', 'push', 'share', 'inspect', 'delete']);
@@ -9,6 +28,7 @@ const TAKE_BACKENDS = new Set(['backend', 'auth']);
 type Complete = (onCompleted: CompletionCallback) => unknown;
 type Done = (words: string[]) => unknown;
 
+/** Lets `parser` answer the script. */
 export function addCompletion(parser: Argv, env: NodeJS.ProcessEnv): void {
   const answer = (current: string, args: Arguments, complete: Complete, done: Done): void => {
     complete(async (_error, own) => {
@@ -16,7 +36,8 @@ export function addCompletion(parser: Argv, env: NodeJS.ProcessEnv): void {
       done([...(own ?? []), ...(await backendWords(current, words, env))]);
     });
   };
-  parser.completion('completion', 'Print a script for the completion of bash or zsh', answer);
+  // The command of yargs' own is called something else: it prints, and then goes on as if it were unknown.
+  parser.completion('completion-script', false, answer);
 }
 
 async function backendWords(

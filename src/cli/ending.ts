@@ -40,7 +40,11 @@ export function watchForEnd(): Ending {
     },
     [Symbol.dispose]() {
       for (const signal of signals) process.off(signal, stop);
-      // What was printed is still on its way to stdout, and its reader may go meanwhile: `closed` stays.
+      process.stdout.off('error', closed);
+      // What was printed is still on its way, and its reader may go meanwhile.
+      if (!process.stdout.listeners('error').includes(ignore)) process.stdout.on('error', ignore);
     },
   };
 }
+
+function ignore(): void {}

@@ -9,7 +9,7 @@ import { version } from '../base/version.ts';
 import { bot } from '../log/index.ts';
 import type { Command, Context, Group } from './command.ts';
 import { COMMANDS, type CommandEntry, namesOf } from './commands.ts';
-import { addCompletion } from './completion.ts';
+import { addCompletion, COMPLETION_FLAG } from './completion.ts';
 import { watchForEnd } from './ending.ts';
 
 const FAILED = 1;
@@ -18,16 +18,12 @@ const USAGE = 2;
 /** Columns of the help at most. */
 const MAX_WIDTH = 100;
 
-/** The flag with which the shell's completion asks. */
-const COMPLETION_FLAG = '--get-yargs-completions';
-
 export async function main(argv: string[]): Promise<number> {
   using ending = watchForEnd();
   try {
     return await run(argv, { env: process.env, signal: ending.signal });
   } catch (error) {
-    if (ending.code !== undefined) return ending.code;
-    return report(error);
+    return ending.code ?? report(error);
   }
 }
 
@@ -35,6 +31,8 @@ async function run(argv: string[], context: Context): Promise<number> {
   const modules = await loadModules(argv);
   let code = 0;
   const execute = async (command: Command, args: Record<string, unknown>) => {
+    // To complete a line, yargs parses it, and would run it.
+    if (isCompletion(argv)) return;
     if (args.quiet) bot.setLevel('QUIET');
     if (args.debug) bot.setLevel('DEBUG');
     code = (await command.run(args as never, context)) ?? 0;
@@ -51,25 +49,27 @@ async function run(argv: string[], context: Context): Promise<number> {
       handler: (args) => (module !== undefined && 'run' in module ? execute(module, args) : undefined),
     });
   }
-  addCompletion(parser, context.env);
+  if (isCompletion(argv)) addCompletion(parser, context.env);
   if (argv.every((word) => ['--quiet', '--debug'].includes(word))) bot.data(await parser.getHelp());
   else await parser.parseAsync(argv);
   return code;
 }
+
+const isCompletion = (argv: readonly string[]) => argv.includes(COMPLETION_FLAG);
 
 type Modules = ReadonlyMap<CommandEntry, Command | Group>;
 
 /** The modules of the commands that `argv` may mean. A command that does not exist is the error USAGE. */
 async function loadModules(argv: readonly string[]): Promise<Modules> {
   const [word, next] = argv.filter((each) => !each.startsWith('-'));
-  const isCompletion = argv.includes(COMPLETION_FLAG);
-  if (!isCompletion) refuseUnknown(word, [...COMMANDS.flatMap(namesOf), 'completion'], 'sregistry');
+  const isWhole = !isCompletion(argv);
+  if (isWhole) refuseUnknown(word, COMMANDS.flatMap(namesOf), 'sregistry');
   const modules = new Map<CommandEntry, Command | Group>();
   for (const entry of COMMANDS) {
-    const isMeant = namesOf(entry).some((name) => (isCompletion ? argv.includes(name) : name === word));
+    const isMeant = namesOf(entry).some((name) => (isWhole ? name === word : argv.includes(name)));
     if (!isMeant) continue;
     const module = (await entry.load()).default;
-    if ('subcommands' in module && !isCompletion)
+    if ('subcommands' in module && isWhole)
       refuseUnknown(next, module.subcommands.flatMap(namesOf), `sregistry ${word}`);
     modules.set(entry, module);
   }
@@ -128,7 +128,8 @@ function createParser(argv: readonly string[]): Argv {
     .locale('en')
     .exitProcess(false)
     .fail((message, error) => {
-      throw error ?? usageError(message, argv);
+      // A line that is being completed is not whole.
+      if (!isCompletion(argv)) throw error ?? usageError(message, argv);
     });
 }
 
