@@ -82,7 +82,7 @@ export async function closeControl(server: Server | undefined): Promise<void> {
 
 function serveConnection(connection: Socket, handlers: Handlers): void {
   connection.on('error', () => connection.destroy());
-  createInterface({ input: connection }).on('line', async (line) => {
+  linesOf(connection).on('line', async (line) => {
     try {
       const { request, ...parameters } = JSON.parse(line);
       if (!Object.hasOwn(handlers, request)) throw new Error(`unknown request ${request}`);
@@ -92,6 +92,11 @@ function serveConnection(connection: Socket, handlers: Handlers): void {
       connection.write(`${JSON.stringify({ error: describeError(error) })}\n`);
     }
   });
+}
+
+/** readline passes an error of its input on; the connection's own listeners deal with it. */
+function linesOf(connection: Socket) {
+  return createInterface({ input: connection }).on('error', () => {});
 }
 
 /** Asks a mount. UNREACHABLE where it does not answer within `timeout` milliseconds (0: it may take its time). */
@@ -114,7 +119,7 @@ export async function askMount<K extends keyof ControlRequests>(
       connection.setTimeout(timeout, () => reject(failed('it did not in time')));
       connection.on('error', (cause) => reject(failed('its socket is closed', cause)));
       connection.on('close', () => reject(failed('it ended')));
-      createInterface({ input: connection }).once('line', (line) => {
+      linesOf(connection).once('line', (line) => {
         const { answer, error } = JSON.parse(line);
         if (error !== undefined) reject(new SregistryError('SERVICE', String(error)));
         else resolve(answer);

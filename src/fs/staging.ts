@@ -52,7 +52,7 @@ export class Staging {
   readonly #journal: Journal;
   readonly #publisher: Publisher;
   readonly #files = new Map<string, StagedFile>();
-  readonly #pushes = new Map<StagedFile, Promise<void>>();
+  readonly #flushes = new Map<StagedFile, Promise<void>>();
   readonly #controller = new AbortController();
 
   constructor(folder: string, journal: Journal, publisher: Publisher) {
@@ -70,9 +70,9 @@ export class Staging {
     return [...this.#files.keys()].filter((path) => parentOf(path) === folder).map(baseOf);
   }
 
-  /** Pushes under way in this process. */
+  /** Files being looked at or pushed in this process. */
   get pushing(): number {
-    return this.#pushes.size;
+    return this.#flushes.size;
   }
 
   /** A new, empty file. */
@@ -96,11 +96,17 @@ export class Staging {
    * push's error; NOT_AN_IMAGE where the bytes are none.
    */
   async flush(staged: StagedFile): Promise<void> {
-    if (staged.discarded) return;
-    const running = this.#pushes.get(staged);
+    const running = this.#flushes.get(staged);
     if (running !== undefined) await running;
+    if (staged.discarded) return;
     if (staged.failure !== undefined) throw staged.failure;
     if (!staged.dirty) return;
+    const flush = this.#flushNow(staged).finally(() => this.#flushes.delete(staged));
+    this.#flushes.set(staged, flush);
+    return flush;
+  }
+
+  async #flushNow(staged: StagedFile): Promise<void> {
     const found = await this.#identify(staged);
     if (found.state === 'not-an-image') return this.#refuse(staged, found.reason);
     const place = parsePath(staged.path);
@@ -108,14 +114,12 @@ export class Staging {
     if (place?.kind !== 'image') {
       return this.#wait(staged, 'The image is whole, but its file name is not one of an image', NAME_HINT);
     }
-    const push = this.#push(staged, place).finally(() => this.#pushes.delete(staged));
-    this.#pushes.set(staged, push);
-    return push;
+    return this.#push(staged, place);
   }
 
   /** The last handle was closed: what was pushed leaves, what was opened but not changed or was refused is dropped. */
   async release(staged: StagedFile): Promise<void> {
-    if (staged.handles > 0 || this.#pushes.has(staged)) return;
+    if (staged.handles > 0 || this.#flushes.has(staged)) return;
     if (staged.discarded) return staged.remove();
     const place = parsePath(staged.path);
     const isPushed = staged.record === undefined && !staged.dirty && staged.changes > 0;
@@ -171,9 +175,9 @@ export class Staging {
     }
   }
 
-  /** Resolves when no push is under way. */
+  /** Resolves when nothing is being pushed. */
   async idle(): Promise<void> {
-    while (this.#pushes.size > 0) await Promise.allSettled(this.#pushes.values());
+    while (this.#flushes.size > 0) await Promise.allSettled(this.#flushes.values());
   }
 
   /** Ends pushes, which stay in the journal, and closes the files. */

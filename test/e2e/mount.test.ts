@@ -100,7 +100,7 @@ needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', 
     expect((await world.shell('ls $MNT/lab/demo')).stdout).not.toContain('x:1');
   });
 
-  test('a push that fails is kept, shown by status, and done by the next mount', async () => {
+  test('A push that fails is kept, shown by `sregistry status`, and done by the next mount.', async () => {
     await publish(SMALL, 'demo/small:1.0');
     await world.mount();
     await world.ok('ls $MNT/lab/demo');

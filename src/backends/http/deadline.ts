@@ -36,6 +36,10 @@ export function outOfTime(what: string, ms: number, cause?: unknown): SregistryE
 /** The error for an aborted signal: what our own deadline said, else CANCELED. */
 export function abortError(signal: AbortSignal, what: string): SregistryError {
   if (isError(signal.reason)) return signal.reason;
+  if (signal.reason?.name === 'TimeoutError')
+    return new SregistryError('TIMED_OUT', `${what}: not done in the time it was given`, {
+      cause: signal.reason,
+    });
   return new SregistryError('CANCELED', `${what}: canceled`, { cause: signal.reason });
 }
 

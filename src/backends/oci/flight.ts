@@ -1,4 +1,4 @@
-import { SregistryError } from '../../base/errors.ts';
+import { abortError } from '../http/deadline.ts';
 
 /**
  * One piece of work that several callers wait for. A caller that gives up does not end it for the others; when the last one
@@ -19,12 +19,12 @@ export class Flight<T> {
     return this.#controller.signal.aborted;
   }
 
-  /** The result, or CANCELED when `signal` fires first. */
+  /** The result, or what `signal` says when it fires first: CANCELED, TIMED_OUT. */
   join(signal?: AbortSignal): Promise<T> {
     this.#waiting += 1;
     return new Promise((resolve, reject) => {
       const leave = () => {
-        reject(new SregistryError('CANCELED', 'canceled', { cause: signal?.reason }));
+        if (signal !== undefined) reject(abortError(signal, 'The request'));
         this.#waiting -= 1;
         if (this.#waiting === 0) this.#controller.abort();
       };

@@ -1,0 +1,182 @@
+/** The filesystem over a real registry, in-process. */
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { constants as os } from 'node:os';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { needs } from '../helpers/skip.ts';
+import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
+import { copyIn, errnoOfCall, image, openWorld, readFileAt, temporaryFolder } from './support.ts';
+
+const { EHOSTUNREACH, ETIMEDOUT } = os.errno;
+/** "Wrong medium type", Linux's own. */
+const EMEDIUMTYPE = 124;
+
+let registry: TestRegistry;
+let small: Buffer;
+
+const lab = () => ({ lab: { driver: 'oci', base: registry.url } });
+
+/** A new world after the image was published by another, so that nothing is cached. */
+async function published(name: string) {
+  const publisher = await openWorld(lab());
+  await publisher.filesystem.mkdir('/lab/demo');
+  await copyIn(publisher.filesystem, `/lab/demo/${name}`, small);
+  await publisher.stop();
+  return openWorld(lab());
+}
+
+needs({ registry: true })('over a registry', () => {
+  beforeEach(async () => {
+    registry = await startRegistry();
+    small = await image('small-gzip.sif');
+  });
+  afterEach(() => registry.remove());
+
+  test('`ls` shows what the registry lists.', async () => {
+    const { filesystem } = await published('small:1.0.simg');
+    expect(await filesystem.readdir('/lab')).toEqual(['demo']);
+    expect(await filesystem.readdir('/lab/demo')).toEqual(['small:1.0.simg']);
+  });
+
+  test('A tag that holds something else than an image is listed with mode 0000, and opening it gives EMEDIUMTYPE.', async () => {
+    await putDockerImage('demo/app', '2.0');
+    const { filesystem } = await openWorld(lab());
+    expect(await filesystem.readdir('/lab/demo')).toEqual(['app:2.0.simg']);
+    expect((await filesystem.getattr('/lab/demo/app:2.0.simg')).mode & 0o777).toBe(0);
+    const opening = filesystem.open('/lab/demo/app:2.0.simg', 0);
+    expect(await errnoOfCall(opening)).toBe(EMEDIUMTYPE);
+    await expect(opening).rejects.toThrow('apptainer build');
+  });
+
+  test('The modification time is the revision’s.', async () => {
+    const { filesystem, session } = await published('small:1.0.simg');
+    const { mtime } = await filesystem.getattr('/lab/demo/small:1.0.simg');
+    const backend = await session.backend('lab');
+    const remote = await backend.resolve({ collection: 'demo', image: 'small', tag: '1.0' });
+    expect(mtime).toEqual(remote?.modified);
+    expect(mtime.getTime()).toBeLessThan(Date.now());
+  });
+
+  test('A read fetches what it needs, not the image.', async () => {
+    const { filesystem, session } = await published('small:1.0.simg');
+    const handle = await filesystem.open('/lab/demo/small:1.0.simg', 0);
+    const part = Buffer.alloc(4096);
+    await filesystem.read(handle, part, 1_000_000, part.length);
+    expect(part.equals(small.subarray(1_000_000, 1_004_096))).toBe(true);
+    expect(session.cache.fetchedBytes).toBeLessThan(small.length / 4);
+    await filesystem.release(handle);
+  });
+
+  test('The same bytes are fetched once, whoever asks.', async () => {
+    const { filesystem, session } = await published('small:1.0.simg');
+    const reads = Array.from({ length: 16 }, () => readFileAt(filesystem, '/lab/demo/small:1.0.simg'));
+    for (const bytes of await Promise.all(reads)) expect(bytes.equals(small)).toBe(true);
+    expect(session.cache.fetchedBytes).toBe(small.length);
+    const blobs = () =>
+      registry.log().filter(({ path, status }) => path.includes('/blobs/') && status === 206);
+    await vi.waitFor(() => expect(blobs().reduce((sum, { bytes }) => sum + bytes, 0)).toBe(small.length));
+  });
+
+  test('A service that cannot be reached is an error, never an empty or missing image.', async () => {
+    const { filesystem } = await published('small:1.0.simg');
+    await registry.stop();
+    expect(await errnoOfCall(filesystem.readdir('/lab/demo'))).toBe(EHOSTUNREACH);
+    expect(await errnoOfCall(filesystem.open('/lab/demo/small:1.0.simg', 0))).toBe(EHOSTUNREACH);
+    expect((await filesystem.getattr('/lab/demo/small:1.0.simg')).mode & 0o777).toBe(0o200);
+    const { filesystem: readOnly } = await openWorld(lab(), { readOnly: true });
+    expect(await errnoOfCall(readOnly.getattr('/lab/demo/small:1.0.simg'))).toBe(EHOSTUNREACH);
+  });
+
+  test('an image that is cached goes on working when its service is away', async () => {
+    const { filesystem, session } = await published('small:1.0.simg');
+    await filesystem.readdir('/lab');
+    await readFileAt(filesystem, '/lab/demo/small:1.0.simg');
+    await registry.stop();
+    session.view.expireListing(await session.backend('lab'), 'demo');
+    expect((await readFileAt(filesystem, '/lab/demo/small:1.0.simg')).equals(small)).toBe(true);
+    expect(await filesystem.readdir('/lab')).toEqual(['demo']);
+  });
+
+  test('a push to a service that is away is kept, and done by the next who restores the journal', async () => {
+    const { filesystem, session, home, stop } = await published('small:1.0.simg');
+    await filesystem.readdir('/lab/demo');
+    await registry.stop();
+    expect(await errnoOfCall(copyIn(filesystem, '/lab/demo/kept:1.0.simg', small))).toBe(EHOSTUNREACH);
+    expect(session.state.journal.list()).toMatchObject([{ state: 'kept', uri: 'lab://demo/kept:1.0' }]);
+    expect((await readFileAt(filesystem, '/lab/demo/kept:1.0.simg')).equals(small)).toBe(true);
+    await stop();
+    await registry.restart();
+    const next = await openWorld(lab(), { home });
+    await next.staging.restore(['lab']);
+    await next.staging.idle();
+    expect(next.session.state.journal.list()).toEqual([]);
+    expect((await readFileAt(next.filesystem, '/lab/demo/kept:1.0.simg')).equals(small)).toBe(true);
+  });
+
+  test('what is pushed is read back from the cache, without a request for its bytes', async () => {
+    const { filesystem, session } = await openWorld(lab());
+    await filesystem.mkdir('/lab/demo');
+    await copyIn(filesystem, '/lab/demo/small:1.0.simg', small);
+    expect((await readFileAt(filesystem, '/lab/demo/small:1.0.simg')).equals(small)).toBe(true);
+    expect(session.cache.fetchedBytes).toBe(0);
+  });
+});
+
+describe('a service that does not answer', () => {
+  test('Every operation ends.', async () => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const sockets = new Set<{ destroy(): void }>();
+    server.on('connection', (socket) => sockets.add(socket));
+    onTestFinished(() => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    });
+    const { port } = server.address() as { port: number };
+    const base = await temporaryFolder();
+    const { filesystem } = await openWorld(
+      { slow: { driver: 'oci', base: `http://127.0.0.1:${port}` }, fast: { driver: 'dir', base } },
+      { deadline: 300 },
+    );
+    const path = '/slow/demo/image:1.simg';
+    const calls = [
+      filesystem.getattr(path),
+      filesystem.getattr('/slow/demo'),
+      filesystem.readdir('/slow'),
+      filesystem.open(path, 0),
+      filesystem.getxattr(path, 'user.sregistry.digest'),
+    ].map(errnoOfCall);
+    // No other file waits for it.
+    expect(await filesystem.readdir('/fast')).toEqual([]);
+    for (const errno of await Promise.all(calls)) expect(errno).toBe(ETIMEDOUT);
+  });
+});
+
+/** Puts what `docker push` makes: a configuration and a layer, which is no image file. */
+async function putDockerImage(repository: string, tag: string): Promise<void> {
+  const config = await putBlob(repository, '{"architecture":"amd64","os":"linux"}');
+  const layer = await putBlob(repository, 'not really a tar');
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: 'application/vnd.docker.distribution.manifest.v2+json',
+    config: { mediaType: 'application/vnd.docker.container.image.v1+json', ...config },
+    layers: [{ mediaType: 'application/vnd.docker.image.rootfs.diff.tar.gzip', ...layer }],
+  };
+  const reply = await fetch(`${registry.url}/v2/${repository}/manifests/${tag}`, {
+    method: 'PUT',
+    headers: { 'content-type': manifest.mediaType },
+    body: JSON.stringify(manifest),
+  });
+  expect(reply.status).toBe(201);
+}
+
+async function putBlob(repository: string, text: string): Promise<{ digest: string; size: number }> {
+  const digest = `sha256:${createHash('sha256').update(text).digest('hex')}`;
+  const start = await fetch(`${registry.url}/v2/${repository}/blobs/uploads/`, { method: 'POST' });
+  const location = new URL(start.headers.get('location') as string, registry.url);
+  location.searchParams.set('digest', digest);
+  const reply = await fetch(location, { method: 'PUT', body: text });
+  expect(reply.status).toBe(201);
+  return { digest, size: text.length };
+}
