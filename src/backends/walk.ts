@@ -1,22 +1,41 @@
 /** Every image of a backend, for services that cannot search: its collections are listed from the top down. */
+import { pMapIterable } from 'p-map';
 import { isError, SregistryError } from '../base/errors.ts';
 import { debugLog } from '../log/index.ts';
-import type { Backend, ListEntry } from './backend.ts';
+import type { Backend, ListEntry, RemoteImage, SearchQuery } from './backend.ts';
+import { hasLabels, nameMatcher } from './name-match.ts';
 
 const debug = debugLog('backends');
 
 /** Collections after which a walk counts as endless. */
 const MAX_COLLECTIONS = 10_000;
+/** Images looked at once. */
+const CONCURRENCY = 8;
 
 type ImageEntry = Extract<ListEntry, { kind: 'image' }>;
 
-/** The images below `top`, in no order; a collection that cannot be listed is passed over, unless it is `top` itself. */
-export async function* everyImage(
+/** The images whose name and labels match, each resolved only if its name does. */
+export async function* searchEveryImage(
+  backend: Pick<Backend, 'list' | 'resolve'>,
+  { query, labels }: SearchQuery,
+  signal?: AbortSignal,
+): AsyncGenerator<RemoteImage> {
+  const matches = nameMatcher(query);
+  const matching = (async function* () {
+    for await (const entry of everyImage(backend, signal)) if (matches(entry.name)) yield entry;
+  })();
+  const resolve = async ({ name, remote }: ImageEntry) => remote ?? (await backend.resolve(name, signal));
+  for await (const image of pMapIterable(matching, resolve, { concurrency: CONCURRENCY })) {
+    if (image !== undefined && hasLabels(image.annotations, labels)) yield image;
+  }
+}
+
+/** In no order; a collection that cannot be listed is passed over, unless it is the top. */
+async function* everyImage(
   { list }: Pick<Backend, 'list'>,
-  top = '',
   signal?: AbortSignal,
 ): AsyncGenerator<ImageEntry> {
-  const pending = [top];
+  const pending = [''];
   let listed = 0;
   for (let collection = pending.pop(); collection !== undefined; collection = pending.pop()) {
     if (++listed > MAX_COLLECTIONS)
@@ -27,7 +46,7 @@ export async function* everyImage(
         else pending.push(collection === '' ? entry.name : `${collection}/${entry.name}`);
       }
     } catch (error) {
-      if (collection === top || !isError(error, 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED')) throw error;
+      if (collection === '' || !isError(error, 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED')) throw error;
       debug('%s is passed over: %s', collection, error.message);
     }
   }

@@ -3,22 +3,18 @@
  * ../file-layout.ts says how files are named, place.ts which of the server's folders are collections.
  */
 import { LRUCache } from 'lru-cache';
-import { pMapIterable } from 'p-map';
 import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
 import { type Backend, defineDriver } from '../backend.ts';
 import { createHttp } from '../http.ts';
 import { type FileLocation, readFile } from '../http-file.ts';
-import { nameMatcher } from '../name-match.ts';
-import { everyImage } from '../walk.ts';
+import { searchEveryImage } from '../walk.ts';
 import { declaration } from './declaration.ts';
 import { resolveImage } from './images.ts';
 import { listCollection } from './listing.ts';
 import type { PlaceOptions } from './place.ts';
 
-/** Images looked at once. */
-const CONCURRENCY = 8;
 /** Milliseconds for which a redirect is used again: many lead to URLs that are signed for minutes. */
 const REDIRECT_TTL = 60_000;
 
@@ -53,12 +49,7 @@ export default defineDriver({
       async *search({ query, labels = {} }, signal) {
         // A web server keeps no labels.
         if (Object.keys(labels).length > 0) return;
-        const matches = nameMatcher(query);
-        const names = (async function* () {
-          for await (const { name } of everyImage({ list }, '', signal)) if (matches(name)) yield name;
-        })();
-        const images = pMapIterable(names, (name) => resolve(name, signal), { concurrency: CONCURRENCY });
-        for await (const image of images) if (image !== undefined) yield image;
+        yield* searchEveryImage({ list, resolve }, { query }, signal);
       },
 
       async share(image, { email, expires }) {
