@@ -6,7 +6,7 @@ export default defineConfig({
     // Real servers, mounts and native modules: processes isolate them where worker threads would share them.
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 120_000,
   },
 });
