@@ -4,7 +4,6 @@
  * of images starts nothing.
  */
 import { debugLog } from '../log/index.ts';
-import type { CachedImage } from './image.ts';
 
 /** Milliseconds from the first read to the last after which use counts as continued. */
 const CONTINUED_USE = 30_000;
@@ -12,17 +11,29 @@ const CONTINUED_USE = 30_000;
 const IDLE = 15_000;
 const INTERVAL = 5_000;
 
+/** What completion needs of an image. */
+export interface Completable {
+  readonly uri: string;
+  readonly references: number;
+  readonly complete: boolean;
+  /** Milliseconds since the epoch. */
+  readonly firstRead: number;
+  readonly lastRead: number;
+  /** Fetches the next part that is absent; false where there is none. */
+  completeStep(signal: AbortSignal): Promise<boolean>;
+}
+
 const debug = debugLog('cache');
 
 export class Completion {
-  readonly #images: () => Iterable<CachedImage>;
+  readonly #images: () => Iterable<Completable>;
   readonly #controller = new AbortController();
-  readonly #failed = new WeakSet<CachedImage>();
+  readonly #failed = new WeakSet<Completable>();
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
   #busy = false;
 
-  constructor(images: () => Iterable<CachedImage>) {
+  constructor(images: () => Iterable<Completable>) {
     this.#images = images;
   }
 
@@ -46,7 +57,7 @@ export class Completion {
     });
   }
 
-  #inContinuedUse(image: CachedImage): boolean {
+  #inContinuedUse(image: Completable): boolean {
     return (
       image.references > 0 &&
       !image.complete &&
@@ -56,7 +67,7 @@ export class Completion {
     );
   }
 
-  async #complete(image: CachedImage): Promise<void> {
+  async #complete(image: Completable): Promise<void> {
     debug('completing %s in the background', image.uri);
     try {
       while (image.references > 0 && (await image.completeStep(this.#controller.signal)));
