@@ -219,6 +219,20 @@ needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', 
     await world.ok(`cmp ${SMALL} $MNT/lab/demo/small:1.0.simg`);
   });
 
+  test('with --allow-delete, rm and mv change the registry', async () => {
+    await publish(SMALL, 'demo/small:1.0');
+    await world.mount();
+    const refused = await world.shell('rm -f $MNT/lab/demo/small:1.0.simg');
+    expect(refused.stderr).toContain('Operation not permitted');
+    await world.unmount();
+    await world.mount('--allow-delete');
+    await world.ok('mv $MNT/lab/demo/small:1.0.simg $MNT/lab/demo/small:2.0.simg');
+    expect((await world.ok('ls $MNT/lab/demo')).trim()).toBe('small:2.0.simg');
+    await world.ok(`cmp ${SMALL} $MNT/lab/demo/small:2.0.simg`);
+    await world.ok('rm $MNT/lab/demo/small:2.0.simg');
+    expect((await world.shell('cat $MNT/lab/demo/small:2.0.simg')).stderr).toContain('No such file');
+  });
+
   test('the log of the mount tells what was refused', async () => {
     await world.mount();
     await world.shell('cp /etc/hostname $MNT/lab/x:1.simg');
