@@ -1,13 +1,14 @@
 /** Remote images and listings as JSON text, dates included. */
-import type { ImageName } from '../image/name.ts';
 import type { ListEntry, RemoteImage } from '../image/remote.ts';
 
 /** What a RemoteImage is after JSON: `modified` has become text, or null where it was no valid date. */
 type EncodedImage = Omit<RemoteImage, 'modified'> & { readonly modified?: string | null };
 
+type ImageEntry = Extract<ListEntry, { kind: 'image' }>;
+
 type EncodedEntry =
-  | { readonly kind: 'collection'; readonly name: string }
-  | { readonly kind: 'image'; readonly name: ImageName; readonly remote?: EncodedImage };
+  | Extract<ListEntry, { kind: 'collection' }>
+  | (Omit<ImageEntry, 'remote'> & { readonly remote?: EncodedImage });
 
 export function encodeImage(image: RemoteImage): string {
   return JSON.stringify(image);
@@ -27,8 +28,8 @@ export function decodeEntries(text: string): ListEntry[] {
 
 function reviveEntry(entry: EncodedEntry): ListEntry {
   if (entry.kind === 'collection') return entry;
-  const { kind, name, remote } = entry;
-  return remote === undefined ? { kind, name } : { kind, name, remote: reviveImage(remote) };
+  const { remote, ...told } = entry;
+  return remote === undefined ? told : { ...told, remote: reviveImage(remote) };
 }
 
 function reviveImage({ modified, ...image }: EncodedImage): RemoteImage {

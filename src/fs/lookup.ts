@@ -98,7 +98,9 @@ export class Lookup {
       const { entries } = await this.#session.view.list(backend, collection, this.signal());
       return entries.flatMap((entry) => {
         if (entry.kind === 'collection') return [entry.name];
-        return fileNameOf(entry.name, entry.remote?.extension ?? this.#session.extension) ?? [];
+        return (
+          fileNameOf(entry.name, entry.remote?.extension ?? entry.extension ?? this.#session.extension) ?? []
+        );
       });
     } catch (error) {
       if (isNew && isError(error, 'NOT_FOUND')) return [];

@@ -28,5 +28,11 @@ export interface RemoteImage {
 export type ListEntry =
   /** A sub-collection, by its own name: one path component. */
   | { readonly kind: 'collection'; readonly name: string }
-  /** An image; `remote` where the listing itself told enough, else the caller resolves the name when it needs to. */
-  | { readonly kind: 'image'; readonly name: ImageName; readonly remote?: RemoteImage | undefined };
+  | {
+      readonly kind: 'image';
+      readonly name: ImageName;
+      /** Where the listing itself told enough; else the caller resolves the name when it needs to. */
+      readonly remote?: RemoteImage | undefined;
+      /** As {@link RemoteImage.extension}, where the listing told that alone. */
+      readonly extension?: string | undefined;
+    };

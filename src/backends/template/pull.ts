@@ -71,7 +71,7 @@ export async function* listCollection(
     if (type === 'directory' && isVisible(name)) yield { kind: 'collection', name };
     const parsed = type === 'file' ? parseEntry(name) : undefined;
     if (parsed === undefined) continue;
-    const { image, tag, version } = parsed;
-    yield { kind: 'image', name: { collection, image, tag, version } };
+    const { image, tag, version, extension } = parsed;
+    yield { kind: 'image', name: { collection, image, tag, version }, extension };
   }
 }

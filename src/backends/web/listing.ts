@@ -39,9 +39,10 @@ function collectionsOf(index: readonly IndexEntry[]): ListEntry[] {
 function imagesOf(index: readonly IndexEntry[], collection: string): ListEntry[] {
   const images = index.flatMap(({ kind, name }) => (kind === 'file' ? (parseEntry(name) ?? []) : []));
   const distinct = new Map(images.map((image) => [keyOf(image), image]));
-  return [...distinct.values()].map(({ image, tag, version }) => ({
+  return [...distinct.values()].map(({ image, tag, version, extension }) => ({
     kind: 'image',
     name: { collection, image, tag, version },
+    extension,
   }));
 }
 

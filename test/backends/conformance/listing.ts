@@ -44,6 +44,7 @@ export function listing(at: () => Bench, lacks: Lacks): void {
       expect(resolved.name).toEqual(entry.name);
       if (entry.remote !== undefined) expect(resolved.revision).toBe(entry.remote.revision);
       if (entry.remote !== undefined) expect(resolved.size).toBe(entry.remote.size);
+      if (entry.extension !== undefined) expect(resolved.extension).toBe(entry.extension);
     }
   });
 
