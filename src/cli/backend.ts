@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { drivers } from '../backends/registry.ts';
 import { SregistryError } from '../base/errors.ts';
 import {
@@ -7,6 +8,7 @@ import {
   listBackends,
   listCapabilities,
 } from '../client/backends.ts';
+import { newBackend } from '../client/new-backend.ts';
 import { bot } from '../log/index.ts';
 import { driverNamed, instanceNamed } from '../settings/instances.ts';
 import { isJsonObject } from '../settings/json.ts';
@@ -219,4 +221,24 @@ const deletion = defineSubcommand({
   },
 });
 
-export default { subcommands: [ls, status, activate, deactivate, add, rm, deletion] } satisfies Group;
+const creation = defineSubcommand({
+  command: 'new <name>',
+  describe: 'Begin a driver for another kind of service, in a checkout of sregistry',
+  build: (yargs) =>
+    yargs.positional('name', { type: 'string', demandOption: true, describe: 'Name of the driver' }).options({
+      dir: { type: 'string', requiresArg: true, default: '.', describe: 'The checkout' },
+      ...JSON_OPTION,
+    }),
+  examples: [['sregistry backend new acme', 'Make src/backends/acme, its test and its page']],
+
+  async run({ name, dir, json }) {
+    const files = await newBackend({ name, checkout: resolve(dir) });
+    if (json) return printJson(files);
+    bot.data(files.join('\n'));
+    bot.info('docs/contributing-a-backend.md says how to go on');
+  },
+});
+
+export default {
+  subcommands: [ls, status, activate, deactivate, add, rm, deletion, creation],
+} satisfies Group;
