@@ -1,0 +1,58 @@
+/**
+ * Writes the tables of options into docs/backends/*.md, from what the drivers declare. With `--check` it writes nothing, and
+ * exits 1 if a page is not as it would be written.
+ *
+ * A page names its driver: `<!-- options: s3 -->`, and the table stands between that line and `<!-- /options -->`.
+ */
+import { globSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { drivers } from '../src/backends/registry.ts';
+import { declaration as template } from '../src/backends/template/declaration.ts';
+import { type DriverDeclaration, defaultInstanceOf } from '../src/settings/instances.ts';
+import type { OptionSpec } from '../src/settings/options.ts';
+import { variablesOf } from '../src/settings/resolve.ts';
+
+const BLOCK = /(<!-- options: ([a-z0-9-]+) -->\n).*?(<!-- \/options -->)/gs;
+
+const root = join(import.meta.dirname, '..');
+const all: readonly DriverDeclaration[] = [...drivers, template];
+const outdated: string[] = [];
+
+for (const file of globSync('docs/backends/*.md', { cwd: root }).sort()) {
+  const path = join(root, file);
+  const text = readFileSync(path, 'utf8');
+  const written = text.replace(BLOCK, (_block, begin, name, end) => begin + tableOf(name, file) + end);
+  if (written === text) continue;
+  outdated.push(file);
+  if (!process.argv.includes('--check')) writeFileSync(path, written);
+}
+
+if (process.argv.includes('--check') && outdated.length > 0) {
+  console.error(`not up to date: ${outdated.join(', ')}; run: node scripts/generate-docs.ts`);
+  process.exit(1);
+}
+
+function tableOf(name: string, file: string): string {
+  const driver = all.find((candidate) => candidate.name === name);
+  if (driver === undefined) throw new Error(`${file}: there is no driver ${name}`);
+  const rows = Object.entries(driver.options).map(([option, spec]) => rowOf(driver, option, spec));
+  return ['| option | environment | what it is |', '| --- | --- | --- |', ...rows, ''].join('\n');
+}
+
+function rowOf(driver: DriverDeclaration, option: string, spec: OptionSpec): string {
+  const instance = defaultInstanceOf(driver);
+  const [own, ...foreign] = variablesOf({ instance, driver: instance }, option, spec);
+  const variables = [...new Set([...foreign, own])].map((variable) => `\`${variable}\``).join(', ');
+  const cells = [`\`${option}\`${spec.required ? ', required' : ''}`, variables, describe(spec)];
+  return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+}
+
+function describe({ describe: what, example, default: preset, secret, type }: OptionSpec): string {
+  const additions = [
+    type === 'boolean' ? 'yes or no' : undefined,
+    example === undefined ? undefined : `such as \`${example}\``,
+    preset === undefined ? undefined : `default \`${preset}\``,
+    secret ? 'secret' : undefined,
+  ].filter((addition) => addition !== undefined);
+  return additions.length === 0 ? what : `${what} (${additions.join('; ')})`;
+}
