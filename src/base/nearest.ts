@@ -3,7 +3,7 @@ import { closestMatch } from 'leven';
 /** The candidate that a misspelt `word` most probably means, whatever its case; undefined where none is near. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   const folded = word.toLowerCase();
-  const maxDistance = Math.max(1, Math.floor(word.length / 3));
+  const maxDistance = Math.ceil(word.length / 3);
   const match = closestMatch(
     folded,
     candidates.map((candidate) => candidate.toLowerCase()),
