@@ -5,7 +5,7 @@ const COMMANDS = ['pull', 'push', 'search', 'status'];
 
 test.each([
   ['pul', 'pull'],
-  ['puhs', 'push'],
+  ['pussh', 'push'],
   ['Serach', 'search'],
   ['statsu', 'status'],
 ])('A misspelt word is near the one that was meant: %s', (word, meant) => {
