@@ -7,6 +7,7 @@ import { declaration as dir } from './dir/declaration.ts';
 import { declaration as hub } from './hub/declaration.ts';
 import { declaration as local } from './local/declaration.ts';
 import { declaration as oci } from './oci/declaration.ts';
+import { declaration as s3 } from './s3/declaration.ts';
 import { declaration as web } from './web/declaration.ts';
 
 /** What a driver says of itself, and how to get the rest. */
@@ -19,5 +20,6 @@ export const drivers: readonly DriverEntry[] = [
   { ...dir, load: async () => (await import('./dir/index.ts')).default },
   { ...hub, load: async () => (await import('./hub/index.ts')).default },
   { ...oci, load: async () => (await import('./oci/index.ts')).default },
+  { ...s3, load: async () => (await import('./s3/index.ts')).default },
   { ...web, load: async () => (await import('./web/index.ts')).default },
 ];

@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { describe, test } from 'vitest';
 import { apptainerUnavailable } from '../servers/apptainer.ts';
 import { registryUnavailable } from '../servers/docker-registry.ts';
+import { s3Unavailable } from '../servers/s3.ts';
 
 /** What a test may need: each answers why it is missing, or undefined. */
 const CHECKS = {
@@ -16,6 +17,8 @@ const CHECKS = {
   registry: registryUnavailable,
   /** Apptainer, see ../servers/apptainer.ts. */
   apptainer: apptainerUnavailable,
+  /** An S3 service, see ../servers/s3.ts. */
+  s3: s3Unavailable,
   root: () => (process.getuid?.() === 0 ? undefined : 'the tests do not run as root'),
 } satisfies Record<string, () => string | undefined>;
 

@@ -1,0 +1,191 @@
+/**
+ * Requests to a bucket: addressed, signed, and read as S3 means them. Two things are found out on the way and remembered: the
+ * region, when the service says that it is another one, and new credentials, when it says that a token has ended. The
+ * request is then sent again, once.
+ */
+import type { Readable } from 'node:stream';
+import { isError, SregistryError } from '../../base/errors.ts';
+import { debugLog } from '../../log/index.ts';
+import {
+  createHttp,
+  type Headers,
+  type Http,
+  type Reply,
+  type RequestOptions,
+  type StreamOptions,
+} from '../http.ts';
+import { type CredentialSource, credentialSource } from './credentials.ts';
+import { interpretFailure, S3Error } from './failure.ts';
+import { addressOf, type Options, type Place, placeOf, type Query } from './place.ts';
+import { createSigner, type Signer } from './signer.ts';
+
+const debug = debugLog('s3');
+
+export interface BucketSettings {
+  readonly instance: string;
+  readonly options: Options;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+export interface BucketRequest extends Omit<RequestOptions, 'query' | 'json'> {
+  readonly query?: Query | undefined;
+}
+
+/** How the bucket is spoken to in one region. */
+interface Connection {
+  readonly region: string;
+  readonly address: URL;
+  readonly http: Http;
+  readonly signer: Signer;
+}
+
+/** Answers to a request of nobody that name the region all the same. */
+const TELLING = [301, 307, 400, 403, 404];
+/** What the service says where the address or the signature is for another region. */
+const ELSEWHERE = ['AuthorizationHeaderMalformed', 'IllegalLocationConstraintException', 'PermanentRedirect'];
+const EXPIRED = ['ExpiredToken', 'InvalidToken', 'TokenRefreshRequired'];
+
+export class Bucket {
+  readonly instance: string;
+  readonly place: Place;
+  /** Headers of every object that is made. */
+  readonly objectHeaders: Headers;
+  /** Does it keep versions? Undefined until somebody asked. */
+  versioned: boolean | undefined;
+  readonly #env: NodeJS.ProcessEnv;
+  readonly #credentials: CredentialSource;
+  readonly #connections: Connection[] = [];
+
+  constructor({ instance, options, env }: BucketSettings) {
+    if (options.acl !== undefined && !/^[a-z-]+$/.test(options.acl))
+      throw new SregistryError(
+        'SETTINGS',
+        `${instance}: acl is not a canned access control list: ${options.acl}`,
+        {
+          hint: 'such as private, public-read, bucket-owner-full-control',
+        },
+      );
+    this.instance = instance;
+    this.place = placeOf(instance, options);
+    this.objectHeaders = options.acl === undefined ? {} : { 'x-amz-acl': options.acl };
+    this.#env = env;
+    this.#credentials = credentialSource(instance, options, this.place.isAmazon);
+    this.#connect(this.place.region);
+  }
+
+  /** A request about an object, or about the bucket for the key `''`. */
+  async request(method: string, key: string, options: BucketRequest = {}): Promise<Reply> {
+    const { query, ...rest } = options;
+    return this.#send(
+      ({ http, address }) => http.request(method, addressOf(address, key, query), rest),
+      rest.signal,
+    );
+  }
+
+  async stream(key: string, options: StreamOptions & { readonly query?: Query }): Promise<Readable> {
+    const { query, ...rest } = options;
+    return this.#send(({ http, address }) => http.stream(addressOf(address, key, query), rest), rest.signal);
+  }
+
+  /** A link to an object that anybody can GET for so many seconds. */
+  async presign(key: string, query: Query, expires: number, signal?: AbortSignal): Promise<string> {
+    // Only an answer tells whether this is the right region.
+    await this.request('HEAD', key, { query, signal });
+    const { signer, address } = this.#connection();
+    return (await signer.presign(addressOf(address, key, query), expires)).href;
+  }
+
+  /** What names a thing of the bucket in messages. */
+  show(key: string): string {
+    return key === '' ? this.place.target : `${this.place.target}/${key}`;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#connections.map(({ http }) => http.close()));
+  }
+
+  #connection(): Connection {
+    return this.#connections.at(-1) as Connection;
+  }
+
+  #connect(region: string): void {
+    const signer = createSigner(region, this.#credentials);
+    const address = this.place.addressIn(region);
+    const http = createHttp({
+      base: address,
+      env: this.#env,
+      authorize: signer.sign,
+      interpret: interpretFailure,
+      hints: {
+        UNAUTHORIZED: `check the access key: \`sregistry auth login ${this.instance}\``,
+        FORBIDDEN:
+          'this access key, or nobody, is not allowed to; where it may not list, absent counts as forbidden, too',
+      },
+    });
+    this.#connections.push({ region, address, http, signer });
+  }
+
+  async #send<T>(request: (connection: Connection) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const used = this.#connection();
+    try {
+      return await request(used);
+    } catch (error) {
+      if (!(await this.#isMended(error, used, signal))) throw this.#explain(error);
+    }
+    try {
+      return await request(this.#connection());
+    } catch (error) {
+      throw this.#explain(error);
+    }
+  }
+
+  async #isMended(error: unknown, used: Connection, signal?: AbortSignal): Promise<boolean> {
+    if (!(error instanceof S3Error)) return false;
+    if (error.said !== undefined && EXPIRED.includes(error.said)) {
+      return (await this.#credentials({ renew: true })) !== undefined;
+    }
+    // An answer to HEAD gives no code.
+    const isElsewhere =
+      error.said === undefined
+        ? error.status === 301 || error.status === 400
+        : ELSEWHERE.includes(error.said);
+    if (!isElsewhere) return false;
+    // Another request may have found it out meanwhile.
+    if (used !== this.#connection()) return true;
+    const region = error.region ?? (await this.#askRegion(signal));
+    if (region === undefined || region === used.region || !/^[a-z0-9-]{1,64}$/i.test(region)) return false;
+    debug('%s is in %s, not in %s', this.place.bucket, region, used.region);
+    this.#connect(region);
+    return true;
+  }
+
+  /** The region of the bucket, which Amazon tells everybody ("HeadBucket", Amazon S3 API Reference). */
+  async #askRegion(signal?: AbortSignal): Promise<string | undefined> {
+    const http = createHttp({ env: this.#env });
+    try {
+      const { headers } = await http.head(this.#connection().address, { signal, allow: TELLING });
+      return headers['x-amz-bucket-region'];
+    } finally {
+      await http.close();
+    }
+  }
+
+  #explain(error: unknown): unknown {
+    return error instanceof S3Error && error.said === 'NoSuchBucket' ? this.noSuchBucket(error) : error;
+  }
+
+  noSuchBucket(cause: SregistryError): SregistryError {
+    const { bucket, target, isAmazon } = this.place;
+    const endpoint = isAmazon ? '' : ` --endpoint-url ${target.slice(0, -bucket.length - 1)}`;
+    return new SregistryError('SETTINGS', `${this.instance}: there is no bucket ${bucket}`, {
+      hint: `create it (aws s3 mb s3://${bucket}${endpoint}), or name another: sregistry backend add ${this.instance} bucket=NAME`,
+      cause,
+    });
+  }
+}
+
+/** STALE for what has been deleted or replaced since it was looked up; other errors as they are. */
+export function goneIsStale(error: unknown, what: string): unknown {
+  if (!isError(error, 'NOT_FOUND')) return error;
+  return new SregistryError('STALE', `${what}: deleted since it was looked up`, { cause: error });
+}

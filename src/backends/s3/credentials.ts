@@ -1,0 +1,100 @@
+/**
+ * Whose requests these are: the access key of the settings, else what AWS's own tools would use (environment, profiles,
+ * SSO, roles of containers and machines), else nobody's, and then requests are not signed. The libraries for it are
+ * loaded when they are needed.
+ */
+import { describeError, SregistryError } from '../../base/errors.ts';
+import { debugLog, registerSecret } from '../../log/index.ts';
+import type { Options } from './place.ts';
+
+const debug = debugLog('s3');
+
+export interface Credentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
+  /** When a temporary key ends. */
+  readonly expiration?: Date;
+}
+
+/** Undefined for nobody. With `renew`, those that were given before are no longer good. */
+export type CredentialSource = (how?: { readonly renew: boolean }) => Promise<Credentials | undefined>;
+
+/** Milliseconds before its end at which a temporary key is no longer used. */
+const MARGIN = 300_000;
+/** Milliseconds for which keys without an end, and the absence of any, are believed: files may change. */
+const LIFETIME = 60_000;
+/** What the default chain of @aws-sdk/credential-provider-node says when no link of it has anything. */
+const NONE = 'Could not load credentials from any providers';
+
+/**
+ * @param isAmazon a key that a machine got for Amazon is of no use elsewhere: other services get the settings' and the
+ * profiles' only.
+ */
+export function credentialSource(instance: string, options: Options, isAmazon: boolean): CredentialSource {
+  const { accessKeyId, secretAccessKey, sessionToken, profile, signature = 's3v4' } = options;
+  if (signature === 'none') return async () => undefined;
+  if (signature !== 's3v4' && signature !== 's3')
+    throw new SregistryError('SETTINGS', `${instance}: signature is s3v4 or none`);
+  if (accessKeyId !== undefined && secretAccessKey !== undefined)
+    return async () => ({ accessKeyId, secretAccessKey, ...(sessionToken && { sessionToken }) });
+  if (accessKeyId !== undefined || secretAccessKey !== undefined)
+    throw new SregistryError('SETTINGS', `${instance}: an access key is accessKeyId and secretAccessKey`, {
+      hint: `sregistry auth login ${instance}`,
+    });
+
+  let known: { readonly credentials: Promise<Credentials | undefined>; until: number } | undefined;
+  return ({ renew } = { renew: false }) => {
+    if (known !== undefined && !renew && Date.now() < known.until) return known.credentials;
+    const credentials = findCredentials(instance, profile, isAmazon);
+    const entry = { credentials, until: Date.now() + LIFETIME };
+    known = entry;
+    credentials.then(
+      (found) => {
+        if (found?.expiration) entry.until = found.expiration.getTime() - MARGIN;
+      },
+      () => {
+        known = undefined;
+      },
+    );
+    return credentials;
+  };
+}
+
+async function findCredentials(
+  instance: string,
+  profile: string | undefined,
+  isAmazon: boolean,
+): Promise<Credentials | undefined> {
+  try {
+    const found = await askProviders(profile, isAmazon);
+    registerSecret(found.secretAccessKey);
+    if (found.sessionToken) registerSecret(found.sessionToken);
+    return found;
+  } catch (error) {
+    const isNone = (error as { tryNextLink?: boolean }).tryNextLink || (error as Error).message === NONE;
+    if (isNone && profile === undefined) {
+      debug('%s: no credentials, requests are not signed: %s', instance, describeError(error));
+      return undefined;
+    }
+    throw new SregistryError('UNAUTHORIZED', `${instance}: no credentials from AWS's configuration`, {
+      hint: `try \`aws sso login\`, or see what \`aws sts get-caller-identity\` says${profile ? ` with --profile ${profile}` : ''}`,
+      cause: error,
+    });
+  }
+}
+
+/** These read the environment of the process, as AWS's own tools do. */
+async function askProviders(profile: string | undefined, isAmazon: boolean): Promise<Credentials> {
+  const init = { ignoreCache: true, logger: LOGGER, ...(profile === undefined ? {} : { profile }) };
+  if (isAmazon) {
+    const { defaultProvider } = await import('@aws-sdk/credential-provider-node');
+    return defaultProvider(init)();
+  }
+  const { fromIni } = await import('@aws-sdk/credential-provider-ini');
+  return fromIni(init)();
+}
+
+const trace = (...said: unknown[]) => debug('%s', said.map(String).join(' '));
+/** What the providers have to say goes where the rest does, and not to the console. */
+const LOGGER = { trace, debug: trace, info: trace, warn: trace, error: trace };

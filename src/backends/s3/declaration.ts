@@ -1,0 +1,50 @@
+/** The driver's declaration, apart from its code: settings and help read it without loading an HTTP client. */
+export const declaration = {
+  name: 's3',
+  title: 'Amazon S3 and what speaks its protocol (Ceph, MinIO, R2, Wasabi, ...)',
+  aliases: ['s3'],
+  options: {
+    bucket: {
+      env: 'SREGISTRY_S3_BUCKET',
+      describe: 'Bucket that the images are in',
+      required: true,
+      example: 'containers',
+    },
+    base: {
+      env: ['SREGISTRY_S3_BASE', 'AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'],
+      describe: 'Address of the service. Default: Amazon',
+      type: 'url',
+      example: 'https://s3.example.org',
+    },
+    region: {
+      env: ['AWS_REGION', 'AWS_DEFAULT_REGION'],
+      describe: 'Region of the bucket. Default: what the service says',
+      example: 'eu-central-1',
+    },
+    accessKeyId: {
+      env: 'AWS_ACCESS_KEY_ID',
+      describe: "Access key. Default: AWS's own configuration, else none: requests are not signed",
+    },
+    secretAccessKey: { env: 'AWS_SECRET_ACCESS_KEY', describe: 'Secret of the access key', secret: true },
+    sessionToken: {
+      env: 'AWS_SESSION_TOKEN',
+      describe: 'Token of a temporary access key',
+      secret: true,
+    },
+    profile: { env: 'AWS_PROFILE', describe: 'Profile in ~/.aws/config and ~/.aws/credentials' },
+    signature: {
+      env: 'SREGISTRY_S3_SIGNATURE',
+      describe: 'How requests are signed: s3v4, or none to ask as nobody. s3 means s3v4',
+      default: 's3v4',
+    },
+    addressing: {
+      describe: 'Where the bucket stands in addresses: path, virtual (in front of the host), or auto',
+      default: 'auto',
+    },
+    acl: {
+      env: 'SREGISTRY_S3_OBJECT_ACL',
+      describe: 'Canned access control list of what is pushed. Default: that of the bucket',
+      example: 'public-read',
+    },
+  },
+} as const;

@@ -1,0 +1,68 @@
+/** Checksums of what is sent: S3 compares the body with them before it stores it, and answers with one of them. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import type { Headers } from '../http.ts';
+
+/** Bytes of a file, the last one not included. */
+export interface FileRange {
+  readonly path: string;
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface Digests {
+  readonly md5: Buffer;
+  readonly sha256: Buffer;
+}
+
+/** Bytes read from disk at once. */
+export const READ = 256 * 1024;
+
+export function digestsOf(bytes: Uint8Array): Digests {
+  return {
+    md5: createHash('md5').update(bytes).digest(),
+    sha256: createHash('sha256').update(bytes).digest(),
+  };
+}
+
+export async function digestsOfRange(
+  { path, start, end }: FileRange,
+  signal?: AbortSignal,
+): Promise<Digests> {
+  const [md5, sha256] = [createHash('md5'), createHash('sha256')];
+  const stream = createReadStream(path, {
+    start,
+    end: end - 1,
+    highWaterMark: READ,
+    ...(signal && { signal }),
+  });
+  for await (const chunk of stream) {
+    md5.update(chunk);
+    sha256.update(chunk);
+  }
+  return { md5: md5.digest(), sha256: sha256.digest() };
+}
+
+/** The headers by which a service checks a body. A signature covers the second, so what is signed is checked by every one. */
+export function digestHeaders({ md5, sha256 }: Digests): Headers {
+  return { 'content-md5': md5.toString('base64'), 'x-amz-content-sha256': sha256.toString('hex') };
+}
+
+const MD5_TAG = /^"?[0-9a-f]{32}"?$/i;
+
+/** Is the entity tag in an answer the MD5 of the bytes? It is not where they are encrypted with keys of KMS or the client. */
+export function isMd5Tag(headers: Headers): boolean {
+  const encryption = headers['x-amz-server-side-encryption'] ?? '';
+  const hasOwnKey = headers['x-amz-server-side-encryption-customer-algorithm'] !== undefined;
+  return MD5_TAG.test(headers.etag ?? '') && !encryption.startsWith('aws:kms') && !hasOwnKey;
+}
+
+/**
+ * The entity tag of an object made of parts with these tags; undefined where they are no MD5s. Not documented, but what
+ * every service does: the MD5 of the MD5s, and the number of parts.
+ */
+export function compositeTag(tags: readonly string[]): string | undefined {
+  if (!tags.every((tag) => MD5_TAG.test(tag))) return undefined;
+  const sums = Buffer.from(tags.map((tag) => tag.replaceAll('"', '')).join(''), 'hex');
+  return `${createHash('md5').update(sums).digest('hex')}-${tags.length}`;
+}

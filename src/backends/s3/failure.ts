@@ -1,0 +1,101 @@
+/**
+ * What an S3 service says when it refuses: a document with a code, which tells more than the status does ("Error
+ * responses", Amazon S3 API Reference). An answer to HEAD has only the status and, at Amazon, the bucket's region.
+ */
+import { type ErrorCode, SregistryError } from '../../base/errors.ts';
+import type { FailedAnswer } from '../http.ts';
+import { parseFailure, textOf } from './xml.ts';
+
+export class S3Error extends SregistryError {
+  /** The service's own code, `NoSuchKey`; undefined where it gives none. */
+  readonly said: string | undefined;
+  /** Where the bucket is, as the service sees it. */
+  readonly region: string | undefined;
+
+  constructor(error: SregistryError, meaning: Meaning, said: Said) {
+    const words = [said.message, said.code && `(${said.code})`].filter(Boolean).join(' ');
+    super(meaning.code, words === '' ? error.message : `${error.message}: ${words}`, {
+      hint: meaning.hint ?? error.hint,
+      cause: error.cause,
+      status: error.status,
+      retryAfter: error.retryAfter,
+    });
+    this.said = said.code;
+    this.region = said.region;
+  }
+}
+
+interface Meaning {
+  readonly code: ErrorCode;
+  readonly hint?: string | undefined;
+}
+
+interface Said {
+  readonly code?: string | undefined;
+  readonly message?: string | undefined;
+  readonly region?: string | undefined;
+}
+
+const KEYS = 'check the access key and its secret: `sregistry auth login`';
+const RENEW = 'get new temporary credentials, for instance with `aws sso login`';
+const DAMAGED = 'it was damaged on the way, or the file changed while it was pushed; push it again';
+
+/** Codes whose meaning is not that of their status. */
+const MEANINGS: Readonly<Record<string, Meaning>> = {
+  AuthorizationHeaderMalformed: { code: 'UNAUTHORIZED', hint: 'check the region' },
+  BadDigest: { code: 'CORRUPT', hint: DAMAGED },
+  ExpiredToken: { code: 'UNAUTHORIZED', hint: RENEW },
+  InvalidAccessKeyId: { code: 'UNAUTHORIZED', hint: KEYS },
+  InvalidDigest: { code: 'CORRUPT', hint: DAMAGED },
+  InvalidToken: { code: 'UNAUTHORIZED', hint: RENEW },
+  NoSuchBucket: { code: 'SETTINGS' },
+  QuotaExceeded: { code: 'NO_SPACE' },
+  RequestTimeTooSkewed: { code: 'UNAUTHORIZED', hint: "set this machine's clock" },
+  RequestTimeout: { code: 'TIMED_OUT' },
+  SignatureDoesNotMatch: { code: 'UNAUTHORIZED', hint: KEYS },
+  TokenRefreshRequired: { code: 'UNAUTHORIZED', hint: RENEW },
+  XAmzContentSHA256Mismatch: { code: 'CORRUPT', hint: DAMAGED },
+};
+
+/** Makes of a failure by its status the one that the service means. */
+export function interpretFailure(
+  error: SregistryError,
+  { method, headers, text }: FailedAnswer,
+): SregistryError {
+  const said = { region: headers['x-amz-bucket-region'], ...readFailure(text) };
+  const meaning = said.code === undefined ? undefined : MEANINGS[said.code];
+  if (meaning !== undefined) return new S3Error(error, meaning, said);
+  // A proxy or a web server has no such page. S3 says what is absent, except to HEAD.
+  const isForeign = error.code === 'NOT_FOUND' && said.code === undefined && method !== 'HEAD';
+  return new S3Error(error, isForeign ? { code: 'SERVICE', hint: 'is it an S3 service?' } : error, said);
+}
+
+/** The failure in an answer that began as a success: S3 sends the status before it has done the work. */
+export function lateFailure(text: string, what: string): SregistryError | undefined {
+  const said = readFailure(text);
+  if (said.code === undefined) return undefined;
+  const status = said.code === 'InternalError' ? 500 : said.code === 'SlowDown' ? 503 : undefined;
+  const error = new SregistryError('SERVICE', what, { status });
+  return new S3Error(error, MEANINGS[said.code] ?? error, said);
+}
+
+function readFailure(text: string): Said {
+  const error = parseFailure(text);
+  if (error === undefined) return {};
+  const region = plain(textOf(error, 'Region'));
+  return {
+    code: plain(textOf(error, 'Code')),
+    message: plain(textOf(error, 'Message')),
+    ...(region && { region }),
+  };
+}
+
+/** One harmless line of bounded length. */
+function plain(text: string | undefined): string | undefined {
+  return (
+    text
+      ?.replace(/[\p{Cc}\p{Cf}\s]+/gu, ' ')
+      .trim()
+      .slice(0, 300) || undefined
+  );
+}

@@ -1,0 +1,59 @@
+/** Signatures of requests (AWS Signature Version 4), by AWS's own library, which is loaded when it is needed. */
+import { parse } from 'node:querystring';
+import type { SignatureV4 } from '@smithy/signature-v4';
+import type { Headers } from '../http.ts';
+import type { CredentialSource } from './credentials.ts';
+import { encodeQuery } from './place.ts';
+
+export interface Signer {
+  /** The headers that sign a request; none where there are no credentials. */
+  sign(request: { method: string; url: URL; headers: Headers }): Promise<Headers>;
+  /** `url` as a link that anybody can GET for so many seconds; as it is where there are no credentials. */
+  presign(url: URL, expires: number): Promise<URL>;
+}
+
+/** The longest that a link can live: 7 days. */
+export const LONGEST_LINK = 604_800;
+
+/** Headers that a signature covers; those that proxies change on the way are not among them. */
+const SIGNED = /^(x-amz-.+|content-md5|content-type)$/;
+
+export function createSigner(region: string, source: CredentialSource): Signer {
+  const signature = async (): Promise<SignatureV4 | undefined> => {
+    const credentials = await source();
+    if (credentials === undefined) return undefined;
+    const [{ SignatureV4 }, { Sha256 }] = await Promise.all([
+      import('@smithy/signature-v4'),
+      import('@aws-crypto/sha256-js'),
+    ]);
+    return new SignatureV4({ service: 's3', region, credentials, sha256: Sha256, uriEscapePath: false });
+  };
+
+  return {
+    sign: async ({ method, url, headers }) => {
+      const covered = Object.entries(headers).filter(([name]) => SIGNED.test(name));
+      const signed = await (await signature())?.sign(toRequest(method, url, Object.fromEntries(covered)));
+      const { host: _host, ...rest } = signed?.headers ?? {};
+      return rest;
+    },
+    presign: async (url, expires) => {
+      const request = toRequest('GET', url, { 'x-amz-content-sha256': 'UNSIGNED-PAYLOAD' });
+      const signed = await (await signature())?.presign(request, { expiresIn: expires });
+      if (signed === undefined) return url;
+      const link = new URL(url);
+      link.search = encodeQuery(signed.query as Record<string, string>);
+      return link;
+    },
+  };
+}
+
+function toRequest(method: string, url: URL, headers: Headers = {}) {
+  return {
+    method,
+    protocol: url.protocol,
+    hostname: url.hostname,
+    path: url.pathname,
+    query: { ...parse(url.search.slice(1)) } as Record<string, string>,
+    headers: { ...headers, host: url.host },
+  };
+}

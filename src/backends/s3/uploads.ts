@@ -1,0 +1,171 @@
+/** Multipart uploads, as the service sees them ("Multipart upload API and permissions", Amazon S3 User Guide). */
+import pRetry from 'p-retry';
+import { isError, SregistryError } from '../../base/errors.ts';
+import { attemptsWorth, type Body, type Headers, type Reply } from '../http.ts';
+import type { Bucket } from './bucket.ts';
+import { type Digests, digestHeaders, digestsOf, isMd5Tag } from './digests.ts';
+import { lateFailure } from './failure.ts';
+import { opaque } from './images.ts';
+import { decoder, listPages } from './pages.ts';
+import { children, parseXml, textOf, toXml } from './xml.ts';
+
+export interface Upload {
+  readonly key: string;
+  readonly id: string;
+}
+
+/** A part that the service has. */
+export interface StoredPart {
+  /** From 1. */
+  readonly number: number;
+  /** As the service writes it, quotes included. */
+  readonly etag: string;
+}
+
+/** Milliseconds for the service to put an object together, or to copy one, in which it may move gigabytes. */
+export const WORK_TIMEOUT = 600_000;
+/** Milliseconds before work that failed is asked for again, and how often. */
+const FIRST_DELAY = 500;
+const RETRIES = 4;
+
+/** @param headers metadata and type of the object to be. */
+export async function createUpload(
+  bucket: Bucket,
+  key: string,
+  headers: Headers,
+  signal?: AbortSignal,
+): Promise<Upload> {
+  const request = { query: { uploads: '' }, headers: { ...bucket.objectHeaders, ...headers }, signal };
+  const reply = await bucket.request('POST', key, request);
+  const id = textOf(parseXml(reply.text(), bucket.show(key)), 'UploadId');
+  if (id) return { key, id };
+  throw new SregistryError('SERVICE', `${bucket.show(key)}: an upload without an id`);
+}
+
+export async function sendPart(
+  bucket: Bucket,
+  { key, id }: Upload,
+  number: number,
+  content: { readonly body: Body; readonly size: number; readonly digests: Digests },
+  signal?: AbortSignal,
+): Promise<StoredPart> {
+  const reply = await bucket.request('PUT', key, {
+    query: { partNumber: number, uploadId: id },
+    headers: { ...digestHeaders(content.digests), 'content-length': String(content.size) },
+    body: content.body,
+    timeout: Number.POSITIVE_INFINITY,
+    signal,
+  });
+  checkStored(bucket.show(key), reply.headers, content.digests);
+  return { number, etag: reply.headers.etag ?? '' };
+}
+
+/** CORRUPT where the entity tag that the service gives is the MD5 of other bytes. */
+export function checkStored(what: string, headers: Headers, { md5 }: Digests): void {
+  if (headers.etag === undefined) throw new SregistryError('SERVICE', `${what}: stored without an ETag`);
+  if (!isMd5Tag(headers) || opaque(headers.etag).toLowerCase() === md5.toString('hex')) return;
+  throw new SregistryError('CORRUPT', `${what}: stored with other bytes than were sent`, {
+    hint: 'push it again',
+  });
+}
+
+/** The parts the service has, by number, with their sizes in bytes; undefined where it no longer knows the upload. */
+export async function listParts(
+  bucket: Bucket,
+  { key, id }: Upload,
+  signal?: AbortSignal,
+): Promise<Map<number, { readonly etag: string; readonly size: number }> | undefined> {
+  const parts = new Map<number, { etag: string; size: number }>();
+  const pages = listPartPages(bucket, { key, id }, signal);
+  try {
+    for await (const page of pages) {
+      for (const element of children(page, 'Part')) {
+        const etag = textOf(element, 'ETag') ?? '';
+        parts.set(Number(textOf(element, 'PartNumber')), { etag, size: Number(textOf(element, 'Size')) });
+      }
+    }
+    return parts;
+  } catch (error) {
+    if (isError(error, 'NOT_FOUND')) return undefined;
+    throw error;
+  }
+}
+
+function listPartPages(bucket: Bucket, { key, id }: Upload, signal?: AbortSignal) {
+  const listing = { key, query: { uploadId: id }, next: ['part-number-marker'] };
+  return listPages(bucket, listing, signal);
+}
+
+/**
+ * Puts the object together. The service may say only after its 200 that it could not; what it may mend by itself is
+ * asked for again.
+ */
+export async function completeUpload(
+  bucket: Bucket,
+  { key, id }: Upload,
+  parts: readonly StoredPart[],
+  signal?: AbortSignal,
+): Promise<void> {
+  const sorted = [...parts].sort((one, other) => one.number - other.number);
+  const content = { Part: sorted.map(({ number, etag }) => ({ PartNumber: number, ETag: etag })) };
+  const body = Buffer.from(toXml('CompleteMultipartUpload', content));
+  const headers = { ...digestHeaders(digestsOf(body)), 'content-type': 'application/xml' };
+  await patientWork(bucket, 'POST', key, { query: { uploadId: id }, headers, body, signal });
+}
+
+/** A request that makes the service work, and whose failure may come within a 200. */
+export async function patientWork(
+  bucket: Bucket,
+  method: 'POST' | 'PUT',
+  key: string,
+  request: NonNullable<Parameters<Bucket['request']>[2]>,
+): Promise<Reply> {
+  const work = async () => {
+    const reply = await bucket.request(method, key, {
+      ...request,
+      timeout: WORK_TIMEOUT,
+      stall: WORK_TIMEOUT,
+    });
+    const failure = lateFailure(reply.text(), `${method} ${bucket.show(key)}`);
+    if (failure !== undefined) throw failure;
+    return reply;
+  };
+  return pRetry(work, {
+    retries: RETRIES,
+    minTimeout: FIRST_DELAY,
+    randomize: true,
+    shouldRetry: ({ error }) => attemptsWorth(error, true) > 1,
+    ...(request.signal && { signal: request.signal }),
+  });
+}
+
+/** Gives an upload up, and with it the parts that are there. One that is unknown is none. */
+export async function abortUpload(bucket: Bucket, { key, id }: Upload, signal?: AbortSignal): Promise<void> {
+  try {
+    await bucket.request('DELETE', key, { query: { uploadId: id }, signal });
+  } catch (error) {
+    if (!isError(error, 'NOT_FOUND')) throw error;
+  }
+}
+
+export interface PendingUpload extends Upload {
+  readonly started: Date;
+}
+
+/** The uploads of a key that were never finished. */
+export async function* listUploads(
+  bucket: Bucket,
+  key: string,
+  signal?: AbortSignal,
+): AsyncGenerator<PendingUpload> {
+  const query = { uploads: '', prefix: key, 'encoding-type': 'url' };
+  const listing = { query, next: ['key-marker', 'upload-id-marker'] };
+  for await (const page of listPages(bucket, listing, signal)) {
+    const decode = decoder(page);
+    for (const element of children(page, 'Upload')) {
+      const id = textOf(element, 'UploadId');
+      const started = new Date(textOf(element, 'Initiated') ?? Number.NaN);
+      if (id && decode(textOf(element, 'Key') ?? '') === key) yield { key, id, started };
+    }
+  }
+}

@@ -1,0 +1,67 @@
+/** Versions that a bucket keeps of its objects ("Using versioning in S3 buckets", Amazon S3 User Guide). */
+import { isError } from '../../base/errors.ts';
+import type { Bucket } from './bucket.ts';
+import { decoder, listPages } from './pages.ts';
+import { children, parseXml, textOf } from './xml.ts';
+
+export interface KeptVersion {
+  readonly key: string;
+  readonly version: string;
+}
+
+/**
+ * The version of one of `keys` with that id. Ids are compared without regard to case, as parsers of names fold versions; an
+ * exact match wins.
+ */
+export async function findVersion(
+  bucket: Bucket,
+  keys: readonly string[],
+  id: string,
+  signal?: AbortSignal,
+): Promise<KeptVersion | undefined> {
+  for (const key of keys) {
+    const kept = await versionsOf(bucket, key, signal);
+    const alike = kept.filter(({ version }) => version.toLowerCase() === id.toLowerCase());
+    const found = alike.find(({ version }) => version === id) ?? alike[0];
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** Does the bucket keep versions, or did it once? Where it does not tell, no. */
+export async function keepsVersions(bucket: Bucket, signal?: AbortSignal): Promise<boolean> {
+  bucket.versioned ??= await askVersioning(bucket, signal);
+  return bucket.versioned;
+}
+
+async function askVersioning(bucket: Bucket, signal?: AbortSignal): Promise<boolean> {
+  try {
+    const reply = await bucket.request('GET', '', { query: { versioning: '' }, signal });
+    const status = textOf(parseXml(reply.text(), bucket.show('')), 'Status');
+    return status === 'Enabled' || status === 'Suspended';
+  } catch (error) {
+    if (isError(error, 'FORBIDDEN', 'UNSUPPORTED', 'SERVICE')) return false;
+    throw error;
+  }
+}
+
+async function versionsOf(bucket: Bucket, key: string, signal?: AbortSignal): Promise<KeptVersion[]> {
+  const found: KeptVersion[] = [];
+  const query = { versions: '', prefix: key, 'encoding-type': 'url' };
+  const pages = listPages(bucket, { query, next: ['key-marker', 'version-id-marker'] }, signal);
+  try {
+    for await (const page of pages) {
+      const decode = decoder(page);
+      for (const element of children(page, 'Version')) {
+        const version = textOf(element, 'VersionId');
+        // Keys that only begin like ours come after it.
+        if (decode(textOf(element, 'Key') ?? '') !== key) return found;
+        if (version !== undefined && version !== 'null') found.push({ key, version });
+      }
+    }
+  } catch (error) {
+    // A service that keeps no versions, or does not tell: then there is none of that id.
+    if (!isError(error, 'UNSUPPORTED', 'FORBIDDEN')) throw error;
+  }
+  return found;
+}
