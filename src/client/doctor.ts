@@ -18,6 +18,9 @@ import { createBackend } from './session.ts';
 
 const run = promisify(execFile);
 
+/** Milliseconds in which a service answers or counts as out of reach. */
+const PATIENCE = 10_000;
+
 /** Less than this is hardly room for an image. */
 const LITTLE_SPACE = 2 * 1024 ** 3;
 
@@ -40,7 +43,8 @@ export async function backendChecks(env: NodeJS.ProcessEnv): Promise<Check[]> {
   const { instances, problems } = configuredInstances({ drivers, env, secrets });
   const checks = instances.map(({ name }) => ({
     name: `backend ${name}`,
-    required: true,
+    // The others go on without it.
+    required: false,
     run: (signal?: AbortSignal) => checkBackend(name, env, signal),
   }));
   const broken = problems.map((problem) => ({
@@ -57,7 +61,7 @@ async function checkBackend(name: string, env: NodeJS.ProcessEnv, signal?: Abort
   const secrets = await readClientSecrets(getPaths(env).secretsFile);
   const backend = await createBackend(instanceNamed(name, { drivers, secrets }), { env, secrets });
   try {
-    await backend.check?.(signal);
+    await backend.check?.(AbortSignal.any([AbortSignal.timeout(PATIENCE), ...(signal ? [signal] : [])]));
     return backend.check === undefined ? backend.target : `${backend.target} answers`;
   } finally {
     await backend.close?.();
