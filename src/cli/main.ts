@@ -14,6 +14,7 @@ import { watchForEnd } from './ending.ts';
 
 const FAILED = 1;
 const USAGE = 2;
+const INTERRUPTED = 130;
 
 /** Columns of the help at most. */
 const MAX_WIDTH = 100;
@@ -142,6 +143,7 @@ function usageError(message: string, argv: readonly string[]): SregistryError {
 
 /** Says what went wrong; the exit code. */
 function report(error: unknown): number {
+  if (isError(error, 'CANCELED')) return INTERRUPTED;
   bot.error(error);
   const hint = isError(error) ? error.hint : 'This is a defect of sregistry; --debug tells where';
   if (hint !== undefined) bot.custom({ prefix: 'Hint:', message: hint, color: 'CYAN' });
