@@ -15,7 +15,11 @@ let registry: TestRegistry;
 
 /** Runs Apptainer with a cache and configuration of its own; its output. */
 async function run(...args: string[]): Promise<string> {
-  const env = { APPTAINER_CACHEDIR: join(world.home, 'ac'), APPTAINER_CONFIGDIR: join(world.home, 'aconf') };
+  const env = {
+    APPTAINER_CACHEDIR: join(world.home, 'ac'),
+    APPTAINER_CONFIGDIR: join(world.home, 'aconf'),
+    APPTAINER_KEYSDIR: join(world.home, 'keys'),
+  };
   const { code, stdout, stderr } = await apptainer(args, { env, timeout: 120_000 });
   if (code !== 0) throw new Error(`apptainer ${args.join(' ')} ended with ${code}: ${stderr}`);
   return stdout;

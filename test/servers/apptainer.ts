@@ -28,13 +28,16 @@ export interface ApptainerResult {
 export async function apptainer(args: string[], options: ApptainerOptions = {}): Promise<ApptainerResult> {
   const { env, timeout = 60_000, ...rest } = options;
   try {
-    const output = await promisify(execFile)(WRAPPER, args, {
+    const running = promisify(execFile)(WRAPPER, args, {
       ...rest,
       env: { ...process.env, ...env },
       timeout,
       killSignal: 'SIGKILL',
       maxBuffer: 64 * 1024 * 1024,
     });
+    // A question gets no answer instead of waiting for one.
+    running.child.stdin?.end();
+    const output = await running;
     return { code: 0, ...output };
   } catch (error) {
     const { code, stdout, stderr } = error as { code?: unknown; stdout: string; stderr: string };
