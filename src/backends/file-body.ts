@@ -6,14 +6,25 @@ import type { Progress } from './backend.ts';
 /** Bytes read from disk at once. */
 const CHUNK = 256 * 1024;
 
-/** A body that is read from the file when it is sent, and anew when it is sent again; `progress` hears of it. */
-export function fileBody(
-  file: { readonly path: string; readonly size: number },
-  progress?: Progress,
-): () => Readable {
+export interface FilePart {
+  readonly path: string;
+  /** Bytes of the whole file. */
+  readonly size: number;
+  /** First byte, and the one after the last. Default: the whole file. */
+  readonly start?: number | undefined;
+  readonly end?: number | undefined;
+}
+
+/**
+ * A body that is read from the file when it is sent, and anew when it is sent again; `progress` hears how far into the file
+ * it is.
+ */
+export function fileBody(file: FilePart, progress?: Progress): () => Readable {
+  const { start = 0, end = file.size } = file;
   return () => {
-    let done = 0;
-    const chunks = createReadStream(file.path, { highWaterMark: CHUNK }) as AsyncIterable<Buffer>;
+    let done = start;
+    const range = { start, end: Math.max(start, end - 1), highWaterMark: CHUNK };
+    const chunks = createReadStream(file.path, range) as AsyncIterable<Buffer>;
     const counted = async function* () {
       for await (const chunk of chunks) {
         done += chunk.length;

@@ -14,27 +14,27 @@ function send(message: HashMessage): void {
   parentPort?.postMessage(message);
 }
 
-function hash(path: string): string {
+function hash(path: string, algorithms: readonly string[]): Record<string, string> {
   const file = openSync(path, 'r');
   try {
     const total = fstatSync(file).size;
-    const digest = createHash('sha256');
+    const hashes = algorithms.map((algorithm) => createHash(algorithm));
     const buffer = Buffer.allocUnsafe(CHUNK);
     let done = 0;
     for (let n = readSync(file, buffer); n > 0; n = readSync(file, buffer)) {
-      digest.update(buffer.subarray(0, n));
+      for (const one of hashes) one.update(buffer.subarray(0, n));
       if (Math.floor(done / STEP) !== Math.floor((done + n) / STEP)) send({ done: done + n, total });
       done += n;
     }
     send({ done, total });
-    return digest.digest('hex');
+    return Object.fromEntries(algorithms.map((algorithm, i) => [algorithm, hashes[i]?.digest('hex') ?? '']));
   } finally {
     closeSync(file);
   }
 }
 
 try {
-  send({ hex: hash(workerData.path) });
+  send({ hex: hash(workerData.path, workerData.algorithms) });
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
   send({ failure: { message, code: systemCode(error) } });

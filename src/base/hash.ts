@@ -11,23 +11,34 @@ export interface HashOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export type Algorithm = 'sha256' | 'md5';
+
 /** What the worker sends: progress, then one result or one failure. */
 export type HashMessage =
   | { readonly done: number; readonly total: number }
-  | { readonly hex: string }
+  | { readonly hex: Readonly<Record<string, string>> }
   | { readonly failure: { readonly message: string; readonly code: string | undefined } };
 
 /** `sha256:<64 hex>` of a file. Throws Node's own error (`ENOENT`, ...) or CANCELED. */
-export async function sha256File(path: string, { progress, signal }: HashOptions = {}): Promise<string> {
+export async function sha256File(path: string, options: HashOptions = {}): Promise<string> {
+  return `sha256:${(await hashFile(path, ['sha256'], options)).sha256}`;
+}
+
+/** Several hashes of a file, in hexadecimal, from reading it once. Errors as for {@link sha256File}. */
+export async function hashFile<A extends Algorithm>(
+  path: string,
+  algorithms: readonly A[],
+  { progress, signal }: HashOptions = {},
+): Promise<Readonly<Record<A, string>>> {
   if (signal?.aborted) throw canceled(path, signal);
-  const worker = new Worker(workerModule(), { workerData: { path } });
+  const worker = new Worker(workerModule(), { workerData: { path, algorithms } });
   let cancel = () => {};
   try {
-    return await new Promise<string>((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       cancel = () => reject(canceled(path, signal));
       signal?.addEventListener('abort', cancel);
       worker.on('message', (message: HashMessage) => {
-        if ('hex' in message) resolve(`sha256:${message.hex}`);
+        if ('hex' in message) resolve(message.hex as Record<A, string>);
         else if ('failure' in message)
           reject(Object.assign(new Error(message.failure.message), { code: message.failure.code }));
         else progress?.(message.done, message.total);

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { sha256File } from '../../src/base/hash.ts';
+import { hashFile, sha256File } from '../../src/base/hash.ts';
 
 let folder: string;
 beforeAll(async () => {
@@ -23,6 +23,14 @@ test.each([
   ['zeros', Buffer.alloc(3 << 20), 'bbd05cf6097ac9b1f89ea29d2542c1b7b67ee46848393895f5a9e43fa1f621e5'],
 ])('a file of %s has its sha256', async (name, bytes, hex) => {
   expect(await sha256File(await file(name, bytes))).toBe(`sha256:${hex}`);
+});
+
+/** MD5 by coreutils' md5sum. */
+test('several hashes come from one reading', async () => {
+  expect(await hashFile(await file('two', Buffer.from('abc')), ['md5', 'sha256'])).toEqual({
+    md5: '900150983cd24fb0d6963f7d28e17f72',
+    sha256: 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
+  });
 });
 
 test('progress ends with the whole size', async () => {

@@ -100,7 +100,7 @@ async function* continued(source: Source, wanted: Wanted, first: Part): AsyncGen
   let done = 0;
   while (length === undefined || done < length) {
     try {
-      part ??= await openPart(source, after(wanted, done), patience.left());
+      part ??= await openPart(source, after(wanted, done), patience.left()).catch(goneIsStale);
       for await (const chunk of bytesOf(part)) {
         done += chunk.length;
         yield chunk;
@@ -112,6 +112,16 @@ async function* continued(source: Source, wanted: Wanted, first: Part): AsyncGen
     }
     part = undefined;
   }
+}
+
+/** What was there when the first byte came has been removed or replaced since. */
+function goneIsStale(error: unknown): never {
+  if (!isError(error, 'NOT_FOUND')) throw error;
+  throw new SregistryError('STALE', error.message, {
+    hint: 'open it again',
+    status: error.status,
+    cause: error,
+  });
 }
 
 function after(wanted: Wanted, done: number): Wanted {

@@ -1,0 +1,171 @@
+/**
+ * A bucket and how to talk to it: the JSON API of Cloud Storage (cloud.google.com/storage/docs/json_api), with uploads at the
+ * same host. Its failures are said in terms of the bucket.
+ */
+import type { Readable } from 'node:stream';
+import { isError, SregistryError } from '../../base/errors.ts';
+import type { OptionValues } from '../../settings/options.ts';
+import type { DriverContext } from '../backend.ts';
+import {
+  createHttp,
+  type Http,
+  isLoopback,
+  type Reply,
+  type RequestOptions,
+  type StreamOptions,
+} from '../http.ts';
+import { anonymous, type Credentials, googleCredentials } from './credentials.ts';
+import type { declaration } from './declaration.ts';
+
+type Options = OptionValues<(typeof declaration)['options']>;
+type Query = NonNullable<RequestOptions['query']>;
+
+/** Where Google is. */
+const GOOGLE = 'https://storage.googleapis.com';
+
+export class Bucket {
+  readonly name: string;
+  /** `gs://bucket`, with its server where that is not Google. */
+  readonly target: string;
+  readonly base: URL;
+  readonly credentials: Credentials;
+  /** Are pushed images for everybody to read? */
+  readonly publishes: boolean;
+  /** With the credentials; {@link request} says failures better. */
+  readonly http: Http;
+  readonly #instance: string;
+  readonly #project: string | undefined;
+  /** Has the bucket asked for a project that pays? */
+  #isBilled = false;
+
+  constructor({ name: instance, options, env }: DriverContext) {
+    const { bucket, credentials, project, base, ...choices } = options as Options;
+    if (bucket === undefined || !/^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$/.test(bucket))
+      throw new SregistryError(
+        'SETTINGS',
+        `${instance}: ${bucket ?? 'nothing'} cannot be the name of a bucket`,
+        {
+          hint: `sregistry backend add ${instance} bucket=NAME`,
+        },
+      );
+    const emulator = emulatorOf(env);
+    this.base = parseBase(instance, base ?? emulator ?? GOOGLE);
+    this.name = bucket;
+    this.target = `gs://${bucket}${this.base.origin === GOOGLE ? '' : ` at ${this.base.host}`}`;
+    this.publishes = choices.private === false;
+    this.#instance = instance;
+    this.#project = project;
+    const isEmulator = base === undefined && emulator !== undefined;
+    this.credentials =
+      choices.anonymous === true || isEmulator || !mayHaveTokens(this.base, credentials)
+        ? anonymous
+        : googleCredentials(credentials);
+    this.http = createHttp({
+      base: this.base,
+      env,
+      authorize: this.credentials.authorize,
+      updateToken: this.credentials.updateToken,
+      hints: {
+        UNAUTHORIZED:
+          'log in with `gcloud auth application-default login`, or name the key file of a service account in GOOGLE_APPLICATION_CREDENTIALS',
+      },
+    });
+  }
+
+  /** Path of the bucket, or of something in it: `/storage/v1/b/BUCKET/o/OBJECT`. */
+  path(...parts: string[]): string {
+    return ['/storage/v1/b', this.name, ...parts]
+      .map((part, i) => (i ? encodeURIComponent(part) : part))
+      .join('/');
+  }
+
+  objectPath(object: string, ...parts: string[]): string {
+    return this.path('o', object, ...parts);
+  }
+
+  /** For people. */
+  show(object: string): string {
+    return `gs://${this.name}/${object}`;
+  }
+
+  async request(
+    method: string,
+    path: string | URL,
+    { query, ...options }: RequestOptions = {},
+  ): Promise<Reply> {
+    return this.#billed((extra) =>
+      this.http.request(method, path, { ...options, query: { ...query, ...extra } }),
+    );
+  }
+
+  async stream(path: string, query: Query, options: StreamOptions): Promise<Readable> {
+    return this.#billed((extra) => {
+      const url = new URL(path, this.base);
+      for (const [name, value] of Object.entries({ ...query, ...extra }))
+        url.searchParams.set(name, String(value));
+      return this.http.stream(url, options);
+    });
+  }
+
+  close(): Promise<void> {
+    return this.http.close();
+  }
+
+  /** Names the paying project once the bucket has asked for one ("Requester Pays"); naming one unasked takes a permission. */
+  async #billed<T>(send: (extra: Query) => Promise<T>): Promise<T> {
+    const query = (): Query => (this.#isBilled ? { userProject: this.#project } : {});
+    try {
+      return await send(query());
+    } catch (error) {
+      const wantsProject = isError(error) && error.status === 400 && /requester pays/i.test(error.message);
+      if (!wantsProject || this.#isBilled || this.#project === undefined) throw this.#explained(error);
+      this.#isBilled = true;
+      return send(query());
+    }
+  }
+
+  #explained(error: unknown): unknown {
+    if (!isError(error)) return error;
+    if (error.status === 404 && /bucket does not exist|bucket .*not found/i.test(error.message))
+      return this.noSuchBucket(error);
+    if (error.status === 400 && /requester pays/i.test(error.message))
+      return new SregistryError(
+        'SETTINGS',
+        `The bucket ${this.name} wants a project that pays for requests`,
+        {
+          hint: `sregistry backend add ${this.#instance} project=PROJECT`,
+          cause: error,
+        },
+      );
+    return error;
+  }
+
+  noSuchBucket(cause?: unknown): SregistryError {
+    const project = this.#project === undefined ? '' : ` --project=${this.#project}`;
+    return new SregistryError('SETTINGS', `There is no bucket ${this.name} at ${this.base.host}`, {
+      hint: `gcloud storage buckets create gs://${this.name}${project} --uniform-bucket-level-access makes it`,
+      cause,
+    });
+  }
+}
+
+/** `STORAGE_EMULATOR_HOST`, which Google's own libraries honour: an address, or a host. */
+function emulatorOf(env: NodeJS.ProcessEnv): string | undefined {
+  const host = env.STORAGE_EMULATOR_HOST;
+  if (!host) return undefined;
+  return /^https?:\/\//.test(host) ? host : `http://${host}`;
+}
+
+function parseBase(instance: string, text: string): URL {
+  const url = URL.parse(text);
+  if (url === null || !/^https?:$/.test(url.protocol))
+    throw new SregistryError('SETTINGS', `${instance}: not the address of a JSON API: ${text}`, {
+      hint: `give it as ${GOOGLE}`,
+    });
+  return new URL(url.origin);
+}
+
+/** Tokens do not travel in the clear; a server on this machine gets those that were named for it, not what is lying about. */
+function mayHaveTokens(base: URL, credentials: string | undefined): boolean {
+  return base.protocol === 'https:' || (isLoopback(base.host) && credentials !== undefined);
+}

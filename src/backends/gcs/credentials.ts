@@ -1,0 +1,123 @@
+/**
+ * Access tokens for Google, by Google's own library: the file of a service account, a user's login with gcloud, a workload
+ * identity, or the metadata server of a machine in Google's cloud. It is loaded when the first request needs it, and
+ * keeps a token until shortly before it expires. Where there are no credentials at all, requests go without: a public
+ * bucket answers them.
+ */
+import { sign } from 'node:crypto';
+import type { AuthClient } from 'google-auth-library';
+import { describeError, isError, SregistryError, systemCode } from '../../base/errors.ts';
+import { debugLog, registerSecret } from '../../log/index.ts';
+import type { Headers, Refusal } from '../http.ts';
+import { importOptional } from '../optional.ts';
+
+const debug = debugLog('gcs');
+
+export interface Credentials {
+  authorize(): Promise<Headers>;
+  updateToken(refusal: Refusal): Promise<boolean>;
+  /** The key of a service account, where its file is at hand. */
+  signer(): Promise<Signer | undefined>;
+}
+
+export interface Signer {
+  /** The service account. */
+  readonly email: string;
+  /** RSA signature with SHA-256 (RSASSA-PKCS1-v1_5), in hexadecimal. */
+  sign(text: string): string;
+}
+
+/** Reading and writing objects, and the access of others to them, which `share` gives. */
+const SCOPE = 'https://www.googleapis.com/auth/devstorage.full_control';
+/** Seconds that Google's tokens live. */
+const TOKEN_LIFETIME = 3600;
+/** Milliseconds for a request to a token service. */
+const TOKEN_TIMEOUT = 30_000;
+
+export const anonymous: Credentials = {
+  authorize: async () => ({}),
+  updateToken: async () => false,
+  signer: async () => undefined,
+};
+
+/** `file`: default is what the library finds. */
+export function googleCredentials(file: string | undefined): Credentials {
+  let client: Promise<AuthClient | undefined> | undefined;
+  const get = () => {
+    client ??= findClient(file).catch((error) => {
+      client = undefined;
+      throw error;
+    });
+    return client;
+  };
+  const authorize = async (): Promise<Headers> => {
+    const found = await get();
+    if (found === undefined) return {};
+    const headers = Object.fromEntries(await asked(found.getRequestHeaders()));
+    registerSecret(headers.authorization?.replace(/^Bearer /, '') ?? '', TOKEN_LIFETIME);
+    return headers;
+  };
+  return {
+    authorize,
+    updateToken: async ({ credentials }) => {
+      // The library trusts its token until it expires; a new client gets a new one.
+      if ((await authorize()).authorization === credentials.authorization) client = undefined;
+      return (await authorize()).authorization !== credentials.authorization;
+    },
+    signer: async () => signerOf(await get()),
+  };
+}
+
+/** Undefined where there are no credentials on this machine. */
+async function findClient(file: string | undefined): Promise<AuthClient | undefined> {
+  const { GoogleAuth } = await importOptional<typeof import('google-auth-library')>('google-auth-library', {
+    driver: 'gcs',
+    version: '^10.0.0',
+    purpose: 'to log in to Google',
+  });
+  const auth = new GoogleAuth({
+    scopes: SCOPE,
+    clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT } },
+    ...(file !== undefined && { keyFilename: file }),
+  });
+  try {
+    return await auth.getClient();
+  } catch (error) {
+    if (file === undefined && /default credentials/i.test(String((error as Error).message))) {
+      debug('no credentials: requests are anonymous');
+      return undefined;
+    }
+    throw new SregistryError('SETTINGS', `The Google credentials cannot be used: ${describeError(error)}`, {
+      hint: 'check the file that GOOGLE_APPLICATION_CREDENTIALS names, or: gcloud auth application-default login',
+      cause: error,
+    });
+  }
+}
+
+const NETWORK = /^(E[A-Z]+|UND_ERR_.*)$/;
+
+async function asked<T>(token: Promise<T>): Promise<T> {
+  try {
+    return await token;
+  } catch (error) {
+    if (isError(error)) throw error;
+    const { response } = error as { response?: { status?: number } };
+    const isOffline = response === undefined && NETWORK.test(systemCode(error) ?? '');
+    throw new SregistryError(
+      isOffline ? 'UNREACHABLE' : 'UNAUTHORIZED',
+      `Google gives no access token: ${describeError(error)}`,
+      {
+        hint: isOffline
+          ? 'check the network and the proxy settings'
+          : 'log in again with `gcloud auth application-default login`, or check the key of the service account',
+        cause: error,
+      },
+    );
+  }
+}
+
+function signerOf(client: AuthClient | undefined): Signer | undefined {
+  const { email, key } = (client ?? {}) as { email?: unknown; key?: unknown };
+  if (typeof email !== 'string' || typeof key !== 'string') return undefined;
+  return { email, sign: (text) => sign('RSA-SHA256', Buffer.from(text), key).toString('hex') };
+}
