@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream';
 import type { ImageName } from '../image/name.ts';
 import type { ListEntry, RemoteImage } from '../image/remote.ts';
 import type { OptionSchema, OptionValues } from '../settings/options.ts';
+import type { Http } from './http.ts';
 
 export type { ListEntry, RemoteImage };
 
@@ -58,6 +59,8 @@ export interface Backend {
   readonly target: string;
   /** Collection of a name that gives none (`library` on Docker Hub); empty where a bare name is a name of its own. */
   readonly defaultCollection: string;
+  /** What it speaks to its service with, credentials included: for requests that no method here makes. */
+  readonly http?: Http;
 
   /**
    * The remote image, or undefined only where the service says that it does not exist. Unreachable, forbidden and

@@ -1,4 +1,4 @@
-import { parseImageName, removeUri } from '../image/names.ts';
+import { renameImage } from '../client/images.ts';
 import { bot } from '../log/index.ts';
 import { defineCommand, JSON_OPTION } from './command.ts';
 import { printJson } from './json.ts';
@@ -13,8 +13,7 @@ export default defineCommand({
   examples: [['sregistry rename demo/hello:1.0 tools/hello:1.0', 'Give an image another collection']],
 
   async run({ name, to, json }, { env }) {
-    const wanted = parseImageName(removeUri(to));
-    const renamed = await withLibrary(env, (library) => library.rename(name, wanted));
+    const renamed = await withLibrary(env, (library) => renameImage(library, name, to));
     if (json) printJson(containerJson(renamed));
     else bot.data(`[rename] ${name} => ${renamed.uri}`);
   },

@@ -1,8 +1,7 @@
 import type { Backend } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
-import { type SearchFailure, search } from '../client/search.ts';
+import { type SearchFailure, search, summarize } from '../client/search.ts';
 import type { Session } from '../client/session.ts';
-import { readAnnotations } from '../image/annotations.ts';
 import { removeUri, uriScheme } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { bot } from '../log/index.ts';
@@ -51,7 +50,7 @@ export default defineCommand({
       backends: backend ?? (scheme === undefined ? undefined : [scheme]),
       signal: context.signal,
       found(image, from) {
-        if (json) images.push(summaryOf(session, image, from));
+        if (json) images.push(summarize(session, image, from));
         else printRow(session, image, from);
       },
     });
@@ -76,18 +75,6 @@ function parseLabel(label: string): [string, string] {
   if (key === undefined || value === undefined)
     throw new SregistryError('USAGE', `"${label}" is not a label`, { hint: 'Write --label KEY=VALUE' });
   return [key, value];
-}
-
-function summaryOf(session: Session, image: RemoteImage, { name: backend }: Backend): object {
-  const { name, size, digest, modified, annotations } = image;
-  return {
-    uri: session.uri(backend, name),
-    backend,
-    size,
-    digest,
-    modified: modified?.toISOString(),
-    labels: readAnnotations(annotations).labels ?? {},
-  };
 }
 
 /** Images come one by one: columns of a fixed width stay aligned. */

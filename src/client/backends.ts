@@ -45,10 +45,12 @@ export const CAPABILITIES = [
   'check',
 ] as const satisfies (keyof Backend)[];
 
+export type Capability = (typeof CAPABILITIES)[number];
+
 export interface DriverCapabilities {
   readonly driver: string;
   readonly title: string;
-  readonly can: Readonly<Record<(typeof CAPABILITIES)[number], boolean>>;
+  readonly can: Readonly<Record<Capability, boolean>>;
 }
 
 /** The configured backends: those a mount shows. */

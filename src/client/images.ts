@@ -1,7 +1,7 @@
 /** The user's own images: adding them, and what is told of them. */
 import { stat } from 'node:fs/promises';
 import type { Container } from '../catalog/container.ts';
-import type { Library } from '../catalog/library.ts';
+import type { Library, Query } from '../catalog/library.ts';
 import { formatImageName, parseImageName, removeUri, uriScheme } from '../image/names.ts';
 import { metricsOfFile, requireWholeImage } from './image-file.ts';
 
@@ -47,6 +47,11 @@ export async function addImage(library: Library, request: AddRequest): Promise<C
     progress,
     signal,
   });
+}
+
+/** Gives an image another name; that, too, in lower case. */
+export function renameImage(library: Library, query: Query, to: string): Promise<Container> {
+  return library.rename(query, parseImageName(removeUri(to)));
 }
 
 /** The images whose name holds `query`, by name. */

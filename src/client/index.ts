@@ -1,14 +1,18 @@
-/** What `import ... from 'sregistry'` gives: a session over the configured backends, and what can be done with it. */
+/**
+ * What `import ... from 'sregistry'` gives: `getClient` with the seed's helpers, and below it a session over the configured
+ * backends with what can be done with it.
+ */
 export type { Backend, Driver, Progress, SearchQuery, ShareOptions } from '../backends/backend.ts';
 export { describeError, type ErrorCode, isError, SregistryError } from '../base/errors.ts';
 export { version } from '../base/version.ts';
 export type { Container } from '../catalog/container.ts';
 export type { Addition, Library } from '../catalog/library.ts';
 export type { ImageName } from '../image/name.ts';
-export { formatImageName, getUri, parseImageName, removeUri } from '../image/names.ts';
 export type { ListEntry, RemoteImage } from '../image/remote.ts';
-export { type Bot, bot } from '../log/index.ts';
+export type { Bot } from '../log/index.ts';
+export type { Settings } from '../settings/settings.ts';
 export { credentialsOf, type LoginStatus, login, loginStatus, logout } from './auth.ts';
+export type { FlowOptions, Invitation, OAuthService, Tokens } from './auth-flow.ts';
 export {
   type BackendSummary,
   type DriverCapabilities,
@@ -27,14 +31,16 @@ export {
   type Verification,
   verify,
 } from './cache.ts';
-export { type AddRequest, addImage, type ImageSummary, listImages } from './images.ts';
+export type { Client, ClientOptions } from './client.ts';
+export * from './helpers.ts';
+export { type AddRequest, addImage, type ImageSummary, listImages, renameImage } from './images.ts';
 export { type Facts, inspect } from './inspect.ts';
 export { openUserLibrary } from './library.ts';
 export { type Pulled, type PullOptions, pull } from './pull.ts';
 export { type Pushed, type PushOptions, push } from './push.ts';
 export { listPushes, type PushSummary } from './pushes.ts';
 export { findRemovable, remove } from './remove.ts';
-export { type SearchOutcome, type SearchRequest, search } from './search.ts';
+export { type FoundImage, type SearchOutcome, type SearchRequest, search, summarize } from './search.ts';
 export { Session, type SessionOptions } from './session.ts';
 export { share } from './share.ts';
 export { findImage, findUsableImage, parseTarget, type Target } from './target.ts';

@@ -1,12 +1,12 @@
 /** Pushing an image file: metadata, the backend's push, and what the catalog and the cache learn from it. */
 import type { Progress, PushState } from '../backends/backend.ts';
-import { SregistryError } from '../base/errors.ts';
 import { flattenAnnotations } from '../image/annotations.ts';
 import { getMetadata } from '../image/metadata.ts';
 import type { ImageName } from '../image/name.ts';
 import { formatImageName, parseImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { Session } from './session.ts';
+import { unsupported } from './unsupported.ts';
 
 export interface PublishRequest {
   readonly backend: string;
@@ -25,7 +25,7 @@ export interface PublishRequest {
 export async function publish(session: Session, request: PublishRequest): Promise<RemoteImage> {
   const backend = await session.backend(request.backend);
   if (backend.push === undefined)
-    throw new SregistryError('UNSUPPORTED', `${backend.name} (${backend.driver}) cannot be pushed to`);
+    throw await unsupported(backend, 'push', 'cannot be pushed to', session.env);
   const { file, size, name, extension, progress, resume, signal } = request;
   const annotations = await annotationsOf(file, name, signal);
   const image = await backend.push({ path: file, size, extension }, name, {

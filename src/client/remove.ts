@@ -1,8 +1,8 @@
 /** Removing an image from its service. */
-import { SregistryError } from '../base/errors.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { Session } from './session.ts';
 import { findImage, type Target } from './target.ts';
+import { unsupported } from './unsupported.ts';
 
 /** What would be removed. UNSUPPORTED where the backend cannot remove, NOT_FOUND where there is nothing. */
 export async function findRemovable(
@@ -12,10 +12,7 @@ export async function findRemovable(
 ): Promise<RemoteImage> {
   const { backend } = target;
   if (backend.remove === undefined)
-    throw new SregistryError(
-      'UNSUPPORTED',
-      `Images of ${backend.name} (${backend.driver}) cannot be removed`,
-    );
+    throw await unsupported(backend, 'remove', 'cannot remove images', session.env);
   return findImage(session, target, signal);
 }
 

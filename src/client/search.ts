@@ -1,9 +1,10 @@
 /** Searching the backends, all at the same time. */
 import type { Backend, SearchQuery } from '../backends/backend.ts';
 import { hasLabels } from '../backends/name-match.ts';
-import { SregistryError } from '../base/errors.ts';
+import { readAnnotations } from '../image/annotations.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { Session } from './session.ts';
+import { unsupported } from './unsupported.ts';
 
 export interface SearchRequest extends SearchQuery {
   /** Names of backends. Default: every configured one that can be searched. */
@@ -24,6 +25,18 @@ export interface SearchFailure {
   readonly error: unknown;
 }
 
+/** An image as `sregistry search --json` prints it. */
+export interface FoundImage {
+  readonly uri: string;
+  readonly backend: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly digest: string | undefined;
+  /** ISO 8601. */
+  readonly modified: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
 /** Resolves when every backend has answered or failed; a backend that is named and cannot be searched is a failure. */
 export async function search(session: Session, request: SearchRequest): Promise<SearchOutcome> {
   const names = request.backends ?? session.backendNames;
@@ -35,7 +48,8 @@ export async function search(session: Session, request: SearchRequest): Promise<
         const backend = await session.backend(name);
         const canSearch = await searchOne(backend, request);
         if (canSearch) searched.push(name);
-        else if (request.backends !== undefined) throw cannotSearch(backend);
+        else if (request.backends !== undefined)
+          throw await unsupported(backend, 'search', 'cannot be searched', session.env);
       } catch (error) {
         failures.push({ backend: name, error });
       }
@@ -55,6 +69,15 @@ async function searchOne(backend: Backend, request: SearchRequest): Promise<bool
   return true;
 }
 
-function cannotSearch({ name, driver }: Backend): SregistryError {
-  return new SregistryError('UNSUPPORTED', `${name} (${driver}) cannot be searched`);
+/** What is told of an image that was found. */
+export function summarize(session: Session, image: RemoteImage, { name: backend }: Backend): FoundImage {
+  const { name, size, digest, modified, annotations } = image;
+  return {
+    uri: session.uri(backend, name),
+    backend,
+    size,
+    digest,
+    modified: modified?.toISOString(),
+    labels: readAnnotations(annotations).labels ?? {},
+  };
 }

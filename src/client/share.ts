@@ -1,8 +1,8 @@
 /** Sharing an image: a link to it, or access for someone. */
 import type { ShareOptions } from '../backends/backend.ts';
-import { SregistryError } from '../base/errors.ts';
 import type { Session } from './session.ts';
 import { findUsableImage, parseTarget } from './target.ts';
+import { unsupported } from './unsupported.ts';
 
 /** The link, which may be a secret of its own. UNSUPPORTED where the backend cannot share. */
 export async function share(
@@ -13,7 +13,7 @@ export async function share(
   const target = await parseTarget(text, session);
   const { backend } = target;
   if (backend.share === undefined)
-    throw new SregistryError('UNSUPPORTED', `Images of ${backend.name} (${backend.driver}) cannot be shared`);
+    throw await unsupported(backend, 'share', 'cannot share images', session.env);
   const { signal, ...shareOptions } = options;
   return backend.share(await findUsableImage(session, target, signal), shareOptions, signal);
 }

@@ -11,7 +11,9 @@ import { ACTIVE, activeClient, entryOf } from '../settings/secrets.ts';
 import type { Session } from './session.ts';
 
 /** The client of the Python tool where nothing says which. */
-const DEFAULT_CLIENT = 'hub';
+export const DEFAULT_CLIENT = 'hub';
+
+type Configuration = Pick<Session, 'env' | 'secrets'>;
 
 export interface Target {
   readonly backend: Backend;
@@ -45,7 +47,7 @@ export async function parseTarget(
 
 /** The backend that a text means by its scheme, or that is used where it has none. */
 export async function backendOf(text: string, session: Session): Promise<Backend> {
-  const client = schemeOf(text, session) ?? preferredClient(session);
+  const client = clientOf(text, session);
   if (client !== undefined) return session.backend(client);
   try {
     return await session.backend(DEFAULT_CLIENT);
@@ -62,13 +64,18 @@ export async function backendOf(text: string, session: Session): Promise<Backend
   }
 }
 
+/** The client that a text means by its scheme, else the preferred one; undefined where nothing says which. */
+export function clientOf(text: string, configuration: Configuration): string | undefined {
+  return schemeOf(text, configuration) ?? preferredClient(configuration);
+}
+
 /** The client that `SREGISTRY_CLIENT` or the secrets file choose. */
-export function preferredClient({ env, secrets }: Pick<Session, 'env' | 'secrets'>): string | undefined {
+export function preferredClient({ env, secrets }: Configuration): string | undefined {
   return env[ACTIVE] || activeClient(secrets);
 }
 
 /** An instance is called as it is written in the secrets file; other schemes are folded. */
-function schemeOf(text: string, { secrets }: Session): string | undefined {
+function schemeOf(text: string, { secrets }: Configuration): string | undefined {
   const written = /^([^/]+):\/\//.exec(text)?.[1];
   if (written !== undefined && entryOf(secrets, written) !== undefined) return written;
   return uriScheme(text);

@@ -137,12 +137,16 @@ export function resolveInstance<S extends OptionSchema>(
   { env, secrets }: Pick<Surroundings, 'env' | 'secrets'>,
 ): ResolvedOptions<S> {
   const { name, driver } = instance;
-  const names = namesOf(driver);
-  // The file's own spelling of an alias, `google_storage` for `google-storage`.
-  const aliases = Object.keys(secrets).filter((key) => key !== name && names.includes(folded(key)));
-  if (names.includes('registry')) aliases.push('registry');
+  const aliases = aliasesIn(secrets, instance);
   const schema = driver.options;
   return resolveOptions({ instance: name, driver: defaultInstanceOf(driver), aliases, schema, env, secrets });
+}
+
+/** Further keys of the secrets file that are the default instance's, in the file's own spelling: `google_storage`. */
+export function aliasesIn(secrets: Secrets, { name, driver }: Instance): string[] {
+  const names = namesOf(driver);
+  const aliases = Object.keys(secrets).filter((key) => key !== name && names.includes(folded(key)));
+  return names.includes('registry') ? [...aliases, 'registry'] : aliases;
 }
 
 function unknownDriver(

@@ -22,6 +22,7 @@ export function createHub(context: DriverContext, { listTtl }: { listTtl?: numbe
     driver: declaration.name,
     target: api.base.href.replace(/\/$/, ''),
     defaultCollection: 'library',
+    http: api.http,
 
     resolve: (name, signal) => resolveImage(api, name, signal),
     read: (image, offset, length, signal) => readImage(api, image, { offset, length, signal }),

@@ -25,6 +25,9 @@ function create(context: DriverContext): Backend {
     driver: declaration.name,
     target: registries.target,
     defaultCollection: registries.base === undefined ? 'library' : '',
+    get http() {
+      return registries.of(registries.base ?? DOCKER_HUB).http;
+    },
 
     resolve: (name, signal) => {
       const place = placeOfImage(name, registries.base);

@@ -40,6 +40,7 @@ export default defineDriver({
       driver: declaration.name,
       target: base?.href ?? 'https://',
       defaultCollection: '',
+      http,
       resolve,
       list,
 

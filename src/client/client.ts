@@ -1,0 +1,201 @@
+/**
+ * The client of the seed: one backend with everything that people and programs do with it, in one object.
+ *
+ *     await using client = await getClient('lab');
+ *     await client.push('hello.sif', 'demo/hello:1.0');
+ *
+ * It is a layer over a session in which that backend is the preferred one, so a name without a scheme means it, here as
+ * in the commands under `SREGISTRY_CLIENT`; a URI means the backend it names.
+ */
+import type { Backend, SearchQuery, ShareOptions } from '../backends/backend.ts';
+import { createHttp, type Http } from '../backends/http.ts';
+import { drivers } from '../backends/registry.ts';
+import type { Container } from '../catalog/container.ts';
+import type { LabelFilter, LabelUse } from '../catalog/labels.ts';
+import type { Query } from '../catalog/library.ts';
+import { getMetadata, type Metadata, type Names } from '../image/metadata.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import { bot } from '../log/index.ts';
+import { aliasesIn, defaultInstanceOf, INSTANCE_NAME, instanceNamed } from '../settings/instances.ts';
+import { getPaths } from '../settings/paths.ts';
+import { ACTIVE, readClientSecrets } from '../settings/secrets.ts';
+import { createSettings, type Settings } from '../settings/settings.ts';
+import { authFlow } from './auth-flow.ts';
+import { type AddRequest, addImage, type ImageSummary, listImages, renameImage } from './images.ts';
+import { type Facts, inspect } from './inspect.ts';
+import { isLibraryDisabled } from './library.ts';
+import { type Pulled, type PullOptions, pull } from './pull.ts';
+import { type Pushed, type PushOptions, push } from './push.ts';
+import { findRemovable, remove } from './remove.ts';
+import { type FoundImage, search, summarize } from './search.ts';
+import { Session } from './session.ts';
+import { share } from './share.ts';
+import { clientOf, DEFAULT_CLIENT, parseTarget } from './target.ts';
+
+export interface ClientOptions {
+  /** Do not announce the client. */
+  readonly quiet?: boolean | undefined;
+  readonly env?: NodeJS.ProcessEnv | undefined;
+}
+
+interface Interruptible {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * `image` is a name, or a URI. What a backend cannot do is the error UNSUPPORTED, whose hint says who can; the other
+ * errors are those of the functions that it stands for.
+ */
+export interface Client extends Settings, AsyncDisposable {
+  /** Name of the backend. */
+  readonly clientName: string;
+  readonly backend: Backend;
+  /** For the functions of the library that take one. */
+  readonly session: Session;
+  /**
+   * The seed's get, post, put, delete, head, paginate, stream, download and healthy: with the backend's credentials and
+   * their renewal after a 401, or without any where it has no service that speaks HTTP.
+   */
+  readonly http: Http;
+
+  /** Says who the client is, where its images and where its database are, unless it is quiet. */
+  speak(): void;
+  /** Speaks at the beginning of a command, but for those of which only the output matters. */
+  announce(command: string): void;
+
+  pull(image: string, options?: PullOptions): Promise<Pulled>;
+  push(file: string, image: string, options?: PushOptions): Promise<Pushed>;
+  /** Everything for no query. */
+  search(query?: string, options?: Pick<SearchQuery, 'labels'> & Interruptible): Promise<FoundImage[]>;
+  /** A link, which may be a secret of its own. */
+  share(image: string, options?: ShareOptions & Interruptible): Promise<string>;
+  /** Removes an image from its service, and tells what it was. */
+  delete(image: string, options?: Interruptible): Promise<RemoteImage>;
+  /** Of a file, of a URI, or of a name: in the library, else at the backend. */
+  inspect(image: string, options?: Interruptible): Promise<Facts>;
+
+  /** Moves an image file into the library, or copies it. */
+  add(file: string, name: string, options?: Omit<AddRequest, 'file' | 'name'>): Promise<Container>;
+  get(query: Query): Promise<Container | undefined>;
+  images(query?: string): Promise<ImageSummary[]>;
+  /** Moves the file of an image out of the library. */
+  mv(query: Query, path: string): Promise<Container>;
+  rename(query: Query, name: string): Promise<Container>;
+  rm(query: Query): Promise<Container>;
+  labels(filter?: LabelFilter): Promise<LabelUse[]>;
+
+  /** What goes with an image file into a registry. The names are those of the file, unless others are given. */
+  getMetadata(file: string, options?: { readonly names?: Names } & Interruptible): Promise<Metadata>;
+  authFlow: typeof authFlow;
+
+  close(): Promise<void>;
+}
+
+/**
+ * The client of a backend's name (`lab`) or of a URI (`lab://demo/hello`), else of `SREGISTRY_CLIENT`, else the active
+ * one, else `hub`. SETTINGS, with the nearest name, where there is none; `close` ends it.
+ */
+export async function getClient(which = '', options: ClientOptions = {}): Promise<Client> {
+  const { env = process.env } = options;
+  const secrets = await readClientSecrets(getPaths(env).secretsFile);
+  const named = INSTANCE_NAME.test(which) ? which : clientOf(which, { env, secrets });
+  const instance = instanceNamed(named ?? DEFAULT_CLIENT, { drivers, secrets });
+  const session = await Session.open({ env: { ...env, [ACTIVE]: instance.name } });
+  try {
+    const backend = await session.backend(instance.name);
+    const settings = createSettings({
+      client: instance.name,
+      driver: defaultInstanceOf(instance.driver),
+      aliases: aliasesIn(secrets, instance),
+      schema: instance.driver.options,
+      env,
+    });
+    return createClient(session, backend, settings, options);
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
+}
+
+/** Commands whose output alone matters: it is used in scripts. */
+const UNANNOUNCED = ['add', 'backend', 'get', 'images', 'inspect', 'labels'];
+
+function createClient(
+  session: Session,
+  backend: Backend,
+  settings: Settings,
+  { quiet = false }: ClientOptions,
+): Client {
+  const { library } = session;
+  const { http: own } = backend;
+  const http = own ?? createHttp({ env: session.env });
+  const speak = () => {
+    if (!quiet) bot.info(introduction(session, backend));
+  };
+  const close = async () => {
+    await session.close();
+    if (own === undefined) await http.close();
+  };
+  return {
+    ...settings,
+    clientName: backend.name,
+    backend,
+    // Printed, it would show the whole environment.
+    get session() {
+      return session;
+    },
+    http,
+
+    speak,
+    announce(command) {
+      if (!UNANNOUNCED.includes(command)) speak();
+    },
+
+    pull: (image, options) => pull(session, image, options),
+    push: (file, image, options) => push(session, file, image, options),
+    search: (query = '', options = {}) => searchOne(session, backend, { query, ...options }),
+    share: (image, options) => share(session, image, options),
+    async delete(image, { signal } = {}) {
+      const target = await parseTarget(image, session);
+      const found = await findRemovable(session, target, signal);
+      await remove(session, target, found, signal);
+      return found;
+    },
+    inspect: (image, { signal } = {}) => inspect(session, image, signal),
+
+    add: (file, name, options) => addImage(library, { ...options, file, name }),
+    get: async (query) => library.get(query),
+    images: (query) => listImages(library, query),
+    mv: (query, path) => library.mv(query, path),
+    rename: (query, name) => renameImage(library, query, name),
+    rm: (query) => library.rm(query),
+    labels: async (filter) => library.labels(filter),
+
+    getMetadata: (file, { names, signal } = {}) => getMetadata(file, names, signal),
+    authFlow,
+
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+/** In the Python tool's form: `[client|hub] [database|sqlite:////home/me/.singularity/sregistry.db]`, and the target. */
+function introduction({ env, paths }: Session, { name, target }: Backend): string {
+  const database = isLibraryDisabled(env) ? 'disabled' : `sqlite:///${paths.databaseFile}`;
+  return `[client|${name}] [database|${database}] [target|${target}]`;
+}
+
+async function searchOne(
+  session: Session,
+  { name }: Backend,
+  query: SearchQuery & Interruptible,
+): Promise<FoundImage[]> {
+  const images: FoundImage[] = [];
+  const { failures } = await search(session, {
+    ...query,
+    backends: [name],
+    found: (image, backend) => images.push(summarize(session, image, backend)),
+  });
+  for (const { error } of failures) throw error;
+  return images;
+}

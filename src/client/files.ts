@@ -1,0 +1,37 @@
+/** The seed's helpers for what a client keeps in files of its own, such as `client.credentialCache`. */
+import { mkdir, readFile as read } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { fileError } from '../base/files.ts';
+
+export { readJsonObject as readJson } from '../settings/json.ts';
+
+/** Makes a folder, and those above it, for this user alone. What is there already stays as it is. */
+export async function mkdirP(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 }).catch((error) => {
+    throw fileError('make the folder', path, error);
+  });
+}
+
+/** The text of a file. NOT_FOUND where there is none. */
+export async function readFile(path: string): Promise<string> {
+  return read(path, 'utf8').catch((error) => {
+    throw fileError('read', path, error);
+  });
+}
+
+/** Replaces a file in one step, its folder made, for this user alone: most of these hold credentials. */
+export async function writeFile(path: string, text: string | Buffer): Promise<void> {
+  // It puts handlers on every signal: only who writes pays for that.
+  const { default: writeFileAtomic } = await import('write-file-atomic');
+  try {
+    await mkdirP(dirname(path));
+    await writeFileAtomic(path, text, { mode: 0o600 });
+  } catch (error) {
+    throw fileError('write', path, error);
+  }
+}
+
+/** As {@link writeFile}, a value as JSON. */
+export async function writeJson(path: string, value: unknown): Promise<void> {
+  await writeFile(path, `${JSON.stringify(value, null, 4)}\n`);
+}

@@ -1,0 +1,8 @@
+/** What the seed gives to people who write or try a client, beside the client itself: also at hand in `sregistry shell`. */
+export { formatImageName, getUri, parseImageName, removeUri } from '../image/names.ts';
+export { bot } from '../log/index.ts';
+export { readClientSecrets, updateClientSecrets } from '../settings/secrets.ts';
+export { authFlow, authFlowDevice, authFlowLoopback } from './auth-flow.ts';
+export { getClient } from './client.ts';
+export { mkdirP, readFile, readJson, writeFile, writeJson } from './files.ts';
+export { getThumbnail } from './thumbnail.ts';

@@ -1,0 +1,44 @@
+/** Questions to a person. They are asked on stderr, as stdout is for data, and only on a terminal. */
+import { read } from 'read';
+import { SregistryError } from '../base/errors.ts';
+
+/** Is there someone to ask? */
+export function isInteractive(): boolean {
+  return process.stdin.isTTY === true && process.stderr.isTTY === true;
+}
+
+/** The answer, which may be empty. CANCELED on Ctrl-C. */
+export async function ask(question: string, options: { readonly secret?: boolean } = {}): Promise<string> {
+  using _keys = takeKeys();
+  const code = process.exitCode;
+  // Ctrl-D closes the terminal's input: the answer never comes, and the process ends as one that failed.
+  process.exitCode = 1;
+  try {
+    return await read({
+      prompt: question,
+      silent: options.secret ?? false,
+      input: process.stdin,
+      output: process.stderr,
+    });
+  } catch (cause) {
+    throw new SregistryError('CANCELED', 'Nothing was entered', { cause });
+  } finally {
+    process.exitCode = code;
+  }
+}
+
+/** Whoever else reads keys, such as a shell that runs the code which asks, gets none until this is disposed of. */
+function takeKeys(): Disposable {
+  const { stdin } = process;
+  const others = stdin.listeners('keypress') as ((...args: unknown[]) => void)[];
+  const { isRaw } = stdin;
+  stdin.removeAllListeners('keypress');
+  return {
+    [Symbol.dispose]() {
+      if (others.length === 0) return;
+      for (const listener of others) stdin.on('keypress', listener);
+      stdin.setRawMode(isRaw);
+      stdin.resume();
+    },
+  };
+}

@@ -1,0 +1,13 @@
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Two folders above this file, in src/client as in dist/client. */
+const ROBOT = fileURLToPath(new URL('../../assets/robot.png', import.meta.url));
+
+/**
+ * Path of a picture for services that show one beside an image: `SREGISTRY_THUMBNAIL`, else a robot. Google Drive, which
+ * set the measure, wants at least 220 pixels of width and at most 2 MB.
+ */
+export function getThumbnail(env: NodeJS.ProcessEnv = process.env): string {
+  return env.SREGISTRY_THUMBNAIL ? resolve(env.SREGISTRY_THUMBNAIL) : ROBOT;
+}
