@@ -1,40 +1,18 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { cp, mkdir, symlink } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, onTestFinished, test } from 'vitest';
 import { newBackend } from '../../src/client/new-backend.ts';
 import { World } from '../e2e/support.ts';
+import { temporaryCheckout } from '../helpers/checkout.ts';
 import { needs } from '../helpers/skip.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 import { startFileServer } from '../servers/file-server.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const IMAGE = join(ROOT, 'test/fixtures/images/small-gzip.sif');
-
-/** What a driver is made of, and made with. */
-const NEEDED = [
-  'bin',
-  'src',
-  'test/backends/conformance.ts',
-  'test/backends/conformance',
-  'test/backends/template.test.ts',
-  'test/helpers',
-  'test/servers',
-  'docs/backends/template.md',
-  'package.json',
-  'biome.json',
-  'tsconfig.json',
-  'vitest.config.ts',
-];
-
-async function checkout(): Promise<string> {
-  const folder = temporaryFolder();
-  for (const path of NEEDED) await cp(join(ROOT, path), join(folder, path), { recursive: true });
-  await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
-  return folder;
-}
 
 function run(folder: string, script: string, ...args: string[]): Promise<unknown> {
   return promisify(execFile)(process.execPath, [join(ROOT, 'node_modules', script), ...args], {
@@ -43,7 +21,7 @@ function run(folder: string, script: string, ...args: string[]): Promise<unknown
 }
 
 test('a new driver has code, a test and a page of its own name, and is among the drivers', async () => {
-  const folder = await checkout();
+  const folder = await temporaryCheckout();
   const files = await newBackend({ name: 'acme-store', checkout: folder });
   expect(files).toEqual(
     expect.arrayContaining([
@@ -59,7 +37,7 @@ test('a new driver has code, a test and a page of its own name, and is among the
 });
 
 test('a new driver passes the linter and the first tests of the conformance suite at once', async () => {
-  const folder = await checkout();
+  const folder = await temporaryCheckout();
   const files = await newBackend({ name: 'acme', checkout: folder });
   const code = files.filter((file) => file.endsWith('.ts'));
   await run(
@@ -76,7 +54,7 @@ test('a new driver passes the linter and the first tests of the conformance suit
 
 needs({ fuse: true })('a new driver on this machine', () => {
   test('mounts at once', async () => {
-    const folder = await checkout();
+    const folder = await temporaryCheckout();
     await newBackend({ name: 'acme', checkout: folder });
     await using server = await startFileServer({ writable: true, index: 'nginxJson' });
     await server.put('lab/hello:1.0.sif', readFileSync(IMAGE));
