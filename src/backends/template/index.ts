@@ -22,6 +22,7 @@ export default defineDriver({
       driver: declaration.name,
       target: service.base.href,
       defaultCollection: '',
+      http: service.http,
 
       push: (file, name, options = {}) => pushImage(service, file, name, options),
       search: (query, signal) => searchImages(service, query, signal),
