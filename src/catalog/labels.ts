@@ -1,5 +1,6 @@
-/** Labels in a container's metrics, whichever program wrote them. */
-
+/** What a container's metrics tell of the image, labels above all, whichever program wrote them. */
+import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
+import { type Attributes, toAttributes } from '../image/attributes.ts';
 import type { Container } from './container.ts';
 
 /** A label, and the images that have it with this value. */
@@ -29,7 +30,16 @@ const NAMES = new Set([
 ]);
 
 /** Of `inspect`; text as well, but no labels. */
-const SECTIONS = new Set(['deffile', 'environment', 'help', 'helpfile', 'runscript', 'startscript', 'test']);
+const SECTIONS = new Set([
+  'deffile',
+  'environment',
+  'help',
+  'helpfile',
+  INSPECT_KEY,
+  'runscript',
+  'startscript',
+  'test',
+]);
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -44,6 +54,14 @@ export function labelsOf(metrics: Json): Record<string, string> {
       ...Object.entries(object(metrics.labels) ?? {}),
     ].filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
   );
+}
+
+/** All that `inspect` told when the image was added; undefined where that was not kept. */
+export function inspectedOf(metrics: Json): Attributes | undefined {
+  const attributes = object(object(metrics.data)?.attributes);
+  if (attributes !== undefined) return toAttributes(attributes);
+  const pushed = metrics[INSPECT_KEY];
+  return typeof pushed === 'string' ? readAnnotations({ [INSPECT_KEY]: pushed }) : undefined;
 }
 
 /** Every label that the filter lets through, in the order they are met. */

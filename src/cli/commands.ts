@@ -37,6 +37,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./push.ts'),
   },
   {
+    command: 'cp <from> <to>',
+    describe: 'Copy an image to another name or registry',
+    load: () => import('./cp.ts'),
+  },
+  {
     command: 'search [query]',
     describe: 'Find images in the registries',
     load: () => import('./search.ts'),
@@ -47,9 +52,14 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./share.ts'),
   },
   {
-    command: 'inspect <image>',
+    command: 'inspect <image> [path]',
     describe: 'What is known of an image: a URI, a file, or a name in the library',
     load: () => import('./inspect.ts'),
+  },
+  {
+    command: 'verify <image>',
+    describe: 'Check who signed an image, and that it is still as it was signed',
+    load: () => import('./verify.ts'),
   },
   {
     command: 'images [query]',
@@ -105,6 +115,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     command: 'cache',
     describe: 'The cache of images on this machine',
     load: () => import('./cache.ts'),
+  },
+  {
+    command: 'shell [backend]',
+    describe: 'JavaScript with a client at hand, or a script on stdin',
+    load: () => import('./shell.ts'),
   },
   {
     command: 'doctor',

@@ -21,7 +21,7 @@ export default defineCommand({
 });
 
 /** Commands that take the URI of an image. */
-const TAKE_URIS = new Set(['pull', 'push', 'share', 'inspect', 'delete']);
+const TAKE_URIS = new Set(['pull', 'push', 'share', 'inspect', 'verify', 'delete']);
 /** Commands whose subcommands take the name of a backend. */
 const TAKE_BACKENDS = new Set(['backend', 'auth']);
 

@@ -3,10 +3,8 @@
  * that was pushed with it or else from the few blocks of the image that tell.
  */
 import type { Backend } from '../backends/backend.ts';
-import { isError } from '../base/errors.ts';
 import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
-import { ATTRIBUTE_NAMES } from '../image/attributes.ts';
-import { type Inspection, inspect } from '../image/inspect.ts';
+import { type Inspection, inspect, unreadable } from '../image/inspect.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { openImageSource } from './image-source.ts';
 import type { Session } from './session.ts';
@@ -28,7 +26,7 @@ export function factsOf(session: Session, backend: Backend, image: RemoteImage) 
   };
 }
 
-/** {@link factsOf}, and what `inspect` tells of the image itself. */
+/** {@link factsOf} and {@link inspectionOf}. */
 export async function inspectRemote(
   session: Session,
   backend: Backend,
@@ -50,7 +48,8 @@ export async function labelsOf(
   return data.attributes.labels ?? {};
 }
 
-async function inspectionOf(
+/** What the image says of itself, as it was pushed with it or else as the image has it. */
+export async function inspectionOf(
   session: Session,
   backend: Backend,
   image: RemoteImage,
@@ -59,11 +58,5 @@ async function inspectionOf(
   if (image.annotations?.[INSPECT_KEY] !== undefined || image.unpresentable !== undefined)
     return { data: { attributes: readAnnotations(image.annotations) }, type: 'container' };
   await using source = await openImageSource(session, backend, image, signal);
-  try {
-    return await inspect(source);
-  } catch (error) {
-    if (!isError(error, 'NOT_AN_IMAGE', 'CORRUPT')) throw error;
-    const unknown = { attributes: ATTRIBUTE_NAMES, reason: error.message };
-    return { data: { attributes: {} }, type: 'container', unknown };
-  }
+  return await inspect(source).catch(unreadable);
 }

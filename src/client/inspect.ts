@@ -1,47 +1,60 @@
-/** What is known of an image: a file on this machine, an image of a backend, or one of the library. */
-import { stat } from 'node:fs/promises';
-import { sha256File } from '../base/hash.ts';
-import { inspectFile } from '../image/metadata.ts';
-import { uriScheme } from '../image/names.ts';
-import { identifyFile } from './image-file.ts';
-import { inspectRemote } from './inspect-remote.ts';
-import { isLibraryDisabled } from './library.ts';
+/** What is known of an image without a pull and without Singularity: all of it, parts of it, and the files inside. */
+import { SregistryError } from '../base/errors.ts';
+import type { Attributes } from '../image/attributes.ts';
+import { files } from '../image/image.ts';
+import type { Inspection } from '../image/inspect.ts';
+import type { Selection } from '../image/inspect-view.ts';
+import type { FileEntry } from '../image/squashfs/filesystem.ts';
 import type { Session } from './session.ts';
-import { findImage, parseTarget } from './target.ts';
+import { type Facts, findSubject } from './subject.ts';
 
-export type Facts = Readonly<Record<string, unknown>>;
+export type { Facts };
+
+/** What is known of an image, and what it says of itself. `text` as {@link findSubject} takes it. */
+export async function inspect(session: Session, text: string, signal?: AbortSignal): Promise<Facts> {
+  const subject = await findSubject(session, text, signal);
+  return { ...(await subject.facts()), ...(await subject.inspection()) };
+}
+
+/** What an image says of itself, as `apptainer inspect --json --all` tells it. */
+export async function inspectAll(session: Session, text: string, signal?: AbortSignal): Promise<Inspection> {
+  const subject = await findSubject(session, text, signal);
+  const { data, type, unknown } = await subject.inspection();
+  return { data, type, ...(unknown && { unknown }) };
+}
 
 /**
- * `text` is the path of a file that exists, a URI, or else a name: of the library's image where there is one, of the active
- * backend's where not.
+ * What an image says of itself, of which the selected parts are to be shown. UNSUPPORTED where one of them cannot be read.
  */
-export async function inspect(session: Session, text: string, signal?: AbortSignal): Promise<Facts> {
-  if (uriScheme(text) !== undefined) return inspectUri(session, text, signal);
-  if (looksLikePath(text) || (await isFile(text))) return inspectLocal(text, signal);
-  if (!isLibraryDisabled(session.env) && session.library.get(text) !== undefined)
-    return { ...session.library.inspect(text) };
-  return inspectUri(session, text, signal);
-}
-
-async function inspectUri(session: Session, text: string, signal?: AbortSignal): Promise<Facts> {
-  const target = await parseTarget(text, session);
-  const image = await findImage(session, target, signal);
-  return { ...(await inspectRemote(session, target.backend, image, signal)) };
-}
-
-async function inspectLocal(path: string, signal?: AbortSignal): Promise<Facts> {
-  const { kind, size, length, whole, reason } = await identifyFile(path);
-  const digest = await sha256File(path, { signal });
-  const facts = { path, kind, size, length, whole, digest };
-  return whole ? { ...facts, ...(await inspectFile(path, signal)) } : { ...facts, reason };
-}
-
-/** No image's name begins like this. */
-const looksLikePath = (text: string) => /^\.{0,2}\//.test(text);
-
-async function isFile(path: string): Promise<boolean> {
-  return stat(path).then(
-    (stats) => stats.isFile(),
-    () => false,
+export async function inspectParts(
+  session: Session,
+  text: string,
+  { sections, app }: Selection,
+  signal?: AbortSignal,
+): Promise<Attributes> {
+  const subject = await findSubject(session, text, signal);
+  const { data, unknown } = await subject.inspection();
+  const wanted = [...(sections.length === 0 ? ['labels'] : sections), ...(app === undefined ? [] : ['apps'])];
+  const lacking = unknown?.attributes.filter((name) => wanted.includes(name)) ?? [];
+  if (lacking.length === 0) return data.attributes;
+  throw new SregistryError(
+    'UNSUPPORTED',
+    `The ${lacking.join(', ')} of ${subject.title} cannot be told. ${unknown?.reason}`,
+    { hint: 'Of a file on this machine, Apptainer is asked where it is installed' },
   );
+}
+
+/**
+ * The files inside an image at and below `path`, parents first; of a remote one only its directories are read. NOT_FOUND,
+ * and UNSUPPORTED where only Singularity can look inside.
+ */
+export async function* listFiles(
+  session: Session,
+  text: string,
+  path?: string,
+  signal?: AbortSignal,
+): AsyncGenerator<FileEntry> {
+  const subject = await findSubject(session, text, signal);
+  await using source = await subject.open();
+  yield* files(source, path);
 }

@@ -3,7 +3,7 @@
  * mount, the commands and the library are layers over it.
  */
 import { join } from 'node:path';
-import type { Backend } from '../backends/backend.ts';
+import type { Backend, Progress } from '../backends/backend.ts';
 import { type DriverEntry, drivers } from '../backends/registry.ts';
 import { SregistryError } from '../base/errors.ts';
 import { copyFile } from '../base/files.ts';
@@ -147,7 +147,7 @@ export class Session {
     backend: Backend,
     image: RemoteImage,
     file: string,
-    options: { progress?: (done: number, total: number) => void; signal?: AbortSignal } = {},
+    options: { progress?: Progress | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<void> {
     if (backend.localPath !== undefined) return copyFile(backend.localPath(image), file);
     const cached = this.openCached(backend, image);
@@ -163,28 +163,6 @@ export class Session {
     } finally {
       await this.cache.close(cached);
     }
-  }
-
-  /** Labels of an image, from what the service keeps beside it. */
-  async labels(_backend: Backend, image: RemoteImage): Promise<Record<string, string>> {
-    return { ...image.annotations };
-  }
-
-  /** What is known of an image without reading it. */
-  async inspect(backend: Backend, image: RemoteImage): Promise<Record<string, unknown>> {
-    const { name, size, modified, digest, revision, annotations } = image;
-    return {
-      uri: this.uri(backend.name, name),
-      ...name,
-      backend: backend.name,
-      size,
-      modified: modified?.toISOString(),
-      digest,
-      revision,
-      cached: this.cachedBytes(backend, image),
-      annotations: annotations ?? {},
-      ...(image.unpresentable === undefined ? {} : { unpresentable: image.unpresentable }),
-    };
   }
 
   async close(): Promise<void> {

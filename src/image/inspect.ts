@@ -5,6 +5,7 @@
  * `inspect-metadata.json`; reading it takes the first few KiB of the file. Every other image has the same facts as
  * files in its root, see inspect-root.ts.
  */
+import { isError } from '../base/errors.ts';
 import { ATTRIBUTE_NAMES, type Attributes, toAttributes } from './attributes.ts';
 import { type Image, openImage, openRoot } from './image.ts';
 import { inspectRoot } from './inspect-root.ts';
@@ -72,6 +73,13 @@ export function olderView({ data: { attributes } }: Inspection): OlderInspection
       type: 'container',
     },
   };
+}
+
+/** The inspection of an image that is damaged inside, or packed in a way only Singularity may know; rethrows the rest. */
+export function unreadable(error: unknown): Inspection {
+  if (!isError(error, 'NOT_AN_IMAGE', 'CORRUPT')) throw error;
+  const unknown = { attributes: ATTRIBUTE_NAMES, reason: error.message };
+  return { data: { attributes: {} }, type: 'container', unknown };
 }
 
 function known(attributes: Attributes): Inspection {

@@ -4,9 +4,8 @@
  */
 import { basename } from 'node:path';
 import { isError } from '../base/errors.ts';
-import { ATTRIBUTE_NAMES } from './attributes.ts';
 import { type Image, openImage, openRoot } from './image.ts';
-import { type Inspection, inspectImage } from './inspect.ts';
+import { type Inspection, inspectImage, unreadable } from './inspect.ts';
 import { type ParsedName, parseImageName, removeUri } from './names.ts';
 import { inspectWithSingularity } from './singularity.ts';
 import { openFileSource } from './source.ts';
@@ -46,13 +45,6 @@ export async function inspectFile(
   const attributes = await inspectWithSingularity(file, signal);
   if (attributes === undefined) return { ...inspection, created };
   return { data: { attributes }, type: 'container', created };
-}
-
-/** The image is whole, but damaged inside or packed in a way only Singularity may know. */
-function unreadable(error: unknown): Inspection {
-  if (!isError(error, 'NOT_AN_IMAGE', 'CORRUPT')) throw error;
-  const unknown = { attributes: ATTRIBUTE_NAMES, reason: error.message };
-  return { data: { attributes: {} }, type: 'container', unknown };
 }
 
 async function buildDate(image: Image): Promise<string | undefined> {

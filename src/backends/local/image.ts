@@ -4,8 +4,9 @@ import { basename } from 'node:path';
 import { SregistryError } from '../../base/errors.ts';
 import { fileError, fileRevision } from '../../base/files.ts';
 import type { Container } from '../../catalog/container.ts';
-import { labelsOf } from '../../catalog/labels.ts';
+import { inspectedOf, labelsOf } from '../../catalog/labels.ts';
 import type { Library } from '../../catalog/library.ts';
+import { INSPECT_KEY } from '../../image/annotations.ts';
 import { folderOf } from '../../image/folder.ts';
 import type { ImageName } from '../../image/name.ts';
 import { formatImageName, splitExtension } from '../../image/names.ts';
@@ -65,8 +66,14 @@ export async function toRemote(
     modified: stats.mtime,
     digest: library.digestOf(container),
     revision: fileRevision(stats),
-    annotations: labelsOf(container.metrics),
+    annotations: annotationsOf(container),
     extension: splitExtension(basename(file)).extension,
     handle,
   };
+}
+
+function annotationsOf({ metrics }: Container): Record<string, string> {
+  const inspected = inspectedOf(metrics);
+  const labels = labelsOf(metrics);
+  return inspected === undefined ? labels : { ...labels, [INSPECT_KEY]: JSON.stringify(inspected) };
 }

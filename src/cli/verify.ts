@@ -1,0 +1,52 @@
+import { verifyImage } from '../client/signatures.ts';
+import { bot } from '../log/index.ts';
+import { defineCommand, JSON_OPTION } from './command.ts';
+import { formatSigned } from './format.ts';
+import { printJson } from './json.ts';
+import { progressBar } from './progress.ts';
+import { openSession } from './session.ts';
+
+export default defineCommand({
+  build: (yargs) =>
+    yargs
+      .positional('image', {
+        type: 'string',
+        demandOption: true,
+        describe: 'BACKEND://COLLECTION/IMAGE:TAG, the path of a file, or a name in the library',
+      })
+      .options({
+        keyring: {
+          type: 'string',
+          demandOption: true,
+          requiresArg: true,
+          describe: 'File of PGP public keys: of apptainer key export, of gpg --export',
+        },
+        ...JSON_OPTION,
+      }),
+  examples: [
+    ['sregistry verify lab://demo/hello:1.0 --keyring keys.asc', 'Of a registry: 0 if it verifies, 1 if not'],
+    ['sregistry verify hello.sif --keyring ~/.apptainer/keys/pgp-public', 'With the keys of Apptainer'],
+  ],
+
+  async run({ image, keyring, json }, context) {
+    await using session = await openSession(context);
+    using bar = progressBar(image);
+    const options = { progress: bar.progress, signal: context.signal };
+    const { verified, signatures, reason } = await verifyImage(session, image, keyring, options);
+    if (json) printJson({ verified, reason, signatures });
+    else {
+      const header = ['state', 'signs', 'key', 'signer', 'reason'];
+      const rows = signatures.map((each) => [
+        each.state,
+        formatSigned(each.signs),
+        each.fingerprint,
+        each.signer.join(', '),
+        each.reason,
+      ]);
+      bot.table(rows, { header, numbered: false });
+      if (verified) bot.info(`${image} is verified: ${reason}`);
+      else bot.warning(`${image} is not verified: ${reason}`);
+    }
+    return verified ? 0 : 1;
+  },
+});

@@ -1,0 +1,67 @@
+/** Who signed an image, and whether it is still so. */
+import { readFile } from 'node:fs/promises';
+import type { Progress } from '../backends/backend.ts';
+import { fileError } from '../base/files.ts';
+import {
+  type KeyRing,
+  listSignatures,
+  readKeyRing,
+  type Signature,
+  type Verification,
+  verifySignatures,
+} from '../image/signatures.ts';
+import type { ByteSource } from '../image/source.ts';
+import type { Session } from './session.ts';
+import { findSubject } from './subject.ts';
+
+export interface VerifyOptions {
+  /** Called with bytes read of those there are. */
+  readonly progress?: Progress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Who is said to have signed an image; nothing is checked, and of a remote image only its headers are read. */
+export async function signaturesOf(
+  session: Session,
+  text: string,
+  signal?: AbortSignal,
+): Promise<Signature[]> {
+  const subject = await findSubject(session, text, signal);
+  await using source = await subject.open();
+  return await listSignatures(source);
+}
+
+/** Checks the signatures of an image against the public keys in a file. A remote image is read through the cache. */
+export async function verifyImage(
+  session: Session,
+  text: string,
+  keyring: string,
+  { progress, signal }: VerifyOptions = {},
+): Promise<Verification> {
+  const keys = await openKeyRing(keyring);
+  const subject = await findSubject(session, text, signal);
+  await using source = await subject.open();
+  return await verifySignatures(counted(source, progress), keys);
+}
+
+/** The public keys in a file. SETTINGS where there are none in it, NOT_FOUND where it is not there. */
+export async function openKeyRing(path: string): Promise<KeyRing> {
+  try {
+    return await readKeyRing(await readFile(path));
+  } catch (error) {
+    throw fileError('read the key ring', path, error);
+  }
+}
+
+function counted({ size, read }: ByteSource, progress: Progress = () => {}): ByteSource {
+  let done = 0;
+  return {
+    size,
+    read: async (offset, length) => {
+      const bytes = await read(offset, length);
+      done = Math.min(size, done + bytes.length);
+      progress(done, size);
+      return bytes;
+    },
+  };
+}
