@@ -114,7 +114,7 @@ export function conformance({
   needs(needed)(`the driver ${name}`, () => {
     let bench: Bench | undefined;
     beforeAll(async () => {
-      bench = await Bench.open(await create(), lacks);
+      bench = await Bench.open(await create());
     });
     afterEach(() => bench?.mend());
     afterAll(() => bench?.close());

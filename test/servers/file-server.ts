@@ -2,7 +2,7 @@
  * A web server for a folder, as nginx is with `autoindex on` and its WebDAV module: ranges, conditions, an index of each
  * folder in one of several styles; PUT and DELETE where it may be written to. What is replaced is replaced whole.
  *
- * The indexes are copies of what nginx 1.22, Apache 2.4 and Caddy 2.6 send.
+ * Checked against nginx 1.22, Apache 2.4 and Caddy 2.6: the http driver passes its conformance suite with those as with this.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, mkdtempSync, type Stats } from 'node:fs';
@@ -11,6 +11,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { INDEXES } from './file-indexes.ts';
 import { type FaultServer, startFaultServer } from './http-faults.ts';
 
 export interface FileServerOptions {
@@ -144,60 +145,6 @@ async function sendFile(
   });
   if (method === 'HEAD' || stats.size === 0) response.end();
   else await pipeline(createReadStream(path, { start, end }), response);
-}
-
-interface Listed {
-  readonly name: string;
-  readonly stats: Stats;
-}
-
-/** A folder's index, and its type. */
-type Index = (pathname: string, entries: readonly Listed[]) => readonly [type: string, body: string];
-
-const INDEXES = {
-  nginx: (pathname, entries) => [
-    'text/html',
-    `<html>\r\n<head><title>Index of ${pathname}</title></head>\r\n<body>\r\n<h1>Index of ${pathname}</h1><hr><pre>` +
-      `<a href="../">../</a>\r\n${entries.map((entry) => `${linkTo(entry)}  22-Nov-2025 14:07  10\r\n`).join('')}` +
-      '</pre><hr></body>\r\n</html>\r\n',
-  ],
-  apache: (pathname, entries) => [
-    'text/html;charset=UTF-8',
-    `<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 3.2 Final//EN"><html><head><title>Index of ${pathname}</title></head><body>` +
-      '<table><tr><th><a href="?C=N;O=D">Name</a></th><th><a href="?C=M;O=A">Last modified</a></th></tr>' +
-      `<tr><td><a href="${dirname(pathname)}">Parent Directory</a></td></tr>` +
-      entries
-        .map(
-          (entry) =>
-            `<tr><td>${linkTo(entry, '<img src="/icons/a.gif">')}</td><td>${linkTo(entry)}</td></tr>`,
-        )
-        .join('') +
-      '</table><address>Apache/2.4.57 (Debian)</address></body></html>',
-  ],
-  nginxJson: (_pathname, entries) => [
-    'application/json',
-    JSON.stringify(
-      entries.map(({ name, stats }) =>
-        stats.isDirectory()
-          ? { name, type: 'directory', mtime: stats.mtime.toUTCString() }
-          : { name, type: 'file', mtime: stats.mtime.toUTCString(), size: stats.size },
-      ),
-    ),
-  ],
-  caddyJson: (_pathname, entries) => [
-    'application/json; charset=utf-8',
-    JSON.stringify(
-      entries.map(({ name, stats }) => {
-        const isFolder = stats.isDirectory();
-        const shown = isFolder ? `${name}/` : name;
-        return { name: shown, size: stats.size, url: `./${encodeURIComponent(name)}`, is_dir: isFolder };
-      }),
-    ),
-  ],
-} satisfies Record<string, Index>;
-
-function linkTo({ name, stats }: Listed, text = name): string {
-  return `<a href="${encodeURIComponent(name)}${stats.isDirectory() ? '/' : ''}">${text}</a>`;
 }
 
 async function sendIndex(

@@ -15,7 +15,7 @@ import type {
 import type { ImageName } from '../../../src/image/name.ts';
 import { parseImageName } from '../../../src/image/names.ts';
 import { type FaultProxy, startFaultProxy } from '../../servers/fault-proxy.ts';
-import type { Lacks, Subject } from '../conformance.ts';
+import type { Subject } from '../conformance.ts';
 
 /** Bytes that no compression, no cache and no other image has. */
 export const content = (size = 100_000): Buffer => randomBytes(size);
@@ -24,7 +24,6 @@ export const sha256 = (bytes: Buffer): string => `sha256:${createHash('sha256').
 
 export class Bench {
   readonly subject: Subject;
-  readonly lacks: Lacks;
   /** Through the proxy, if there is one. */
   readonly backend: Backend;
   readonly #proxy: FaultProxy | undefined;
@@ -33,22 +32,21 @@ export class Bench {
   #collections = 0;
   #files = 0;
 
-  private constructor(subject: Subject, lacks: Lacks, opened: Opened) {
+  private constructor(subject: Subject, opened: Opened) {
     this.subject = subject;
-    this.lacks = lacks;
     this.backend = opened.backend;
     this.#proxy = opened.proxy;
     this.#folder = opened.folder;
     this.#backends.push(opened.backend);
   }
 
-  static async open(subject: Subject, lacks: Lacks): Promise<Bench> {
+  static async open(subject: Subject): Promise<Bench> {
     const { origin } = subject;
     const proxy =
       origin === undefined ? undefined : await startFaultProxy(origin, { rewrite: subject.pages?.rewrite });
     const backend = await subject.connect({ origin: proxy?.url ?? '', env: {} });
     const folder = await mkdtemp(join(tmpdir(), 'sregistry-conformance-'));
-    return new Bench(subject, lacks, { backend, proxy, folder });
+    return new Bench(subject, { backend, proxy, folder });
   }
 
   get proxy(): FaultProxy {
