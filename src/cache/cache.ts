@@ -203,8 +203,8 @@ export class ImageCache {
   #keyOf(target: string, image: RemoteImage): string {
     const verified = image.digest && this.#options.index.findVerified(image.digest);
     if (verified && verified.size === image.size) return verified.key;
-    const identity = [target, formatImageName(image.name), image.revision, image.size];
-    if (image.digest !== undefined) identity[1] = '';
+    const name = image.digest === undefined ? formatImageName(image.name) : '';
+    const identity = [target, image.origin ?? '', name, image.revision, image.size];
     return createHash('sha256').update(JSON.stringify(identity)).digest('hex');
   }
 }

@@ -11,6 +11,11 @@ export interface RemoteImage {
   readonly digest?: string | undefined;
   /** Changes whenever the bytes change: digest, ETag, generation. */
   readonly revision: string;
+  /**
+   * Who serves the bytes, where the backend speaks to several services (`ghcr.io`): until they are verified, bytes of
+   * one never count as another's, whatever digest it states.
+   */
+  readonly origin?: string | undefined;
   /** Metadata stored beside the image: labels, annotations. Flat strings. */
   readonly annotations?: Readonly<Record<string, string>> | undefined;
   /** Extension it is stored under (`sif`, `simg`), where the service stores one. */

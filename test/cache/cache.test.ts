@@ -188,11 +188,13 @@ describe('keeping', () => {
     const image = testImage(4 * MIB);
     const forged = testImage(4 * MIB, { digest: image.remote.digest });
     const first = await cache.open('http://forger.test', forged.remote, forged.source);
+    const host = { ...forged.remote, origin: 'forger.test' };
+    const third = await cache.open(TARGET, host, forged.source);
     await readRange(first, 0, 1000);
+    await readRange(third, 0, 1000);
     const second = await cache.open(TARGET, image.remote, image.source);
     expect(await readRange(second, 0, 1000)).toEqual(image.bytes.subarray(0, 1000));
-    await cache.close(first);
-    await cache.close(second);
+    for (const open of [first, second, third]) await cache.close(open);
     await close();
   });
 

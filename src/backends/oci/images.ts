@@ -151,7 +151,7 @@ export function toRemoteImage(
     ...layer?.annotations,
   };
   const handle: Handle = { registry: registry.host, repository, manifest: top.digest };
-  const common = { name, modified: createdOf(annotations), annotations };
+  const common = { name, modified: createdOf(annotations), origin: registry.host, annotations };
   if (layer === undefined) {
     return {
       ...common,
