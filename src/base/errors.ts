@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'STALE' // the bytes asked for belong to a revision that is no longer served
   | 'CORRUPT' // a checksum does not match
   | 'NOT_AN_IMAGE' // the bytes are no container image
+  | 'NOT_SIGNED' // no key of the ring vouches for the bytes as they are
   | 'NOT_PRESENTABLE' // the tag exists but holds something that cannot be shown as one image file
   | 'UNSUPPORTED' // this backend cannot do that
   | 'CROSS_BACKEND' // rename across what one service can do by itself

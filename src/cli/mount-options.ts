@@ -10,6 +10,8 @@ export interface MountFlags {
   readonly allowOther?: boolean | undefined;
   readonly allowDelete?: boolean | undefined;
   readonly noOverwrite?: boolean | undefined;
+  /** Path of a key ring. */
+  readonly requireSigned?: string | undefined;
   readonly offline?: boolean | undefined;
   readonly cacheSize?: string | undefined;
   readonly cacheMinFree?: string | undefined;
@@ -32,6 +34,7 @@ const VALUES = {
   cache_size: 'cacheSize',
   cache_min_free: 'cacheMinFree',
   ext: 'ext',
+  require_signed: 'requireSigned',
   ttl: 'ttl',
 } as const;
 

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { describeError } from '../base/errors.ts';
 import { mountInBackground, mountStatuses } from '../fs/daemon.ts';
 import { Mount, type MountRequest } from '../fs/mount.ts';
@@ -42,6 +43,12 @@ export default defineCommand({
         'read-only': { type: 'boolean', group: HOW, describe: 'Refuse every write' },
         'allow-delete': { type: 'boolean', group: HOW, describe: 'Let rm delete images from their registry' },
         'no-overwrite': { type: 'boolean', group: HOW, describe: 'Refuse to push over a tag that exists' },
+        'require-signed': {
+          type: 'string',
+          requiresArg: true,
+          group: HOW,
+          describe: 'Refuse to open images that no key in this file has signed',
+        },
         'allow-other': { type: 'boolean', group: HOW, describe: 'Let other users of this machine in' },
         'cache-size': {
           type: 'string',
@@ -100,6 +107,7 @@ function requestOf(mountpoint: string, flags: MountFlags): MountRequest {
     allowOther: flags.allowOther ?? false,
     allowDelete: flags.allowDelete ?? false,
     noOverwrite: flags.noOverwrite ?? false,
+    requireSigned: flags.requireSigned === undefined ? undefined : resolve(flags.requireSigned),
     fuseOptions: flags.fuseOptions ?? [],
   };
 }

@@ -20,6 +20,7 @@ const ERRNO: Record<ErrorCode, number> = {
   STALE: errno.ESTALE,
   CORRUPT: errno.EIO,
   NOT_AN_IMAGE: errno.EINVAL,
+  NOT_SIGNED: errno.EACCES,
   NOT_PRESENTABLE: EMEDIUMTYPE,
   UNSUPPORTED: errno.EOPNOTSUPP,
   CROSS_BACKEND: errno.EXDEV,

@@ -21,6 +21,7 @@ import {
 import { ErrorNotes } from './error-notes.ts';
 import { CachedFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './handles.ts';
 import { Lookup, notFound } from './lookup.ts';
+import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
 import { baseOf, type ImagePlace, type Place, parentOf, parsePath } from './tree.ts';
@@ -32,6 +33,8 @@ export interface FilesystemOptions {
   readonly noOverwrite: boolean;
   /** Milliseconds within which an operation that asks a service ends. Pushes end when the service does. */
   readonly deadline: number;
+  /** Which images may be read; default: all. Another one's error is what opening it gives. */
+  readonly verify?: Verify | undefined;
 }
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_TRUNC, O_WRONLY } = constants;
@@ -297,7 +300,8 @@ export class Filesystem {
   }
 
   async #openStaged(path: string, staged: StagedFile, flags: number): Promise<number> {
-    const handle = this.#add(this.#stagedHandle(path, staged));
+    const file = this.#stagedHandle(path, staged);
+    const handle = this.#add((flags & O_ACCMODE) === O_RDONLY ? await this.#admit(file) : file);
     if (flags & O_TRUNC) await this.#truncateStaged(staged, 0);
     return handle;
   }
@@ -305,15 +309,30 @@ export class Filesystem {
   async #openImage(path: string, backend: Backend, image: RemoteImage): Promise<OpenFile> {
     if (image.unpresentable !== undefined)
       throw new SregistryError('NOT_PRESENTABLE', `${path}: ${image.unpresentable}`);
-    if (backend.localPath !== undefined) return LocalFile.open(path, image, backend.localPath(image));
+    if (backend.localPath !== undefined)
+      return this.#admit(await LocalFile.open(path, image, backend.localPath(image)));
     const cached = this.#session.openCached(backend, image);
-    return new CachedFile(path, image, cached, (open) => this.#session.cache.close(open));
+    return this.#admit(new CachedFile(path, image, cached, (open) => this.#session.cache.close(open)));
+  }
+
+  /** The file, if it may be read; else it is closed. */
+  async #admit<F extends OpenFile>(file: F): Promise<F> {
+    try {
+      await this.#options.verify?.(file, () => this.#lookup.signal());
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
   }
 
   async #openForUpdate(path: string, backend: Backend, image: RemoteImage, flags: number): Promise<number> {
     await this.#checkPush(path, backend.name);
     if (this.#options.noOverwrite || flags & O_EXCL) throw exists(path);
-    const copyUp = (to: string) => this.#session.copyTo(backend, image, to);
+    const copyUp = async (to: string) => {
+      if (this.#options.verify !== undefined) await (await this.#openImage(path, backend, image)).close();
+      await this.#session.copyTo(backend, image, to);
+    };
     const staged = await this.#staging.update(path, { copyUp, size: image.size });
     return this.#openStaged(path, staged, flags);
   }

@@ -1,5 +1,5 @@
 /** Open files: what a file handle of the mount stands for, and reading from it. */
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { SregistryError } from '../base/errors.ts';
 import { fileRevision } from '../base/files.ts';
 import type { CachedImage } from '../cache/image.ts';
@@ -16,6 +16,11 @@ export interface OpenFile {
   readonly staged?: StagedFile;
   /** Reads up to `length` bytes at `offset` into `target`; fewer only at the end. */
   read(target: Uint8Array, offset: number, length: number, signal?: AbortSignal): Promise<number>;
+  /**
+   * Brings all bytes of an image to local disk. Resolves to what they are: a text that is another one when they change.
+   * `signal` ends one step of that, so that a slow service has time and a stalled one has not.
+   */
+  settle?(signal: () => AbortSignal): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -42,6 +47,12 @@ export class CachedFile implements OpenFile {
 
   read(target: Uint8Array, offset: number, length: number, signal?: AbortSignal): Promise<number> {
     return this.#cached.read(target, offset, length, this.#ahead, signal);
+  }
+
+  async settle(signal: () => AbortSignal): Promise<string> {
+    while (await this.#cached.completeStep(signal()));
+    await this.#cached.fetchAll();
+    return `${this.#cached.key} ${fileRevision(await stat(this.#cached.path, { bigint: true }))}`;
   }
 
   close(): Promise<void> {
@@ -77,6 +88,10 @@ export class LocalFile implements OpenFile {
     const { bytesRead } = await this.#handle.read(target, 0, length, offset);
     if (fileRevision(await this.#handle.stat({ bigint: true })) !== this.#revision) throw changed(this.path);
     return bytesRead;
+  }
+
+  async settle(): Promise<string> {
+    return `${this.path} ${this.#revision}`;
   }
 
   close(): Promise<void> {

@@ -8,6 +8,8 @@ import { describeError } from '../base/errors.ts';
 import { ownProcess } from '../base/process.ts';
 import { keepPublished, publish } from '../client/publish.ts';
 import { Session, type SessionOptions } from '../client/session.ts';
+import { openKeyRing } from '../client/signatures.ts';
+import type { KeyRing } from '../image/signatures.ts';
 import { parseDuration } from '../settings/environment.ts';
 import { ensureRuntimeDir } from '../settings/paths.ts';
 import {
@@ -21,6 +23,7 @@ import {
 import { Filesystem } from './filesystem.ts';
 import { mountFuse } from './fuse.ts';
 import { isMounted, prepareMountpoint, unmount } from './mountpoint.ts';
+import { signedOnly } from './signed.ts';
 import { type Publisher, Staging } from './staging.ts';
 
 /** Seconds within which an operation that asks a service ends, retries included. */
@@ -37,6 +40,8 @@ export interface MountRequest extends Omit<SessionOptions, 'env'> {
   readonly allowOther?: boolean;
   readonly allowDelete?: boolean;
   readonly noOverwrite?: boolean;
+  /** Path of a file of public keys: an image that none of them signed cannot be read. */
+  readonly requireSigned?: string | undefined;
   /** Options passed to FUSE as they are. */
   readonly fuseOptions?: readonly string[];
   /** Path of the log, for status. */
@@ -57,7 +62,7 @@ export class Mount {
   #control: Server | undefined;
   #ending: Promise<void> | undefined;
 
-  private constructor(request: MountRequest, session: Session, log: Log) {
+  private constructor(request: MountRequest, session: Session, keys: KeyRing | undefined, log: Log) {
     this.mountpoint = request.mountpoint;
     this.#session = session;
     this.#log = log;
@@ -68,6 +73,7 @@ export class Mount {
       allowDelete: request.allowDelete ?? false,
       noOverwrite: request.noOverwrite ?? false,
       deadline: parseDuration(session.env.SREGISTRY_TIMEOUT || DEFAULT_TIMEOUT, 'SREGISTRY_TIMEOUT') * 1000,
+      verify: keys && signedOnly(keys),
     });
     this.#filesystem.errors.onNote = (path, text) => log(`${path}: ${text}`);
   }
@@ -75,8 +81,10 @@ export class Mount {
   /** Mounts; resolves when the mount answers. Nothing is left behind where it fails. */
   static async start(request: MountRequest, log: Log): Promise<Mount> {
     await prepareMountpoint(request.mountpoint);
+    const { requireSigned } = request;
+    const keys = requireSigned === undefined ? undefined : await openKeyRing(requireSigned);
     const session = await Session.open(request);
-    const mount = new Mount(request, session, log);
+    const mount = new Mount(request, session, keys, log);
     try {
       await mount.#start(request);
       return mount;

@@ -1,0 +1,64 @@
+/**
+ * What may be read of a mount with `--require-signed`: images that the keys of a ring vouch for, as `apptainer verify`
+ * would. An image is brought to local disk before it is looked at, so that the bytes a reader gets are those that were
+ * verified; the outcome is remembered for them, and another revision, or a copy that was fetched anew, is looked at again.
+ */
+import { LRUCache } from 'lru-cache';
+import { isError, SregistryError } from '../base/errors.ts';
+import { type KeyRing, verifySignatures } from '../image/signatures.ts';
+import type { ByteSource } from '../image/source.ts';
+import type { OpenFile } from './handles.ts';
+
+/** NOT_SIGNED for a file that may not be read. `signal` is that of {@link OpenFile.settle}. */
+export type Verify = (file: OpenFile, signal: () => AbortSignal) => Promise<void>;
+
+/** Why a file may not be read; undefined where it may. */
+type Outcome = string | undefined;
+
+/** Files whose outcome is remembered. */
+const MAX_OUTCOMES = 10_000;
+
+export function signedOnly(keys: KeyRing): Verify {
+  const outcomes = new LRUCache<string, Promise<Outcome>>({ max: MAX_OUTCOMES });
+
+  const outcomeOf = async (file: OpenFile, signal: () => AbortSignal): Promise<Outcome> => {
+    const settled = await file.settle?.(signal);
+    if (settled === undefined) return check(file, keys);
+    const known = outcomes.get(settled);
+    if (known !== undefined) return known;
+    const outcome = check(file, keys);
+    outcomes.set(settled, outcome);
+    // A file that could not be read says nothing of its signatures.
+    outcome.catch(() => outcomes.delete(settled));
+    return outcome;
+  };
+
+  return async (file, signal) => {
+    const lack = await outcomeOf(file, signal);
+    if (lack === undefined) return;
+    throw new SregistryError('NOT_SIGNED', `${file.path} may not be read: ${lack}`, {
+      hint: 'The mount only shows images that a key of its ring has signed (--require-signed)',
+    });
+  };
+}
+
+async function check(file: OpenFile, keys: KeyRing): Promise<Outcome> {
+  try {
+    const { verified, reason } = await verifySignatures(sourceOf(file), keys);
+    return verified ? undefined : reason;
+  } catch (error) {
+    if (isError(error, 'NOT_AN_IMAGE', 'CORRUPT')) return error.message;
+    throw error;
+  }
+}
+
+function sourceOf(file: OpenFile): ByteSource {
+  const size = file.image?.size ?? file.staged?.size ?? 0;
+  return {
+    size,
+    read: async (offset, length) => {
+      const bytes = Buffer.alloc(Math.max(0, Math.min(length, size - offset)));
+      return bytes.subarray(0, await file.read(bytes, offset, bytes.length));
+    },
+  };
+}
