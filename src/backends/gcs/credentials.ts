@@ -5,6 +5,7 @@
  * bucket answers them.
  */
 import { sign } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import type { AuthClient } from 'google-auth-library';
 import { describeError, isError, SregistryError, systemCode } from '../../base/errors.ts';
 import { debugLog, registerSecret } from '../../log/index.ts';
@@ -75,12 +76,13 @@ async function findClient(file: string | undefined): Promise<AuthClient | undefi
     version: '^10.0.0',
     purpose: 'to log in to Google',
   });
-  const auth = new GoogleAuth({
-    scopes: SCOPE,
-    clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT } },
-    ...(file !== undefined && { keyFilename: file }),
-  });
   try {
+    const auth = new GoogleAuth({
+      scopes: SCOPE,
+      clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT } },
+      // The library itself would take a file that is no JSON for a key without an account.
+      ...(file !== undefined && { credentials: JSON.parse(await readFile(file, 'utf8')) }),
+    });
     return await auth.getClient();
   } catch (error) {
     if (file === undefined && /default credentials/i.test(String((error as Error).message))) {

@@ -51,7 +51,7 @@ export function condition({ etag, modified }: Wanted): Record<string, string> {
 export function checkPart(answer: Answer, wanted: Wanted): Part {
   const where = { method: 'GET', url: answer.url };
   const encoding = answer.headers['content-encoding'];
-  if (encoding !== undefined && encoding !== 'identity')
+  if (encoding && encoding !== 'identity')
     throw failure(where, `the bytes come encoded (${encoding.slice(0, 40)}), which was not asked for`);
   const part = answer.status === 206 ? partial(answer, wanted, where) : whole(answer, wanted, where);
   if (wanted.total !== undefined && part.total !== undefined && part.total !== wanted.total)
