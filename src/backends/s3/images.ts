@@ -5,8 +5,8 @@ import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../../image/remote.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Headers } from '../http.ts';
+import { isTooLong, keysOf, parseKey } from '../object-keys.ts';
 import { type Bucket, goneIsStale } from './bucket.ts';
-import { keysOf, parseKey } from './keys.ts';
 import { readMetadata, readSide, sideKeyOf } from './metadata.ts';
 import { listObjects } from './objects.ts';
 import { findVersion } from './versions.ts';
@@ -41,7 +41,8 @@ export async function resolveImage(
   name: ImageName,
   signal?: AbortSignal,
 ): Promise<RemoteImage | undefined> {
-  const found = await findObject(bucket, keysOf(name), signal);
+  const keys = keysOf(name).filter((key) => !isTooLong(key));
+  const found = await findObject(bucket, keys, signal);
   if (found !== undefined) return toRemoteImage(bucket, name, found, signal);
   return name.version === undefined ? undefined : resolveVersion(bucket, name, name.version, signal);
 }

@@ -1,5 +1,5 @@
 /**
- * Amazon S3 and what speaks its protocol. An image is an object; keys.ts says which, metadata.ts what is kept beside it, so that
+ * Amazon S3 and what speaks its protocol. An image is an object; ../object-keys.ts says which, metadata.ts what is kept beside it, so that
  * the Python client and this one find each other's images.
  */
 import { isError } from '../../base/errors.ts';

@@ -1,15 +1,15 @@
 /** What is in a collection. With `/` as the delimiter a bucket is folders, of which the service lists one at a time. */
 import { SregistryError } from '../../base/errors.ts';
 import type { ListEntry, RemoteImage } from '../backend.ts';
+import { identityOf, isVisible, type KeyParts, parseKey, prefixOf } from '../object-keys.ts';
 import type { Bucket } from './bucket.ts';
 import { type Handle, opaque } from './images.ts';
-import { identityOf, isVisible, type KeyParts, parseKey, prefixOf } from './keys.ts';
 import { type ListedObject, listObjects } from './objects.ts';
 import { keepsVersions } from './versions.ts';
 
 /**
  * What lies directly in `collection`. A listing tells entity tags and no versions: where the bucket keeps those, an
- * entry gives the name alone.
+ * entry is not told as an image that resolves.
  */
 export async function* listCollection(
   bucket: Bucket,
@@ -41,7 +41,8 @@ export async function* listCollection(
   for (const name of collections) yield { kind: 'collection', name };
   const tellsAll = !(await versioned);
   for (const { object, ...parts } of images.values()) {
-    yield { kind: 'image', name: parts.name, ...(tellsAll && { remote: toListedImage(parts, object) }) };
+    const told = tellsAll ? { remote: toListedImage(parts, object) } : { extension: parts.extension };
+    yield { kind: 'image', name: parts.name, ...told };
   }
 }
 

@@ -105,10 +105,11 @@ function digestOf(hex: string | undefined): string | undefined {
   return hex !== undefined && /^[0-9a-f]{64}$/.test(hex) ? `sha256:${hex}` : undefined;
 }
 
-/** Amazon's own checksum, unless it is one of the checksums of parts (which end in `-<parts>`). */
+/** Amazon's own checksum, unless it is one of the checksums of parts (which ends in `-<parts>`). */
 function checksumOf(headers: Headers): string | undefined {
-  const checksum = headers['x-amz-checksum-sha256'];
-  if (checksum === undefined || headers['x-amz-checksum-type'] === 'COMPOSITE') return undefined;
+  const checksum = headers['x-amz-checksum-sha256'] ?? '';
+  const isWhole = /^[A-Za-z0-9+/]{43}=$/.test(checksum) && headers['x-amz-checksum-type'] !== 'COMPOSITE';
+  if (!isWhole) return undefined;
   return digestOf(Buffer.from(checksum, 'base64').toString('hex'));
 }
 

@@ -1,6 +1,6 @@
 /** The objects of a bucket, page by page ("ListObjectsV2", Amazon S3 API Reference). */
 import type { Bucket } from './bucket.ts';
-import { decoder, listPages } from './pages.ts';
+import { listPages } from './pages.ts';
 import { children, type Element, textOf } from './xml.ts';
 
 /** An object, as a listing tells. */
@@ -56,4 +56,19 @@ function toObject(element: Element, decode: (text: string) => string): ListedObj
   if (key === '' || etag === undefined || !Number.isSafeInteger(size) || Number.isNaN(modified.getTime()))
     return [];
   return [{ key, size, modified, etag }];
+}
+
+/**
+ * Decodes the keys of a listing. They are asked for in the encoding of URLs, as XML cannot hold every character; services that do
+ * not know that send them as they are, and say nothing of an encoding. What is malformed becomes `''`, which is no key.
+ */
+function decoder(listing: Element): (text: string) => string {
+  if (textOf(listing, 'EncodingType') !== 'url') return (text) => text;
+  return (text) => {
+    try {
+      return decodeURIComponent(text.replaceAll('+', ' '));
+    } catch {
+      return '';
+    }
+  };
 }

@@ -33,30 +33,9 @@ export async function* listPages(
   throw new SregistryError('SERVICE', `${bucket.show(key)}: a listing without an end`);
 }
 
-/** `continuation-token` is `NextContinuationToken` in the answer; keys among them come encoded, as asked for. */
+/** `continuation-token` is `NextContinuationToken` in the answer. */
 function markers(element: Element, names: readonly string[]): Query {
-  const decode = decoder(element);
-  const found = names.map((name) => {
-    const text = textOf(
-      element,
-      `Next${name.replace(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase())}`,
-    );
-    return [name, name.startsWith('key') && text !== undefined ? decode(text) : text] as const;
-  });
-  return Object.fromEntries(found);
-}
-
-/**
- * Decodes the keys of a listing. They are asked for in the encoding of URLs, as XML cannot hold every character; services that do
- * not know that send them as they are, and say nothing of an encoding. What is malformed becomes `''`, which is no key.
- */
-export function decoder(listing: Element): (text: string) => string {
-  if (textOf(listing, 'EncodingType') !== 'url') return (text) => text;
-  return (text) => {
-    try {
-      return decodeURIComponent(text.replaceAll('+', ' '));
-    } catch {
-      return '';
-    }
-  };
+  const camel = (name: string) =>
+    name.replace(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return Object.fromEntries(names.map((name) => [name, textOf(element, `Next${camel(name)}`)]));
 }

@@ -18,6 +18,10 @@ export const LONGEST_LINK = 604_800;
 /** Headers that a signature covers; those that proxies change on the way are not among them. */
 const SIGNED = /^(x-amz-.+|content-md5|content-type)$/;
 
+const PAYLOAD = 'x-amz-content-sha256';
+/** Whoever follows a link sends no header of S3's. */
+const NOT_IN_LINKS = new Set([PAYLOAD]);
+
 export function createSigner(region: string, source: CredentialSource): Signer {
   const signature = async (): Promise<SignatureV4 | undefined> => {
     const credentials = await source();
@@ -37,8 +41,13 @@ export function createSigner(region: string, source: CredentialSource): Signer {
       return rest;
     },
     presign: async (url, expires) => {
-      const request = toRequest('GET', url, { 'x-amz-content-sha256': 'UNSIGNED-PAYLOAD' });
-      const signed = await (await signature())?.presign(request, { expiresIn: expires });
+      const request = toRequest('GET', url, { [PAYLOAD]: 'UNSIGNED-PAYLOAD' });
+      const options = {
+        expiresIn: expires,
+        unhoistableHeaders: NOT_IN_LINKS,
+        unsignableHeaders: NOT_IN_LINKS,
+      };
+      const signed = await (await signature())?.presign(request, options);
       if (signed === undefined) return url;
       const link = new URL(url);
       link.search = encodeQuery(signed.query as Record<string, string>);

@@ -6,7 +6,7 @@ import type { Bucket } from './bucket.ts';
 import { type Digests, digestHeaders, digestsOf, isMd5Tag } from './digests.ts';
 import { lateFailure } from './failure.ts';
 import { opaque } from './images.ts';
-import { decoder, listPages } from './pages.ts';
+import { listPages } from './pages.ts';
 import { children, parseXml, textOf, toXml } from './xml.ts';
 
 export interface Upload {
@@ -158,14 +158,13 @@ export async function* listUploads(
   key: string,
   signal?: AbortSignal,
 ): AsyncGenerator<PendingUpload> {
-  const query = { uploads: '', prefix: key, 'encoding-type': 'url' };
+  const query = { uploads: '', prefix: key };
   const listing = { query, next: ['key-marker', 'upload-id-marker'] };
   for await (const page of listPages(bucket, listing, signal)) {
-    const decode = decoder(page);
     for (const element of children(page, 'Upload')) {
       const id = textOf(element, 'UploadId');
       const started = new Date(textOf(element, 'Initiated') ?? Number.NaN);
-      if (id && decode(textOf(element, 'Key') ?? '') === key) yield { key, id, started };
+      if (id && textOf(element, 'Key') === key) yield { key, id, started };
     }
   }
 }

@@ -1,7 +1,7 @@
 /** Versions that a bucket keeps of its objects ("Using versioning in S3 buckets", Amazon S3 User Guide). */
 import { isError } from '../../base/errors.ts';
 import type { Bucket } from './bucket.ts';
-import { decoder, listPages } from './pages.ts';
+import { listPages } from './pages.ts';
 import { children, parseXml, textOf } from './xml.ts';
 
 export interface KeptVersion {
@@ -47,15 +47,14 @@ async function askVersioning(bucket: Bucket, signal?: AbortSignal): Promise<bool
 
 async function versionsOf(bucket: Bucket, key: string, signal?: AbortSignal): Promise<KeptVersion[]> {
   const found: KeptVersion[] = [];
-  const query = { versions: '', prefix: key, 'encoding-type': 'url' };
+  const query = { versions: '', prefix: key };
   const pages = listPages(bucket, { query, next: ['key-marker', 'version-id-marker'] }, signal);
   try {
     for await (const page of pages) {
-      const decode = decoder(page);
       for (const element of children(page, 'Version')) {
         const version = textOf(element, 'VersionId');
         // Keys that only begin like ours come after it.
-        if (decode(textOf(element, 'Key') ?? '') !== key) return found;
+        if (textOf(element, 'Key') !== key) return found;
         if (version !== undefined && version !== 'null') found.push({ key, version });
       }
     }

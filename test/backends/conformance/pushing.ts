@@ -1,5 +1,5 @@
 /** Pushes: whole, verified, with their metadata, and once begun not begun again. */
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { PushState } from '../../../src/backends/backend.ts';
 import { damageUpload } from '../../servers/fault-proxy.ts';
 import type { Lacks } from '../conformance.ts';
@@ -173,6 +173,8 @@ async function interrupt(
   const pushing = bench.backend.push?.(file, name, { progress, resume: state, signal: controller.signal });
   await expect(pushing).rejects.toMatchObject({ code: 'CANCELED' });
   state.onSave(() => {});
+  // What was on its way still arrives at the proxy, and counts there.
+  if (bench.subject.origin !== undefined) await vi.waitFor(() => expect(bench.proxy.active()).toBe(0));
 }
 
 interface SavedState extends PushState {
