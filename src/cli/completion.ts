@@ -46,7 +46,8 @@ async function backendWords(
   env: NodeJS.ProcessEnv,
 ): Promise<string[]> {
   const takesUri = TAKE_URIS.has(command);
-  const takesName = TAKE_BACKENDS.has(command) && rest.filter((word) => word !== current).length > 0;
+  const isSubcommand = rest.filter((word) => word !== current).length > 0;
+  const takesName = command === 'shell' || (TAKE_BACKENDS.has(command) && isSubcommand);
   if (current.startsWith('-') || !(takesUri || takesName)) return [];
   const names = await backendNames(env);
   return (takesUri ? names.map((name) => `${name}://`) : names).filter((word) => word.startsWith(current));

@@ -31,13 +31,12 @@ export async function ask(question: string, options: { readonly secret?: boolean
 function takeKeys(): Disposable {
   const { stdin } = process;
   const others = stdin.listeners('keypress') as ((...args: unknown[]) => void)[];
-  const { isRaw } = stdin;
   stdin.removeAllListeners('keypress');
   return {
     [Symbol.dispose]() {
       if (others.length === 0) return;
       for (const listener of others) stdin.on('keypress', listener);
-      stdin.setRawMode(isRaw);
+      stdin.setRawMode(true);
       stdin.resume();
     },
   };

@@ -1,0 +1,90 @@
+/**
+ * The seed's shell: JavaScript with a client at hand. On a terminal it is Node's REPL; with a script on stdin, what
+ * `node < script` is: the script runs to its end, prints what it prints, and an error in it ends the shell with 1. Both
+ * know the same names and allow `await` anywhere.
+ */
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { type REPLServer, start } from 'node:repl';
+import { text } from 'node:stream/consumers';
+import { inspect } from 'node:util';
+import { describeError, isError, type SregistryError } from '../base/errors.ts';
+import { type Client, getClient } from '../client/client.ts';
+import { mkdirP } from '../client/files.ts';
+import * as helpers from '../client/helpers.ts';
+import { bot, redact } from '../log/index.ts';
+import { getPaths } from '../settings/paths.ts';
+import { type Context, defineCommand, type Outcome } from './command.ts';
+import { runScript } from './script.ts';
+
+export default defineCommand({
+  build: (yargs) =>
+    yargs.positional('backend', {
+      type: 'string',
+      describe: 'Name of a backend, or a URI',
+      defaultDescription: 'the active one',
+    }),
+  examples: [
+    ['sregistry shell lab', 'Try things out: await client.search("hello")'],
+    ['sregistry shell lab < script.js', 'Run a script'],
+  ],
+
+  async run({ backend }, context) {
+    await using client = await getClient(backend, { env: context.env });
+    // Values of this realm: an error of the library is an instance of Error for the script, too.
+    Object.assign(globalThis, helpers, { client });
+    if (process.stdin.isTTY) await converse(client, context);
+    else return await tell(runScript(await text(process.stdin)));
+  },
+});
+
+/** Ends with Ctrl-D, `.exit`, or a signal. */
+async function converse(client: Client, { env, signal }: Context): Promise<void> {
+  const { logDir } = getPaths(env);
+  await mkdirP(logDir);
+  client.speak();
+  // Ctrl-C interrupts what was entered, not the shell; Node does that only where nobody listens for the signal.
+  process.removeAllListeners('SIGINT');
+  const server = start({
+    prompt: `${client.clientName}> `,
+    useGlobal: true,
+    breakEvalOnSigint: true,
+    writer: show,
+  });
+  await keepHistory(server, join(logDir, 'shell-history'));
+  const close = () => server.close();
+  signal.addEventListener('abort', close);
+  await once(server, 'exit');
+  signal.removeEventListener('abort', close);
+}
+
+/** A value as the shell prints it. */
+function show(value: unknown): string {
+  const colors = process.stdout.isTTY && process.stdout.hasColors();
+  const text = isError(value) ? explain(value) : inspect(value, { colors, depth: 4 });
+  return redact(text);
+}
+
+function explain(error: SregistryError): string {
+  const message = `${error.code}: ${describeError(error)}`;
+  return error.hint === undefined ? message : `${message}\nHint: ${error.hint}`;
+}
+
+/** What was entered is kept for the next time, readable to this user alone. */
+function keepHistory(server: REPLServer, file: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.setupHistory(file, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+/** What goes wrong in a script is its author's to mend, so its place is told; the errors of the library speak for themselves. */
+async function tell(script: Promise<void>): Promise<Outcome> {
+  try {
+    await script;
+    return 0;
+  } catch (error) {
+    if (isError(error)) throw error;
+    bot.error(inspect(error));
+    return 1;
+  }
+}
