@@ -95,6 +95,11 @@ export class Bucket {
     return (await signer.presign(addressOf(address, key, query), expires)).href;
   }
 
+  /** What the bucket is spoken to with, signatures included. */
+  get http(): Http {
+    return this.#connection().http;
+  }
+
   /** What names a thing of the bucket in messages. */
   show(key: string): string {
     return key === '' ? this.place.target : `${this.place.target}/${key}`;
@@ -141,15 +146,16 @@ export class Bucket {
 
   async #isMended(error: unknown, used: Connection, signal?: AbortSignal): Promise<boolean> {
     if (!(error instanceof S3Error)) return false;
-    if (error.said !== undefined && EXPIRED.includes(error.said)) {
-      return (await this.#credentials({ renew: true })) !== undefined;
-    }
-    // An answer to HEAD gives no code.
-    const isElsewhere =
-      error.said === undefined
-        ? error.status === 301 || error.status === 400
-        : ELSEWHERE.includes(error.said);
-    if (!isElsewhere) return false;
+    const { said, status } = error;
+    // An answer to HEAD gives no code: a status of 400 may mean either.
+    const isElsewhere = said === undefined ? status === 301 || status === 400 : ELSEWHERE.includes(said);
+    const isExpired = said === undefined ? status === 400 : EXPIRED.includes(said);
+    if (isElsewhere && (await this.#moves(error, used, signal))) return true;
+    return isExpired && (await this.#renews());
+  }
+
+  /** Goes to the region where the bucket is, if that is another one. */
+  async #moves(error: S3Error, used: Connection, signal?: AbortSignal): Promise<boolean> {
     // Another request may have found it out meanwhile.
     if (used !== this.#connection()) return true;
     const region = error.region ?? (await this.#askRegion(signal));
@@ -157,6 +163,12 @@ export class Bucket {
     debug('%s is in %s, not in %s', this.place.bucket, region, used.region);
     this.#connect(region);
     return true;
+  }
+
+  async #renews(): Promise<boolean> {
+    const before = await this.#credentials();
+    const after = await this.#credentials({ renew: true });
+    return after?.sessionToken !== before?.sessionToken;
   }
 
   /** The region of the bucket, which Amazon tells everybody ("HeadBucket", Amazon S3 API Reference). */

@@ -25,6 +25,9 @@ function create({ name: instance, options, env }: DriverContext): Backend {
     target: bucket.place.target,
     // The Python client's: what it pushes as `ubuntu` is `library/ubuntu:latest.sif`.
     defaultCollection: 'library',
+    get http() {
+      return bucket.http;
+    },
 
     resolve: (name, signal) => resolveImage(bucket, name, signal),
     read: (image, offset, length, signal) => readImage(bucket, image, offset, length, signal),
