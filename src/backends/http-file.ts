@@ -22,12 +22,12 @@ export interface HttpFile {
   readonly modified: Date | undefined;
   /** Changes when the bytes do, as far as the server tells. */
   readonly revision: string;
-  /** Of the answer to HEAD. */
+  /** Of the answer. */
   readonly headers: Headers;
 }
 
 export interface FindOptions {
-  /** Sent with the HEAD. */
+  /** Sent with the request. */
   readonly headers?: Headers | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -47,9 +47,32 @@ export async function findFile(
     allow: [404, 410],
     signal,
   });
+  return reply.status >= 400 ? undefined : toFile(url, reply.headers, reply.headers['content-length']);
+}
+
+/**
+ * As {@link findFile}, by a GET of the first byte: for addresses that are signed for a GET and refuse HEAD. The whole file is
+ * sent by a server that does not know ranges.
+ */
+export async function probeFile(
+  http: Http,
+  url: URL,
+  { headers, signal }: FindOptions = {},
+): Promise<HttpFile | undefined> {
+  const reply = await http.get(url, {
+    headers: { 'accept-encoding': 'identity', range: 'bytes=0-0', ...headers },
+    allow: [404, 410],
+    signal,
+  });
   if (reply.status >= 400) return undefined;
-  const { 'content-length': length, 'last-modified': modified, etag } = reply.headers;
-  if (/^text\/html\b/i.test(reply.headers['content-type'] ?? ''))
+  const { 'content-range': range, 'content-length': length } = reply.headers;
+  return toFile(url, reply.headers, reply.status === 206 ? range?.replace(/^.*\//, '') : length);
+}
+
+/** `length`: bytes of the file, as the server wrote it. */
+function toFile(url: URL, headers: Headers, length: string | undefined): HttpFile {
+  const { 'last-modified': modified, etag } = headers;
+  if (/^text\/html\b/i.test(headers['content-type'] ?? ''))
     throw unusable(url, 'the server answers with a web page instead of a file', 'it may want a login');
   if (length === undefined || !/^\d{1,15}$/.test(length))
     throw unusable(url, 'the server does not say its size');
@@ -59,7 +82,7 @@ export async function findFile(
     size: Number(length),
     modified: Number.isNaN(time.getTime()) ? undefined : time,
     revision: [etag ?? modified, length].filter(Boolean).join(' '),
-    headers: reply.headers,
+    headers,
   };
 }
 

@@ -46,7 +46,7 @@ export async function startFakeHub(options: FakeHubOptions = {}): Promise<FakeHu
   const storage = await startFaultServer((request, response) => {
     const url = new URL(request.url ?? '', storage.url);
     if (url.searchParams.get('signature') !== String(signature)) return fail(response, 403, 'expired');
-    sendFile(request, response, files.get(url.pathname.slice(1)));
+    sendFile(request, response, files, url.pathname.slice(1));
   });
 
   const find = (path: string): [string, Build] | undefined => {
@@ -98,7 +98,7 @@ export async function startFakeHub(options: FakeHubOptions = {}): Promise<FakeHu
     if (!path.startsWith('/download/')) return fail(response, 404, 'Not found.');
     const file = path.slice('/download/'.length);
     if (url.searchParams.get('signature') !== String(signature)) return fail(response, 403, 'expired');
-    if (options.direct) return sendFile(request, response, files.get(file));
+    if (options.direct) return sendFile(request, response, files, file);
     response.writeHead(302, { location: `${storage.url}/${file}${url.search}` }).end();
   });
 
@@ -128,12 +128,19 @@ export async function startFakeHub(options: FakeHubOptions = {}): Promise<FakeHu
   };
 }
 
-function sendFile(request: IncomingMessage, response: ServerResponse, bytes: Buffer | undefined): void {
+function sendFile(
+  request: IncomingMessage,
+  response: ServerResponse,
+  files: ReadonlyMap<string, Buffer>,
+  name: string,
+): void {
+  const bytes = files.get(name);
   if (bytes === undefined) {
     fail(response, 404, 'NoSuchKey');
     return;
   }
-  const etag = `"${hash('md5', bytes)}"`;
+  // Files are called after their MD5.
+  const etag = `"${name.slice(0, 32)}"`;
   const wanted = request.headers['if-match'];
   if (wanted !== undefined && wanted !== etag) {
     response.writeHead(412).end();

@@ -1,6 +1,7 @@
 /**
  * What is in a collection, and search. With `/` as the delimiter a bucket is folders, of which the service lists one at a
- * time; a search lists the whole bucket. A page is one request, and tells all that is known of its images.
+ * time; a search lists the whole bucket. A page is one request, and tells all that is known of its images but for their side
+ * objects.
  */
 import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
@@ -38,9 +39,7 @@ export async function* listCollection(
     throw new SregistryError('NOT_FOUND', `${bucket.target} has nothing below ${collection}/`);
   for (const name of collections) if (isVisible(name)) yield { kind: 'collection', name };
   for (const { name, object } of withTags([...images.values()])) {
-    const remote = toRemoteImage(name, object);
-    // Where there is more in a side object, the image is to be resolved for it.
-    yield { kind: 'image', name, ...(!hasSide(remote) && { remote }) };
+    yield { kind: 'image', name, remote: toRemoteImage(name, object) };
   }
 }
 

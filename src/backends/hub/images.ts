@@ -5,26 +5,17 @@ import { isError, SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import { splitExtension } from '../../image/names.ts';
 import type { RemoteImage } from '../backend.ts';
+import { showUrl } from '../http.ts';
+import { type FileLocation, findFile, type HttpFile, probeFile, readFile } from '../http-file.ts';
 import { type Api, ask } from './api.ts';
 import { fetchManifest, type Manifest, pathOf } from './manifest.ts';
 
-/** What an image's handle holds. */
-interface Handle extends Record<string, unknown> {
+/** What an image's handle holds. Its `url` is the address of the file, from the manifest. */
+interface Handle extends FileLocation {
   /** Its path in the API, for a new address when `url` has died. */
   readonly path: string;
   /** The version of its manifest. */
   readonly version: string;
-  /** Address of the file, from the manifest. */
-  readonly url: string;
-  /** Entity tag of the file, if it is a strong one. */
-  readonly etag?: string;
-}
-
-/** What storage says of a file. */
-interface File {
-  readonly size: number;
-  readonly etag: string | undefined;
-  readonly modified: string | undefined;
 }
 
 export async function resolveImage(
@@ -45,48 +36,29 @@ function isOther({ versions }: Manifest, { version }: ImageName): boolean {
   return !versions.some((known) => known.toLowerCase().startsWith(version.toLowerCase()));
 }
 
-function toRemoteImage(name: ImageName, path: string, manifest: Manifest, file: File): RemoteImage {
-  const { url, version, annotations } = manifest;
-  const modified = new Date(file.modified ?? Number.NaN);
-  // A weak tag never matches an If-Match (RFC 9110 section 13.1.1).
-  const etag = file.etag?.startsWith('W/') ? undefined : file.etag;
-  const handle: Handle = { path, version, url: url.href, ...(etag === undefined ? {} : { etag }) };
+function toRemoteImage(name: ImageName, path: string, manifest: Manifest, file: HttpFile): RemoteImage {
+  const { version, annotations } = manifest;
+  const handle: Handle = { ...file.location, path, version };
   return {
     name,
     size: file.size,
-    modified: Number.isNaN(modified.getTime()) ? undefined : modified,
-    revision: revisionOf(version, file),
+    modified: file.modified,
+    revision: [version, file.revision].filter(Boolean).join(' '),
     annotations,
-    extension: splitExtension(basename(url.pathname)).extension,
+    extension: splitExtension(basename(manifest.url.pathname)).extension,
     handle,
   };
 }
 
-/** `<version>+<entity tag>`, with the date of the file where it has no tag. */
-function revisionOf(version: string, { etag, modified, size }: File): string {
-  const mark = etag?.replace(/^W\/|"/g, '') ?? modified ?? String(size);
-  return [version, mark].filter(Boolean).join('+');
-}
-
-/** Statuses with which storage refuses a HEAD where it would allow a GET: an address may be signed for one method. */
-const NO_HEAD = [400, 401, 403, 405, 501];
-
-async function lookAt(api: Api, url: URL, signal?: AbortSignal): Promise<File> {
-  const headers = { 'accept-encoding': 'identity' };
-  const head = await api.http.head(url, { headers, allow: [404, ...NO_HEAD], signal });
-  const reply = NO_HEAD.includes(head.status)
-    ? await api.http.get(url, { headers: { ...headers, range: 'bytes=0-0' }, allow: [404], signal })
-    : head;
-  const where = `${reply.url.host}${reply.url.pathname}`;
-  if (reply.status === 404)
-    throw new SregistryError('SERVICE', `${api.base.host} has the image, but its file is gone: ${where}`);
-  const length =
-    reply.status === 206
-      ? reply.headers['content-range']?.replace(/^.*\//, '')
-      : reply.headers['content-length'];
-  if (length === undefined || !/^\d{1,15}$/.test(length))
-    throw new SregistryError('SERVICE', `${where}: storage does not say how long the file is`);
-  return { size: Number(length), etag: reply.headers.etag, modified: reply.headers['last-modified'] };
+async function lookAt(api: Api, url: URL, signal?: AbortSignal): Promise<HttpFile> {
+  const file = await findFile(api.http, url, { signal }).catch((error: unknown) => {
+    // An address may be signed for one method.
+    if (!isRefusal(error) && !isError(error, 'UNSUPPORTED')) throw error;
+    return probeFile(api.http, url, { signal });
+  });
+  if (file !== undefined) return file;
+  const where = showUrl(url);
+  throw new SregistryError('SERVICE', `${api.base.host} has the image, but its file is gone: ${where}`);
 }
 
 /** A range of the image's file. Where its address has died, the manifest is asked for a new one. */
@@ -95,20 +67,12 @@ export async function readImage(
   image: RemoteImage,
   { offset, length, signal }: { offset: number; length: number; signal?: AbortSignal | undefined },
 ): Promise<Readable> {
-  const { path, version, url, etag } = handleOf(image);
+  const { path, version, ...location } = handleOf(image);
   const key = `${path} ${version}`;
-  const known = api.links.get(key) ?? url;
-  const open = (address: string) =>
-    ask(
-      api.http.stream(address, {
-        offset,
-        length,
-        total: image.size,
-        ifMatch: etag,
-        signal,
-        redirects: api.redirects,
-      }),
-    );
+  const known = api.links.get(key) ?? location.url;
+  const { redirects } = api;
+  const open = (url: string) =>
+    ask(readFile(api.http, { ...location, url }, { offset, length, size: image.size, redirects, signal }));
   try {
     return await open(known);
   } catch (error) {
@@ -141,11 +105,8 @@ function goneIsStale(error: SregistryError, path: string): SregistryError {
 
 /** The handle of an image, which may come out of the catalog. */
 function handleOf({ handle }: RemoteImage): Handle {
-  const { path, version, url, etag } = handle;
-  const isValid =
-    [path, version, url].every((part) => typeof part === 'string') &&
-    URL.canParse(String(url)) &&
-    ['string', 'undefined'].includes(typeof etag);
+  const { path, version, url } = handle;
+  const isValid = [path, version, url].every((part) => typeof part === 'string') && URL.canParse(String(url));
   if (!isValid) throw new SregistryError('INTERNAL', 'the handle of a hub image is damaged');
   return handle as Handle;
 }
