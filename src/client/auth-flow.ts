@@ -52,7 +52,7 @@ export async function authFlowLoopback(service: OAuthService, options: FlowOptio
   await using loopback = await listenOnLoopback();
   const { url, state, redeem } = await oauth.authorize(loopback.redirectUri);
   show({ url: url.href });
-  return redeem(await loopback.answer(state, patience(signal)));
+  return await redeem(await loopback.answer(state, patience(signal)));
 }
 
 /** Tokens by a code that the person enters on whatever device (RFC 8628); for services with such an endpoint. */
@@ -61,7 +61,7 @@ export async function authFlowDevice(service: OAuthService, options: FlowOptions
   await using oauth = await createOAuth(service, options);
   const { url, code, completeUrl, wait } = await oauth.authorizeDevice();
   show({ url: completeUrl ?? url, code });
-  return wait();
+  return await wait();
 }
 
 function inviteByTerminal(invitation: Invitation): void {

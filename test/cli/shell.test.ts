@@ -1,12 +1,14 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Client } from '../../src/client/index.ts';
 import { getClient } from '../../src/client/index.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry } from '../servers/docker-registry.ts';
-import { finish, Home } from './home.ts';
+import { Home } from './home.ts';
 
 const SREGISTRY = join(import.meta.dirname, 'sregistry.ts');
 
@@ -132,13 +134,21 @@ describe('A script', () => {
   });
 });
 
-/** `script` of util-linux gives the child a terminal; what is typed too early waits in it. */
+/** Enters each line when the shell or a question waits for one; what the screen shows in the end. `script` gives the terminal. */
 async function type(...lines: string[]): Promise<string> {
   const command = `${process.execPath} ${SREGISTRY} shell shelf`;
   const env = { ...home.env, TERM: 'xterm', NO_COLOR: '1' };
   const child = spawn('script', ['-qec', command, '/dev/null'], { cwd: home.folder, env });
-  const { stdout } = await finish(child, lines.map((line) => `${line}\n`).join(''));
-  return stdout;
+  let screen = '';
+  let answered = 0;
+  child.stdout.on('data', (chunk: Buffer) => {
+    screen = stripVTControlCharacters(screen + chunk);
+    if (!/\n(?:shelf> |Code: )$/.test(screen.slice(answered))) return;
+    answered = screen.length;
+    child.stdin.write(`${lines.shift()}\n`);
+  });
+  await once(child, 'close');
+  return screen;
 }
 
 describe('On a terminal', () => {
@@ -160,6 +170,17 @@ describe('On a terminal', () => {
     const history = home.path('.local/state/sregistry/shell-history');
     expect(readFileSync(history, 'utf8')).toContain('client.search("hello")');
     expect(statSync(history).mode & 0o777).toBe(0o600);
+  });
+
+  test('the shell lets a client ask for a code, and reads on after it.', async () => {
+    const screen = await type(
+      'const code = await client.authFlow("https://example.org/allow")',
+      'pasted',
+      'code.length + " letters"',
+      '.exit',
+    );
+    expect(screen).toContain('Open this address in a browser, allow access:\r\nhttps://example.org/allow');
+    expect(screen).toContain("'6 letters'");
   });
 
   test('the shell hides secrets in what it prints.', async () => {
