@@ -1,7 +1,7 @@
 /**
  * A large file as a multipart upload: parts of equal size, several at a time, each with its checksums. After every part
  * the caller gets what another process needs to go on: the upload's id and the entity tags of its parts. The service is
- * asked for the parts it has; those with the same tag and size are not sent again.
+ * asked for the parts it has; those that are right are not sent again.
  */
 import { createReadStream } from 'node:fs';
 import { Transform } from 'node:stream';
@@ -12,6 +12,7 @@ import type { Progress, PushState } from '../backend.ts';
 import { attemptsWorth, type Headers } from '../http.ts';
 import type { Bucket } from './bucket.ts';
 import { digestsOfRange, type FileRange, READ } from './digests.ts';
+import { opaque } from './images.ts';
 import {
   abortUpload,
   completeUpload,
@@ -116,17 +117,21 @@ async function resumed(transfer: Transfer): Promise<{ upload: Upload; parts: Sto
   const upload = { key, id };
   const present = await listParts(bucket, upload, signal);
   if (present === undefined) return undefined;
-  const saved = Object.entries({ ...etags }).map(([number, etag]) => ({
-    number: Number(number),
-    etag: String(etag),
-  }));
-  const parts = saved.filter(({ number, etag }) => {
-    const part = present.get(number);
-    const { start, end } = rangeOf(transfer, number);
-    return part?.etag === etag && part.size === end - start;
-  });
+  const saved = { ...etags } as Record<number, unknown>;
+  const parts: StoredPart[] = [];
+  for (const [number, { etag, size }] of present) {
+    const range = rangeOf(transfer, number);
+    if (size !== sizeOf(range)) continue;
+    // Of a part that was on its way when its push ended, the service may have all, and its answer was lost.
+    if (saved[number] === etag || (await hasBytesOf(etag, range, signal))) parts.push({ number, etag });
+  }
   debug('upload %s of %s goes on: %d parts are there', id, key, parts.length);
   return { upload, parts };
+}
+
+/** Is the entity tag the MD5 of these bytes? */
+async function hasBytesOf(etag: string, range: FileRange, signal?: AbortSignal): Promise<boolean> {
+  return opaque(etag).toLowerCase() === (await digestsOfRange(range, signal)).md5.toString('hex');
 }
 
 /** Pushes of this key that were given up a day ago and more: their parts take space that nobody sees. */
