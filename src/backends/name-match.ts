@@ -7,10 +7,15 @@ import { formatImageName } from '../image/names.ts';
  * also stands for slashes); any other is a part of it. Case does not matter; an empty query matches everything.
  */
 export function nameMatcher(query: string): (name: ImageName) => boolean {
-  const matches = /[*?[\]{}]/.test(query)
+  const matches = isPattern(query)
     ? picomatch(query, { nocase: true, dot: true, bash: true })
     : (text: string) => text.toLowerCase().includes(query.toLowerCase());
   return (name) => matches(formatImageName(name));
+}
+
+/** Is a query a glob? */
+export function isPattern(query: string): boolean {
+  return /[*?[\]{}]/.test(query);
 }
 
 /** Are all of these labels among an image's annotations, value for value? */

@@ -4,10 +4,10 @@ import { type Attributes, toAttributes } from '../image/attributes.ts';
 import type { Container } from './container.ts';
 
 /** A label, and the images that have it with this value. */
-export interface LabelUse {
+export interface LabelUse<T = Container> {
   readonly key: string;
   readonly value: string;
-  readonly containers: readonly Container[];
+  readonly images: readonly T[];
 }
 
 export interface LabelFilter {
@@ -65,14 +65,17 @@ export function inspectedOf(metrics: Json): Attributes | undefined {
 }
 
 /** Every label that the filter lets through, in the order they are met. */
-export function labelUses(containers: readonly Container[], filter: LabelFilter): LabelUse[] {
-  const uses = new Map<string, LabelUse & { containers: Container[] }>();
-  for (const container of containers) {
-    for (const [key, value] of Object.entries(labelsOf(container.metrics))) {
+export function labelUses<T>(
+  labelled: Iterable<readonly [image: T, labels: Readonly<Record<string, string>>]>,
+  filter: LabelFilter,
+): LabelUse<T>[] {
+  const uses = new Map<string, LabelUse<T> & { images: T[] }>();
+  for (const [image, labels] of labelled) {
+    for (const [key, value] of Object.entries(labels)) {
       if ((filter.key ?? key) !== key || (filter.value ?? value) !== value) continue;
       const id = JSON.stringify([key, value]);
-      const use = uses.get(id) ?? { key, value, containers: [] };
-      use.containers.push(container);
+      const use = uses.get(id) ?? { key, value, images: [] };
+      use.images.push(image);
       uses.set(id, use);
     }
   }

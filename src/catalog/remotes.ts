@@ -1,10 +1,12 @@
 /**
  * What backends answered for names: an image, or that there is none. How long an answer is good for is the caller's
- * decision. The images are also what search and listings have to offer while a service is out of reach.
+ * decision. The images are also what search and listings have to offer while a service is out of reach; the text index is
+ * told of each.
  */
 import type { RemoteImage } from '../image/remote.ts';
 import type { Database } from './database.ts';
 import { decodeImage, encodeImage } from './image-json.ts';
+import type { TextIndex } from './text-index.ts';
 
 export const REMOTES_SCHEMA = `
   CREATE TABLE remotes (
@@ -48,9 +50,11 @@ const prepare = (db: Database) => ({
 /** Names are the caller's keys: one text for each image, such as `formatImageName` gives. */
 export class Remotes {
   readonly #sql: ReturnType<typeof prepare>;
+  readonly #texts: TextIndex;
 
-  constructor(db: Database) {
+  constructor(db: Database, texts: TextIndex) {
     this.#sql = prepare(db);
+    this.#texts = texts;
   }
 
   get(backend: string, name: string): Answer | undefined {
@@ -62,12 +66,15 @@ export class Remotes {
   put(backend: string, name: string, answer: Answer): void {
     const image = answer.image === undefined ? null : encodeImage(answer.image);
     this.#sql.put.run(backend, name, image, answer.fetchedAt);
+    if (answer.image === undefined) this.#texts.forget(backend, name);
+    else this.#texts.put(backend, name, answer.image);
   }
 
   /** One name, or every one of the backend. */
   forget(backend: string, name?: string): void {
     if (name === undefined) this.#sql.forgetAll.run(backend);
     else this.#sql.forget.run(backend, name);
+    this.#texts.forget(backend, name);
   }
 
   /** Forgets the names that were absent before `time`, in milliseconds since the epoch. */

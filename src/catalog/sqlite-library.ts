@@ -9,7 +9,7 @@ import { folderOf } from '../image/folder.ts';
 import type { ImageName } from '../image/name.ts';
 import { formatImageName, parseImageName, removeUri } from '../image/names.ts';
 import { type Container, type ContainerFields, type ContainerRow, fromRow, toFields } from './container.ts';
-import { type LabelFilter, type LabelUse, labelUses } from './labels.ts';
+import { type LabelFilter, type LabelUse, labelsOf, labelUses } from './labels.ts';
 import type { Addition, Library, LibraryOptions, Query } from './library.ts';
 import { LibraryTables } from './library-tables.ts';
 import { imageFolder, imagePath, removeEmptyFolders, removeOriginal, settle, stage } from './storage.ts';
@@ -113,7 +113,8 @@ export class SqliteLibrary implements Library {
   }
 
   labels(filter: LabelFilter = {}): LabelUse[] {
-    return labelUses(this.images(), filter);
+    const labelled = this.images().map((container) => [container, labelsOf(container.metrics)] as const);
+    return labelUses(labelled, filter);
   }
 
   findByDigest(digest: string): Container | undefined {

@@ -3,8 +3,10 @@ import { CACHE_SCHEMA } from './cache-index.ts';
 import { LISTINGS_SCHEMA } from './listings.ts';
 import { JOURNAL_SCHEMA } from './push-record.ts';
 import { REMOTES_SCHEMA } from './remotes.ts';
+import { TEXT_INDEX_SCHEMA } from './text-index.ts';
 
 export const STATE_MIGRATIONS: readonly string[] = [
   LISTINGS_SCHEMA + REMOTES_SCHEMA + JOURNAL_SCHEMA,
   CACHE_SCHEMA,
+  TEXT_INDEX_SCHEMA,
 ];

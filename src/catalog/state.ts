@@ -15,6 +15,7 @@ import { Journal } from './journal.ts';
 import { Listings } from './listings.ts';
 import { Remotes } from './remotes.ts';
 import { STATE_MIGRATIONS } from './state-schema.ts';
+import { TextIndex } from './text-index.ts';
 
 export interface StateOptions {
   /** Default `wal`, which is only safe where every process is on this machine; `delete` on a network file system. */
@@ -25,6 +26,7 @@ export interface State {
   readonly db: Database;
   readonly listings: Listings;
   readonly remotes: Remotes;
+  readonly texts: TextIndex;
   readonly journal: Journal;
   readonly cacheIndex: CacheIndex;
   /** Where a damaged state.db was moved when this one was opened. */
@@ -39,12 +41,14 @@ const ABSENT_KEPT = 24 * 60 * 60 * 1000;
 export function openState(cacheDir: string, options: StateOptions = {}): State {
   const path = join(cacheDir, 'state.db');
   const { db, movedAside } = withLock(`${path}.lock`, () => openOrReplace(path, options));
-  const remotes = new Remotes(db);
+  const texts = new TextIndex(db);
+  const remotes = new Remotes(db, texts);
   remotes.forgetAbsent(Date.now() - ABSENT_KEPT);
   return {
     db,
     listings: new Listings(db),
     remotes,
+    texts,
     journal: new Journal(db),
     cacheIndex: new CacheIndex(db, ownProcess()),
     movedAside,

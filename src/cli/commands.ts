@@ -98,7 +98,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     command: 'labels',
-    describe: 'Labels of the images of the library',
+    describe: 'Labels of the images on this machine and of those seen in registries',
     load: () => import('./labels.ts'),
   },
   {

@@ -1,7 +1,8 @@
+import { listLabels } from '../client/labels.ts';
 import { bot } from '../log/index.ts';
 import { defineCommand, JSON_OPTION } from './command.ts';
 import { printJson } from './json.ts';
-import { withLibrary } from './library.ts';
+import { openSession } from './session.ts';
 
 export default defineCommand({
   build: (yargs) =>
@@ -12,13 +13,9 @@ export default defineCommand({
     }),
   examples: [['sregistry labels --key maintainer', 'Who maintains which image']],
 
-  async run({ key, value, json }, { env }) {
-    const uses = await withLibrary(env, async (library) => library.labels({ key, value }));
-    const found = uses.map((use) => ({
-      key: use.key,
-      value: use.value,
-      images: use.containers.map(({ uri }) => uri),
-    }));
+  async run({ key, value, json }, context) {
+    await using session = await openSession(context);
+    const found = await listLabels(session, { key, value }, context.signal);
     if (json) printJson(found);
     else
       bot.table(

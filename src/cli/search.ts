@@ -1,9 +1,6 @@
-import type { Backend } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
-import { type SearchFailure, search, summarize } from '../client/search.ts';
-import type { Session } from '../client/session.ts';
+import { type FoundImage, type SearchFailure, search, summarize } from '../client/search.ts';
 import { removeUri, uriScheme } from '../image/names.ts';
-import type { RemoteImage } from '../image/remote.ts';
 import { bot } from '../log/index.ts';
 import { defineCommand, JSON_OPTION } from './command.ts';
 import { formatSize, formatTime } from './format.ts';
@@ -17,7 +14,7 @@ export default defineCommand({
         type: 'string',
         default: '',
         defaultDescription: 'everything',
-        describe: 'A part of the name, or a pattern such as "demo/*:1.*"',
+        describe: 'A part of the name, a pattern of it such as "demo/*:1.*", or words',
       })
       .options({
         backend: {
@@ -32,15 +29,19 @@ export default defineCommand({
           nargs: 1,
           describe: 'Only images with this label, KEY=VALUE; may be given several times',
         },
+        offline: {
+          type: 'boolean',
+          describe: 'Ask no service: find what was seen before, and what is on this machine',
+        },
         ...JSON_OPTION,
       }),
   examples: [
-    ['sregistry search hello', 'Find it in every configured backend'],
+    ['sregistry search numpy', 'By a part of the name, or a word of what images say of themselves'],
     ['sregistry search "demo/*" --backend lab --json', 'All of a collection, for programs'],
     ['sregistry search --label org.label-schema.build-arch=arm64', 'By a label'],
   ],
 
-  async run({ query, backend, label = [], json }, context) {
+  async run({ query, backend, label = [], offline, json }, context) {
     await using session = await openSession(context);
     const scheme = uriScheme(query);
     const images: object[] = [];
@@ -48,10 +49,12 @@ export default defineCommand({
       query: removeUri(query),
       labels: Object.fromEntries(label.map(parseLabel)),
       backends: backend ?? (scheme === undefined ? undefined : [scheme]),
+      offline,
       signal: context.signal,
-      found(image, from) {
-        if (json) images.push(summarize(session, image, from));
-        else printRow(session, image, from);
+      found(image, from, seen) {
+        const found = summarize(session, image, from, seen);
+        if (json) images.push(found);
+        else printRow(found);
       },
     });
     if (json) printJson(images);
@@ -78,11 +81,7 @@ function parseLabel(label: string): [string, string] {
 }
 
 /** Images come one by one: columns of a fixed width stay aligned. */
-function printRow(session: Session, { name, size, modified }: RemoteImage, backend: Backend): void {
-  const row = [
-    formatSize(size).padStart(8),
-    formatTime(modified).padEnd(16),
-    session.uri(backend.name, name),
-  ];
-  bot.table([row], { numbered: false });
+function printRow({ size, modified, uri, seen }: FoundImage): void {
+  const row = [formatSize(size).padStart(8), formatTime(modified).padEnd(16), uri];
+  bot.table([seen === undefined ? row : [...row, `(seen ${formatTime(seen)})`]], { numbered: false });
 }

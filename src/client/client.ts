@@ -194,7 +194,7 @@ async function searchOne(
   const { failures } = await search(session, {
     ...query,
     backends: [name],
-    found: (image, backend) => images.push(summarize(session, image, backend)),
+    found: (image, backend, seen) => images.push(summarize(session, image, backend, seen)),
   });
   for (const { error } of failures) throw error;
   return images;

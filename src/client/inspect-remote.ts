@@ -5,9 +5,11 @@
 import type { Backend } from '../backends/backend.ts';
 import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
 import { type Inspection, inspect, unreadable } from '../image/inspect.ts';
+import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { openImageSource } from './image-source.ts';
 import type { Session } from './session.ts';
+import { identityOf } from './view.ts';
 
 /** What the service states of an image, as plain JSON. */
 export function factsOf(session: Session, backend: Backend, image: RemoteImage) {
@@ -58,5 +60,11 @@ export async function inspectionOf(
   if (image.annotations?.[INSPECT_KEY] !== undefined || image.unpresentable !== undefined)
     return { data: { attributes: readAnnotations(image.annotations) }, type: 'container' };
   await using source = await openImageSource(session, backend, image, signal);
-  return await inspect(source).catch(unreadable);
+  const inspection = await inspect(source).catch(unreadable);
+  if (inspection.unknown === undefined) {
+    const { name, revision } = image;
+    const { attributes } = inspection.data;
+    session.state.texts.learn(identityOf(backend), formatImageName(name), revision, attributes);
+  }
+  return inspection;
 }

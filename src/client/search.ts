@@ -1,17 +1,28 @@
-/** Searching the backends, all at the same time. */
+/**
+ * Searching the backends, all at the same time. What a service finds comes first; to that comes what was seen of its images
+ * before, which also finds words that services do not look at.
+ */
 import type { Backend, SearchQuery } from '../backends/backend.ts';
 import { hasLabels } from '../backends/name-match.ts';
 import { readAnnotations } from '../image/annotations.ts';
+import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import { isFoundByService, lookAround, matcherOf } from './seen.ts';
 import type { Session } from './session.ts';
 import { unsupported } from './unsupported.ts';
+import { identityOf } from './view.ts';
 
 export interface SearchRequest extends SearchQuery {
   /** Names of backends. Default: every configured one that can be searched. */
   readonly backends?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Called with each image as it is found, in no order among backends. */
-  found(image: RemoteImage, backend: Backend): void;
+  /** Ask no service: find what was seen, and what is on this machine. */
+  readonly offline?: boolean | undefined;
+  /**
+   * Called once with each image as it is found, in no order among backends. `seen` is set where the service was not asked or
+   * did not find it: when it last told of the image.
+   */
+  found(image: RemoteImage, backend: Backend, seen?: Date): void;
 }
 
 export interface SearchOutcome {
@@ -35,6 +46,8 @@ export interface FoundImage {
   /** ISO 8601. */
   readonly modified: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
+  /** ISO 8601: when the service last told of it, where that is remembered and was not told now. */
+  readonly seen: string | undefined;
 }
 
 /** Resolves when every backend has answered or failed; a backend that is named and cannot be searched is a failure. */
@@ -46,9 +59,8 @@ export async function search(session: Session, request: SearchRequest): Promise<
     names.map(async (name) => {
       try {
         const backend = await session.backend(name);
-        const canSearch = await searchOne(backend, request);
-        if (canSearch) searched.push(name);
-        else if (request.backends !== undefined)
+        if (await searchOne(session, backend, request)) searched.push(name);
+        else if (request.backends !== undefined && !request.offline)
           throw await unsupported(backend, 'search', 'cannot be searched', session.env);
       } catch (error) {
         failures.push({ backend: name, error });
@@ -58,26 +70,70 @@ export async function search(session: Session, request: SearchRequest): Promise<
   return { searched, failures };
 }
 
-/** False where the backend has no search. */
-async function searchOne(backend: Backend, request: SearchRequest): Promise<boolean> {
+/** False where nothing but what was seen was searched. */
+async function searchOne(session: Session, backend: Backend, request: SearchRequest): Promise<boolean> {
+  if (backend.localPath !== undefined) return searchHere(session, backend, request);
+  const found = new Set<string>();
+  let wasSearched = false;
+  try {
+    wasSearched = !request.offline && (await searchService(session, backend, request, found));
+  } finally {
+    recall(session, backend, request, { found, wasSearched });
+  }
+  return wasSearched;
+}
+
+/** Images on this machine are all looked at, whatever they say. */
+async function searchHere(session: Session, backend: Backend, request: SearchRequest): Promise<boolean> {
+  const images = await lookAround(session, backend, request.signal);
+  for (const image of images.filter(matcherOf(session, backend, request))) request.found(image, backend);
+  return backend.search !== undefined;
+}
+
+/** False where the backend has no search. Adds to `found` the names that it finds. */
+async function searchService(
+  session: Session,
+  backend: Backend,
+  { query, labels, signal, found: tell }: SearchRequest,
+  found: Set<string>,
+): Promise<boolean> {
   if (backend.search === undefined) return false;
-  const { query, labels, signal } = request;
   for await (const image of backend.search({ query, labels }, signal)) {
     signal?.throwIfAborted();
-    if (hasLabels(image.annotations, labels)) request.found(image, backend);
+    if (!hasLabels(image.annotations, labels)) continue;
+    found.add(formatImageName(image.name));
+    session.view.remember(backend, image.name, image);
+    tell(image, backend);
   }
   return true;
 }
 
+/** Tells of the images that were seen before and that the service did not find, but for those it should have found. */
+function recall(
+  session: Session,
+  backend: Backend,
+  request: SearchRequest,
+  { found, wasSearched }: { readonly found: ReadonlySet<string>; readonly wasSearched: boolean },
+): void {
+  if (request.signal?.aborted) return;
+  const matches = matcherOf(session, backend, request);
+  const isGone = wasSearched ? isFoundByService(request) : () => false;
+  for (const { image, fetchedAt } of session.state.remotes.list(identityOf(backend))) {
+    if (image.unpresentable !== undefined || found.has(formatImageName(image.name))) continue;
+    if (matches(image) && !isGone(image)) request.found(image, backend, new Date(fetchedAt));
+  }
+}
+
 /** What is told of an image that was found. */
-export function summarize(session: Session, image: RemoteImage, { name: backend }: Backend): FoundImage {
+export function summarize(session: Session, image: RemoteImage, backend: Backend, seen?: Date): FoundImage {
   const { name, size, digest, modified, annotations } = image;
   return {
-    uri: session.uri(backend, name),
-    backend,
+    uri: session.uri(backend.name, name),
+    backend: backend.name,
     size,
     digest,
     modified: modified?.toISOString(),
     labels: readAnnotations(annotations).labels ?? {},
+    seen: seen?.toISOString(),
   };
 }

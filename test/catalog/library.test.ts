@@ -309,7 +309,7 @@ test('labels are found by key and value, flat or as inspect has them', async () 
   await add('a/b', 'one', { metrics: { MAINTAINER: 'vanessa', deffile: 'Bootstrap: docker' } });
   await add('c/d', 'two', { metrics: { attributes: { labels: { MAINTAINER: 'vanessa', ORG: 'lab' } } } });
   const uses = (filter: { key?: string; value?: string }) =>
-    library.labels(filter).map(({ key, value, containers }) => [key, value, containers.length]);
+    library.labels(filter).map(({ key, value, images }) => [key, value, images.length]);
   expect(uses({})).toEqual([
     ['MAINTAINER', 'vanessa', 2],
     ['ORG', 'lab', 1],
