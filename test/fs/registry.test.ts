@@ -1,21 +1,31 @@
 /** The filesystem over a real registry, in-process. */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { constants as os } from 'node:os';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { Filesystem } from '../../src/fs/filesystem.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
-import { copyIn, errnoOfCall, image, openWorld, readFileAt, temporaryFolder } from './support.ts';
+import { copyIn, errnoOfCall, fixture, image, openWorld, readFileAt, temporaryFolder } from './support.ts';
 
 const { EHOSTUNREACH, ETIMEDOUT } = os.errno;
 /** "Wrong medium type", Linux's own. */
 const EMEDIUMTYPE = 124;
 
+/** What Apptainer says of the small image. */
+const RECORDED = JSON.parse(readFileSync(fixture('small-gzip.inspect.json'), 'utf8'));
+
 let registry: TestRegistry;
 let small: Buffer;
 
 const lab = () => ({ lab: { driver: 'oci', base: registry.url } });
+
+/** An attribute that is JSON. */
+async function attribute(filesystem: Filesystem, path: string, name: string): Promise<unknown> {
+  return JSON.parse(String(await filesystem.getxattr(path, `user.sregistry.${name}`)));
+}
 
 /** A new world after the image was published by another, so that nothing is cached. */
 async function published(name: string) {
@@ -112,6 +122,30 @@ needs({ registry: true })('over a registry', () => {
     await next.staging.idle();
     expect(next.session.state.journal.list()).toEqual([]);
     expect((await readFileAt(next.filesystem, '/lab/demo/kept:1.0.simg')).equals(small)).toBe(true);
+  });
+
+  test('labels, inspect and <image>.json are told from what was pushed, without a byte of the image', async () => {
+    const { filesystem, session } = await published('small:1.0.simg');
+    const path = '/lab/demo/small:1.0.simg';
+    expect(await attribute(filesystem, path, 'labels')).toEqual(RECORDED.data.attributes.labels);
+    const inspected = await attribute(filesystem, path, 'inspect');
+    expect(inspected).toMatchObject({ uri: 'lab://demo/small:1.0', size: small.length, ...RECORDED });
+    const beside = JSON.parse((await readFileAt(filesystem, `${path}.json`)).toString());
+    expect(beside).toEqual(inspected);
+    expect(await filesystem.readdir('/lab/demo')).toEqual(['small:1.0.simg']);
+    expect(session.cache.fetchedBytes).toBe(0);
+  });
+
+  test('labels, inspect and <image>.json of an image that was pushed without them are read from its first bytes', async () => {
+    const { filesystem, session } = await openWorld(lab());
+    const backend = await session.backend('lab');
+    const file = { path: fixture('small-gzip.sif'), size: small.length };
+    await backend.push?.(file, { collection: 'demo', image: 'bare', tag: '1.0' });
+    const path = '/lab/demo/bare:1.0.simg';
+    expect(await attribute(filesystem, path, 'labels')).toEqual(RECORDED.data.attributes.labels);
+    expect(await attribute(filesystem, path, 'inspect')).toMatchObject(RECORDED);
+    expect(JSON.parse((await readFileAt(filesystem, `${path}.json`)).toString())).toMatchObject(RECORDED);
+    expect(session.cache.fetchedBytes).toBeLessThanOrEqual(256 * 1024);
   });
 
   test('what is pushed is read back from the cache, without a request for its bytes', async () => {
