@@ -1,13 +1,14 @@
 /** The main job on a real registry, with a real mount. */
+import { once } from 'node:events';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { isAlive, processStartTime } from '../../src/base/process.ts';
 import { isMounted } from '../../src/fs/mountpoint.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
 import { largeImage } from '../servers/images.ts';
-import { fixture, sha256, World } from './support.ts';
+import { eventually, fixture, sha256, World } from './support.ts';
 
 const SMALL = fixture('small-gzip.sif');
 
@@ -113,7 +114,7 @@ needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', 
     expect((await world.status()).pushes).toMatchObject([{ uri: 'lab://demo/kept:1.0', state: 'kept' }]);
     await registry.restart();
     await world.mount();
-    await vi.waitFor(async () => expect((await world.status()).pushes).toEqual([]), { timeout: 30_000 });
+    await eventually(async () => expect((await world.status()).pushes).toEqual([]));
     await world.ok(world.sregistry('pull', 'lab://demo/kept:1.0', '--name', 'pulled.sif', '--no-cache'));
     expect(await sha256(join(world.home, 'pulled.sif'))).toBe(await sha256(SMALL));
   });
@@ -136,7 +137,7 @@ needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', 
     const sums = new Set((await world.ok(script)).trim().split('\n'));
     expect([...sums]).toEqual([`${await sha256(SMALL)}  -`]);
     const { size } = await stat(SMALL);
-    await vi.waitFor(() => expect(bytesSent()).toBe(size));
+    await eventually(() => expect(bytesSent()).toBe(size));
   });
 
   test('after a kill -9 during a read the next mount works and goes on with what was cached', async () => {
@@ -144,10 +145,10 @@ needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', 
     await publish(large, 'demo/large:1.0');
     await world.mount();
     const { pid } = await world.mounted();
-    const reader = world.start('cat $MNT/lab/demo/large:1.0.simg > /dev/null');
-    await vi.waitFor(async () => expect((await world.mounted()).fetchedBytes).toBeGreaterThan(0));
+    const reader = once(world.start('cat $MNT/lab/demo/large:1.0.simg > /dev/null'), 'exit');
+    await eventually(async () => expect((await world.mounted()).fetchedBytes).toBeGreaterThan(0));
     process.kill(pid, 'SIGKILL');
-    await new Promise((resolve) => reader.once('exit', resolve));
+    await reader;
     await world.mount();
     await world.ok(`cmp ${large} $MNT/lab/demo/large:1.0.simg`);
     expect((await world.mounted()).fetchedBytes).toBeLessThan(size);
@@ -170,7 +171,7 @@ needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', 
       const { pid } = await world.mounted();
       const startTime = processStartTime(pid) ?? '';
       await end(pid);
-      await vi.waitFor(() => expect(isAlive({ pid, startTime })).toBe(false), { timeout: 10_000 });
+      await eventually(() => expect(isAlive({ pid, startTime })).toBe(false));
       expect(await isMounted(world.mountpoint)).toBe(false);
     }
   });
@@ -193,7 +194,7 @@ needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', 
         `cat $MNT/lab/demo/small:1.0.simg > /dev/null & cmp ${SMALL} ${second}/lab/demo/small:1.0.simg; wait`,
       );
       const { size } = await stat(SMALL);
-      await vi.waitFor(() => expect(bytesSent()).toBe(size));
+      await eventually(() => expect(bytesSent()).toBe(size));
     } finally {
       await world.ok(world.sregistry('unmount', second));
     }
@@ -203,7 +204,7 @@ needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', 
     await publish(SMALL, 'demo/small:1.0');
     await world.ok(world.sregistry('pull', 'lab://demo/small:1.0'));
     const { size } = await stat(SMALL);
-    await vi.waitFor(() => expect(bytesSent()).toBe(size));
+    await eventually(() => expect(bytesSent()).toBe(size));
     await world.mount();
     await world.ok(`cmp ${SMALL} $MNT/lab/demo/small:1.0.simg`);
     expect((await world.mounted()).fetchedBytes).toBe(0);

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
+import { vi } from 'vitest';
 import type { MountStatus } from '../../src/fs/control.ts';
 import { isMounted } from '../../src/fs/mountpoint.ts';
 
@@ -121,6 +122,11 @@ export class World {
     if (await isMounted(this.mountpoint)) await this.run('fusermount3', ['-uz', this.mountpoint]);
     await rm(this.home, { recursive: true, force: true, maxRetries: 3 });
   }
+}
+
+/** Waits until an expectation holds: commands take their time on a busy machine. */
+export function eventually(expectation: () => unknown): Promise<unknown> {
+  return vi.waitFor(expectation, { timeout: 30_000, interval: 50 });
 }
 
 export const fixture = (name: string) => join(ROOT, 'test/fixtures/images', name);
