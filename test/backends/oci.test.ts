@@ -66,7 +66,7 @@ needs({ registry: true })('a real registry', () => {
 
   /** Requests that sent a blob's bytes since `count` requests had been made. */
   const uploadsSince = async (count: number) => {
-    await vi.waitFor(() => expect(registry.log().at(-1)?.method).toBe('PUT'));
+    await vi.waitFor(() => expect(registry.log().at(-1)?.method).toBe('PUT'), { timeout: 30_000 });
     return registry
       .log()
       .slice(count)

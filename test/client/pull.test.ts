@@ -51,7 +51,7 @@ needs({ registry: true })('an image of a registry', () => {
     const { backend, name } = await parseTarget(URI, session);
     const image = await findImage(session, { backend, name });
     expect(session.cachedBytes(backend, image)).toBe(SIZE);
-    await vi.waitFor(() => expect(bytesSent()).toBe(SIZE));
+    await vi.waitFor(() => expect(bytesSent()).toBe(SIZE), { timeout: 30_000 });
   });
 
   test('is in the library with what it says of itself, and under the digest that the registry states.', async () => {

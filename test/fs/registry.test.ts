@@ -85,7 +85,9 @@ needs({ registry: true })('over a registry', () => {
     expect(session.cache.fetchedBytes).toBe(small.length);
     const blobs = () =>
       registry.log().filter(({ path, status }) => path.includes('/blobs/') && status === 206);
-    await vi.waitFor(() => expect(blobs().reduce((sum, { bytes }) => sum + bytes, 0)).toBe(small.length));
+    await vi.waitFor(() => expect(blobs().reduce((sum, { bytes }) => sum + bytes, 0)).toBe(small.length), {
+      timeout: 30_000,
+    });
   });
 
   test('A service that cannot be reached is an error, never an empty or missing image.', async () => {

@@ -10,10 +10,10 @@ export function canceling(at: () => Bench, lacks: Lacks): void {
     const controller = new AbortController();
     const before = at().requests;
     const ending = expect(start(controller.signal)).rejects.toMatchObject({ code: 'CANCELED' });
-    await vi.waitFor(() => expect(at().requests).toBeGreaterThan(before));
+    await vi.waitFor(() => expect(at().requests).toBeGreaterThan(before), { timeout: 30_000 });
     controller.abort();
     await ending;
-    await vi.waitFor(() => expect(at().proxy.active()).toBe(0));
+    await vi.waitFor(() => expect(at().proxy.active()).toBe(0), { timeout: 30_000 });
   };
 
   test('a name being resolved', async () => {
@@ -42,7 +42,7 @@ export function canceling(at: () => Bench, lacks: Lacks): void {
     at().proxy.inject(stallAfter(1000));
     const stream = await at().backend.read(image, 0, image.size);
     stream.destroy();
-    await vi.waitFor(() => expect(at().proxy.active()).toBe(0));
+    await vi.waitFor(() => expect(at().proxy.active()).toBe(0), { timeout: 30_000 });
   });
 
   if (lacks.list === undefined) {

@@ -174,7 +174,8 @@ async function interrupt(
   await expect(pushing).rejects.toMatchObject({ code: 'CANCELED' });
   state.onSave(() => {});
   // What was on its way still arrives at the proxy, and counts there.
-  if (bench.subject.origin !== undefined) await vi.waitFor(() => expect(bench.proxy.active()).toBe(0));
+  if (bench.subject.origin !== undefined)
+    await vi.waitFor(() => expect(bench.proxy.active()).toBe(0), { timeout: 30_000 });
 }
 
 interface SavedState extends PushState {
