@@ -2,20 +2,23 @@
  * Pushing an image: hashed once, sent with its MD5, which the service compares before it puts the object in its place, and
  * compared again with what it says it stored.
  */
+import { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { fileError } from '../../base/files.ts';
 import { hashFile } from '../../base/hash.ts';
 import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
 import { debugLog } from '../../log/index.ts';
-import type { ImageFile, PushOptions, RemoteImage } from '../backend.ts';
+import type { ImageFile, Progress, PushOptions, RemoteImage } from '../backend.ts';
+import { fileBody } from '../file-body.ts';
 import { isTooLong, keysOf } from '../object-keys.ts';
 import type { Bucket } from './bucket.ts';
 import { findOwnObject, toRemoteImage } from './images.ts';
+import { insertObject, type NewObject } from './insert.ts';
 import { readMetadata, sideNameOf, storeMetadata } from './metadata.ts';
 import type { StoredObject } from './objects.ts';
 import { removeObject } from './remove.ts';
-import { type NewObject, uploadBytes, uploadFile } from './upload.ts';
+import { uploadResumably } from './resumable.ts';
 
 const debug = debugLog('gcs');
 
@@ -32,13 +35,41 @@ export async function pushImage(
   // First, so that there is never an image whose side object is still to come.
   if (side !== undefined) await putSide(bucket, target.object, side, signal);
   const resource = { ...newObject(bucket, target.object, metadata), md5Hash: md5 };
-  const stored = await uploadFile(bucket, resource, file, options).catch((error: unknown) => {
+  const stored = await upload(bucket, resource, file, options).catch((error: unknown) => {
     throw isHashMismatch(error) ? corrupt(file, error) : error;
   });
   await verify(bucket, stored, file, md5, signal);
   if (side === undefined && target.hasSide) await removeSide(bucket, target.object, signal);
   const image = toRemoteImage(name, stored);
   return { ...image, annotations: { ...image.annotations, ...annotations } };
+}
+
+/** Bytes up to which one request does: to begin it anew costs little. */
+const SMALL = 8 * 1024 * 1024;
+
+async function upload(
+  bucket: Bucket,
+  object: NewObject,
+  file: ImageFile,
+  { progress, signal, resume }: PushOptions,
+): Promise<StoredObject> {
+  const forward = onlyForward(progress);
+  const stored =
+    file.size <= SMALL
+      ? await insertObject(bucket, object, { size: file.size, open: fileBody(file, forward) }, signal)
+      : await uploadResumably({ bucket, object, file, progress: forward, signal, resume });
+  progress?.(file.size, file.size);
+  return stored;
+}
+
+/** A part that is sent again does not count back. */
+function onlyForward(progress: Progress | undefined): Progress {
+  let most = 0;
+  return (done, total) => {
+    if (done <= most) return;
+    most = done;
+    progress?.(done, total);
+  };
 }
 
 /** The object to push to: that of the image that is there, else the one the Python client would give it. */
@@ -94,7 +125,8 @@ export async function putSide(
   signal?: AbortSignal,
 ): Promise<void> {
   const resource = { ...newObject(bucket, sideNameOf(object), {}), contentType: 'application/json' };
-  await uploadBytes(bucket, resource, Buffer.from(text), signal);
+  const bytes = Buffer.from(text);
+  await insertObject(bucket, resource, { size: bytes.length, open: () => Readable.from([bytes]) }, signal);
 }
 
 /** Removes a side object that has become needless. One that stays is ignored: it names the image it belongs to. */

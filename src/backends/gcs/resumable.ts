@@ -1,12 +1,11 @@
 /**
- * Uploads: small ones with their metadata in one request (`uploadType=multipart`), large ones by a resumable session
- * (cloud.google.com/storage/docs/performing-resumable-uploads): a POST with the metadata gives its address, PUTs feed it.
+ * Large files, by a resumable session (cloud.google.com/storage/docs/performing-resumable-uploads): a POST with the metadata
+ * gives its address, PUTs feed it.
  *
- * What makes a session resumable is that the service counts: after a failure, or in another process, an empty PUT asks how many
+ * What makes it resumable is that the service counts: after a failure, or in another process, an empty PUT asks how many
  * bytes it has. A session lives for a week; its address is handed to the caller as soon as it is known. The object appears
  * when the last byte has arrived, and not before.
  */
-import { Readable } from 'node:stream';
 import pRetry from 'p-retry';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
@@ -14,33 +13,11 @@ import type { Progress, PushState } from '../backend.ts';
 import { fileBody } from '../file-body.ts';
 import { abortError, attemptsWorth, type Reply } from '../http.ts';
 import type { Bucket } from './bucket.ts';
+import { inserted, insertQuery, type NewObject, uploadPath } from './insert.ts';
 import { type StoredObject, toObject } from './objects.ts';
 
 const debug = debugLog('gcs');
 
-/** The metadata of an object to be stored, in the API's own terms. */
-export interface NewObject {
-  readonly name: string;
-  readonly contentType: string;
-  readonly metadata: Readonly<Record<string, string>>;
-  /** Base64; other bytes are refused. */
-  readonly md5Hash?: string;
-  readonly cacheControl?: string;
-}
-
-export interface LocalFile {
-  readonly path: string;
-  readonly size: number;
-}
-
-export interface UploadOptions {
-  readonly progress?: Progress | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly resume?: PushState | undefined;
-}
-
-/** Bytes up to which one request does: to begin it anew costs little. */
-const SMALL = 8 * 1024 * 1024;
 /** Bytes of a PUT; multiples of 256 KiB, as the service wants. */
 const CHUNK = 16 * 1024 * 1024;
 /** Repetitions of one chunk, and sessions begun anew, after which a push fails. */
@@ -53,90 +30,14 @@ const CLOSE_STALL = 300_000;
 /** "Resume Incomplete": the service has a part and wants more. */
 const INCOMPLETE = 308;
 
-export async function uploadFile(
-  bucket: Bucket,
-  object: NewObject,
-  file: LocalFile,
-  options: UploadOptions = {},
-): Promise<StoredObject> {
-  const { progress, signal } = options;
-  const stored =
-    file.size <= SMALL
-      ? await sendWhole(bucket, object, { size: file.size, open: fileBody(file, progress) }, signal)
-      : await sendResumably({ bucket, object, file, ...options, progress: onlyForward(progress) });
-  progress?.(file.size, file.size);
-  return stored;
-}
-
-export function uploadBytes(
-  bucket: Bucket,
-  object: NewObject,
-  bytes: Buffer,
-  signal?: AbortSignal,
-): Promise<StoredObject> {
-  return sendWhole(bucket, object, { size: bytes.length, open: () => Readable.from([bytes]) }, signal);
-}
-
-/** A part that is sent again does not count back. */
-function onlyForward(progress: Progress | undefined): Progress {
-  let most = 0;
-  return (done, total) => {
-    if (done <= most) return;
-    most = done;
-    progress?.(done, total);
-  };
-}
-
-/** Where uploads go: beside the JSON API's own path. */
-const uploadPath = (bucket: Bucket) => `/upload${bucket.path('o')}`;
-
-/** Query of an insertion. */
-function insertQuery(bucket: Bucket, object: NewObject, uploadType: string) {
-  return { uploadType, name: object.name, ...(bucket.publishes && { predefinedAcl: 'publicRead' }) };
-}
-
-/** Does not occur in metadata, which is JSON, and need not be absent from the last part (RFC 2387). */
-const BOUNDARY = 'sregistry-6b1f0f5c';
-
-async function sendWhole(
-  bucket: Bucket,
-  object: NewObject,
-  { size, open }: { size: number; open: () => Readable },
-  signal?: AbortSignal,
-): Promise<StoredObject> {
-  const head = Buffer.from(
-    `--${BOUNDARY}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n${JSON.stringify(object)}\r\n` +
-      `--${BOUNDARY}\r\ncontent-type: ${object.contentType}\r\n\r\n`,
-  );
-  const tail = Buffer.from(`\r\n--${BOUNDARY}--`);
-  const body = async function* () {
-    yield head;
-    yield* open();
-    yield tail;
-  };
-  const reply = await explained(
-    bucket,
-    bucket.request('POST', uploadPath(bucket), {
-      query: insertQuery(bucket, object, 'multipart'),
-      headers: {
-        'content-type': `multipart/related; boundary=${BOUNDARY}`,
-        'content-length': String(head.length + size + tail.length),
-      },
-      body: () => Readable.from(body(), { objectMode: false }),
-      // The same bytes in the same place: done twice is as good as done once.
-      idempotent: true,
-      timeout: Number.POSITIVE_INFINITY,
-      signal,
-    }),
-  );
-  return toObject(reply.json(), bucket);
-}
-
 /** A file on its way. */
-interface Transfer extends UploadOptions {
+export interface Transfer {
   readonly bucket: Bucket;
   readonly object: NewObject;
-  readonly file: LocalFile;
+  readonly file: { readonly path: string; readonly size: number };
+  readonly progress?: Progress | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly resume?: PushState | undefined;
 }
 
 /** What a session has: bytes, or all of them and therefore an object. */
@@ -149,7 +50,14 @@ class SessionLost extends SregistryError {
   }
 }
 
-async function sendResumably(transfer: Transfer): Promise<StoredObject> {
+/** The service takes a part and has no more than before. */
+class Stuck extends SregistryError {
+  constructor(bucket: Bucket) {
+    super('SERVICE', `${bucket.target}: an upload does not grow`);
+  }
+}
+
+export async function uploadResumably(transfer: Transfer): Promise<StoredObject> {
   let earlier = resumed(transfer);
   const attempt = async () => {
     const session = earlier ?? (await startSession(transfer));
@@ -191,7 +99,7 @@ function resumed({ bucket, object, resume }: Transfer): URL | undefined {
 }
 
 async function startSession({ bucket, object, file, signal }: Transfer): Promise<URL> {
-  const reply = await explained(
+  const reply = await inserted(
     bucket,
     bucket.request('POST', uploadPath(bucket), {
       query: insertQuery(bucket, object, 'resumable'),
@@ -212,7 +120,7 @@ async function startSession({ bucket, object, file, signal }: Transfer): Promise
 }
 
 async function sendAll(transfer: Transfer, session: URL, isNew: boolean): Promise<StoredObject> {
-  const { bucket, object, file, resume, signal } = transfer;
+  const { bucket, object, resume, signal } = transfer;
   const save = (offset: number) =>
     resume?.save({
       target: bucket.target,
@@ -230,21 +138,28 @@ async function sendAll(transfer: Transfer, session: URL, isNew: boolean): Promis
       return 'stored' in now ? now : put(transfer, session, now.offset);
     };
     received = await patiently(sendChunk, CHUNK_RETRIES, isTransient, signal);
-    if ('offset' in received) {
-      if (received.offset > file.size)
-        throw new SregistryError('SERVICE', `${bucket.target}: counts wrongly`);
-      save(received.offset);
-    }
+    if ('offset' in received) save(received.offset);
   }
   return received.stored;
 }
 
 /** Worth asking the service how far it got. */
 function isTransient(error: unknown): boolean {
-  return attemptsWorth(error, true) > 1;
+  return error instanceof Stuck || attemptsWorth(error, true) > 1;
 }
 
-async function put(
+/** Sends the chunk from byte `start`, after which there has to be more. */
+async function put(transfer: Transfer, session: URL, start: number): Promise<Received> {
+  const { bucket, file } = transfer;
+  const received = await (start < file.size
+    ? putChunk(transfer, session, start)
+    : askReceived(transfer, session));
+  if ('offset' in received && (received.offset <= start || received.offset > file.size))
+    throw new Stuck(bucket);
+  return received;
+}
+
+async function putChunk(
   { bucket, file, progress, signal }: Transfer,
   session: URL,
   start: number,
@@ -293,27 +208,5 @@ async function knownSession(request: Promise<Reply>): Promise<Reply> {
   } catch (error) {
     const isLost = isError(error, 'NOT_FOUND') || (isError(error) && error.status === 499);
     throw isLost ? new SessionLost(error) : error;
-  }
-}
-
-/** What a refused insertion means. */
-async function explained(bucket: Bucket, request: Promise<Reply>): Promise<Reply> {
-  try {
-    return await request;
-  } catch (error) {
-    if (!isError(error)) throw error;
-    if (error.code === 'NOT_FOUND') throw bucket.noSuchBucket(error);
-    if (error.status === 400 && bucket.publishes && /uniform bucket-level|public access/i.test(error.message))
-      throw new SregistryError(
-        'SETTINGS',
-        `${bucket.target} has one access rule for all of it: ${error.message}`,
-        {
-          hint:
-            `gcloud storage buckets add-iam-policy-binding gs://${bucket.name} --member=allUsers ` +
-            '--role=roles/storage.objectViewer publishes all of it; then set private=yes here',
-          cause: error,
-        },
-      );
-    throw error;
   }
 }
