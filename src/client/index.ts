@@ -6,6 +6,7 @@ export type { Backend, Driver, Progress, SearchQuery, ShareOptions } from '../ba
 export { describeError, type ErrorCode, isError, SregistryError } from '../base/errors.ts';
 export { version } from '../base/version.ts';
 export type { Container } from '../catalog/container.ts';
+export type { LabelFilter, LabelUse } from '../catalog/labels.ts';
 export type { Addition, Library } from '../catalog/library.ts';
 export type { ImageName } from '../image/name.ts';
 export type { ListEntry, RemoteImage } from '../image/remote.ts';
@@ -34,7 +35,8 @@ export {
 export type { Client, ClientOptions } from './client.ts';
 export * from './helpers.ts';
 export { type AddRequest, addImage, type ImageSummary, listImages, renameImage } from './images.ts';
-export { type Facts, inspect } from './inspect.ts';
+export { type Facts, inspect, inspectAll, inspectParts, listFiles } from './inspect.ts';
+export { listLabels } from './labels.ts';
 export { openUserLibrary } from './library.ts';
 export { type Pulled, type PullOptions, pull } from './pull.ts';
 export { type Pushed, type PushOptions, push } from './push.ts';
@@ -43,4 +45,5 @@ export { findRemovable, remove } from './remove.ts';
 export { type FoundImage, type SearchOutcome, type SearchRequest, search, summarize } from './search.ts';
 export { Session, type SessionOptions } from './session.ts';
 export { share } from './share.ts';
+export { signaturesOf, verifyImage } from './signatures.ts';
 export { findImage, findUsableImage, parseTarget, type Target } from './target.ts';

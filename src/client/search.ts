@@ -102,10 +102,17 @@ async function searchService(
     signal?.throwIfAborted();
     if (!hasLabels(image.annotations, labels)) continue;
     found.add(formatImageName(image.name));
-    session.view.remember(backend, image.name, image);
+    remember(session, backend, image);
     tell(image, backend);
   }
   return true;
+}
+
+/** A search may tell less of an image than a look at it: that is no reason to forget what was told before. */
+function remember({ state, view }: Session, backend: Backend, image: RemoteImage): void {
+  const known = state.remotes.get(identityOf(backend), formatImageName(image.name));
+  const isNew = known?.image?.revision !== image.revision;
+  if (isNew && image.annotations !== undefined) view.remember(backend, image.name, image);
 }
 
 /** Tells of the images that were seen before and that the service did not find, but for those it should have found. */
