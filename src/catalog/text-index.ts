@@ -125,6 +125,12 @@ export class TextIndex {
     return question === '' ? [] : this.#sql.find.all(question, backend).map(({ name }) => name);
   }
 
+  /** Labels of an image; undefined where it was not seen. */
+  labelsOf(backend: string, name: string): Labels | undefined {
+    const known = this.#sql.get.get(backend, name);
+    return known && JSON.parse(known.labels);
+  }
+
   /** Labels of every image of a backend, by name. */
   labels(backend: string): Map<string, Labels> {
     return new Map(this.#sql.list.all(backend).map(({ name, labels }) => [name, JSON.parse(labels)]));

@@ -134,13 +134,14 @@ function recall(
 /** What is told of an image that was found. */
 export function summarize(session: Session, image: RemoteImage, backend: Backend, seen?: Date): FoundImage {
   const { name, size, digest, modified, annotations } = image;
+  const known = session.state.texts.labelsOf(identityOf(backend), formatImageName(name));
   return {
     uri: session.uri(backend.name, name),
     backend: backend.name,
     size,
     digest,
     modified: modified?.toISOString(),
-    labels: readAnnotations(annotations).labels ?? {},
+    labels: known ?? readAnnotations(annotations).labels ?? {},
     seen: seen?.toISOString(),
   };
 }

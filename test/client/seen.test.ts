@@ -6,7 +6,7 @@ import { labelsOf } from '../../src/client/inspect-remote.ts';
 import { listLabels } from '../../src/client/labels.ts';
 import { push } from '../../src/client/push.ts';
 import { remove } from '../../src/client/remove.ts';
-import { type SearchRequest, search } from '../../src/client/search.ts';
+import { type FoundImage, type SearchRequest, search, summarize } from '../../src/client/search.ts';
 import type { Session } from '../../src/client/session.ts';
 import { findImage, parseTarget } from '../../src/client/target.ts';
 import { needs } from '../helpers/skip.ts';
@@ -123,6 +123,9 @@ needs({ registry: true })('what is in a registry', () => {
     expect(await find(session, WORD)).toEqual([]);
     await inspect(session, 'lab://demo/bare:1');
     expect(await find(session, WORD)).toEqual(['lab://demo/bare:1 seen']);
+    const told: FoundImage[] = [];
+    await search(session, { query: '', found: (...what) => told.push(summarize(session, ...what)) });
+    expect(told).toMatchObject([{ uri: 'lab://demo/bare:1', labels: LABEL }]);
     expect(await find(session, '', { labels: LABEL })).toEqual(['lab://demo/bare:1 seen']);
     expect(await listLabels(session, { key: 'Version' })).toEqual([
       { key: 'Version', value: '1.2.3', images: ['lab://demo/bare:1'] },
