@@ -142,7 +142,7 @@ describe('By a device code', () => {
     const service = await startService();
     await server.close();
     await expect(
-      authFlowDevice(service, { env: { SREGISTRY_TIMEOUT: '1' }, show() {} }),
+      authFlowDevice(service, { env: { SREGISTRY_TIMEOUT: '20' }, show() {} }),
     ).rejects.toMatchObject({
       code: 'UNREACHABLE',
     });
