@@ -1,11 +1,12 @@
 /**
  * What may be read of a mount with `--require-signed`: images that the keys of a ring vouch for, as `apptainer verify`
- * would. An image is brought to local disk before it is looked at, so that the bytes a reader gets are those that were
- * verified; the outcome is remembered for them, and another revision, or a copy that was fetched anew, is looked at again.
+ * would. One that is not signed is refused by its headers. Any other is brought to local disk before it is looked at, so that
+ * the bytes a reader gets are those that were verified; the outcome is remembered for them, and another revision, or a copy
+ * that was fetched anew, is looked at again.
  */
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../base/errors.ts';
-import { type KeyRing, verifySignatures } from '../image/signatures.ts';
+import { findMissingSignature, type KeyRing, verifySignatures } from '../image/signatures.ts';
 import type { ByteSource } from '../image/source.ts';
 import type { OpenFile } from './handles.ts';
 
@@ -22,11 +23,13 @@ export function signedOnly(keys: KeyRing): Verify {
   const outcomes = new LRUCache<string, Promise<Outcome>>({ max: MAX_OUTCOMES });
 
   const outcomeOf = async (file: OpenFile, signal: () => AbortSignal): Promise<Outcome> => {
+    const missing = await findMissingSignature(sourceOf(file, signal), keys).catch(unreadable);
+    if (missing !== undefined) return missing;
     const settled = await file.settle?.(signal);
-    if (settled === undefined) return check(file, keys);
+    if (settled === undefined) return check(file, keys, signal);
     const known = outcomes.get(settled);
     if (known !== undefined) return known;
-    const outcome = check(file, keys);
+    const outcome = check(file, keys, signal);
     outcomes.set(settled, outcome);
     // A file that could not be read says nothing of its signatures.
     outcome.catch(() => outcomes.delete(settled));
@@ -42,23 +45,26 @@ export function signedOnly(keys: KeyRing): Verify {
   };
 }
 
-async function check(file: OpenFile, keys: KeyRing): Promise<Outcome> {
-  try {
-    const { verified, reason } = await verifySignatures(sourceOf(file), keys);
-    return verified ? undefined : reason;
-  } catch (error) {
-    if (isError(error, 'NOT_AN_IMAGE', 'CORRUPT')) return error.message;
-    throw error;
-  }
+async function check(file: OpenFile, keys: KeyRing, signal: () => AbortSignal): Promise<Outcome> {
+  return verifySignatures(sourceOf(file, signal), keys).then(
+    ({ verified, reason }) => (verified ? undefined : reason),
+    unreadable,
+  );
 }
 
-function sourceOf(file: OpenFile): ByteSource {
+/** What is no whole image cannot be signed. */
+function unreadable(error: unknown): Outcome {
+  if (isError(error, 'NOT_AN_IMAGE', 'CORRUPT')) return error.message;
+  throw error;
+}
+
+function sourceOf(file: OpenFile, signal: () => AbortSignal): ByteSource {
   const size = file.image?.size ?? file.staged?.size ?? 0;
   return {
     size,
     read: async (offset, length) => {
       const bytes = Buffer.alloc(Math.max(0, Math.min(length, size - offset)));
-      return bytes.subarray(0, await file.read(bytes, offset, bytes.length));
+      return bytes.subarray(0, await file.read(bytes, offset, bytes.length, signal()));
     },
   };
 }

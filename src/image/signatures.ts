@@ -14,6 +14,8 @@ import type { ByteSource } from './source.ts';
 
 /** Bytes of a signature object; Apptainer's have some 1300. */
 const MAX_SIGNATURE = 1024 * 1024;
+const NO_SIF = 'Only SIF images can be signed';
+const NOT_SIGNED = 'It is not signed';
 const ARMOR = /-----BEGIN PGP PUBLIC KEY BLOCK-----[\s\S]*?-----END PGP PUBLIC KEY BLOCK-----/g;
 
 export interface Signature {
@@ -72,12 +74,24 @@ export async function readKeyRing(bytes: Uint8Array) {
 }
 
 /**
+ * Why an image cannot be a verified one, as far as its headers tell; undefined where its data decide.
+ * @throws {SregistryError} NOT_AN_IMAGE, CORRUPT; also the errors of the source.
+ */
+export async function findMissingSignature(source: ByteSource, keys: KeyRing): Promise<string | undefined> {
+  const { sif } = await openImage(source);
+  if (sif === undefined) return NO_SIF;
+  const [first, ...more] = signatureObjects(sif);
+  if (first === undefined) return NOT_SIGNED;
+  return [first, ...more].some((object) => findKey(object, keys)) ? undefined : unknownKey(first);
+}
+
+/**
  * Checks every signature of an image against the keys; reads all of the data they vouch for.
  * @throws {SregistryError} NOT_AN_IMAGE, CORRUPT; also the errors of the source. A bad signature is no error.
  */
 export async function verifySignatures(source: ByteSource, keys: KeyRing): Promise<Verification> {
   const { sif } = await openImage(source);
-  if (sif === undefined) return { verified: false, signatures: [], reason: 'Only SIF images can be signed' };
+  if (sif === undefined) return { verified: false, signatures: [], reason: NO_SIF };
   const signatures: VerifiedSignature[] = [];
   for (const object of signatureObjects(sif)) {
     const outcome = await verifyObject(source, sif, object, keys);
@@ -103,13 +117,8 @@ async function verifyObject(
   const cleartextMessage = Buffer.from(await readSifData(source, object, MAX_SIGNATURE)).toString();
   const message = await readCleartextMessage({ cleartextMessage }).catch(() => undefined);
   if (message === undefined) return { state: 'unsupported', signer: [], reason: 'It is no PGP signature' };
-  const key = keys.find(
-    (candidate) => candidate.getFingerprint().toUpperCase() === object.signature?.fingerprint,
-  );
-  if (key === undefined) {
-    const reason = `Its key ${object.signature?.fingerprint} is not in the key ring`;
-    return { state: 'unknown-key', signer: [], reason };
-  }
+  const key = findKey(object, keys);
+  if (key === undefined) return { state: 'unknown-key', signer: [], reason: unknownKey(object) };
   const signer = key.getUserIDs();
   try {
     // No date: keys are held to the time of the signature, and a clock that is behind makes none invalid.
@@ -136,7 +145,7 @@ async function compare(source: ByteSource, sif: Sif, { link }: SifDescriptor, te
 function findLack(sif: Sif, signatures: readonly VerifiedSignature[]): string | undefined {
   const broken = signatures.find(({ state }) => state === 'invalid');
   if (broken !== undefined) return broken.reason;
-  if (signatures.length === 0) return 'It is not signed';
+  if (signatures.length === 0) return NOT_SIGNED;
   for (const { id, group, type } of sif.descriptors) {
     if (type === 'signature') continue;
     if (group === 0) return `Object ${id} is in no group and cannot be signed`;
@@ -145,6 +154,15 @@ function findLack(sif: Sif, signatures: readonly VerifiedSignature[]): string | 
       return signatures.find(({ state }) => state !== 'valid')?.reason ?? `Group ${group} is not signed`;
   }
   return undefined;
+}
+
+/** The key that is said to have signed. */
+function findKey({ signature }: SifDescriptor, keys: KeyRing): KeyRing[number] | undefined {
+  return keys.find((key) => key.getFingerprint().toUpperCase() === signature?.fingerprint);
+}
+
+function unknownKey({ signature }: SifDescriptor): string {
+  return `Its key ${signature?.fingerprint} is not in the key ring`;
 }
 
 function signatureObjects(sif: Sif): SifDescriptor[] {
