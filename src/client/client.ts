@@ -7,7 +7,7 @@
  * It is a layer over a session in which that backend is the preferred one, so a name without a scheme means it, here as
  * in the commands under `SREGISTRY_CLIENT`; a URI means the backend it names.
  */
-import type { Backend, SearchQuery, ShareOptions } from '../backends/backend.ts';
+import type { Backend, ShareOptions } from '../backends/backend.ts';
 import { createHttp, type Http } from '../backends/http.ts';
 import { drivers } from '../backends/registry.ts';
 import type { Container } from '../catalog/container.ts';
@@ -21,13 +21,15 @@ import { getPaths } from '../settings/paths.ts';
 import { ACTIVE, readClientSecrets } from '../settings/secrets.ts';
 import { createSettings, type Settings } from '../settings/settings.ts';
 import { authFlow } from './auth-flow.ts';
+import { type Copied, type CopyOptions, copy } from './copy.ts';
 import { type AddRequest, addImage, type ImageSummary, listImages, renameImage } from './images.ts';
 import { type Facts, inspect } from './inspect.ts';
+import { listLabels } from './labels.ts';
 import { isLibraryDisabled } from './library.ts';
 import { type Pulled, type PullOptions, pull } from './pull.ts';
 import { type Pushed, type PushOptions, push } from './push.ts';
 import { findRemovable, remove } from './remove.ts';
-import { type FoundImage, search, summarize } from './search.ts';
+import { type FoundImage, type SearchRequest, search, summarize } from './search.ts';
 import { Session } from './session.ts';
 import { share } from './share.ts';
 import { clientOf, DEFAULT_CLIENT, parseTarget } from './target.ts';
@@ -41,6 +43,8 @@ export interface ClientOptions {
 interface Interruptible {
   readonly signal?: AbortSignal | undefined;
 }
+
+type SearchOptions = Omit<SearchRequest, 'backends' | 'found'>;
 
 /**
  * `image` is a name, or a URI. What a backend cannot do is the error UNSUPPORTED, whose hint says who can; the other
@@ -66,9 +70,11 @@ export interface Client extends Settings, AsyncDisposable {
   pull(image: string, options?: PullOptions): Promise<Pulled>;
   push(file: string, image: string, options?: PushOptions): Promise<Pushed>;
   /** Everything for no query. */
-  search(query?: string, options?: Pick<SearchQuery, 'labels'> & Interruptible): Promise<FoundImage[]>;
+  search(query?: string, options?: Omit<SearchOptions, 'query'>): Promise<FoundImage[]>;
   /** A link, which may be a secret of its own. */
   share(image: string, options?: ShareOptions & Interruptible): Promise<string>;
+  /** Copies an image to another name, by the service itself where it can. */
+  cp(from: string, to: string, options?: CopyOptions): Promise<Copied>;
   /** Removes an image from its service, and tells what it was. */
   delete(image: string, options?: Interruptible): Promise<RemoteImage>;
   /** Of a file, of a URI, or of a name: in the library, else at the backend. */
@@ -82,7 +88,8 @@ export interface Client extends Settings, AsyncDisposable {
   mv(query: Query, path: string): Promise<Container>;
   rename(query: Query, name: string): Promise<Container>;
   rm(query: Query): Promise<Container>;
-  labels(filter?: LabelFilter): Promise<LabelUse[]>;
+  /** Labels of the images that are known: those here, and those of services that were seen. */
+  labels(filter?: LabelFilter, options?: Interruptible): Promise<LabelUse<string>[]>;
 
   /** What goes with an image file into a registry. The names are those of the file, unless others are given. */
   getMetadata(file: string, options?: { readonly names?: Names } & Interruptible): Promise<Metadata>;
@@ -155,6 +162,7 @@ function createClient(
     push: (file, image, options) => push(session, file, image, options),
     search: (query = '', options = {}) => searchOne(session, backend, { query, ...options }),
     share: (image, options) => share(session, image, options),
+    cp: (from, to, options) => copy(session, from, to, options),
     async delete(image, { signal } = {}) {
       const target = await parseTarget(image, session);
       const found = await findRemovable(session, target, signal);
@@ -169,7 +177,7 @@ function createClient(
     mv: (query, path) => library.mv(query, path),
     rename: (query, name) => renameImage(library, query, name),
     rm: (query) => library.rm(query),
-    labels: async (filter) => library.labels(filter),
+    labels: (filter, { signal } = {}) => listLabels(session, filter, signal),
 
     getMetadata: (file, { names, signal } = {}) => getMetadata(file, names, signal),
     authFlow,
@@ -185,14 +193,10 @@ function introduction({ env, paths }: Session, { name, target }: Backend): strin
   return `[client|${name}] [database|${database}] [target|${target}]`;
 }
 
-async function searchOne(
-  session: Session,
-  { name }: Backend,
-  query: SearchQuery & Interruptible,
-): Promise<FoundImage[]> {
+async function searchOne(session: Session, { name }: Backend, request: SearchOptions): Promise<FoundImage[]> {
   const images: FoundImage[] = [];
   const { failures } = await search(session, {
-    ...query,
+    ...request,
     backends: [name],
     found: (image, backend, seen) => images.push(summarize(session, image, backend, seen)),
   });

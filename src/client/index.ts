@@ -33,6 +33,7 @@ export {
   verify,
 } from './cache.ts';
 export type { Client, ClientOptions } from './client.ts';
+export { type Copied, type CopyOptions, copy } from './copy.ts';
 export * from './helpers.ts';
 export { type AddRequest, addImage, type ImageSummary, listImages, renameImage } from './images.ts';
 export { type Facts, inspect, inspectAll, inspectParts, listFiles } from './inspect.ts';

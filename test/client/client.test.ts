@@ -81,6 +81,7 @@ describe('Images', () => {
     expect(more).toEqual([]);
     expect(found).toMatchObject({ uri, backend: 'lab', size: image.size, labels: { Version: '1.2.3' } });
     expect(await client.inspect('demo/hello:1.0')).toMatchObject({ uri, data: { attributes: {} } });
+    expect((await client.cp('demo/hello:1.0', 'other://demo/copy:1')).uri).toBe('other://demo/copy:1');
     const { path } = await client.pull('demo/hello:1.0', { file: join(home, 'back.sif') });
     expect(readFileSync(path).equals(readFileSync(IMAGE))).toBe(true);
     expect((await client.delete('demo/hello:1.0')).name).toMatchObject({ image: 'hello', tag: '1.0' });
@@ -120,7 +121,9 @@ describe('The library', () => {
     expect((await client.get('demo/hello:1.0'))?.file).toBe(added.file);
     expect(await client.get('demo/none')).toBeUndefined();
     expect(await client.images('demo/')).toMatchObject([{ path: added.file, client: 'local' }]);
-    expect(await client.labels({ key: 'Version' })).toMatchObject([{ value: '1.2.3' }]);
+    expect(await client.labels({ key: 'Version' })).toMatchObject([
+      { value: '1.2.3', images: ['local://demo/hello:1.0'] },
+    ]);
     expect((await client.rename('demo/hello:1.0', 'Tools/hello:1.0')).name.collection).toBe('tools');
     expect((await client.mv('tools/hello:1.0', file)).file).toBe(file);
     await client.rm('tools/hello:1.0');
