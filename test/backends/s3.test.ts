@@ -12,7 +12,7 @@ import driver from '../../src/backends/s3/index.ts';
 import { createUpload, listUploads, sendPart } from '../../src/backends/s3/uploads.ts';
 import { needs } from '../helpers/skip.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
-import { type FaultProxy, startFaultProxy } from '../servers/fault-proxy.ts';
+import { cutAfter, type FaultProxy, startFaultProxy } from '../servers/fault-proxy.ts';
 import { s3Options, startS3, type TestS3 } from '../servers/s3.ts';
 
 const MEGABYTE = 1024 * 1024;
@@ -215,6 +215,15 @@ needs({ s3: true })('S3', () => {
     expect((await read(pushed as RemoteImage)).equals(bytes)).toBe(true);
     const sent = since(start).flatMap((request) => /partNumber=(\d+)/.exec(request)?.[1] ?? []);
     expect(sent.sort()).toEqual(['2', '3']);
+  });
+
+  test('an upload that is done is done, also when the answer that says so is lost', async () => {
+    const bytes = randomBytes(17 * MEGABYTE);
+    proxy.inject(cutAfter(0), {
+      match: ({ method, url = '' }) => method === 'POST' && url.includes('uploadId='),
+    });
+    const pushed = await push(bytes, image('parts', 'lost:1'));
+    expect((await read(pushed)).equals(bytes)).toBe(true);
   });
 
   test('a push that cannot go on leaves no parts behind', async () => {

@@ -25,6 +25,9 @@ export class S3Error extends SregistryError {
   }
 }
 
+/** A failure in an answer that began as a success: S3 sends the status before it has done the work. */
+export class LateFailure extends S3Error {}
+
 interface Meaning {
   readonly code: ErrorCode;
   readonly hint?: string | undefined;
@@ -70,13 +73,13 @@ export function interpretFailure(
   return new S3Error(error, isForeign ? { code: 'SERVICE', hint: 'is it an S3 service?' } : error, said);
 }
 
-/** The failure in an answer that began as a success: S3 sends the status before it has done the work. */
-export function lateFailure(text: string, what: string): SregistryError | undefined {
+/** The failure that the body of a success tells of, if it does. */
+export function lateFailure(text: string, what: string): LateFailure | undefined {
   const said = readFailure(text);
   if (said.code === undefined) return undefined;
   const status = said.code === 'InternalError' ? 500 : said.code === 'SlowDown' ? 503 : undefined;
   const error = new SregistryError('SERVICE', what, { status });
-  return new S3Error(error, MEANINGS[said.code] ?? error, said);
+  return new LateFailure(error, MEANINGS[said.code] ?? error, said);
 }
 
 function readFailure(text: string): Said {

@@ -12,7 +12,8 @@ import type { Progress, PushState } from '../backend.ts';
 import { attemptsWorth, type Headers } from '../http.ts';
 import type { Bucket } from './bucket.ts';
 import { digestsOfRange, type FileRange, READ } from './digests.ts';
-import { opaque } from './images.ts';
+import { headObject, opaque } from './images.ts';
+import { readMetadata } from './metadata.ts';
 import {
   abortUpload,
   completeUpload,
@@ -81,12 +82,27 @@ export async function uploadInParts(
   await abortOrphans(transfer, upload);
   try {
     const parts = await sendParts(transfer, upload, earlier?.parts ?? []);
-    await completeUpload(bucket, upload, parts, options.signal);
+    await complete(transfer, upload, parts);
     options.resume?.save({});
     return parts;
   } catch (error) {
     if (options.resume === undefined || !mayGoOn(error)) await giveUp(transfer, upload);
     throw error;
+  }
+}
+
+async function complete(
+  { bucket, key, file, signal }: Transfer,
+  upload: Upload,
+  parts: readonly StoredPart[],
+) {
+  try {
+    await completeUpload(bucket, upload, parts, signal);
+  } catch (error) {
+    if (!isError(error, 'NOT_FOUND')) throw error;
+    // The answer may have been lost: then the upload is done, and no longer known.
+    const found = await headObject(bucket, key, {}, signal);
+    if (found === undefined || readMetadata(found.headers).digest !== file.digest) throw error;
   }
 }
 

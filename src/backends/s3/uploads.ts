@@ -2,9 +2,9 @@
 import pRetry from 'p-retry';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { attemptsWorth, type Body, type Headers, type Reply } from '../http.ts';
-import type { Bucket } from './bucket.ts';
+import type { Bucket, BucketRequest } from './bucket.ts';
 import { type Digests, digestHeaders, digestsOf, isMd5Tag } from './digests.ts';
-import { lateFailure } from './failure.ts';
+import { LateFailure, lateFailure } from './failure.ts';
 import { opaque } from './images.ts';
 import { listPages } from './pages.ts';
 import { children, parseXml, textOf, toXml } from './xml.ts';
@@ -96,10 +96,7 @@ function listPartPages(bucket: Bucket, { key, id }: Upload, signal?: AbortSignal
   return listPages(bucket, listing, signal);
 }
 
-/**
- * Puts the object together. The service may say only after its 200 that it could not; what it may mend by itself is
- * asked for again.
- */
+/** Puts the object together. NOT_FOUND where the service does not know the upload (any more). */
 export async function completeUpload(
   bucket: Bucket,
   { key, id }: Upload,
@@ -113,19 +110,16 @@ export async function completeUpload(
   await patientWork(bucket, 'POST', key, { query: { uploadId: id }, headers, body, signal });
 }
 
-/** A request that makes the service work, and whose failure may come within a 200. */
+/** A request that makes the service work, and whose failure may come within a 200: then it is sent again. */
 export async function patientWork(
   bucket: Bucket,
   method: 'POST' | 'PUT',
   key: string,
-  request: NonNullable<Parameters<Bucket['request']>[2]>,
+  request: BucketRequest,
 ): Promise<Reply> {
+  const patience = { timeout: WORK_TIMEOUT, stall: WORK_TIMEOUT, idempotent: true };
   const work = async () => {
-    const reply = await bucket.request(method, key, {
-      ...request,
-      timeout: WORK_TIMEOUT,
-      stall: WORK_TIMEOUT,
-    });
+    const reply = await bucket.request(method, key, { ...request, ...patience });
     const failure = lateFailure(reply.text(), `${method} ${bucket.show(key)}`);
     if (failure !== undefined) throw failure;
     return reply;
@@ -134,7 +128,7 @@ export async function patientWork(
     retries: RETRIES,
     minTimeout: FIRST_DELAY,
     randomize: true,
-    shouldRetry: ({ error }) => attemptsWorth(error, true) > 1,
+    shouldRetry: ({ error }) => error instanceof LateFailure && attemptsWorth(error, true) > 1,
     ...(request.signal && { signal: request.signal }),
   });
 }

@@ -263,6 +263,25 @@ describe('requests', () => {
   });
 });
 
+test('work that fails after its 200 is asked for again, and else is an error', async () => {
+  let copies = 0;
+  const failures = ['InternalError', 'SlowDown'];
+  const server = await serve((request, response) => {
+    if (request.method !== 'PUT') return answer(response);
+    copies += 1;
+    const failure = failures.shift();
+    if (failure === undefined) response.end('<CopyObjectResult><ETag>"abc"</ETag></CopyObjectResult>');
+    else refuse(response, 200, failure);
+  });
+  const s3 = backend({ base: server.url });
+  const image = { name: NAME, size: 5, revision: 'abc', handle: { key: 'lab/hello:1.0.sif', etag: '"abc"' } };
+  await s3.copy?.(image, { ...NAME, tag: '2.0' });
+  expect(copies).toBe(3);
+  failures.push('AccessDenied');
+  await expect(s3.copy?.(image, { ...NAME, tag: '3.0' })).rejects.toThrow(/AccessDenied/);
+  expect(copies).toBe(4);
+});
+
 test('an archived object is an image that cannot be opened before it is restored', async () => {
   const server = await serve((request, response) => {
     const restore = request.url?.includes('restored') ? { 'x-amz-restore': 'ongoing-request="false"' } : {};
