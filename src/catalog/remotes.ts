@@ -49,10 +49,12 @@ const prepare = (db: Database) => ({
 
 /** Names are the caller's keys: one text for each image, such as `formatImageName` gives. */
 export class Remotes {
+  readonly #db: Database;
   readonly #sql: ReturnType<typeof prepare>;
   readonly #texts: TextIndex;
 
   constructor(db: Database, texts: TextIndex) {
+    this.#db = db;
     this.#sql = prepare(db);
     this.#texts = texts;
   }
@@ -65,9 +67,13 @@ export class Remotes {
 
   put(backend: string, name: string, answer: Answer): void {
     const image = answer.image === undefined ? null : encodeImage(answer.image);
-    this.#sql.put.run(backend, name, image, answer.fetchedAt);
-    if (answer.image === undefined) this.#texts.forget(backend, name);
-    else this.#texts.put(backend, name, answer.image);
+    this.#db
+      .transaction(() => {
+        this.#sql.put.run(backend, name, image, answer.fetchedAt);
+        if (answer.image === undefined) this.#texts.forget(backend, name);
+        else this.#texts.put(backend, name, answer.image);
+      })
+      .immediate();
   }
 
   /** One name, or every one of the backend. */

@@ -78,12 +78,12 @@ export class TextIndex {
 
   /** Notes what a service told of an image. Costs one look where it told nothing new. */
   put(backend: string, name: string, { annotations, revision }: RemoteImage): void {
-    const inspected = annotations?.[INSPECT_KEY] !== undefined;
-    const attributes = readAnnotations(annotations);
     const known = this.#sql.get.get(backend, name);
     const isSame = known?.revision === revision;
-    if (isSame && (known.inspected === 1 || (!inspected && known.labels === encode(attributes.labels))))
-      return;
+    if (isSame && known.inspected === 1) return;
+    const inspected = annotations?.[INSPECT_KEY] !== undefined;
+    const attributes = readAnnotations(annotations);
+    if (isSame && !inspected && known.labels === encode(attributes.labels)) return;
     this.#write({ backend, name, revision, attributes, inspected });
   }
 

@@ -110,6 +110,14 @@ describe('Search', () => {
     expect(await home.json('search', 'shelf://hello')).toHaveLength(1);
   });
 
+  test('finds words of what images say of themselves, and asks no service when told not to.', async () => {
+    await home.ok('backend', 'add', 'away', '--driver', 'oci', 'base=http://127.0.0.1:1');
+    const { code, stdout, stderr } = await home.sregistry('search', 'labtool', '--offline');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toContain('shelf://demo/hello:1.0');
+    expect(await home.json('search', 'nothing of that', '--offline')).toEqual([]);
+  });
+
   test('warns of a backend that fails, and fails only if all do.', async () => {
     await home.ok('backend', 'add', 'away', '--driver', 'oci', 'base=http://127.0.0.1:1');
     home.env.SREGISTRY_TIMEOUT = '1';
