@@ -130,8 +130,8 @@ describe('The library', () => {
     expect(await client.images()).toEqual([]);
   });
 
-  test('is left alone where it is disabled.', async () => {
-    env.SREGISTRY_DISABLE = 'yes';
+  test.each(['SREGISTRY_DISABLE', 'SINGULARITY_DISABLE_CACHE'])('is left alone with %s.', async (name) => {
+    env[name] = 'yes';
     const client = await open('lab');
     await expect(client.images()).rejects.toMatchObject({ code: 'UNSUPPORTED' });
     expect(existsSync(join(home, '.singularity'))).toBe(false);
