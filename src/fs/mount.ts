@@ -83,7 +83,7 @@ export class Mount {
     await prepareMountpoint(request.mountpoint);
     const { requireSigned } = request;
     const keys = requireSigned === undefined ? undefined : await openKeyRing(requireSigned);
-    const session = await Session.open(request);
+    const session = await Session.open({ ...request, env: environmentOf(request) });
     const mount = new Mount(request, session, keys, log);
     try {
       await mount.#start(request);
@@ -192,6 +192,16 @@ export class Mount {
     this.#log(`ended ${this.mountpoint}`);
     this.#ended.resolve();
   }
+}
+
+/**
+ * A login that names no registry goes to any that is asked for. Other users whom a mount lets in could ask for one of
+ * theirs: it is not used then.
+ */
+function environmentOf({ allowOther }: MountRequest): NodeJS.ProcessEnv {
+  if (!allowOther) return process.env;
+  const roaming = /^(APPTAINER|SINGULARITY)_DOCKER_(USERNAME|PASSWORD)$/;
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !roaming.test(name)));
 }
 
 function publisher(session: Session, log: Log): Publisher {
