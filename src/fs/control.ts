@@ -64,10 +64,17 @@ export async function serveControl(socket: string, handlers: Handlers): Promise<
   await rm(socket, { force: true });
   const server = createServer((connection) => serveConnection(connection, handlers));
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
+    server.once('error', (cause) => reject(unlistenable(socket, cause)));
     server.listen(socket, resolve);
   });
   return server;
+}
+
+function unlistenable(socket: string, cause: Error): SregistryError {
+  return new SregistryError('SETTINGS', `The mount cannot be controlled over ${socket}`, {
+    hint: 'Set XDG_RUNTIME_DIR to a directory of yours with a short path',
+    cause,
+  });
 }
 
 /** Milliseconds that clients get to take their last answer. */

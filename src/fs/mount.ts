@@ -89,7 +89,7 @@ export class Mount {
       await mount.#start(request);
       return mount;
     } catch (error) {
-      await mount.#close();
+      await mount.end(true);
       throw error;
     }
   }

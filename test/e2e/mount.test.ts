@@ -184,6 +184,17 @@ needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', 
     await world.ok('ls $MNT/lab');
   });
 
+  test('a mount that cannot be controlled is not left mounted', async () => {
+    // Longer than the address of a socket may be (108 bytes, unix(7)).
+    const runtime = join(world.home, 'r'.repeat(100));
+    await world.ok(`mkdir ${runtime}`);
+    world.env.XDG_RUNTIME_DIR = runtime;
+    const { code, stderr } = await world.sregistry('mount', world.mountpoint);
+    expect(code).toBe(1);
+    expect(stderr).toContain('XDG_RUNTIME_DIR');
+    expect(await isMounted(world.mountpoint)).toBe(false);
+  });
+
   test('two mounts on one cache show the same image and fetch it once', async () => {
     await publish(SMALL, 'demo/small:1.0');
     await world.mount();
