@@ -7,9 +7,8 @@
  */
 import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';
-import { isError, SregistryError } from '../base/errors.ts';
+import { SregistryError } from '../base/errors.ts';
 import type { Session } from '../client/session.ts';
-import { IMAGE_EXTENSIONS } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import {
   type Attributes,
@@ -21,16 +20,15 @@ import {
 import { ErrorNotes } from './error-notes.ts';
 import { CachedFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './handles.ts';
 import { Lookup, notFound } from './lookup.ts';
+import { Naming } from './naming.ts';
+import { exists, type PermissionOptions, Permissions, readOnly } from './permissions.ts';
 import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import { baseOf, type ImagePlace, type Place, parentOf, parsePath } from './tree.ts';
+import { baseOf, type ImagePlace, parentOf, parsePath } from './tree.ts';
 import { attributeNames, attributeValue } from './xattrs.ts';
 
-export interface FilesystemOptions {
-  readonly readOnly: boolean;
-  readonly allowDelete: boolean;
-  readonly noOverwrite: boolean;
+export interface FilesystemOptions extends PermissionOptions {
   /** Milliseconds within which an operation that asks a service ends. Pushes end when the service does. */
   readonly deadline: number;
   /** Which images may be read; default: all. Another one's error is what opening it gives. */
@@ -56,6 +54,8 @@ export class Filesystem {
   readonly #staging: Staging;
   readonly #options: FilesystemOptions;
   readonly #lookup: Lookup;
+  readonly #permissions: Permissions;
+  readonly #naming: Naming;
   readonly #owner: Ownership;
   readonly #handles = new Map<number, OpenFile>();
   /** What removed files looked like that are still open, by their hidden path. */
@@ -67,6 +67,8 @@ export class Filesystem {
     this.#staging = staging;
     this.#options = options;
     this.#lookup = new Lookup(session, options.deadline);
+    this.#permissions = new Permissions(options, this.#lookup);
+    this.#naming = new Naming(staging, this.#lookup, this.#permissions);
     this.#owner = {
       uid: process.getuid?.() ?? 0,
       gid: process.getgid?.() ?? 0,
@@ -108,14 +110,14 @@ export class Filesystem {
 
   async open(path: string, flags: number): Promise<number> {
     const writes = (flags & O_ACCMODE) !== O_RDONLY;
-    if (writes) this.#checkWritable(path);
+    if (writes) this.#permissions.checkWritable(path);
     const staged = this.#staging.find(path);
     if (staged !== undefined) return this.#openStaged(path, staged, flags);
     const place = parsePath(path);
     if (place?.kind !== 'image' && place?.kind !== 'inspect') throw notFound(path);
     const backend = await this.#lookup.backend(place.backend);
     const image = await this.#lookup.image(path, place).catch((error: unknown) => {
-      if (writes && this.#mayWriteUnseen(backend, error)) return UNSEEN as typeof UNSEEN;
+      if (writes && this.#permissions.mayWriteUnseen(backend, error)) return UNSEEN as typeof UNSEEN;
       throw error;
     });
     if (image === UNSEEN || (image === undefined && writes && flags & O_CREAT)) return this.create(path);
@@ -129,11 +131,11 @@ export class Filesystem {
   }
 
   async create(path: string): Promise<number> {
-    this.#checkWritable(path);
+    this.#permissions.checkWritable(path);
     const place = parsePath(path);
     if (place === undefined || place.kind === 'root' || parentOf(path) === '/')
       throw new SregistryError('FORBIDDEN', `${path} cannot be created: files live in a registry's folder`);
-    await this.#checkPush(path, place.backend);
+    await this.#permissions.checkPush(path, place.backend);
     return this.#add(this.#stagedHandle(path, await this.#staging.create(path)));
   }
 
@@ -179,47 +181,29 @@ export class Filesystem {
   }
 
   async unlink(path: string): Promise<void> {
-    this.#checkWritable(path);
-    const staged = this.#staging.find(path);
-    if (staged !== undefined) return this.#staging.discard(staged);
-    if (this.#hidden.delete(path)) return;
-    const place = parsePath(path);
-    if (place?.kind !== 'image') throw notFound(path);
-    await this.#remove(path, place, await this.#lookup.existingImage(path, place));
+    this.#permissions.checkWritable(path);
+    if (!this.#hidden.delete(path)) await this.#naming.unlink(path);
   }
 
   async rename(from: string, to: string): Promise<void> {
-    this.#checkWritable(from);
-    if (HIDDEN.test(baseOf(to))) return this.#hide(from, to);
-    const [source, target] = [parsePath(from), parsePath(to)];
-    if (source === undefined || source.kind === 'root') throw notFound(from);
-    if (target === undefined || target.kind === 'root' || parentOf(to) === '/') throw crossBackend(from, to);
-    const staged = this.#staging.find(from);
-    if (staged !== undefined) return this.#renameStaged(staged, to, target);
-    if (this.#lookup.removeFolder(from)) return this.#lookup.makeFolder(to);
-    if (source.backend !== target.backend || source.kind !== 'image' || target.kind !== 'image')
-      throw crossBackend(from, to);
-    await this.#renameImage(from, source, to, target);
+    this.#permissions.checkWritable(from);
+    if (HIDDEN.test(baseOf(to))) await this.#hide(from, to);
+    else await this.#naming.rename(from, to);
   }
 
   async mkdir(path: string): Promise<void> {
-    this.#checkWritable(path);
-    const place = parsePath(path);
-    if (place?.kind !== 'folder' || place.collection === '')
-      throw new SregistryError('FORBIDDEN', `${path} cannot be a folder: ${MKDIR_RULE}`);
-    await this.#checkPush(path, place.backend);
-    this.#lookup.makeFolder(path);
+    this.#permissions.checkWritable(path);
+    await this.#naming.mkdir(path);
   }
 
   async rmdir(path: string): Promise<void> {
-    this.#checkWritable(path);
-    if (this.#staging.list(path).length === 0 && this.#lookup.removeFolder(path)) return;
-    throw new SregistryError('FORBIDDEN', `${path} cannot be removed: a collection goes with its last image`);
+    this.#permissions.checkWritable(path);
+    await this.#naming.rmdir(path);
   }
 
   /** Attributes that registries do not keep (mode, owner, times) are accepted and not kept, so that copies succeed. */
   async setAttributes(path: string): Promise<void> {
-    this.#checkWritable(path);
+    this.#permissions.checkWritable(path);
     await this.getattr(path);
   }
 
@@ -256,18 +240,9 @@ export class Filesystem {
       const local = this.#session.cachedBytes(backend, image);
       return fileAttributes(this.#owner, { size, modified, local, closed: unpresentable !== undefined });
     } catch (error) {
-      if (!this.#mayWriteUnseen(backend, error)) throw error;
+      if (!this.#permissions.mayWriteUnseen(backend, error)) throw error;
       return unseenAttributes(this.#owner);
     }
-  }
-
-  /**
-   * May a name be written whose service cannot be reached? Whether it exists is not known: it is shown as a file that
-   * can be written, so that what is copied there is staged and kept, and that is an error to read.
-   */
-  #mayWriteUnseen(backend: Backend, error: unknown): boolean {
-    const { readOnly, noOverwrite } = this.#options;
-    return isError(error, 'UNREACHABLE') && !readOnly && !noOverwrite && backend.push !== undefined;
   }
 
   #textAttributes(text: Buffer, { modified }: RemoteImage): Attributes {
@@ -327,8 +302,8 @@ export class Filesystem {
   }
 
   async #openForUpdate(path: string, backend: Backend, image: RemoteImage, flags: number): Promise<number> {
-    await this.#checkPush(path, backend.name);
-    if (this.#options.noOverwrite || flags & O_EXCL) throw exists(path);
+    await this.#permissions.checkPush(path, backend.name);
+    if (this.#permissions.keepsExisting || flags & O_EXCL) throw exists(path);
     const copyUp = async (to: string) => {
       if (this.#options.verify !== undefined) await (await this.#openImage(path, backend, image)).close();
       await this.#session.copyTo(backend, image, to);
@@ -342,60 +317,11 @@ export class Filesystem {
     this.#staging.noteChange(staged);
   }
 
-  #checkWritable(path: string): void {
-    if (this.#options.readOnly) throw readOnly(path, 'mounted with --read-only');
-  }
-
-  async #checkPush(path: string, backendName: string): Promise<void> {
-    const backend = await this.#lookup.backend(backendName);
-    if (backend.push === undefined)
-      throw readOnly(path, `${backend.name} (${backend.driver}) cannot be pushed to`);
-  }
-
-  async #remove(path: string, place: ImagePlace, image: RemoteImage): Promise<void> {
-    if (!this.#options.allowDelete) {
-      throw new SregistryError('FORBIDDEN', `${path} is not removed from the registry`, {
-        hint: 'Mount with --allow-delete, or use sregistry delete',
-      });
-    }
-    const backend = await this.#lookup.backend(place.backend);
-    if (backend.remove === undefined)
-      throw new SregistryError('UNSUPPORTED', `${backend.name} (${backend.driver}) cannot remove images`);
-    await backend.remove(image, this.#lookup.signal());
-    this.#lookup.noteChange(backend, place.name, undefined);
-  }
-
   /** libfuse keeps a removed open file under a hidden name: handles stay good, the registry is told at once. */
   async #hide(from: string, to: string): Promise<void> {
     const attributes = await this.getattr(from);
-    await this.unlink(from);
+    await this.#naming.unlink(from);
     this.#hidden.set(to, attributes);
-  }
-
-  async #renameStaged(
-    staged: StagedFile,
-    to: string,
-    target: Exclude<Place, { kind: 'root' }>,
-  ): Promise<void> {
-    await this.#checkPush(to, target.backend);
-    const replaces = target.kind === 'image' && this.#options.noOverwrite;
-    if (replaces && (await this.#lookup.image(to, target)) !== undefined) throw exists(to);
-    await this.#staging.rename(staged, to);
-  }
-
-  /** Within a backend that can copy by itself; the old name is removed, which needs the permission to. */
-  async #renameImage(from: string, source: ImagePlace, to: string, target: ImagePlace): Promise<void> {
-    const image = await this.#lookup.existingImage(from, source);
-    const backend = await this.#lookup.backend(source.backend);
-    if (!this.#options.allowDelete) {
-      throw new SregistryError('FORBIDDEN', `${from} is not renamed: that removes its old name`, {
-        hint: 'Mount with --allow-delete, or copy it',
-      });
-    }
-    if (backend.copy === undefined || backend.remove === undefined) throw crossBackend(from, to);
-    const copied = await backend.copy(image, target.name, this.#lookup.signal());
-    this.#lookup.noteChange(backend, target.name, copied);
-    await this.#remove(from, source, image);
   }
 
   async #xattrSubject(path: string) {
@@ -411,23 +337,7 @@ export class Filesystem {
   }
 }
 
-const MKDIR_RULE = `a name that ends in ${IMAGE_EXTENSIONS.map((e) => `.${e}`).join(', ')} is an image`;
-
 /** Names that desktops and shells look for everywhere; no registry has them, so none is asked. */
 function isForeign(path: string): boolean {
   return baseOf(path).startsWith('.');
-}
-
-function exists(path: string): SregistryError {
-  return new SregistryError('EXISTS', `${path} exists already`, {
-    hint: 'The mount does not overwrite (--no-overwrite): push it under another tag',
-  });
-}
-
-function readOnly(path: string, why: string): SregistryError {
-  return new SregistryError('READ_ONLY', `${path} cannot be written: ${why}`);
-}
-
-function crossBackend(from: string, to: string): SregistryError {
-  return new SregistryError('CROSS_BACKEND', `${from} cannot be renamed to ${to} by the registry itself`);
 }
