@@ -15,6 +15,9 @@ const COMPLETION_WINDOW = 16 * 1024 * 1024;
 /** Requests at once when a whole image is completed by someone who waits for it. */
 const COMPLETION_STREAMS = 3;
 
+/** Ends a wait; as a function where it is only made when something is waited for, as most reads find their bytes. */
+export type Signal = AbortSignal | (() => AbortSignal);
+
 export interface CachedImageOptions {
   readonly key: string;
   readonly uri: string;
@@ -95,7 +98,7 @@ export class CachedImage {
     offset: number,
     length: number,
     ahead: ReadAhead,
-    signal?: AbortSignal,
+    signal?: Signal,
   ): Promise<number> {
     const count = Math.min(length, this.size - offset);
     if (count <= 0) return 0;
@@ -106,21 +109,26 @@ export class CachedImage {
     const { first, last } = blocksOf(offset, count);
     const plan = ahead.plan(offset, count);
     const present = entry.map.hasAll(first, last);
+    let made: AbortSignal | undefined;
+    const stop = () => {
+      made ??= typeof signal === 'function' ? signal() : signal;
+      return made;
+    };
     if (plan.ahead && !entry.map.complete) {
       this.#fetcher.prefetch(first, blocksOf(0, plan.until).last);
     }
     if (present) {
-      await this.#readPresent(target, offset, count, signal);
+      await this.#readPresent(target, offset, count, stop);
       return count;
     }
     try {
-      await this.#fetcher.ensure(first, last, blocksOf(0, plan.until).last, signal);
+      await this.#fetcher.ensure(first, last, blocksOf(0, plan.until).last, stop());
     } catch (error) {
       if (!isFull(error)) throw error;
-      await this.#readThrough(target, offset, count, signal);
+      await this.#readThrough(target, offset, count, stop());
       return count;
     }
-    await this.#readPresent(target, offset, count, signal);
+    await this.#readPresent(target, offset, count, stop);
     return count;
   }
 
@@ -161,12 +169,17 @@ export class CachedImage {
     this.#options.entry.close();
   }
 
-  async #readPresent(target: Uint8Array, offset: number, count: number, signal?: AbortSignal): Promise<void> {
+  async #readPresent(
+    target: Uint8Array,
+    offset: number,
+    count: number,
+    stop: () => AbortSignal | undefined,
+  ): Promise<void> {
     try {
       await this.#options.entry.read(target, offset, count);
     } catch (error) {
       if (!isError(error, 'CORRUPT')) throw error;
-      await this.#readThrough(target, offset, count, signal);
+      await this.#readThrough(target, offset, count, stop());
     }
   }
 

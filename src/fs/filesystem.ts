@@ -140,7 +140,7 @@ export class Filesystem {
   }
 
   async read(handle: number, target: Uint8Array, offset: number, length: number): Promise<number> {
-    return this.#get(handle).read(target, offset, length, this.#lookup.signal());
+    return this.#get(handle).read(target, offset, length, () => this.#lookup.signal());
   }
 
   async write(handle: number, source: Uint8Array, offset: number, length: number): Promise<number> {

@@ -2,7 +2,7 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { SregistryError } from '../base/errors.ts';
 import { fileRevision } from '../base/files.ts';
-import type { CachedImage } from '../cache/image.ts';
+import type { CachedImage, Signal } from '../cache/image.ts';
 import type { ReadAhead } from '../cache/read-ahead.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { StagedFile } from './staged-file.ts';
@@ -15,7 +15,7 @@ export interface OpenFile {
   /** Set where it was opened to a file being written. */
   readonly staged?: StagedFile;
   /** Reads up to `length` bytes at `offset` into `target`; fewer only at the end. */
-  read(target: Uint8Array, offset: number, length: number, signal?: AbortSignal): Promise<number>;
+  read(target: Uint8Array, offset: number, length: number, signal?: Signal): Promise<number>;
   /**
    * Brings all bytes of an image to local disk. Resolves to what they are: a text that is another one when they change.
    * `signal` ends one step of that, so that a slow service has time and a stalled one has not.
@@ -45,7 +45,7 @@ export class CachedFile implements OpenFile {
     this.#onClose = onClose;
   }
 
-  read(target: Uint8Array, offset: number, length: number, signal?: AbortSignal): Promise<number> {
+  read(target: Uint8Array, offset: number, length: number, signal?: Signal): Promise<number> {
     return this.#cached.read(target, offset, length, this.#ahead, signal);
   }
 
