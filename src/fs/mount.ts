@@ -61,6 +61,8 @@ export class Mount {
   readonly #ended = Promise.withResolvers<void>();
   #control: Server | undefined;
   #ending: Promise<void> | undefined;
+  /** Is it out of the tree already? */
+  #hasLeft = false;
 
   private constructor(request: MountRequest, session: Session, keys: KeyRing | undefined, log: Log) {
     this.mountpoint = request.mountpoint;
@@ -161,8 +163,10 @@ export class Mount {
 
   /** Takes the mount out of the tree, after pushes under way unless forced. */
   async #leave(force: boolean): Promise<void> {
+    if (this.#hasLeft) return;
     if (!force) await this.#staging.idle();
     const how = await unmount(this.mountpoint);
+    this.#hasLeft = true;
     if (how === 'lazy') this.#log(`${this.mountpoint} was in use: unmounted lazily`);
   }
 
