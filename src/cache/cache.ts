@@ -90,11 +90,6 @@ export class ImageCache {
     return Math.min(image.size, this.#options.index.get(key)?.bytes ?? 0);
   }
 
-  /** Is the whole revision on local disk? */
-  isComplete(target: string, image: RemoteImage): boolean {
-    return this.#options.index.get(this.#keyOf(target, image))?.complete === 1;
-  }
-
   /**
    * Opens a revision for reading. `target` names the service (a base URL), `source` reads from it.
    * Every open is ended by one {@link close}.
