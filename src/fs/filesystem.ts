@@ -327,7 +327,8 @@ export class Filesystem {
   async #xattrSubject(path: string) {
     const place = parsePath(path);
     const error = this.errors.get(path);
-    if (place?.kind !== 'image' || this.#staging.find(path) !== undefined) {
+    // What was pushed is the registry's, also while its writer has yet to let go of it.
+    if (place?.kind !== 'image' || this.#staging.find(path)?.isPushed === false) {
       const backend = place === undefined || place.kind === 'root' ? undefined : place.backend;
       return { error, backend };
     }

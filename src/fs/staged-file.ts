@@ -66,6 +66,11 @@ export class StagedFile {
     return this.#size;
   }
 
+  /** Are its present bytes in the registry? */
+  get isPushed(): boolean {
+    return this.record === undefined && !this.dirty && this.changes > 0;
+  }
+
   async read(target: Uint8Array, offset: number, length: number): Promise<number> {
     const handle = await this.#open();
     const { bytesRead } = await handle.read(target, 0, length, offset);

@@ -122,8 +122,7 @@ export class Staging {
     if (staged.handles > 0 || this.#flushes.has(staged)) return;
     if (staged.discarded) return staged.remove();
     const place = parsePath(staged.path);
-    const isPushed = staged.record === undefined && !staged.dirty && staged.changes > 0;
-    if (isPushed && place?.kind === 'image') {
+    if (staged.isPushed && place?.kind === 'image') {
       await staged.close();
       await this.#publisher.settle(place.backend, place.name, staged.file).catch((error) => {
         debug('%s was pushed but not taken into the cache: %o', staged.path, error);
