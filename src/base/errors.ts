@@ -23,10 +23,12 @@ export type ErrorCode =
   | 'UNSUPPORTED' // this backend cannot do that
   | 'CROSS_BACKEND' // rename across what one service can do by itself
   | 'INVALID_NAME' // an image name that does not parse
+  | 'NAME_TOO_LONG' // a part of a path of more bytes than a file name may have
   | 'SETTINGS' // a setting is missing, malformed or contradictory
   | 'USAGE' // a command line that makes no sense
   | 'NO_SPACE' // disk or quota is full
   | 'BUSY' // in use by someone else
+  | 'IN_USE' // open for reading, so that it cannot be written in place
   | 'CANCELED' // an AbortSignal fired
   | 'DATABASE' // a catalog that is damaged, locked or of an unknown version
   | 'MISSING_DEPENDENCY' // something to install on this machine

@@ -132,6 +132,11 @@ export class ImageCache {
     return taken;
   }
 
+  /** Frees so many bytes; false where what is left is in use. */
+  makeRoom(bytes: number): Promise<boolean> {
+    return this.#eviction.makeRoom(bytes);
+  }
+
   list(): CacheEntryRow[] {
     return this.#options.index.list();
   }

@@ -80,6 +80,11 @@ export class Journal {
     return this.#sql.list.all().map(fromRow);
   }
 
+  /** Records that `owner` may {@link adopt}, oldest first. */
+  listAdoptable(owner: ProcessId): PushRecord[] {
+    return this.list().filter((record) => isFreeFor(record, owner));
+  }
+
   /** Not an error if it is gone already. */
   remove(id: string): void {
     this.#sql.remove.run(id);
@@ -92,7 +97,7 @@ export class Journal {
   adopt(id: string, owner: ProcessId): PushRecord | undefined {
     return this.#exclusive(() => {
       const record = this.get(id);
-      if (record === undefined || (!isSame(record.owner, owner) && isAlive(record.owner))) return undefined;
+      if (record === undefined || !isFreeFor(record, owner)) return undefined;
       return this.#change(record, { owner });
     });
   }
@@ -116,6 +121,10 @@ export class Journal {
 
 function optional(row: PushRow | undefined): PushRecord | undefined {
   return row === undefined ? undefined : fromRow(row);
+}
+
+function isFreeFor(record: PushRecord, owner: ProcessId): boolean {
+  return isSame(record.owner, owner) || !isAlive(record.owner);
 }
 
 function isSame(one: ProcessId, other: ProcessId): boolean {

@@ -53,10 +53,16 @@ async function annotationsOf(
   return flattenAnnotations(await getMetadata(file, names, signal));
 }
 
-/** Gives the bytes of an image that was just pushed to the cache, where the file may be taken from its place. */
-export async function keepPublished(session: Session, backendName: string, name: ImageName, file: string) {
+/**
+ * Gives the bytes of an image that was pushed to the cache, where the file may be taken from its place. `image` is what the
+ * push made: the name may stand for another revision by now.
+ */
+export async function keepPublished(
+  session: Session,
+  backendName: string,
+  image: RemoteImage,
+  file: string,
+): Promise<void> {
   const backend = await session.backend(backendName);
-  if (backend.localPath !== undefined) return;
-  const image = await session.view.resolve(backend, name);
-  if (image !== undefined) await session.cache.adopt(backend.target, image, file);
+  if (backend.localPath === undefined) await session.cache.adopt(backend.target, image, file);
 }

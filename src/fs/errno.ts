@@ -25,11 +25,14 @@ const ERRNO: Record<ErrorCode, number> = {
   UNSUPPORTED: errno.EOPNOTSUPP,
   CROSS_BACKEND: errno.EXDEV,
   INVALID_NAME: errno.EINVAL,
+  NAME_TOO_LONG: errno.ENAMETOOLONG,
   SETTINGS: errno.EIO,
   USAGE: errno.EINVAL,
   NO_SPACE: errno.ENOSPC,
   BUSY: errno.EBUSY,
-  CANCELED: errno.EINTR,
+  IN_USE: errno.ETXTBSY,
+  // EINTR would have the caller try again, for ever.
+  CANCELED: errno.EIO,
   DATABASE: errno.EIO,
   MISSING_DEPENDENCY: errno.EIO,
   INTERNAL: errno.EIO,
@@ -39,7 +42,7 @@ const ERRNO: Record<ErrorCode, number> = {
 export function errnoOf(error: unknown): number {
   if (isError(error)) return ERRNO[error.code];
   if (error instanceof DOMException && error.name === 'TimeoutError') return errno.ETIMEDOUT;
-  if (error instanceof DOMException && error.name === 'AbortError') return errno.EINTR;
+  if (error instanceof DOMException && error.name === 'AbortError') return errno.EIO;
   const system = systemCode(error);
   return (system && (errno as Record<string, number>)[system]) || errno.EIO;
 }

@@ -3,7 +3,16 @@
  * values, throw errors (errno.ts turns them into errno), and can be called in any order at any time.
  *
  * A path is, in this order: a file being written (staging.ts), a revision that is open, what the registry says
- * (lookup.ts).
+ * (lookup.ts). Readers and writers of one image, whatever the spelling of its name:
+ *
+ * - opening for writing what is open for reading is refused (IN_USE), as for any program that is being run;
+ * - opening for reading what is being written shows the file as it is so far;
+ * - a rename over what is open replaces the name, and the readers keep their revision (removals.ts);
+ * - what was changed in the registry by others is seen by the next open after the last close.
+ *
+ * An operation decides which of these holds, and enters itself as reader or writer, in one step after the last question to
+ * a service was answered: whoever came first meanwhile counts. Each operation has one deadline; pushes end when the
+ * service does.
  */
 import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';
@@ -22,10 +31,12 @@ import { CachedFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './
 import { Lookup, notFound } from './lookup.ts';
 import { Naming } from './naming.ts';
 import { exists, type PermissionOptions, Permissions, readOnly } from './permissions.ts';
+import type { Pin } from './pinned.ts';
+import { Removals } from './removals.ts';
 import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import { baseOf, type ImagePlace, parentOf, parsePath } from './tree.ts';
+import { baseOf, type ImagePlace, imageKey, keyOf, parentOf, parsePath } from './tree.ts';
 import { attributeNames, attributeValue } from './xattrs.ts';
 
 export interface FilesystemOptions extends PermissionOptions {
@@ -35,11 +46,20 @@ export interface FilesystemOptions extends PermissionOptions {
   readonly verify?: Verify | undefined;
 }
 
+/** A file that is open, for status and for unmounting. */
+export interface OpenPath {
+  readonly path: string;
+  readonly writing: boolean;
+}
+
 const { O_CREAT, O_EXCL, O_RDONLY, O_TRUNC, O_WRONLY } = constants;
 /** The bits of open(2)'s flags that say whether it is for reading, writing, or both. */
 const O_ACCMODE = 3;
 
-/** libfuse renames a file that is removed while open to this, and removes it when it is closed. */
+/** Bytes of the longest file name (NAME_MAX of Linux's file systems). */
+const NAME_MAX = 255;
+
+/** libfuse renames a file that is removed or replaced while open to this, and removes it when it is closed. */
 const HIDDEN = /^\.fuse_hidden[0-9a-f]+$/;
 
 /** fuse-native keeps 32 bits of a handle, and takes 0 for none. */
@@ -48,6 +68,11 @@ const MAX_HANDLE = 0x7fff_ffff;
 /** Stands for an image of which nobody knows whether it is there. */
 const UNSEEN = 'unseen';
 
+interface Handle {
+  readonly file: OpenFile;
+  readonly pin: Pin | undefined;
+}
+
 export class Filesystem {
   readonly errors = new ErrorNotes();
   readonly #session: Session;
@@ -55,9 +80,10 @@ export class Filesystem {
   readonly #options: FilesystemOptions;
   readonly #lookup: Lookup;
   readonly #permissions: Permissions;
+  readonly #removals: Removals;
   readonly #naming: Naming;
   readonly #owner: Ownership;
-  readonly #handles = new Map<number, OpenFile>();
+  readonly #handles = new Map<number, Handle>();
   /** What removed files looked like that are still open, by their hidden path. */
   readonly #hidden = new Map<string, Attributes>();
   #lastHandle = 0;
@@ -66,9 +92,10 @@ export class Filesystem {
     this.#session = session;
     this.#staging = staging;
     this.#options = options;
-    this.#lookup = new Lookup(session, options.deadline);
+    this.#removals = new Removals((path, error) => this.errors.note(path, error));
+    this.#lookup = new Lookup(session, options.deadline, (key) => this.#removals.has(key));
     this.#permissions = new Permissions(options, this.#lookup);
-    this.#naming = new Naming(staging, this.#lookup, this.#permissions);
+    this.#naming = new Naming(staging, this.#lookup, this.#permissions, this.#removals);
     this.#owner = {
       uid: process.getuid?.() ?? 0,
       gid: process.getgid?.() ?? 0,
@@ -82,22 +109,31 @@ export class Filesystem {
     return this.#handles.size;
   }
 
+  get openPaths(): OpenPath[] {
+    return [...this.#handles.values()].map(({ file }) => ({
+      path: file.path,
+      writing: file.writes === true,
+    }));
+  }
+
   async getattr(path: string): Promise<Attributes> {
+    checkLength(path);
     const staged = this.#staging.find(path);
-    if (staged !== undefined) return this.#stagedAttributes(staged);
+    if (staged !== undefined) return this.#stagedAttributes(path, staged);
     const hidden = this.#hidden.get(path);
     if (hidden !== undefined) return hidden;
     const place = parsePath(path);
     if (place === undefined || isForeign(path)) throw notFound(path);
     if (place.kind === 'root') return folderAttributes(this.#owner);
+    const signal = this.#lookup.signal();
     if (place.kind === 'folder') {
-      if (await this.#lookup.hasFolder(path, place)) return folderAttributes(this.#owner);
+      if (await this.#lookup.hasFolder(path, place, signal)) return folderAttributes(this.#owner);
       throw notFound(path);
     }
     const backend = await this.#lookup.backend(place.backend);
-    if (place.kind === 'image') return this.#imageAttributes(path, place, backend);
-    const image = await this.#lookup.existingImage(path, place);
-    return this.#textAttributes(await this.#lookup.inspectText(backend, image), image);
+    if (place.kind === 'image') return this.#imageAttributes(path, place, backend, signal);
+    const image = await this.#lookup.existingImage(path, place, signal);
+    return this.#textAttributes(await this.#lookup.inspectText(backend, image, signal), image);
   }
 
   async readdir(path: string): Promise<string[]> {
@@ -105,38 +141,53 @@ export class Filesystem {
     if (place?.kind === 'root') return [...this.#session.backendNames];
     if (place?.kind !== 'folder') throw notFound(path);
     const staged = this.#staging.list(path);
-    return [...new Set([...staged, ...(await this.#lookup.names(path, place, staged.length > 0))])];
+    const names = await this.#lookup.names(path, place, staged.length > 0, this.#lookup.signal());
+    return [...new Set([...staged, ...names])];
   }
 
   async open(path: string, flags: number): Promise<number> {
+    checkLength(path);
     const writes = (flags & O_ACCMODE) !== O_RDONLY;
     if (writes) this.#permissions.checkWritable(path);
+    await this.#staging.settled(path);
     const staged = this.#staging.find(path);
     if (staged !== undefined) return this.#openStaged(path, staged, flags);
     const place = parsePath(path);
     if (place?.kind !== 'image' && place?.kind !== 'inspect') throw notFound(path);
+    const signal = this.#lookup.signal();
     const backend = await this.#lookup.backend(place.backend);
-    const image = await this.#lookup.image(path, place).catch((error: unknown) => {
+    if (writes && place.kind === 'image') await this.#removals.finish(keyOf(path));
+    const image = await this.#lookup.imageToOpen(place, signal).catch((error: unknown) => {
       if (writes && this.#permissions.mayWriteUnseen(backend, error)) return UNSEEN as typeof UNSEEN;
       throw error;
     });
+    if (place.kind === 'inspect') {
+      if (image === UNSEEN || image === undefined) throw notFound(path);
+      if (writes) throw readOnly(path, 'it is made from the image beside it');
+      return this.#add(new TextFile(path, await this.#lookup.inspectText(backend, image, signal)));
+    }
     if (image === UNSEEN || (image === undefined && writes && flags & O_CREAT)) return this.create(path);
     if (image === undefined) throw notFound(path);
-    if (place.kind === 'inspect') {
-      if (writes) throw readOnly(path, 'it is made from the image beside it');
-      return this.#add(new TextFile(path, await this.#lookup.inspectText(backend, image)));
-    }
     if (writes) return this.#openForUpdate(path, backend, image, flags);
-    return this.#add(await this.#openImage(path, backend, image));
+    return this.#openForReading(path, backend, image, flags);
   }
 
   async create(path: string): Promise<number> {
+    checkLength(path);
     this.#permissions.checkWritable(path);
     const place = parsePath(path);
     if (place === undefined || place.kind === 'root' || parentOf(path) === '/')
       throw new SregistryError('FORBIDDEN', `${path} cannot be created: files live in a registry's folder`);
     await this.#permissions.checkPush(path, place.backend);
-    return this.#add(this.#stagedHandle(path, await this.#staging.create(path)));
+    if (place.kind === 'image') {
+      await this.#removals.finish(keyOf(path));
+      if (this.#permissions.keepsExisting && (await this.#lookup.image(place, this.#lookup.signal())))
+        throw exists(path);
+    }
+    const staged = this.#staging.find(path);
+    if (staged !== undefined) return this.#openStaged(path, staged, O_WRONLY | O_TRUNC);
+    this.#checkUnread(path);
+    return this.#add(this.#stagedHandle(path, this.#staging.create(path), true));
   }
 
   async read(handle: number, target: Uint8Array, offset: number, length: number): Promise<number> {
@@ -144,37 +195,37 @@ export class Filesystem {
   }
 
   async write(handle: number, source: Uint8Array, offset: number, length: number): Promise<number> {
-    const staged = this.#stagedOf(handle);
-    await staged.write(source, offset, length);
-    this.#staging.noteChange(staged);
+    await this.#staging.write(this.#stagedOf(handle), source, offset, length);
     return length;
   }
 
-  /** What `close()` returns: for a whole image, the outcome of its push. */
+  /** What a writer's `close()` returns: for a whole image, the outcome of its push. */
   async flush(handle: number): Promise<void> {
-    const { staged } = this.#get(handle);
-    if (staged !== undefined) await this.#staging.flush(staged);
+    const { staged, writes } = this.#get(handle);
+    if (staged !== undefined && writes) await this.#staging.flush(staged);
   }
 
   async fsync(handle: number): Promise<void> {
-    await this.#get(handle).staged?.sync();
+    const { staged, writes } = this.#get(handle);
+    if (staged !== undefined && writes) await this.#staging.sync(staged);
   }
 
   async release(handle: number): Promise<void> {
-    const file = this.#get(handle);
+    const { file, pin } = this.#entry(handle);
     this.#handles.delete(handle);
-    this.#lookup.pinned.unpin(file.path, file.image);
+    pin?.release();
     await file.close();
   }
 
   async ftruncate(handle: number, size: number): Promise<void> {
-    await this.#truncateStaged(this.#stagedOf(handle), size);
+    await this.#staging.truncate(this.#stagedOf(handle), size);
   }
 
   async truncate(path: string, size: number): Promise<void> {
     const handle = await this.open(path, O_WRONLY);
     try {
       await this.ftruncate(handle, size);
+      await this.flush(handle);
     } finally {
       await this.release(handle);
     }
@@ -182,16 +233,19 @@ export class Filesystem {
 
   async unlink(path: string): Promise<void> {
     this.#permissions.checkWritable(path);
-    if (!this.#hidden.delete(path)) await this.#naming.unlink(path);
+    if (!this.#hidden.delete(path)) await this.#naming.unlink(path, this.#lookup.signal());
   }
 
   async rename(from: string, to: string): Promise<void> {
+    checkLength(to);
     this.#permissions.checkWritable(from);
     if (HIDDEN.test(baseOf(to))) await this.#hide(from, to);
-    else await this.#naming.rename(from, to);
+    else await this.#naming.rename(from, to, this.#lookup.signal());
+    this.#lookup.showOther(to);
   }
 
   async mkdir(path: string): Promise<void> {
+    checkLength(path);
     this.#permissions.checkWritable(path);
     await this.#naming.mkdir(path);
   }
@@ -224,18 +278,25 @@ export class Filesystem {
     return { size: limit, free: Math.max(0, limit - bytes) };
   }
 
-  /** Closes every handle, as when the mount ends. */
+  /** Carries out what was promised and closes every handle, as when the mount ends. */
   async close(): Promise<void> {
+    await this.#removals.finishAll();
     await Promise.allSettled([...this.#handles.keys()].map((handle) => this.release(handle)));
   }
 
-  #stagedAttributes({ size, modified }: StagedFile): Attributes {
+  #stagedAttributes(path: string, { size, modified }: StagedFile): Attributes {
+    this.#lookup.showOther(path);
     return fileAttributes(this.#owner, { size, modified: new Date(modified), local: size });
   }
 
-  async #imageAttributes(path: string, place: ImagePlace, backend: Backend): Promise<Attributes> {
+  async #imageAttributes(
+    path: string,
+    place: ImagePlace,
+    backend: Backend,
+    signal: AbortSignal,
+  ): Promise<Attributes> {
     try {
-      const image = await this.#lookup.existingImage(path, place);
+      const image = await this.#lookup.shownImage(path, place, signal);
       const { size, modified, unpresentable } = image;
       const local = this.#session.cachedBytes(backend, image);
       return fileAttributes(this.#owner, { size, modified, local, closed: unpresentable !== undefined });
@@ -249,49 +310,68 @@ export class Filesystem {
     return fileAttributes(this.#owner, { size: text.length, modified });
   }
 
-  #add(file: OpenFile): number {
+  #add(file: OpenFile, pin?: Pin): number {
     do this.#lastHandle = this.#lastHandle === MAX_HANDLE ? 1 : this.#lastHandle + 1;
     while (this.#handles.has(this.#lastHandle));
-    this.#handles.set(this.#lastHandle, file);
-    this.#lookup.pinned.pin(file.path, file.image);
+    this.#handles.set(this.#lastHandle, { file, pin });
     this.errors.clear(file.path);
     return this.#lastHandle;
   }
 
+  #entry(handle: number): Handle {
+    const entry = this.#handles.get(handle);
+    if (entry === undefined) throw Object.assign(new Error(`no open file ${handle}`), { code: 'EBADF' });
+    return entry;
+  }
+
   #get(handle: number): OpenFile {
-    const file = this.#handles.get(handle);
-    if (file === undefined) throw Object.assign(new Error(`no open file ${handle}`), { code: 'EBADF' });
-    return file;
+    return this.#entry(handle).file;
   }
 
   #stagedOf(handle: number): StagedFile {
-    const { staged, path } = this.#get(handle);
-    if (staged === undefined) throw readOnly(path, 'it was opened for reading');
+    const { staged, writes, path } = this.#get(handle);
+    if (staged === undefined || !writes) throw readOnly(path, 'it was opened for reading');
     return staged;
   }
 
-  #stagedHandle(path: string, staged: StagedFile): StagedHandle {
-    return new StagedHandle(path, staged, (file) => this.#staging.release(file));
+  #stagedHandle(path: string, staged: StagedFile, writes: boolean): StagedHandle {
+    this.#lookup.showOther(path);
+    return new StagedHandle(path, staged, this.#staging, writes);
   }
 
   async #openStaged(path: string, staged: StagedFile, flags: number): Promise<number> {
-    const file = this.#stagedHandle(path, staged);
-    const handle = this.#add((flags & O_ACCMODE) === O_RDONLY ? await this.#admit(file) : file);
-    if (flags & O_TRUNC) await this.#truncateStaged(staged, 0);
-    return handle;
+    if (flags & O_CREAT && flags & O_EXCL) throw exists(path);
+    const writes = (flags & O_ACCMODE) !== O_RDONLY;
+    const file = this.#stagedHandle(path, staged, writes);
+    try {
+      if (writes && this.#permissions.keepsExisting && staged.isInRegistry) throw exists(path);
+      if (!writes) await this.#options.verify?.(file, () => this.#lookup.signal());
+      if (writes && flags & O_TRUNC) await this.#staging.truncate(staged, 0);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    return this.#add(file);
   }
 
+  /** Enters the reader before anything else is waited for, so that it stays with the revision it was given. */
+  async #openForReading(path: string, backend: Backend, image: RemoteImage, flags: number): Promise<number> {
+    const written = this.#staging.find(path);
+    if (written !== undefined) return this.#openStaged(path, written, flags);
+    const pin = this.#lookup.pinned.pin(imageKey(backend.name, image.name), image);
+    try {
+      return this.#add(await this.#openImage(path, backend, pin.image), pin);
+    } catch (error) {
+      pin.release();
+      throw error;
+    }
+  }
+
+  /** An image that may be read; else its error. */
   async #openImage(path: string, backend: Backend, image: RemoteImage): Promise<OpenFile> {
     if (image.unpresentable !== undefined)
       throw new SregistryError('NOT_PRESENTABLE', `${path}: ${image.unpresentable}`);
-    if (backend.localPath !== undefined)
-      return this.#admit(await LocalFile.open(path, image, backend.localPath(image)));
-    const cached = this.#session.openCached(backend, image);
-    return this.#admit(new CachedFile(path, image, cached, (open) => this.#session.cache.close(open)));
-  }
-
-  /** The file, if it may be read; else it is closed. */
-  async #admit<F extends OpenFile>(file: F): Promise<F> {
+    const file = await this.#openBytes(path, backend, image);
     try {
       await this.#options.verify?.(file, () => this.#lookup.signal());
       return file;
@@ -301,44 +381,61 @@ export class Filesystem {
     }
   }
 
+  async #openBytes(path: string, backend: Backend, image: RemoteImage): Promise<OpenFile> {
+    if (backend.localPath !== undefined) return LocalFile.open(path, image, backend.localPath(image));
+    const cached = this.#session.openCached(backend, image);
+    return new CachedFile(path, image, cached, (open) => this.#session.cache.close(open));
+  }
+
   async #openForUpdate(path: string, backend: Backend, image: RemoteImage, flags: number): Promise<number> {
     await this.#permissions.checkPush(path, backend.name);
     if (this.#permissions.keepsExisting || flags & O_EXCL) throw exists(path);
+    const written = this.#staging.find(path);
+    if (written !== undefined) return this.#openStaged(path, written, flags);
+    this.#checkUnread(path);
     const copyUp = async (to: string) => {
       if (this.#options.verify !== undefined) await (await this.#openImage(path, backend, image)).close();
       await this.#session.copyTo(backend, image, to);
     };
-    const staged = await this.#staging.update(path, { copyUp, size: image.size });
-    return this.#openStaged(path, staged, flags);
+    return this.#openStaged(path, this.#staging.update(path, { copyUp, size: image.size }), flags);
   }
 
-  async #truncateStaged(staged: StagedFile, size: number): Promise<void> {
-    await staged.truncate(size);
-    this.#staging.noteChange(staged);
+  /** IN_USE where an image is open for reading. */
+  #checkUnread(path: string): void {
+    if (this.#lookup.pinned.get(keyOf(path)) === undefined) return;
+    throw new SregistryError('IN_USE', `${path} is open for reading and cannot be written in place`, {
+      hint: 'Write it under another name and rename it over this one, or wait until its readers are done',
+    });
   }
 
-  /** libfuse keeps a removed open file under a hidden name: handles stay good, the registry is told at once. */
+  /** libfuse keeps a removed or replaced open file under a hidden name: its handles stay good. */
   async #hide(from: string, to: string): Promise<void> {
     const attributes = await this.getattr(from);
-    await this.#naming.unlink(from);
+    await this.#naming.hide(from, this.#lookup.signal());
     this.#hidden.set(to, attributes);
   }
 
   async #xattrSubject(path: string) {
     const place = parsePath(path);
     const error = this.errors.get(path);
-    // What was pushed is the registry's, also while its writer has yet to let go of it.
-    if (place?.kind !== 'image' || this.#staging.find(path)?.isPushed === false) {
+    if (place?.kind !== 'image' || this.#staging.find(path)?.isInRegistry === false) {
       const backend = place === undefined || place.kind === 'root' ? undefined : place.backend;
       return { error, backend };
     }
+    const signal = this.#lookup.signal();
     const service = await this.#lookup.backend(place.backend);
-    const image = await this.#lookup.existingImage(path, place);
-    return { error, backend: service.name, session: this.#session, service, image };
+    const image = await this.#lookup.existingImage(path, place, signal);
+    return { error, backend: service.name, session: this.#session, signal, service, image };
   }
 }
 
 /** Names that desktops and shells look for everywhere; no registry has them, so none is asked. */
 function isForeign(path: string): boolean {
   return baseOf(path).startsWith('.');
+}
+
+/** NAME_TOO_LONG where a part of a path is longer than a file name can be. */
+function checkLength(path: string): void {
+  if (path.length <= NAME_MAX || path.split('/').every((part) => Buffer.byteLength(part) <= NAME_MAX)) return;
+  throw new SregistryError('NAME_TOO_LONG', `A part of ${path} is longer than ${NAME_MAX} bytes`);
 }

@@ -6,6 +6,7 @@ import type { CachedImage, Signal } from '../cache/image.ts';
 import type { ReadAhead } from '../cache/read-ahead.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { StagedFile } from './staged-file.ts';
+import type { Staging } from './staging.ts';
 
 export interface OpenFile {
   /** Path it was opened under. */
@@ -14,6 +15,8 @@ export interface OpenFile {
   readonly image?: RemoteImage;
   /** Set where it was opened to a file being written. */
   readonly staged?: StagedFile;
+  /** Was it opened for writing? */
+  readonly writes?: boolean;
   /** Reads up to `length` bytes at `offset` into `target`; fewer only at the end. */
   read(target: Uint8Array, offset: number, length: number, signal?: Signal): Promise<number>;
   /**
@@ -124,25 +127,26 @@ export class TextFile implements OpenFile {
   async close(): Promise<void> {}
 }
 
-/** A file being written. */
+/** A file being written, opened to write it or to read what is there so far. */
 export class StagedHandle implements OpenFile {
   readonly path: string;
   readonly staged: StagedFile;
-  readonly #onClose: (staged: StagedFile) => Promise<void>;
+  readonly writes: boolean;
+  readonly #staging: Staging;
 
-  constructor(path: string, staged: StagedFile, onClose: (staged: StagedFile) => Promise<void>) {
+  constructor(path: string, staged: StagedFile, staging: Staging, writes: boolean) {
     this.path = path;
     this.staged = staged;
-    this.#onClose = onClose;
+    this.writes = writes;
+    this.#staging = staging;
     staged.handles += 1;
   }
 
   read(target: Uint8Array, offset: number, length: number): Promise<number> {
-    return this.staged.read(target, offset, length);
+    return this.#staging.read(this.staged, target, offset, length);
   }
 
-  async close(): Promise<void> {
-    this.staged.handles -= 1;
-    await this.#onClose(this.staged);
+  close(): Promise<void> {
+    return this.#staging.release(this.staged);
   }
 }

@@ -1,7 +1,10 @@
 /**
- * What is at a path, as the registries say: images, folders, listings. A path that is open stays at the revision it was
+ * What is at a path, as the registries say: images, folders, listings. An image that is open stays at the revision it was
  * opened at; folders that mkdir made are there until the registry knows them by an image.
+ *
+ * Every question takes the signal of the operation that asks it, so that an operation with several has one deadline.
  */
+import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
 import { inspectRemote } from '../client/inspect-remote.ts';
@@ -9,7 +12,13 @@ import type { Session } from '../client/session.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { PinnedRevisions } from './pinned.ts';
-import { baseOf, fileNameOf, type Place, parentOf } from './tree.ts';
+import { baseOf, fileNameOf, imageKey, keyOf, type Place, parentOf } from './tree.ts';
+
+/**
+ * Milliseconds for which the kernel may go by the size it was told last: its attributes live for one second (libfuse's
+ * attr_timeout), and an answer takes its time.
+ */
+const SHOWN = 2_000;
 
 /** A place that stands for an image: its file, or the file that tells about it. */
 type OfImage = Extract<Place, { kind: 'image' | 'inspect' }>;
@@ -18,14 +27,21 @@ export class Lookup {
   readonly pinned = new PinnedRevisions();
   readonly #session: Session;
   readonly #deadline: number;
+  readonly #isLeaving: (key: string) => boolean;
   readonly #madeFolders = new Set<string>();
+  readonly #shown = new LRUCache<string, RemoteImage>({ max: 10_000, ttl: SHOWN });
 
-  /** `deadline`: milliseconds within which a question to a service ends. */
-  constructor(session: Session, deadline: number) {
+  /**
+   * `deadline`: milliseconds within which an operation ends. `isLeaving`: has this image left its name, though its registry
+   * has it still?
+   */
+  constructor(session: Session, deadline: number, isLeaving: (key: string) => boolean) {
     this.#session = session;
     this.#deadline = deadline;
+    this.#isLeaving = isLeaving;
   }
 
+  /** The deadline of one operation, from now. */
   signal(): AbortSignal {
     return AbortSignal.timeout(this.#deadline);
   }
@@ -37,32 +53,65 @@ export class Lookup {
     return this.#session.backend(name);
   }
 
-  /** The image a path shows now, or undefined where there is none. */
-  async image(path: string, place: OfImage): Promise<RemoteImage | undefined> {
-    const pinned = this.pinned.get(path);
+  /** The image a place shows now, or undefined where there is none. */
+  async image(place: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
+    const key = imageKey(place.backend, place.name);
+    const pinned = this.pinned.get(key);
     if (pinned !== undefined) return pinned;
+    if (this.#isLeaving(key)) return undefined;
     const backend = await this.backend(place.backend);
-    return this.#session.view.resolve(backend, place.name, this.signal());
+    return this.#session.view.resolve(backend, place.name, signal);
   }
 
   /** {@link image}, and NOT_FOUND where there is none. */
-  async existingImage(path: string, place: OfImage): Promise<RemoteImage> {
-    const image = await this.image(path, place);
+  async existingImage(path: string, place: OfImage, signal: AbortSignal): Promise<RemoteImage> {
+    const image = await this.image(place, signal);
     if (image === undefined) throw notFound(path);
     return image;
   }
 
-  async hasFolder(path: string, place: Extract<Place, { kind: 'folder' }>): Promise<boolean> {
+  /** The image whose attributes the kernel is told now. */
+  async shownImage(path: string, place: OfImage, signal: AbortSignal): Promise<RemoteImage> {
+    const image = await this.existingImage(path, place, signal);
+    this.#shown.set(imageKey(place.backend, place.name), image);
+    return image;
+  }
+
+  /** The kernel was told of something else at this path since. */
+  showOther(path: string): void {
+    this.#shown.delete(keyOf(path));
+  }
+
+  /**
+   * {@link image}, for opening it: the one that the kernel was told of last, where that was just now. It would cut a newer
+   * revision to the size it knows.
+   */
+  async imageToOpen(place: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
+    const key = imageKey(place.backend, place.name);
+    const shown = this.#isLeaving(key) ? undefined : this.#shown.get(key);
+    return shown !== undefined && this.pinned.get(key) === undefined ? shown : this.image(place, signal);
+  }
+
+  async hasFolder(
+    path: string,
+    place: Extract<Place, { kind: 'folder' }>,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     const backend = await this.backend(place.backend);
     if (place.collection === '' || this.#isMade(path)) return true;
-    return this.#session.view.hasCollection(backend, place.collection, this.signal());
+    return this.#session.view.hasCollection(backend, place.collection, signal);
   }
 
   /** File and folder names in a folder. `mayBeNew`: something is there that the registry does not know yet. */
-  async names(path: string, place: Extract<Place, { kind: 'folder' }>, mayBeNew: boolean): Promise<string[]> {
+  async names(
+    path: string,
+    place: Extract<Place, { kind: 'folder' }>,
+    mayBeNew: boolean,
+    signal: AbortSignal,
+  ): Promise<string[]> {
     const made = [...this.#madeFolders].filter((folder) => parentOf(folder) === path).map(baseOf);
     const isNew = mayBeNew || made.length > 0 || this.#isMade(path);
-    return [...made, ...(await this.#listed(place.backend, place.collection, isNew))];
+    return [...made, ...(await this.#listed(place.backend, place.collection, isNew, signal))];
   }
 
   makeFolder(path: string): void {
@@ -77,13 +126,14 @@ export class Lookup {
 
   /** Notes what a name stands for after a change made here; undefined after a removal. */
   noteChange(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
+    this.#shown.delete(imageKey(backend.name, name));
     this.#session.view.remember(backend, name, image);
     this.#session.view.expireListing(backend, name.collection);
   }
 
   /** The content of `<image>.json`. */
-  async inspectText(backend: Backend, image: RemoteImage): Promise<Buffer> {
-    const inspection = await inspectRemote(this.#session, backend, image, this.signal());
+  async inspectText(backend: Backend, image: RemoteImage, signal: AbortSignal): Promise<Buffer> {
+    const inspection = await inspectRemote(this.#session, backend, image, signal);
     return Buffer.from(`${JSON.stringify(inspection, null, 2)}\n`);
   }
 
@@ -92,12 +142,18 @@ export class Lookup {
     return [...this.#madeFolders].some((folder) => folder === path || folder.startsWith(below));
   }
 
-  async #listed(backendName: string, collection: string, isNew: boolean): Promise<string[]> {
+  async #listed(
+    backendName: string,
+    collection: string,
+    isNew: boolean,
+    signal: AbortSignal,
+  ): Promise<string[]> {
     const backend = await this.backend(backendName);
     try {
-      const { entries } = await this.#session.view.list(backend, collection, this.signal());
+      const { entries } = await this.#session.view.list(backend, collection, signal);
       return entries.flatMap((entry) => {
         if (entry.kind === 'collection') return [entry.name];
+        if (this.#isLeaving(imageKey(backendName, entry.name))) return [];
         return (
           fileNameOf(entry.name, entry.remote?.extension ?? entry.extension ?? this.#session.extension) ?? []
         );

@@ -23,8 +23,10 @@ import {
 import { Filesystem } from './filesystem.ts';
 import { mountFuse } from './fuse.ts';
 import { isMounted, prepareMountpoint, unmount } from './mountpoint.ts';
+import type { Publisher } from './publisher.ts';
 import { signedOnly } from './signed.ts';
-import { type Publisher, Staging } from './staging.ts';
+import { Staging } from './staging.ts';
+import { writersBelow } from './writers.ts';
 
 /** Seconds within which an operation that asks a service ends, retries included. */
 const DEFAULT_TIMEOUT = '120';
@@ -69,7 +71,12 @@ export class Mount {
     this.#session = session;
     this.#log = log;
     this.#runtimeDir = ensureRuntimeDir(session.paths.runtimeDir);
-    this.#staging = new Staging(session.stagingFolder, session.state.journal, publisher(session, log));
+    this.#staging = new Staging({
+      folder: session.stagingFolder,
+      journal: session.state.journal,
+      publisher: publisher(session, log),
+      findWriters: writersBelow(request.mountpoint),
+    });
     this.#filesystem = new Filesystem(session, this.#staging, {
       readOnly: request.readOnly ?? false,
       allowDelete: request.allowDelete ?? false,
@@ -214,9 +221,11 @@ function publisher(session: Session, log: Log): Publisher {
     push: async (request) => {
       const uri = session.uri(request.backend, request.name);
       log(`pushing ${uri}, ${request.size} bytes`);
-      await publish(session, request);
+      const image = await publish(session, request);
       log(`pushed ${uri}`);
+      return image;
     },
-    settle: (backend, name, file) => keepPublished(session, backend, name, file),
+    settle: (backend, image, file) => keepPublished(session, backend, image, file),
+    makeRoom: (bytes) => session.cache.makeRoom(bytes),
   };
 }

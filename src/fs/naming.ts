@@ -1,12 +1,21 @@
-/** Operations on names: removing, renaming, making folders. Of files being written and of images in registries. */
+/**
+ * Operations on names: removing, renaming, making folders. Of files being written and of images in registries.
+ *
+ * A rename to another spelling of the same image (`x:1.simg` to `x:1.sif`) changes nothing, as rename(2) has it for two names
+ * of one file.
+ */
+import type { Backend } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
 import { IMAGE_EXTENSIONS } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { type Lookup, notFound } from './lookup.ts';
 import { exists, type Permissions } from './permissions.ts';
+import type { Removals } from './removals.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import { type ImagePlace, type Place, parentOf, parsePath } from './tree.ts';
+import { type ImagePlace, keyOf, type Place, parentOf, parsePath } from './tree.ts';
+
+type Target = Exclude<Place, { kind: 'root' }>;
 
 const MKDIR_RULE = `a name that ends in ${IMAGE_EXTENSIONS.map((e) => `.${e}`).join(', ')} is an image`;
 
@@ -14,32 +23,60 @@ export class Naming {
   readonly #staging: Staging;
   readonly #lookup: Lookup;
   readonly #permissions: Permissions;
+  readonly #removals: Removals;
 
-  constructor(staging: Staging, lookup: Lookup, permissions: Permissions) {
+  constructor(staging: Staging, lookup: Lookup, permissions: Permissions, removals: Removals) {
     this.#staging = staging;
     this.#lookup = lookup;
     this.#permissions = permissions;
+    this.#removals = removals;
   }
 
-  /** Removes a file that was never pushed, else the image from its registry. */
-  async unlink(path: string): Promise<void> {
-    const staged = this.#staging.find(path);
-    if (staged !== undefined) return this.#staging.discard(staged);
+  /** Removes a file that is not in a registry, else the image from its registry. */
+  async unlink(path: string, signal: AbortSignal): Promise<void> {
+    const staged = await this.#calm(path);
+    if (staged !== undefined && !staged.isInRegistry) return this.#staging.discard(staged);
     const place = parsePath(path);
     if (place?.kind !== 'image') throw notFound(path);
-    await this.#remove(path, place, await this.#lookup.existingImage(path, place));
+    this.#checkUnread(path);
+    await this.#remove(path, place, await this.#imageOf(path, place, staged, signal), signal);
+    if (staged !== undefined) await this.#staging.discard(staged);
   }
 
-  async rename(from: string, to: string): Promise<void> {
+  /** Takes a name that is open from what it stands for: it is about to be removed, or replaced by a rename. */
+  async hide(path: string, signal: AbortSignal): Promise<void> {
+    const staged = await this.#calm(path);
+    if (staged !== undefined && !staged.isInRegistry) return this.#staging.discard(staged);
+    const place = parsePath(path);
+    if (place?.kind !== 'image') throw notFound(path);
+    const image = await this.#imageOf(path, place, staged, signal);
+    const backend = await this.#lookup.backend(place.backend);
+    const key = keyOf(path);
+    this.#removals.begin(
+      key,
+      {
+        path,
+        check: () => this.#checkRemove(path, backend),
+        remove: () => this.#removeNow(place, backend, image, this.#lookup.signal()),
+      },
+      this.#staging.hasClosed(place.backend),
+    );
+    this.#lookup.pinned.detach(key);
+    if (staged !== undefined) await this.#staging.discard(staged);
+  }
+
+  async rename(from: string, to: string, signal: AbortSignal): Promise<void> {
     const [source, target] = [parsePath(from), parsePath(to)];
     if (source === undefined || source.kind === 'root') throw notFound(from);
     if (target === undefined || target.kind === 'root' || parentOf(to) === '/') throw crossBackend(from, to);
-    const staged = this.#staging.find(from);
-    if (staged !== undefined) return this.#renameStaged(staged, to, target);
+    const staged = await this.#calm(from);
+    if (staged !== undefined && !staged.isInRegistry) return this.#renameStaged(staged, to, target, signal);
     if (this.#lookup.removeFolder(from)) return this.#lookup.makeFolder(to);
     if (source.backend !== target.backend || source.kind !== 'image' || target.kind !== 'image')
       throw crossBackend(from, to);
-    await this.#renameImage(from, source, to, target);
+    const image = await this.#imageOf(from, source, staged, signal);
+    if (keyOf(from) !== keyOf(to)) await this.#renameImage(from, source, image, to, target, signal);
+    if (staged !== undefined) this.#staging.follow(staged, to);
   }
 
   async mkdir(path: string): Promise<void> {
@@ -55,35 +92,101 @@ export class Naming {
     throw new SregistryError('FORBIDDEN', `${path} cannot be removed: a collection goes with its last image`);
   }
 
-  async #remove(path: string, place: ImagePlace, image: RemoteImage): Promise<void> {
-    this.#permissions.checkDelete(`${path} is not removed from the registry`, 'use sregistry delete');
+  /** The file being written at a path, when no push of it is under way: its state tells what the path stands for. */
+  async #calm(path: string): Promise<StagedFile | undefined> {
+    const staged = this.#staging.find(path);
+    if (staged === undefined) return undefined;
+    await this.#staging.cancel(staged);
+    return this.#staging.find(path);
+  }
+
+  /** The registry's image at a path; `staged` is the file that shows it, where one does. */
+  async #imageOf(
+    path: string,
+    place: ImagePlace,
+    staged: StagedFile | undefined,
+    signal: AbortSignal,
+  ): Promise<RemoteImage> {
+    return staged?.remote ?? this.#lookup.existingImage(path, place, signal);
+  }
+
+  async #remove(path: string, place: ImagePlace, image: RemoteImage, signal: AbortSignal): Promise<void> {
     const backend = await this.#lookup.backend(place.backend);
-    if (backend.remove === undefined)
-      throw new SregistryError('UNSUPPORTED', `${backend.name} (${backend.driver}) cannot remove images`);
-    await backend.remove(image, this.#lookup.signal());
+    this.#checkRemove(path, backend);
+    await this.#removeNow(place, backend, image, signal);
+  }
+
+  #checkRemove(path: string, backend: Backend): void {
+    this.#permissions.checkDelete(`${path} is not removed from the registry`, 'use sregistry delete');
+    if (backend.remove !== undefined) return;
+    throw new SregistryError('UNSUPPORTED', `${backend.name} (${backend.driver}) cannot remove images`);
+  }
+
+  async #removeNow(
+    place: ImagePlace,
+    backend: Backend,
+    image: RemoteImage,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await backend.remove?.(image, signal);
     this.#lookup.noteChange(backend, place.name, undefined);
   }
 
-  async #renameStaged(
-    staged: StagedFile,
-    to: string,
-    target: Exclude<Place, { kind: 'root' }>,
-  ): Promise<void> {
+  async #renameStaged(staged: StagedFile, to: string, target: Target, signal: AbortSignal): Promise<void> {
     await this.#permissions.checkPush(to, target.backend);
-    const mustBeNew = target.kind === 'image' && this.#permissions.keepsExisting;
-    if (mustBeNew && (await this.#lookup.image(to, target)) !== undefined) throw exists(to);
+    if (keyOf(to) !== staged.key) {
+      if (target.kind === 'image') await this.#checkNew(to, target, signal);
+      this.#checkUnread(to);
+      await this.#replaceStaged(to);
+    }
+    this.#removals.supersede(keyOf(to));
     await this.#staging.rename(staged, to);
   }
 
   /** Within a backend that can copy by itself; the old name is removed, which needs the permission to. */
-  async #renameImage(from: string, source: ImagePlace, to: string, target: ImagePlace): Promise<void> {
-    const image = await this.#lookup.existingImage(from, source);
+  async #renameImage(
+    from: string,
+    source: ImagePlace,
+    image: RemoteImage,
+    to: string,
+    target: ImagePlace,
+    signal: AbortSignal,
+  ): Promise<void> {
     const backend = await this.#lookup.backend(source.backend);
     this.#permissions.checkDelete(`${from} is not renamed: that removes its old name`, 'copy it');
     if (backend.copy === undefined || backend.remove === undefined) throw crossBackend(from, to);
-    const copied = await backend.copy(image, target.name, this.#lookup.signal());
+    await this.#checkNew(to, target, signal);
+    this.#checkUnread(to);
+    const copied = await backend.copy(image, target.name, signal);
+    this.#removals.supersede(keyOf(to));
     this.#lookup.noteChange(backend, target.name, copied);
-    await this.#remove(from, source, image);
+    await this.#replaceStaged(to);
+    await this.#removeNow(source, backend, image, signal);
+    this.#lookup.pinned.detach(keyOf(from));
+  }
+
+  /** EXISTS where what is at a path must be left as it is. */
+  async #checkNew(path: string, place: ImagePlace, signal: AbortSignal): Promise<void> {
+    if (!this.#permissions.keepsExisting) return;
+    const isThere = this.#staging.find(path)?.isInRegistry || (await this.#lookup.image(place, signal));
+    if (isThere) throw exists(path);
+  }
+
+  /**
+   * BUSY where the image is open for reading under another spelling of its name: for the kernel that is another file, which
+   * would show its readers bytes of both. (Open under this very path, libfuse has hidden it before: see removals.ts.)
+   */
+  #checkUnread(path: string): void {
+    if (this.#lookup.pinned.get(keyOf(path)) === undefined) return;
+    throw new SregistryError('BUSY', `${path} is open for reading`, {
+      hint: 'Try again when its readers are done',
+    });
+  }
+
+  /** A file being written at a path that something else takes. */
+  async #replaceStaged(path: string): Promise<void> {
+    const replaced = this.#staging.find(path);
+    if (replaced !== undefined) await this.#staging.discard(replaced);
   }
 }
 

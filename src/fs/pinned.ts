@@ -1,30 +1,45 @@
-/** Which revision each path is open at. */
+/**
+ * Which revision each image is open at for reading. All paths of an image share it: an image that is open stays at its
+ * revision for every further reader, so that the kernel, which keeps pages by path, never mixes two.
+ */
 import type { RemoteImage } from '../image/remote.ts';
 
-interface Pin {
+/** One revision, held by its readers. */
+export interface Pin {
   readonly image: RemoteImage;
-  handles: number;
+  /** One reader fewer. */
+  release(): void;
+}
+
+interface Held {
+  readonly image: RemoteImage;
+  readers: number;
 }
 
 export class PinnedRevisions {
-  readonly #pins = new Map<string, Pin>();
+  readonly #held = new Map<string, Held>();
 
-  get(path: string): RemoteImage | undefined {
-    return this.#pins.get(path)?.image;
+  get(key: string): RemoteImage | undefined {
+    return this.#held.get(key)?.image;
   }
 
-  /** One more handle on the path; its revision counts until the last of them is closed. */
-  pin(path: string, image: RemoteImage | undefined): void {
-    if (image === undefined) return;
-    const pin = this.#pins.get(path) ?? { image, handles: 0 };
-    pin.handles += 1;
-    this.#pins.set(path, pin);
+  /** One more reader: of `image`, or of the revision that is held already. */
+  pin(key: string, image: RemoteImage): Pin {
+    const held = this.#held.get(key) ?? { image, readers: 0 };
+    held.readers += 1;
+    this.#held.set(key, held);
+    let released = false;
+    const release = () => {
+      if (released) return;
+      released = true;
+      held.readers -= 1;
+      if (held.readers === 0 && this.#held.get(key) === held) this.#held.delete(key);
+    };
+    return { image: held.image, release };
   }
 
-  unpin(path: string, image: RemoteImage | undefined): void {
-    const pin = this.#pins.get(path);
-    if (image === undefined || pin === undefined) return;
-    pin.handles -= 1;
-    if (pin.handles === 0) this.#pins.delete(path);
+  /** The name stands for something else from now on. Its readers keep what they hold. */
+  detach(key: string): void {
+    this.#held.delete(key);
   }
 }

@@ -1,11 +1,18 @@
 /**
- * A file being written into the mount: its bytes in the staging folder, and where it stands between the first write
- * and the push. A file opened for update starts as the revision it replaces, which is only copied here when a byte of
- * it is needed: a writer that truncates first, as most do, costs no transfer.
+ * A file being written into the mount: its bytes in the staging folder, what is known of them, and its state (states.ts).
+ *
+ * A file opened for update starts as the revision it replaces, which is copied here when a byte of it is needed: a writer
+ * that truncates first, as most do, costs no transfer.
  */
 import { constants } from 'node:fs';
-import { type FileHandle, open, rm, stat } from 'node:fs/promises';
-import { errorOfStaging } from './staging-errors.ts';
+import { type FileHandle, mkdir, open, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { type ByteRange, Extents } from '../base/extents.ts';
+import type { PushPhase } from '../catalog/push-record.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import { nextState, type StagedEvent, type StagedState } from './states.ts';
+import { keyOf } from './tree.ts';
+import type { Writer } from './writers.ts';
 
 /** Brings the revision being updated to a path where nothing is yet. */
 export type CopyUp = (to: string) => Promise<void>;
@@ -17,48 +24,77 @@ export interface Original {
 }
 
 export class StagedFile {
-  /** Path in the mount; changes when it is renamed. */
-  path: string;
   /** Path of its bytes on local disk. */
   readonly file: string;
-  /** Did it start as a revision that exists? */
-  readonly isUpdate: boolean;
-  /** Id in the journal; none while nothing was written. */
+  /** Id in the journal; none while there is nothing to lose. */
   record: string | undefined;
+  /** What the journal says of it. */
+  recorded: PushPhase | undefined;
   /** Open handles. */
   handles = 0;
-  /** Do its bytes differ from what was pushed, refused or opened? */
-  dirty = false;
-  /** Counts changes, to tell whether it changed while it was being pushed. */
-  changes = 0;
-  /** Why the last push of the present bytes failed or was refused. */
+  /** Why the push of the present bytes failed, or why they were refused. */
   failure: unknown;
-  /** Removed or replaced while open: nothing is pushed any more. */
-  discarded = false;
+  /** What the registry has after the push of the present bytes. */
+  remote: RemoteImage | undefined;
+  /** Of an update that did not truncate: who changed it. */
+  writers: readonly Writer[] = [];
+  /** Looking at it and pushing it, where that is under way. */
+  closing: Promise<void> | undefined;
+  /** Ends the push under way. */
+  cancelPush: (() => void) | undefined;
   /** Milliseconds since the epoch of the last change. */
   modified = Date.now();
+  #path: string;
+  #state: StagedState;
+  /** Counts changes, to tell whether it changed while it was looked at. */
+  #changes = 0;
+  /** Changes when a writer last closed it. */
+  #closedAt: number | undefined;
   #size: number;
+  /** Bytes from the start that are still the original's. */
+  #original: number;
+  readonly #written = new Extents();
   #copyUp: CopyUp | undefined;
   #handle: Promise<FileHandle> | undefined;
+  readonly #writing = new Set<Promise<void>>();
 
   constructor(path: string, file: string, original?: Original) {
-    this.path = path;
+    this.#path = path;
     this.file = file;
-    this.isUpdate = original !== undefined;
+    this.#state = original === undefined ? 'open' : 'unchanged';
     this.#size = original?.size ?? 0;
+    this.#original = this.#size;
     this.#copyUp = original?.copyUp;
   }
 
-  /** A file that another process staged and left. */
-  static async restore(path: string, file: string, record: string): Promise<StagedFile> {
+  /** A file that another process staged, closed and left. Its bytes count as written. */
+  static async restore(
+    path: string,
+    { file, record, state }: { file: string; record: string; state: 'kept' | 'incomplete' },
+  ): Promise<StagedFile> {
     const staged = new StagedFile(path, file);
+    staged.#state = state;
+    staged.recorded = state;
     const { size, mtimeMs } = await stat(file);
     staged.#size = size;
+    staged.#written.add(0, size);
     staged.modified = mtimeMs;
     staged.record = record;
-    staged.dirty = true;
-    staged.changes = 1;
     return staged;
+  }
+
+  /** Path in the mount. */
+  get path(): string {
+    return this.#path;
+  }
+
+  /** What the path stands for, whatever its spelling: see keyOf. */
+  get key(): string {
+    return keyOf(this.#path);
+  }
+
+  get state(): StagedState {
+    return this.#state;
   }
 
   /** Bytes it has, or will have once the revision it updates is copied. */
@@ -66,9 +102,53 @@ export class StagedFile {
     return this.#size;
   }
 
-  /** Are its present bytes in the registry? */
-  get isPushed(): boolean {
-    return this.record === undefined && !this.dirty && this.changes > 0;
+  /** Changes when the bytes do. */
+  get changes(): number {
+    return this.#changes;
+  }
+
+  /** Is what it shows what the registry has? */
+  get isInRegistry(): boolean {
+    return this.#state === 'pushed' || this.#state === 'unchanged';
+  }
+
+  /** Does it still hold bytes of the revision it was opened to update? */
+  get isUpdate(): boolean {
+    return this.#original > 0;
+  }
+
+  enter(event: StagedEvent): void {
+    this.#state = nextState(this.#state, event);
+  }
+
+  rename(path: string): void {
+    this.#path = path;
+  }
+
+  /** A writer closed it. */
+  noteClose(): void {
+    this.#closedAt = this.#changes;
+  }
+
+  /** Was it closed since its bytes last changed? */
+  get isClosed(): boolean {
+    return this.#closedAt === this.#changes;
+  }
+
+  /**
+   * The first bytes of `wanted` that nobody wrote. Where the original is updated its bytes count as written, unless the
+   * writer began to overwrite it from its first byte and stopped before the end.
+   */
+  missing(wanted: readonly ByteRange[]): ByteRange | undefined {
+    const known = new Extents();
+    for (const { start, end } of this.#written.ranges) known.add(start, end);
+    const overwrite = this.#interruptedOverwrite(wanted);
+    if (overwrite === undefined) known.add(0, this.#original);
+    for (const range of wanted) {
+      const missing = known.missing(range);
+      if (missing !== undefined) return missing;
+    }
+    return undefined;
   }
 
   async read(target: Uint8Array, offset: number, length: number): Promise<number> {
@@ -77,29 +157,36 @@ export class StagedFile {
     return bytesRead;
   }
 
-  async write(source: Uint8Array, offset: number, length: number): Promise<void> {
-    const handle = await this.#open();
-    for (let done = 0; done < length; ) {
-      const { bytesWritten } = await handle
-        .write(source, done, length - done, offset + done)
-        .catch(errorOfStaging(this.path));
-      done += bytesWritten;
-    }
-    this.#size = Math.max(this.#size, offset + length);
-    this.#changed();
+  /** Writes bytes. The state and the journal are the caller's. */
+  write(source: Uint8Array, offset: number, length: number): Promise<void> {
+    return this.#changing(async (handle) => {
+      for (let done = 0; done < length; ) {
+        const { bytesWritten } = await handle.write(source, done, length - done, offset + done);
+        done += bytesWritten;
+      }
+      this.#size = Math.max(this.#size, offset + length);
+      this.#written.add(offset, offset + length);
+    });
   }
 
-  async truncate(size: number): Promise<void> {
+  truncate(size: number): Promise<void> {
     if (size === 0) this.#copyUp = undefined;
-    const handle = await this.#open();
-    await handle.truncate(size).catch(errorOfStaging(this.path));
-    this.#size = size;
-    this.#changed();
+    return this.#changing(async (handle) => {
+      await handle.truncate(size);
+      this.#size = size;
+      this.#original = Math.min(this.#original, size);
+      this.#written.clip(size);
+    });
+  }
+
+  /** Resolves when no write is under way. */
+  async quiet(): Promise<void> {
+    while (this.#writing.size > 0) await Promise.allSettled(this.#writing);
   }
 
   async sync(): Promise<void> {
     const handle = await this.#open();
-    await handle.datasync().catch(errorOfStaging(this.path));
+    await handle.datasync();
   }
 
   async close(): Promise<void> {
@@ -114,11 +201,26 @@ export class StagedFile {
     await rm(this.file, { force: true });
   }
 
-  #changed(): void {
-    this.dirty = true;
-    this.changes += 1;
-    this.failure = undefined;
+  /** Counts the change before the first byte moves, so that nobody takes a file that is being changed for settled. */
+  async #changing(change: (handle: FileHandle) => Promise<void>): Promise<void> {
+    this.#changes += 1;
     this.modified = Date.now();
+    const run = this.#open().then(change);
+    this.#writing.add(run);
+    try {
+      await run;
+    } finally {
+      this.#writing.delete(run);
+    }
+  }
+
+  /** The one run of written bytes from byte 0 that ends inside a part of the image, behind its beginning. */
+  #interruptedOverwrite(wanted: readonly ByteRange[]): ByteRange | undefined {
+    const [run, ...others] = this.#written.ranges;
+    if (run === undefined || others.length > 0 || run.start > 0) return undefined;
+    const header = wanted[0]?.end ?? 0;
+    const isInside = wanted.some(({ start, end }) => start < run.end && run.end < end);
+    return run.end > Math.max(header, OVERWRITE) && isInside ? run : undefined;
   }
 
   /** Opens it once, when its bytes are first needed; what fails is tried again by the next who needs them. */
@@ -127,15 +229,19 @@ export class StagedFile {
       const opening = this.#openNow();
       this.#handle = opening;
       opening.catch(() => {
-        this.#handle = undefined;
+        if (this.#handle === opening) this.#handle = undefined;
       });
     }
     return this.#handle;
   }
 
   async #openNow(): Promise<FileHandle> {
-    await this.#copyUp?.(this.file).catch(errorOfStaging(this.path));
+    await mkdir(dirname(this.file), { recursive: true, mode: 0o700 });
+    await this.#copyUp?.(this.file);
     this.#copyUp = undefined;
-    return open(this.file, constants.O_RDWR | constants.O_CREAT, 0o600);
+    return open(this.file, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   }
 }
+
+/** Bytes from the beginning of an image up to which a write is a patch of its header, not the start of another image. */
+const OVERWRITE = 64 * 1024;

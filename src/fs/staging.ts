@@ -1,341 +1,292 @@
 /**
- * Everything written into the mount and not yet pushed.
+ * Everything written into the mount and not yet in a registry.
  *
- * A file is staged on disk, journaled from its first byte, and pushed when the image is whole: its own header says so,
- * so closing a whole image pushes it and gives the push's outcome, while the early close of a part pushes nothing. What
- * is no image is refused. A push that fails leaves the file staged under its path, where it can be read, written again
- * or removed, and it is tried again at the next mount.
+ * A file is staged on disk, journaled from its first byte, and pushed when a writer closes it and it is a whole image under
+ * an image's name. states.ts says what each operation does in each state; closing.ts looks and pushes; restore.ts takes over
+ * what processes that ended left.
+ *
+ * A file leaves the paths of the mount in the same step in which its last handle is released: whoever opens the path next
+ * sees the registry's image, and waits until its bytes are in the cache ({@link Staging.settled}).
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
-import { describeError, isError, SregistryError } from '../base/errors.ts';
-import { ownProcess, processStartTime } from '../base/process.ts';
+import { join } from 'node:path';
 import type { Journal } from '../catalog/journal.ts';
-import type { PushRecord } from '../catalog/push-record.ts';
-import { identify } from '../image/format.ts';
-import type { ImageName } from '../image/name.ts';
-import { openFileSource } from '../image/source.ts';
 import { debugLog } from '../log/index.ts';
+import { Closing } from './closing.ts';
+import type { Publisher } from './publisher.ts';
+import { removeOrphans, takeOver } from './restore.ts';
 import { type Original, StagedFile } from './staged-file.ts';
-import { baseOf, type ImagePlace, parentOf, parsePath } from './tree.ts';
+import { StagedJournal } from './staged-journal.ts';
+import { errorOfStaging, isDiskFull } from './staging-errors.ts';
+import { baseOf, keyOf, parentOf } from './tree.ts';
+import type { FindWriters } from './writers.ts';
 
 const debug = debugLog('staging');
 
-const NAME_HINT = 'Rename it to <image>:<tag>.simg to push it, or remove it';
-
-/** What staging needs from the rest: pushing an image, and what to do with a file that was pushed. */
-export interface Publisher {
-  /** `sregistry` URI of a name, for people. */
-  uri(backend: string, name: ImageName): string;
-  push(request: PushRequest): Promise<void>;
-  /** Disposes of the bytes of a pushed file that nobody has open: into the cache, or removed. */
-  settle(backend: string, name: ImageName, file: string): Promise<void>;
-}
-
-export interface PushRequest {
-  readonly backend: string;
-  readonly name: ImageName;
-  readonly extension: string;
-  readonly file: string;
-  readonly size: number;
-  readonly progress: (done: number) => void;
-  readonly resume: {
-    load(): Record<string, unknown> | undefined;
-    save(state: Record<string, unknown>): void;
-  };
-  readonly signal: AbortSignal;
+export interface StagingOptions {
+  /** Folder of the staged files, on the file system of the cache. */
+  readonly folder: string;
+  readonly journal: Journal;
+  readonly publisher: Publisher;
+  /** Who has a path open; default: nobody can tell. */
+  readonly findWriters?: FindWriters | undefined;
 }
 
 export class Staging {
-  readonly #folder: string;
-  readonly #journal: Journal;
-  readonly #publisher: Publisher;
+  readonly #options: StagingOptions;
+  readonly #journal: StagedJournal;
+  readonly #closing: Closing;
   readonly #files = new Map<string, StagedFile>();
-  readonly #flushes = new Map<StagedFile, Promise<void>>();
-  readonly #controller = new AbortController();
+  /** Pushed files on their way into the cache. */
+  readonly #leaving = new Map<string, Promise<void>>();
+  #stopped = false;
 
-  constructor(folder: string, journal: Journal, publisher: Publisher) {
-    this.#folder = folder;
-    this.#journal = journal;
-    this.#publisher = publisher;
+  constructor(options: StagingOptions) {
+    this.#options = options;
+    const { publisher } = options;
+    this.#journal = new StagedJournal(options.journal, (backend, name) => publisher.uri(backend, name));
+    this.#closing = new Closing(publisher, this.#journal, (staged) => this.#rest(staged));
   }
 
+  /** The file that a path, or another path of the same image, stands for. */
   find(path: string): StagedFile | undefined {
-    return this.#files.get(path);
+    return this.#files.get(keyOf(path));
+  }
+
+  /** Resolves when a file that was pushed to this path is where the next reader finds its bytes. */
+  async settled(path: string): Promise<void> {
+    await this.#leaving.get(keyOf(path));
   }
 
   /** File names staged directly in a folder. */
   list(folder: string): string[] {
-    return [...this.#files.keys()].filter((path) => parentOf(path) === folder).map(baseOf);
+    return this.#all()
+      .filter(({ path }) => parentOf(path) === folder)
+      .map(({ path }) => baseOf(path));
+  }
+
+  /** Is there a closed file in this backend, which may be about to be renamed over another? */
+  hasClosed(backend: string): boolean {
+    return this.#all().some(
+      ({ path, state }) => path.startsWith(`/${backend}/`) && (state === 'incomplete' || state === 'kept'),
+    );
   }
 
   /** Files being looked at or pushed in this process. */
   get pushing(): number {
-    return this.#flushes.size;
+    return this.#closing.active;
   }
 
-  /** A new, empty file. */
-  create(path: string): Promise<StagedFile> {
+  /** A new, empty file, at a path where none is staged. */
+  create(path: string): StagedFile {
     return this.#add(path);
   }
 
-  /** A file that starts as the revision now at `path`. */
-  update(path: string, original: Original): Promise<StagedFile> {
+  /** A file that starts as the revision now at `path`, where none is staged. */
+  update(path: string, original: Original): StagedFile {
     return this.#add(path, original);
   }
 
-  /** Notes in the journal that the file has bytes; call after each write or truncation. */
-  noteChange(staged: StagedFile): void {
-    if (staged.record === undefined && !staged.discarded)
-      staged.record = this.#journal.create(this.#draft(staged)).id;
+  async write(staged: StagedFile, source: Uint8Array, offset: number, length: number): Promise<void> {
+    await this.#beginChange(staged, staged.isUpdate);
+    await this.#withRoom(staged, length, () => staged.write(source, offset, length));
   }
 
-  /**
-   * What a writer's `close()` waits for: pushes the file if it is a whole image under an image's name. Throws the
-   * push's error; NOT_AN_IMAGE where the bytes are none.
-   */
-  async flush(staged: StagedFile): Promise<void> {
-    const running = this.#flushes.get(staged);
-    if (running !== undefined) await running;
-    if (staged.discarded) return;
-    if (staged.failure !== undefined) throw staged.failure;
-    if (!staged.dirty) return;
-    const flush = this.#flushNow(staged).finally(() => this.#flushes.delete(staged));
-    this.#flushes.set(staged, flush);
-    return flush;
+  async truncate(staged: StagedFile, size: number): Promise<void> {
+    await this.#beginChange(staged, staged.isUpdate && size > 0);
+    await this.#withRoom(staged, staged.size, () => staged.truncate(size));
   }
 
-  async #flushNow(staged: StagedFile): Promise<void> {
-    const found = await this.#identify(staged);
-    if (found.state === 'not-an-image') return this.#refuse(staged, found.reason);
-    const place = parsePath(staged.path);
-    if (found.state !== 'whole') return this.#wait(staged, found.reason);
-    if (place?.kind !== 'image') {
-      return this.#wait(staged, 'The image is whole, but its file name is not one of an image', NAME_HINT);
-    }
-    return this.#push(staged, place);
+  async read(staged: StagedFile, target: Uint8Array, offset: number, length: number): Promise<number> {
+    let count = 0;
+    await this.#withRoom(staged, staged.size, async () => {
+      count = await staged.read(target, offset, length);
+    });
+    return count;
   }
 
-  /** The last handle was closed: what was pushed leaves, what was opened but not changed or was refused is dropped. */
+  sync(staged: StagedFile): Promise<void> {
+    return this.#withRoom(staged, staged.size, () => staged.sync());
+  }
+
+  /** A writer closed the file: see {@link Closing.flush}. */
+  flush(staged: StagedFile): Promise<void> {
+    staged.noteClose();
+    return this.#closing.flush(staged);
+  }
+
+  /** Ends a push of the file under way and waits for that; afterwards its state tells what came of it. */
+  cancel(staged: StagedFile): Promise<void> {
+    return this.#closing.cancel(staged);
+  }
+
+  /** One handle fewer. */
   async release(staged: StagedFile): Promise<void> {
-    if (staged.handles > 0 || this.#flushes.has(staged)) return;
-    if (staged.discarded) return staged.remove();
-    const place = parsePath(staged.path);
-    if (staged.isPushed && place?.kind === 'image') {
-      await staged.close();
-      await this.#publisher.settle(place.backend, place.name, staged.file).catch((error) => {
-        debug('%s was pushed but not taken into the cache: %o', staged.path, error);
-      });
-      this.#drop(staged);
-      await rm(staged.file, { force: true });
-      return;
-    }
-    const wasOnlyOpened = staged.record === undefined && staged.isUpdate;
-    if (wasOnlyOpened || isError(staged.failure, 'NOT_AN_IMAGE')) await this.discard(staged);
+    staged.handles -= 1;
+    if (staged.handles === 0 && staged.closing === undefined) await this.#rest(staged);
   }
 
-  /** Forgets the file; its bytes go when its last handle is closed. */
+  /** Forgets the file; its bytes go when its last handle is released. */
   async discard(staged: StagedFile): Promise<void> {
     this.#drop(staged);
-    staged.discarded = true;
-    if (staged.record !== undefined && !isError(staged.failure, 'NOT_AN_IMAGE'))
-      this.#journal.remove(staged.record);
-    staged.record = undefined;
-    if (staged.handles === 0) await staged.remove();
-  }
-
-  /** Moves the file to another path, over what is staged there, and pushes it if it is an image's now. */
-  async rename(staged: StagedFile, path: string): Promise<void> {
-    const replaced = this.#files.get(path);
-    if (replaced !== undefined && replaced !== staged) await this.discard(replaced);
-    this.#files.delete(staged.path);
-    staged.path = path;
-    this.#files.set(path, staged);
-    const { backend, path: below, uri } = this.#draft(staged);
-    this.#update(staged, { backend, path: below, uri });
-    try {
-      await this.flush(staged);
-    } finally {
-      await this.release(staged);
-    }
+    await this.#closing.cancel(staged);
+    if (staged.state === 'gone') return;
+    staged.enter('discard');
+    this.#journal.end(staged);
+    if (staged.handles === 0) await this.#leave(staged);
   }
 
   /**
-   * Takes over what processes that ended left in the journal for the given backends, and pushes what is whole.
-   * Resolves when the files are in place; the pushes go on.
+   * Moves the file to another path, over what is staged there. Where it was closed it is looked at again, as its name may
+   * be an image's now: throws what closing it there would.
    */
-  async restore(backends: readonly string[]): Promise<void> {
-    await this.#removeOrphans();
-    for (const { id, backend, staged } of this.#journal.list()) {
-      if (staged === undefined || !backends.includes(backend)) continue;
-      const record = this.#journal.adopt(id, ownProcess());
-      if (record !== undefined) await this.#restoreOne(record, staged);
-    }
+  async rename(staged: StagedFile, path: string): Promise<void> {
+    const replaced = this.find(path);
+    if (replaced !== undefined && replaced !== staged) await this.discard(replaced);
+    this.follow(staged, path);
+    if (staged.state === 'open' && !staged.isClosed && staged.handles > 0) return;
+    await this.#pushAgain(staged);
   }
 
-  /** Resolves when nothing is being pushed. */
+  /** Gives the file another path: what it shows was renamed in the registry. */
+  follow(staged: StagedFile, path: string): void {
+    this.#drop(staged);
+    staged.rename(path);
+    this.#files.set(staged.key, staged);
+    this.#journal.rename(staged);
+  }
+
+  /**
+   * Takes over what processes that ended left in the journal for the given backends. Resolves when the files are in place;
+   * their pushes go on.
+   */
+  async restore(backends: readonly string[]): Promise<void> {
+    const { folder, journal } = this.#options;
+    await removeOrphans(folder, journal);
+    await takeOver(journal, backends, {
+      has: (record) => this.#all().some((staged) => staged.record === record),
+      isFree: (path) => this.find(path) === undefined,
+      place: (staged) => void this.#files.set(staged.key, staged),
+      push: (staged) => this.#pushAgain(staged),
+    });
+  }
+
+  /** Resolves when nothing is being pushed or on its way into the cache. */
   async idle(): Promise<void> {
-    while (this.#flushes.size > 0) await Promise.allSettled(this.#flushes.values());
+    do {
+      await this.#closing.idle();
+      await Promise.all(this.#leaving.values());
+    } while (this.#closing.active > 0 || this.#leaving.size > 0);
   }
 
   /** Ends pushes, which stay in the journal, and closes the files. */
   async stop(): Promise<void> {
-    this.#controller.abort(new SregistryError('CANCELED', 'The mount was ended before the push was done'));
-    await this.idle();
-    for (const staged of [...this.#files.values()]) {
+    this.#stopped = true;
+    await this.#closing.stop();
+    await Promise.all(this.#leaving.values());
+    for (const staged of this.#all()) {
       if (staged.record === undefined) await this.discard(staged);
       else await staged.close().catch(() => {});
     }
   }
 
-  async #add(path: string, original?: Original): Promise<StagedFile> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    const file = join(this.#folder, `${process.pid}-${randomUUID()}`);
-    const staged = new StagedFile(path, file, original);
-    const replaced = this.#files.get(path);
-    this.#files.set(path, staged);
-    if (replaced !== undefined) await this.discard(replaced);
+  /** Looks at a file anew that was closed before. */
+  async #pushAgain(staged: StagedFile): Promise<void> {
+    if (staged.state !== 'open') staged.enter('change');
+    await this.flush(staged);
+  }
+
+  #all(): StagedFile[] {
+    return [...this.#files.values()];
+  }
+
+  #add(path: string, original?: Original): StagedFile {
+    const staged = new StagedFile(
+      path,
+      join(this.#options.folder, `${process.pid}-${randomUUID()}`),
+      original,
+    );
+    this.#files.set(staged.key, staged);
     return staged;
   }
 
   #drop(staged: StagedFile): void {
-    if (this.#files.get(staged.path) === staged) this.#files.delete(staged.path);
+    if (this.#files.get(staged.key) === staged) this.#files.delete(staged.key);
   }
 
-  async #identify(staged: StagedFile) {
-    await using source = await openFileSource(staged.file);
-    return await identify(source);
+  /** Before bytes change: nothing pushes them any more, and the journal knows. `inPlace`: bytes of the original stay. */
+  async #beginChange(staged: StagedFile, inPlace: boolean): Promise<void> {
+    const begins = staged.state !== 'open' && staged.state !== 'discarded';
+    if (begins && inPlace) staged.writers = (await this.#options.findWriters?.(staged.path)) ?? [];
+    while (staged.state === 'pushing') await this.#closing.cancel(staged);
+    staged.enter('change');
+    if (staged.state === 'open' && staged.recorded !== 'staging') this.#journal.begin(staged);
   }
 
-  async #push(staged: StagedFile, place: ImagePlace): Promise<void> {
-    const { backend, name, extension } = place;
-    const { changes, size } = staged;
-    this.noteChange(staged);
-    const id = staged.record as string;
-    this.#update(staged, {
-      state: 'pushing',
-      size,
-      bytes: 0,
-      error: undefined,
-      hint: undefined,
-      staged: staged.file,
-    });
+  /** Runs `act`; where the disk is full, once more after cached images made room. */
+  async #withRoom(staged: StagedFile, bytes: number, act: () => Promise<void>): Promise<void> {
     try {
-      await staged.sync();
-      await this.#publisher.push({
-        backend,
-        name,
-        extension,
-        file: staged.file,
-        size,
-        progress: throttle((bytes) => this.#journal.update(id, { bytes })),
-        resume: {
-          load: () => this.#journal.get(id)?.resume,
-          save: (resume) => void this.#journal.update(id, { resume }),
-        },
-        signal: this.#controller.signal,
-      });
+      await act();
     } catch (error) {
-      this.#update(staged, { state: 'kept', error: describeError(error), hint: hintOf(error) });
-      if (staged.changes === changes) {
-        staged.failure = error;
-        staged.dirty = false;
-      }
-      throw error;
-    }
-    if (staged.changes !== changes) return;
-    staged.dirty = false;
-    this.#journal.remove(id);
-    staged.record = undefined;
-    this.#forgetRefusal(staged);
-  }
-
-  /** What was refused at a path needs not be told any more once an image was pushed there. */
-  #forgetRefusal(staged: StagedFile): void {
-    const { backend, path } = this.#draft(staged);
-    const record = this.#journal.findByPath(backend, path);
-    if (record?.state === 'refused') this.#journal.remove(record.id);
-  }
-
-  /** Closed before it can be pushed: it stays, and the journal says what it waits for. */
-  #wait(staged: StagedFile, error: string, hint?: string): void {
-    this.#update(staged, { state: 'incomplete', size: staged.size, error, hint, staged: staged.file });
-  }
-
-  #refuse(staged: StagedFile, reason: string): never {
-    const failure = new SregistryError('NOT_AN_IMAGE', `${staged.path} was refused: ${reason}`, {
-      hint: 'Only container images (SIF, SquashFS, Singularity 2.x) can be copied into a registry',
-    });
-    staged.failure = failure;
-    staged.dirty = false;
-    this.noteChange(staged);
-    this.#update(staged, {
-      state: 'refused',
-      size: staged.size,
-      error: failure.message,
-      hint: failure.hint,
-      staged: undefined,
-    });
-    throw failure;
-  }
-
-  #update(staged: StagedFile, changes: Parameters<Journal['update']>[1]): void {
-    if (staged.record !== undefined) this.#journal.update(staged.record, changes);
-  }
-
-  #draft(staged: StagedFile) {
-    const [, backend = '', ...rest] = staged.path.split('/');
-    const place = parsePath(staged.path);
-    const path = rest.join('/');
-    return {
-      backend,
-      path,
-      uri: place?.kind === 'image' ? this.#publisher.uri(backend, place.name) : `${backend}://${path}`,
-      state: 'staging' as const,
-      bytes: 0,
-      size: staged.size,
-      staged: staged.file,
-      owner: ownProcess(),
-    };
-  }
-
-  async #restoreOne(record: PushRecord, file: string): Promise<void> {
-    const path = `/${record.backend}/${record.path}`;
-    const staged = await StagedFile.restore(path, file, record.id).catch((error) => {
-      const reason = `Its staged file cannot be read: ${describeError(error)}`;
-      this.#journal.update(record.id, { state: 'refused', error: reason, staged: undefined });
-    });
-    if (staged === undefined) return;
-    this.#files.set(path, staged);
-    void this.flush(staged)
-      .then(() => this.release(staged))
-      .catch((error) => debug('%s is still not pushed: %s', path, describeError(error)));
-  }
-
-  /** Removes files of processes that ended which no record names: never written, or pushed and not cleared away. */
-  async #removeOrphans(): Promise<void> {
-    const known = new Set(this.#journal.list().map(({ staged }) => staged && basename(staged)));
-    for (const name of await readdir(this.#folder).catch(() => [])) {
-      const owner = Number.parseInt(name, 10);
-      if (known.has(name) || processStartTime(owner) !== undefined) continue;
-      await rm(join(this.#folder, name), { force: true });
+      if (!isDiskFull(error) || !(await this.#options.publisher.makeRoom(bytes)))
+        throw errorOfStaging(staged.path, error);
+      await act().catch((again) => Promise.reject(errorOfStaging(staged.path, again)));
     }
   }
-}
 
-function hintOf(error: unknown): string {
-  return (isError(error) && error.hint) || 'The file is kept and pushed again at the next mount';
-}
+  /** Nobody has the file open any more. */
+  async #rest(staged: StagedFile): Promise<void> {
+    if (staged.handles > 0) return;
+    switch (staged.state) {
+      case 'pushed':
+        return this.#settle(staged);
+      case 'unchanged':
+      case 'refused':
+      case 'discarded':
+        return this.#leave(staged);
+      case 'open':
+        return this.#abandon(staged);
+    }
+  }
 
-/** Milliseconds between two notes of a push's progress in the journal. */
-const PROGRESS_INTERVAL = 500;
+  /** Its last writer has left: it was closed before its push was canceled, or never closed. */
+  async #abandon(staged: StagedFile): Promise<void> {
+    if (this.#stopped) return;
+    if (staged.isClosed) {
+      void this.#closing.flush(staged).catch((error) => debug('%s: %o', staged.path, error));
+      return;
+    }
+    staged.enter('part');
+    this.#journal.note(staged, { state: 'incomplete', error: 'Its writer ended without closing it' });
+  }
 
-function throttle(note: (done: number) => void): (done: number) => void {
-  let last = 0;
-  return (done) => {
-    if (Date.now() - last < PROGRESS_INTERVAL) return;
-    last = Date.now();
-    note(done);
-  };
+  #settle(staged: StagedFile): Promise<void> {
+    const { key } = staged;
+    staged.enter('leave');
+    this.#drop(staged);
+    const leaving = this.#keep(staged).finally(() => {
+      if (this.#leaving.get(key) === leaving) this.#leaving.delete(key);
+    });
+    this.#leaving.set(key, leaving);
+    return leaving;
+  }
+
+  /** Gives the bytes to the cache, where it takes them; then they are gone from the staging folder. */
+  async #keep(staged: StagedFile): Promise<void> {
+    const [, backend = ''] = staged.path.split('/');
+    try {
+      await staged.close();
+      if (staged.remote !== undefined)
+        await this.#options.publisher.settle(backend, staged.remote, staged.file);
+    } catch (error) {
+      debug('%s was pushed but not taken into the cache: %o', staged.path, error);
+    }
+    await staged.remove().catch((error) => debug('%s is left: %o', staged.file, error));
+  }
+
+  async #leave(staged: StagedFile): Promise<void> {
+    staged.enter('leave');
+    this.#drop(staged);
+    await staged.remove();
+  }
 }

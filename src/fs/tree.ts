@@ -3,7 +3,13 @@
  * something is there is for the filesystem to find out.
  */
 import type { ImageName } from '../image/name.ts';
-import { formatFileName, isPathComponent, parseFileName, splitExtension } from '../image/names.ts';
+import {
+  formatFileName,
+  formatImageName,
+  isPathComponent,
+  parseFileName,
+  splitExtension,
+} from '../image/names.ts';
 
 /** A place below a backend's folder. `collection` is `''` at its top. */
 interface Below {
@@ -41,6 +47,19 @@ export function parsePath(path: string): Place | undefined {
     : undefined;
   if (inspected !== undefined) return { kind: 'inspect', backend, collection, name: inspected };
   return { kind: 'folder', backend, collection: rest.join('/') };
+}
+
+/**
+ * The same for every path that stands for the same thing: an image has several file names (`x.sif`, `x:latest.simg`), all
+ * else has one.
+ */
+export function keyOf(path: string): string {
+  const place = parsePath(path);
+  return place?.kind === 'image' ? imageKey(place.backend, place.name) : path;
+}
+
+export function imageKey(backend: string, name: ImageName): string {
+  return `${backend}://${formatImageName(name)}`;
 }
 
 function imageName(file: string, collection: string): ImageName | undefined {

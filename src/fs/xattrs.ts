@@ -13,6 +13,7 @@ export interface XattrSubject {
 /** Where the path is an image of a registry, these are set as well. */
 interface ImageSubject extends XattrSubject {
   readonly session: Session;
+  readonly signal: AbortSignal;
   readonly service: Backend;
   readonly image: RemoteImage;
 }
@@ -26,9 +27,10 @@ const OF_IMAGES: Record<string, Value> = {
   digest: ({ image }) => image.digest,
   revision: ({ image }) => image.revision,
   cached: ({ session, service, image }) => String(session.cachedBytes(service, image)),
-  labels: async ({ session, service, image }) => JSON.stringify(await labelsOf(session, service, image)),
-  inspect: async ({ session, service, image }) =>
-    JSON.stringify(await inspectRemote(session, service, image)),
+  labels: async ({ session, service, image, signal }) =>
+    JSON.stringify(await labelsOf(session, service, image, signal)),
+  inspect: async ({ session, service, image, signal }) =>
+    JSON.stringify(await inspectRemote(session, service, image, signal)),
 };
 
 export function attributeNames(subject: XattrSubject): string[] {

@@ -6,10 +6,11 @@
  * is `unknown`: whoever writes may still write it. Bytes that no image can begin with are `not-an-image` at once.
  */
 import { isError } from '../base/errors.ts';
+import type { ByteRange } from '../base/extents.ts';
 import { isZero, startsWith } from './binary.ts';
 import { EXT_HEADER_SIZE, extLength, isExt } from './ext.ts';
 import { describeForeign } from './foreign.ts';
-import { readSif, SIF_MAGIC } from './sif.ts';
+import { readSif, SIF_HEADER_SIZE, SIF_MAGIC, type Sif, tableOf } from './sif.ts';
 import type { ByteSource } from './source.ts';
 import { parseSuperblock, SQUASHFS_MAGIC, SUPERBLOCK_SIZE } from './squashfs/superblock.ts';
 
@@ -27,6 +28,11 @@ export interface Identification {
   /** Are all `length` bytes there? */
   readonly whole: boolean;
   readonly state: 'whole' | 'partial' | 'unknown' | 'not-an-image';
+  /**
+   * The bytes that whoever writes the image writes, as far as its header tells. What lies between is padding, or may be a
+   * hole, as in a sparse ext file system.
+   */
+  readonly parts: readonly ByteRange[];
   /** The state in one sentence for a person. */
   readonly reason: string;
 }
@@ -61,21 +67,20 @@ export function launchLength(head: Uint8Array): number {
 
 async function identifyHead(source: ByteSource, head: Uint8Array): Promise<Identification> {
   if (startsWith(head, SIF_MAGIC.text, SIF_MAGIC.offset)) {
-    return measured('sif', (await readSif(source))?.length, source.size);
+    const sif = await readSif(source);
+    return measured('sif', sif?.length, source.size, sif === undefined ? [] : sifParts(sif));
   }
   const launch = launchLength(head);
   const payload = head.subarray(launch);
   if (startsWith(payload, SQUASHFS_MAGIC)) {
     const kind = launch === 0 ? 'squashfs' : 'singularity2-squashfs';
-    return measured(kind, add(launch, squashfsLength(payload)), source.size);
+    const length = add(launch, squashfsLength(payload));
+    return measured(kind, length, source.size, length === undefined ? [] : [{ start: 0, end: length }]);
   }
   if (isExt(payload)) {
     const kind = launch === 0 ? 'ext3' : 'singularity2-ext3';
-    return measured(
-      kind,
-      add(launch, payload.length < EXT_HEADER_SIZE ? undefined : extLength(payload)),
-      source.size,
-    );
+    const length = payload.length < EXT_HEADER_SIZE ? undefined : extLength(payload);
+    return measured(kind, add(launch, length), source.size, [{ start: 0, end: launch + EXT_HEADER_SIZE }]);
   }
   if (mayBecomeHeader(head) || isZero(payload.subarray(0, ZERO_HEADER))) return unknown(source.size);
   if (launch > 0) return notAnImage('Behind the launch line of Singularity is neither SIF, SquashFS nor ext');
@@ -86,6 +91,15 @@ function squashfsLength(payload: Uint8Array): number | undefined {
   return payload.length < SUPERBLOCK_SIZE
     ? undefined
     : parseSuperblock(payload.subarray(0, SUPERBLOCK_SIZE)).bytesUsed;
+}
+
+/** Header, descriptor table and objects. Apptainer leaves holes only in ext file systems. */
+function sifParts(sif: Sif): ByteRange[] {
+  const objects = sif.descriptors.map(({ offset, size, partition }) => {
+    const written = partition?.fileSystem === 'ext3' ? Math.min(size, EXT_HEADER_SIZE) : size;
+    return { start: offset, end: offset + written };
+  });
+  return [{ start: 0, end: SIF_HEADER_SIZE }, tableOf(sif.header), ...objects];
 }
 
 /** Is this the beginning of a header, shorter than its magic? */
@@ -109,11 +123,16 @@ const TITLES: Record<ImageKind, string> = {
   'singularity2-ext3': 'Singularity 2 image (ext)',
 };
 
-function measured(kind: ImageKind, length: number | undefined, size: number): Identification {
+function measured(
+  kind: ImageKind,
+  length: number | undefined,
+  size: number,
+  parts: readonly ByteRange[],
+): Identification {
   const title = TITLES[kind];
   if (length === undefined) {
     const reason = `${title} whose header is not complete in its ${size} bytes`;
-    return { kind, length, whole: false, state: 'partial', reason };
+    return { kind, length, whole: false, state: 'partial', reason, parts };
   }
   if (size < length) {
     return {
@@ -122,16 +141,17 @@ function measured(kind: ImageKind, length: number | undefined, size: number): Id
       whole: false,
       state: 'partial',
       reason: `${title} of which ${size} of ${length} bytes are there`,
+      parts,
     };
   }
-  return { kind, length, whole: true, state: 'whole', reason: `Whole ${title} of ${length} bytes` };
+  return { kind, length, whole: true, state: 'whole', reason: `Whole ${title} of ${length} bytes`, parts };
 }
 
 function unknown(size: number): Identification {
   const reason = size === 0 ? 'It is empty' : `Its ${size} bytes have no header yet`;
-  return { kind: undefined, length: undefined, whole: false, state: 'unknown', reason };
+  return { kind: undefined, length: undefined, whole: false, state: 'unknown', reason, parts: [] };
 }
 
 function notAnImage(reason: string): Identification {
-  return { kind: undefined, length: undefined, whole: false, state: 'not-an-image', reason };
+  return { kind: undefined, length: undefined, whole: false, state: 'not-an-image', reason, parts: [] };
 }

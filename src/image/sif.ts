@@ -4,6 +4,7 @@
  * Layouts and codes are those of github.com/apptainer/sif (pkg/sif/sif.go, descriptor.go): packed, little-endian. A
  * writer puts the data first, then the table, then the header, so a file being written has zeros here for a while.
  */
+import type { ByteRange } from '../base/extents.ts';
 import { Fields, malformed, startsWith } from './binary.ts';
 import {
   ARCHITECTURES,
@@ -160,6 +161,11 @@ export async function readSifData(
   if (descriptor.size > limit)
     throw malformed(`${what} has ${descriptor.size} bytes, more than the ${limit} such an object can have`);
   return readExactly(source, descriptor.offset, descriptor.size, what);
+}
+
+/** Where the descriptor table lies, entries not in use included. */
+export function tableOf({ descriptors: { offset, total } }: SifHeader): ByteRange {
+  return { start: offset, end: offset + total * DESCRIPTOR_SIZE };
 }
 
 /** The partition that is mounted as the container's root. */

@@ -1,5 +1,5 @@
 /** A filesystem over a session of its own: settings, cache and catalog in a temporary folder. */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
@@ -7,7 +7,9 @@ import { keepPublished, publish } from '../../src/client/publish.ts';
 import { Session, type SessionOptions } from '../../src/client/session.ts';
 import { errnoOf } from '../../src/fs/errno.ts';
 import { Filesystem, type FilesystemOptions } from '../../src/fs/filesystem.ts';
+import type { Publisher } from '../../src/fs/publisher.ts';
 import { Staging } from '../../src/fs/staging.ts';
+import type { FindWriters } from '../../src/fs/writers.ts';
 
 export const fixture = (name: string) => join(import.meta.dirname, '../fixtures/images', name);
 
@@ -30,6 +32,9 @@ export function environment(home: string): NodeJS.ProcessEnv {
 export interface WorldOptions extends Partial<FilesystemOptions> {
   readonly home?: string;
   readonly session?: Omit<SessionOptions, 'env'>;
+  readonly findWriters?: FindWriters;
+  /** What pushing does otherwise than in a mount. */
+  readonly publisher?: (session: Session) => Partial<Publisher>;
 }
 
 /**
@@ -40,10 +45,18 @@ export async function openWorld(secrets: Record<string, object>, options: WorldO
   const home = options.home ?? (await temporaryFolder());
   await writeFile(join(home, '.sregistry'), JSON.stringify(secrets), { mode: 0o600 });
   const session = await Session.open({ ttl: '1h', ...options.session, env: environment(home) });
-  const staging = new Staging(session.stagingFolder, session.state.journal, {
+  const publisher: Publisher = {
     uri: (backend, name) => session.uri(backend, name),
-    push: async (request) => void (await publish(session, request)),
-    settle: (backend, name, file) => keepPublished(session, backend, name, file),
+    push: (request) => publish(session, request),
+    settle: (backend, image, file) => keepPublished(session, backend, image, file),
+    makeRoom: (bytes) => session.cache.makeRoom(bytes),
+    ...options.publisher?.(session),
+  };
+  const staging = new Staging({
+    folder: session.stagingFolder,
+    journal: session.state.journal,
+    publisher,
+    findWriters: options.findWriters,
   });
   const filesystem = new Filesystem(session, staging, {
     readOnly: false,
@@ -111,3 +124,8 @@ export async function errnoOfCall(call: Promise<unknown>): Promise<number | unde
 }
 
 export const image = (name: string) => readFile(fixture(name));
+
+/** What lies in the staging folder. */
+export function stagedFiles(session: Session): Promise<string[]> {
+  return readdir(session.stagingFolder).catch(() => []);
+}

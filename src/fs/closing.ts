@@ -1,0 +1,192 @@
+/**
+ * Closing a file being written: looking at its bytes, and pushing them where they are a whole image under an image's name.
+ *
+ * All who close a file at the same time share one push and its outcome. A change cancels a push under way: the bytes that
+ * are pushed never change meanwhile, and whoever closed the file before the change is answered as for an early close.
+ */
+import { describeError, isError, SregistryError } from '../base/errors.ts';
+import type { ByteRange } from '../base/extents.ts';
+import { identify } from '../image/format.ts';
+import { openFileSource } from '../image/source.ts';
+import type { Publisher } from './publisher.ts';
+import type { StagedFile } from './staged-file.ts';
+import type { StagedJournal } from './staged-journal.ts';
+import { type ImagePlace, parsePath } from './tree.ts';
+import { lookAfter } from './writers.ts';
+
+const NAME_HINT = 'Rename it to <image>:<tag>.simg to push it, or remove it';
+const KEPT_HINT = 'The file is kept and pushed again at the next mount, or by: sregistry push --kept';
+
+/** What the bytes of a file are. */
+type Finding =
+  | { readonly kind: 'whole' }
+  | { readonly kind: 'part' | 'foreign'; readonly reason: string; readonly hint?: string };
+
+export class Closing {
+  readonly #publisher: Publisher;
+  readonly #journal: StagedJournal;
+  readonly #afterwards: (staged: StagedFile) => Promise<void>;
+  readonly #running = new Set<Promise<void>>();
+  readonly #stop = new AbortController();
+
+  /** `afterwards` is called for a file that nobody has open when its closing is done. */
+  constructor(
+    publisher: Publisher,
+    journal: StagedJournal,
+    afterwards: (staged: StagedFile) => Promise<void>,
+  ) {
+    this.#publisher = publisher;
+    this.#journal = journal;
+    this.#afterwards = afterwards;
+  }
+
+  /** Files being looked at or pushed. */
+  get active(): number {
+    return this.#running.size;
+  }
+
+  /** What a writer's `close()` waits for and returns: the push's error, NOT_AN_IMAGE where the bytes are none. */
+  async flush(staged: StagedFile): Promise<void> {
+    while (staged.closing !== undefined) await staged.closing.catch(() => {});
+    if (staged.state === 'kept' || staged.state === 'refused') throw staged.failure;
+    if (staged.state === 'open') await this.#start(staged);
+  }
+
+  /** Ends a push under way; resolves when it has ended, whichever way. */
+  async cancel(staged: StagedFile): Promise<void> {
+    while (staged.closing !== undefined) {
+      staged.cancelPush?.();
+      await staged.closing.catch(() => {});
+    }
+  }
+
+  /** Resolves when nothing is being looked at or pushed. */
+  async idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.allSettled(this.#running);
+  }
+
+  /** Ends every push, and lets none begin. What is being pushed is kept. */
+  async stop(): Promise<void> {
+    this.#stop.abort(new SregistryError('CANCELED', 'The mount was ended before the push was done'));
+    await this.idle();
+  }
+
+  #start(staged: StagedFile): Promise<void> {
+    const controller = new AbortController();
+    staged.cancelPush = () => controller.abort(new SregistryError('CANCELED', `${staged.path} was changed`));
+    const closing = this.#close(staged, controller.signal);
+    staged.closing = closing;
+    this.#running.add(closing);
+    const done = () => this.#running.delete(closing);
+    closing.then(done, done);
+    return closing;
+  }
+
+  async #close(staged: StagedFile, canceled: AbortSignal): Promise<void> {
+    try {
+      await this.#lookAndPush(staged, canceled);
+    } finally {
+      staged.closing = undefined;
+      staged.cancelPush = undefined;
+      if (staged.handles === 0) await this.#afterwards(staged);
+    }
+  }
+
+  async #lookAndPush(staged: StagedFile, canceled: AbortSignal): Promise<void> {
+    await staged.quiet();
+    const { changes, path } = staged;
+    const finding = await look(staged);
+    const isSame = staged.changes === changes && staged.path === path && staged.state === 'open';
+    if (!isSame || canceled.aborted) return;
+    if (finding.kind === 'foreign') this.#refuse(staged, finding.reason);
+    const place = parsePath(path);
+    if (finding.kind === 'part') this.#setAside(staged, finding.reason, finding.hint);
+    else if (place?.kind === 'image') await this.#push(staged, place, canceled);
+    else this.#setAside(staged, 'The image is whole, but its file name is not one of an image', NAME_HINT);
+  }
+
+  async #push(staged: StagedFile, place: ImagePlace, canceled: AbortSignal): Promise<void> {
+    const { backend, name, extension } = place;
+    const { file, size } = staged;
+    staged.enter('whole');
+    this.#journal.note(staged, { state: 'pushing', bytes: 0, error: undefined, hint: undefined });
+    try {
+      this.#stop.signal.throwIfAborted();
+      await staged.sync();
+      staged.remote = await this.#publisher.push({
+        backend,
+        name,
+        extension,
+        file,
+        size,
+        progress: throttle((bytes) => this.#journal.note(staged, { bytes })),
+        resume: {
+          load: () => this.#journal.resume(staged),
+          save: (resume) => this.#journal.note(staged, { resume }),
+        },
+        signal: AbortSignal.any([this.#stop.signal, canceled]),
+      });
+    } catch (error) {
+      if (canceled.aborted && !this.#stop.signal.aborted) {
+        staged.enter('cancel');
+        this.#journal.note(staged, { state: 'staging' });
+        return;
+      }
+      staged.failure = error;
+      staged.enter('fail');
+      const hint = (isError(error) && error.hint) || KEPT_HINT;
+      this.#journal.note(staged, { state: 'kept', error: describeError(error), hint });
+      throw error;
+    }
+    staged.enter('done');
+    this.#journal.pushed(staged);
+  }
+
+  /** Closed, and not to be pushed: it stays, and the journal says what it waits for. */
+  #setAside(staged: StagedFile, error: string, hint?: string): void {
+    staged.enter('part');
+    this.#journal.note(staged, { state: 'incomplete', error, hint });
+  }
+
+  #refuse(staged: StagedFile, reason: string): never {
+    const failure = new SregistryError('NOT_AN_IMAGE', `${staged.path} was refused: ${reason}`, {
+      hint: 'Only container images (SIF, SquashFS, Singularity 2.x) can be copied into a registry',
+    });
+    staged.failure = failure;
+    staged.enter('foreign');
+    this.#journal.refuse(staged, failure);
+    throw failure;
+  }
+}
+
+/** A file is whole where its header says so, every part of the image was written, and nobody died while changing it. */
+async function look(staged: StagedFile): Promise<Finding> {
+  if (staged.size === 0) return { kind: 'part', reason: 'It is empty' };
+  const { left, killed } = await lookAfter(staged.writers);
+  staged.writers = left;
+  if (killed) return { kind: 'part', reason: 'Its writer was killed while changing it', hint: PART_HINT };
+  await using source = await openFileSource(staged.file);
+  const { state, reason, parts } = await identify(source);
+  if (state === 'not-an-image') return { kind: 'foreign', reason };
+  if (state !== 'whole') return { kind: 'part', reason };
+  const missing = staged.missing(parts);
+  return missing === undefined ? { kind: 'whole' } : { kind: 'part', reason: hole(missing), hint: PART_HINT };
+}
+
+const PART_HINT = 'Write it again, or remove it; to push it as it is: sregistry push --kept';
+
+function hole({ start, end }: ByteRange): string {
+  return `Bytes ${start} to ${end - 1} of the image were never written`;
+}
+
+/** Milliseconds between two notes of a push's progress in the journal. */
+const PROGRESS_INTERVAL = 500;
+
+function throttle(note: (done: number) => void): (done: number) => void {
+  let last = 0;
+  return (done) => {
+    if (Date.now() - last < PROGRESS_INTERVAL) return;
+    last = Date.now();
+    note(done);
+  };
+}

@@ -1,0 +1,28 @@
+import type { ImageName } from '../image/name.ts';
+import type { RemoteImage } from '../image/remote.ts';
+
+/** What staging needs from the rest: pushing an image, and what to do with a file that was pushed. */
+export interface Publisher {
+  /** `sregistry` URI of a name, for people. */
+  uri(backend: string, name: ImageName): string;
+  /** Pushes a whole image; resolves to what the registry has then. */
+  push(request: PushRequest): Promise<RemoteImage>;
+  /** Disposes of the bytes of a pushed file that nobody has open: into the cache, where it takes them. */
+  settle(backend: string, image: RemoteImage, file: string): Promise<void>;
+  /** Frees so many bytes on the disk of the staging folder; false where that is not possible. */
+  makeRoom(bytes: number): Promise<boolean>;
+}
+
+export interface PushRequest {
+  readonly backend: string;
+  readonly name: ImageName;
+  readonly extension: string;
+  readonly file: string;
+  readonly size: number;
+  readonly progress: (done: number) => void;
+  readonly resume: {
+    load(): Record<string, unknown> | undefined;
+    save(state: Record<string, unknown>): void;
+  };
+  readonly signal: AbortSignal;
+}

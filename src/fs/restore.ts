@@ -1,0 +1,126 @@
+/**
+ * What mounts that ended left in the journal: taken over by the next one.
+ *
+ * A file that was closed whole (kept, or being pushed) is pushed. Any other is only listed (`sregistry status`): its writer
+ * had not closed it, so nobody but its owner knows whether its bytes are meant (`sregistry push --kept`). Of several
+ * closed files of one name the newest counts, as if they had been pushed in turn.
+ */
+import { readdir, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import pMap from 'p-map';
+import { describeError, systemCode } from '../base/errors.ts';
+import { ownProcess, processStartTime } from '../base/process.ts';
+import type { Journal } from '../catalog/journal.ts';
+import type { PushRecord } from '../catalog/push-record.ts';
+import { debugLog } from '../log/index.ts';
+import { StagedFile } from './staged-file.ts';
+import { keyOf, parsePath } from './tree.ts';
+
+const debug = debugLog('staging');
+
+/** Pushes at once of files that were left: each hashes its file and takes bandwidth from readers. */
+const CONCURRENCY = 2;
+
+const LEFT = {
+  error: 'Its writer had not finished when the mount ended',
+  hint: 'sregistry push --kept pushes it as it is, sregistry push --drop removes it',
+} as const;
+
+export interface Place {
+  /** Is the file of this record in place already? */
+  has(record: string): boolean;
+  isFree(path: string): boolean;
+  place(staged: StagedFile): void;
+  /** Pushes a file that is in place. */
+  push(staged: StagedFile): Promise<void>;
+}
+
+type Staged = PushRecord & { readonly staged: string };
+
+export async function takeOver(journal: Journal, backends: readonly string[], tree: Place): Promise<void> {
+  const left = journal
+    .listAdoptable(ownProcess())
+    .filter((record): record is Staged => record.staged !== undefined && backends.includes(record.backend))
+    .filter(({ id }) => !tree.has(id));
+  const closed = left.filter(({ state }) => state === 'kept' || state === 'pushing');
+  for (const record of left) {
+    if (record.state === 'staging') journal.update(record.id, { state: 'incomplete', ...LEFT });
+    if (record.state === 'incomplete') await placePart(journal, record, tree);
+  }
+  const pushes = [...Map.groupBy(closed, (record) => keyOf(pathOf(record))).values()];
+  const placed = await Promise.all(pushes.map((records) => placeClosed(journal, records, tree)));
+  void pMap(placed.flat(), (push) => push(), { concurrency: CONCURRENCY });
+}
+
+/** Removes files of processes that ended which no record names: never written, or pushed and not cleared away. */
+export async function removeOrphans(folder: string, journal: Journal): Promise<void> {
+  const names = await readdir(folder).catch((error) => {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw error;
+  });
+  const known = new Set(journal.list().map(({ staged }) => staged && basename(staged)));
+  for (const name of names) {
+    const owner = Number.parseInt(name, 10);
+    if (known.has(name) || processStartTime(owner) !== undefined) continue;
+    await rm(join(folder, name), { force: true, recursive: true });
+  }
+}
+
+/** A part under a name that is no image's hides nothing: it is shown, to be finished, renamed or removed. */
+async function placePart(journal: Journal, record: Staged, tree: Place): Promise<void> {
+  const path = pathOf(record);
+  if (parsePath(path)?.kind === 'image' || !tree.isFree(path)) return;
+  const staged = await adopt(journal, record, 'incomplete');
+  if (staged === undefined) return;
+  tree.place(staged);
+}
+
+/** Puts the newest of several files of one name in its place; what pushes it, and removes the others when that is done. */
+async function placeClosed(
+  journal: Journal,
+  records: readonly Staged[],
+  tree: Place,
+): Promise<(() => Promise<void>)[]> {
+  const newest = records.at(-1) as Staged;
+  const path = pathOf(newest);
+  if (!tree.isFree(path)) return [];
+  const staged = await adopt(journal, newest, 'kept');
+  if (staged === undefined) return [];
+  tree.place(staged);
+  const push = async () => {
+    try {
+      await tree.push(staged);
+      if (staged.isInRegistry || staged.state === 'gone') await removeReplaced(journal, records.slice(0, -1));
+    } catch (error) {
+      debug('%s is still not pushed: %s', path, describeError(error));
+    }
+  };
+  return [push];
+}
+
+async function adopt(
+  journal: Journal,
+  { id, staged: file, ...record }: Staged,
+  state: 'kept' | 'incomplete',
+): Promise<StagedFile | undefined> {
+  if (journal.adopt(id, ownProcess()) === undefined) return undefined;
+  try {
+    return await StagedFile.restore(pathOf(record), { file, record: id, state });
+  } catch (error) {
+    const reason = `Its staged file cannot be read: ${describeError(error)}`;
+    journal.update(id, { state: 'refused', error: reason, staged: undefined });
+    return undefined;
+  }
+}
+
+async function removeReplaced(journal: Journal, records: readonly Staged[]): Promise<void> {
+  for (const { id, staged } of records) {
+    if (journal.adopt(id, ownProcess()) === undefined) continue;
+    await rm(staged, { force: true });
+    journal.remove(id);
+  }
+}
+
+function pathOf({ backend, path }: Pick<PushRecord, 'backend' | 'path'>): string {
+  return `/${backend}/${path}`;
+}

@@ -1,0 +1,107 @@
+/**
+ * What the journal of pushes says of files being written. A file has a record from its first byte until its bytes are in
+ * the registry or given up, so that neither a crash nor an unreachable service loses one.
+ */
+import { isError, type SregistryError } from '../base/errors.ts';
+import { ownProcess } from '../base/process.ts';
+import type { Journal } from '../catalog/journal.ts';
+import type { PushChanges } from '../catalog/push-record.ts';
+import type { ImageName } from '../image/name.ts';
+import { debugLog } from '../log/index.ts';
+import type { StagedFile } from './staged-file.ts';
+import { parsePath } from './tree.ts';
+
+const debug = debugLog('staging');
+
+export class StagedJournal {
+  readonly #journal: Journal;
+  readonly #uri: (backend: string, name: ImageName) => string;
+
+  /** `uri` gives the URI of a name, for people. */
+  constructor(journal: Journal, uri: (backend: string, name: ImageName) => string) {
+    this.#journal = journal;
+    this.#uri = uri;
+  }
+
+  /** Notes that the file is being changed. Throws where that cannot be noted: then the change must not happen. */
+  begin(staged: StagedFile): void {
+    const changes = { state: 'staging', error: undefined, hint: undefined, resume: undefined } as const;
+    if (staged.record === undefined) staged.record = this.#journal.create(this.#draft(staged)).id;
+    else this.#journal.update(staged.record, changes);
+    staged.recorded = 'staging';
+  }
+
+  /** Notes where a file stands. A database that is busy or full does not change where that is. */
+  note(staged: StagedFile, changes: PushChanges): void {
+    const { record } = staged;
+    if (record === undefined) return;
+    this.#tolerate(staged, () => {
+      this.#journal.update(record, { size: staged.size, ...changes });
+      staged.recorded = changes.state ?? staged.recorded;
+    });
+  }
+
+  /** Notes the name that the file has now. */
+  rename(staged: StagedFile): void {
+    const { backend, path, uri } = this.#draft(staged);
+    // What a driver kept of an interrupted push belongs to the old name.
+    this.note(staged, { backend, path, uri, resume: undefined });
+  }
+
+  /** What the driver kept of a push that was interrupted. */
+  resume({ record }: StagedFile): Record<string, unknown> | undefined {
+    return record === undefined ? undefined : this.#journal.get(record)?.resume;
+  }
+
+  /** Ends the record: the bytes are in the registry, or given up. */
+  end(staged: StagedFile): void {
+    const { record } = staged;
+    if (record === undefined) return;
+    this.#tolerate(staged, () => this.#journal.remove(record));
+    staged.record = undefined;
+    staged.recorded = undefined;
+  }
+
+  /** The bytes are in the registry: what was refused at that path before is not told any more. */
+  pushed(staged: StagedFile): void {
+    this.end(staged);
+    const { backend, path } = this.#draft(staged);
+    this.#tolerate(staged, () => {
+      const record = this.#journal.findByPath(backend, path);
+      if (record?.state === 'refused') this.#journal.remove(record.id);
+    });
+  }
+
+  /** Turns the record into the notice of a refusal, which no file belongs to. */
+  refuse(staged: StagedFile, { message, hint }: SregistryError): void {
+    if (staged.record === undefined) this.begin(staged);
+    this.note(staged, { state: 'refused', error: message, hint, staged: undefined });
+    staged.record = undefined;
+    staged.recorded = undefined;
+  }
+
+  #tolerate(staged: StagedFile, act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      if (!isError(error, 'DATABASE', 'NO_SPACE')) throw error;
+      debug('%s: the journal cannot be written: %o', staged.path, error);
+    }
+  }
+
+  #draft(staged: StagedFile) {
+    const [, backend = '', ...rest] = staged.path.split('/');
+    const place = parsePath(staged.path);
+    const path = rest.join('/');
+    return {
+      backend,
+      path,
+      uri: place?.kind === 'image' ? this.#uri(backend, place.name) : `${backend}://${path}`,
+      state: 'staging' as const,
+      bytes: 0,
+      size: staged.size,
+      staged: staged.file,
+      owner: ownProcess(),
+    };
+  }
+}

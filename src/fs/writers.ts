@@ -1,0 +1,76 @@
+/**
+ * Who changes an image in place, and did it finish?
+ *
+ * The kernel closes the files of a killed process as it closes those of one that is done: both arrive as the same FLUSH. For a
+ * new image its own header tells what is missing; an image updated in place looks whole at every moment. So for those
+ * the processes that have the file open are looked up in /proc when they begin to change it, and looked at again when the
+ * file is closed. Processes that cannot be seen (of another user, in another pid namespace) count as done.
+ */
+import { readdir, readFile, readlink } from 'node:fs/promises';
+
+/** A process, by its pid and the clock ticks from boot to its start. */
+export interface Writer {
+  readonly pid: number;
+  readonly started: string;
+}
+
+/** The processes that have a path of the mount open. */
+export type FindWriters = (path: string) => Promise<Writer[]>;
+
+/** proc(5), /proc/pid/stat, counted from the field behind the command's name: state, flags, starttime, exit_code. */
+const FIELDS = { state: 0, flags: 6, started: 19, exitCode: 49 } as const;
+/** The process is on its way out (PF_EXITING, include/linux/sched.h). */
+const EXITING = 0x4;
+/** Bits of an exit code that hold the signal (wait(2)). */
+const SIGNAL = 0x7f;
+
+/** Looks for processes that have `mountpoint` + path open. This process is never among them. */
+export function writersBelow(mountpoint: string): FindWriters {
+  return async (path) => {
+    const wanted = mountpoint + path;
+    const pids = (await readdir('/proc')).filter(
+      (name) => /^\d+$/.test(name) && Number(name) !== process.pid,
+    );
+    const found = await Promise.all(
+      pids.map(async (pid) => ((await hasOpen(pid, wanted)) ? writer(pid) : [])),
+    );
+    return found.flat();
+  };
+}
+
+/** Of `writers`, those that may still be at work, and whether one ended before it was done: killed, or never seen to end. */
+export async function lookAfter(
+  writers: readonly Writer[],
+): Promise<{ left: readonly Writer[]; killed: boolean }> {
+  const left: Writer[] = [];
+  let killed = false;
+  for (const each of writers) {
+    const fields = await statOf(String(each.pid));
+    if (fields === undefined || fields[FIELDS.started] !== each.started) killed = true;
+    else if (!hasEnded(fields)) left.push(each);
+    else if ((Number(fields[FIELDS.exitCode]) & SIGNAL) !== 0) killed = true;
+  }
+  return { left, killed };
+}
+
+function hasEnded(fields: readonly string[]): boolean {
+  return ['Z', 'X'].includes(fields[FIELDS.state] ?? '') || (Number(fields[FIELDS.flags]) & EXITING) !== 0;
+}
+
+async function hasOpen(pid: string, path: string): Promise<boolean> {
+  const folder = `/proc/${pid}/fd`;
+  const descriptors = await readdir(folder).catch(() => []);
+  const targets = descriptors.map((name) => readlink(`${folder}/${name}`).catch(() => ''));
+  return (await Promise.all(targets)).includes(path);
+}
+
+async function writer(pid: string): Promise<Writer[]> {
+  const started = (await statOf(pid))?.[FIELDS.started];
+  return started === undefined ? [] : [{ pid: Number(pid), started }];
+}
+
+async function statOf(pid: string): Promise<string[] | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+  // The command's name stands in parentheses and may itself hold spaces and parentheses.
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
