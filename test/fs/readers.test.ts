@@ -1,0 +1,216 @@
+/** One rule for readers and writers of an image, held over a real registry: bytes of two revisions never mix. */
+import { constants } from 'node:fs';
+import { constants as os } from 'node:os';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { needs } from '../helpers/skip.ts';
+import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
+import { Kernel } from './kernel.ts';
+import {
+  errnoOfCall,
+  fixture,
+  image,
+  openWorld,
+  stagedFiles,
+  type WorldOptions,
+  writeAll,
+} from './support.ts';
+
+const { EBUSY, ENOENT, EPERM, ETXTBSY } = os.errno;
+const { O_CREAT, O_RDWR, O_TRUNC, O_WRONLY } = constants;
+const IMAGE = '/lab/demo/image:1.sif';
+
+let registry: TestRegistry;
+let small: Buffer;
+let other: Buffer;
+
+async function open(options: WorldOptions = {}) {
+  const world = await openWorld({ lab: { driver: 'oci', base: registry.url } }, options);
+  return { ...world, kernel: new Kernel(world.filesystem) };
+}
+
+/** Pushes an image to the registry as somebody else does. */
+async function publishElsewhere(bytes: Buffer): Promise<void> {
+  const { kernel, stop } = await open();
+  await kernel.copyIn(IMAGE, bytes);
+  await stop();
+}
+
+/** What the registry has, asked by a world that knows nothing. */
+async function stored(): Promise<Buffer | undefined> {
+  const { kernel, stop } = await open();
+  const bytes = await kernel.readFile(IMAGE).catch(() => undefined);
+  await stop();
+  return bytes;
+}
+
+needs({ registry: true })('readers and writers', () => {
+  beforeEach(async () => {
+    registry = await startRegistry();
+    small = await image('small-gzip.sif');
+    other = await image('small-zstd.sif');
+    await publishElsewhere(small);
+  });
+  afterEach(() => registry.remove());
+
+  test('Opening for writing what is open for reading gives ETXTBSY, whatever the spelling of its name.', async () => {
+    const { kernel, filesystem } = await open();
+    const reader = await kernel.open(IMAGE);
+    for (const path of [IMAGE, '/lab/demo/image:1.simg']) {
+      for (const flags of [O_WRONLY, O_RDWR, O_WRONLY | O_CREAT | O_TRUNC])
+        expect(await errnoOfCall(kernel.open(path, flags))).toBe(ETXTBSY);
+      expect(await errnoOfCall(filesystem.truncate(path, 0))).toBe(ETXTBSY);
+      expect(await errnoOfCall(filesystem.create(path))).toBe(ETXTBSY);
+    }
+    expect((await kernel.readAll(reader)).equals(small)).toBe(true);
+    await kernel.close(reader);
+    await kernel.copyIn(IMAGE, other);
+    expect((await stored())?.equals(other)).toBe(true);
+  });
+
+  test('A rename over an open image replaces the name, and its readers keep their revision.', async () => {
+    for (const allowDelete of [false, true]) {
+      const { kernel } = await open({ allowDelete });
+      await kernel.copyIn(IMAGE, small);
+      const reader = await kernel.open(IMAGE);
+      const first = Buffer.alloc(4096);
+      await kernel.filesystem.read(reader, first, 0, first.length);
+      await kernel.copyIn('/lab/demo/.image:1.sif.Xy12', other);
+      await kernel.rename('/lab/demo/.image:1.sif.Xy12', IMAGE);
+      expect((await kernel.readFile(IMAGE)).equals(other)).toBe(true);
+      expect((await kernel.readAll(reader)).equals(small)).toBe(true);
+      await kernel.close(reader);
+      expect((await stored())?.equals(other)).toBe(true);
+    }
+  });
+
+  test('a rename over an image that is open under another spelling gives EBUSY', async () => {
+    const { kernel } = await open();
+    const reader = await kernel.open('/lab/demo/image:1.simg');
+    await kernel.copyIn('/lab/demo/.tmp', other);
+    expect(await errnoOfCall(kernel.rename('/lab/demo/.tmp', IMAGE))).toBe(EBUSY);
+    expect((await kernel.readAll(reader)).equals(small)).toBe(true);
+    await kernel.close(reader);
+    await kernel.rename('/lab/demo/.tmp', IMAGE);
+    expect((await kernel.readFile(IMAGE)).equals(other)).toBe(true);
+  });
+
+  test('`rm` of an open image takes its name at once and the image soon after; its readers keep what they opened', async () => {
+    const { kernel, filesystem } = await open({ allowDelete: true });
+    const reader = await kernel.open(IMAGE);
+    await kernel.readAll(reader);
+    await kernel.unlink(IMAGE);
+    expect(await errnoOfCall(filesystem.getattr(IMAGE))).toBe(ENOENT);
+    expect(await filesystem.readdir('/lab/demo')).toEqual([]);
+    expect((await kernel.readAll(reader)).equals(small)).toBe(true);
+    await vi.waitFor(async () => expect(await stored()).toBeUndefined(), { timeout: 30_000 });
+    await kernel.close(reader);
+  });
+
+  test('`rm` of an open image without --allow-delete gives EPERM, and it stays', async () => {
+    const { kernel } = await open();
+    const reader = await kernel.open(IMAGE);
+    expect(await errnoOfCall(kernel.unlink(IMAGE))).toBe(EPERM);
+    expect((await kernel.readAll(reader)).equals(small)).toBe(true);
+    await kernel.close(reader);
+    expect((await stored())?.equals(small)).toBe(true);
+  });
+
+  test('what is written to a name right after `rm` of the open image there is not removed', async () => {
+    const { kernel } = await open({ allowDelete: true });
+    const reader = await kernel.open(IMAGE);
+    await kernel.unlink(IMAGE);
+    await kernel.copyIn(IMAGE, other);
+    await kernel.close(reader);
+    expect((await kernel.readFile(IMAGE)).equals(other)).toBe(true);
+    expect((await stored())?.equals(other)).toBe(true);
+  });
+
+  test('A tag that others move is the revision that `stat` told of last, then the new one.', async () => {
+    const { kernel, filesystem, session } = await open();
+    expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
+    await publishElsewhere(other);
+    session.view.forget(await session.backend('lab'));
+    const old = await filesystem.open(IMAGE, 0);
+    expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
+    expect((await kernelBytes(filesystem, old)).equals(small)).toBe(true);
+    await filesystem.release(old);
+    expect((await filesystem.getattr(IMAGE)).size).toBe(other.length);
+    expect((await kernel.readFile(IMAGE)).equals(other)).toBe(true);
+  });
+
+  test('an image whose signatures are looked at stays at its revision meanwhile', async () => {
+    const looking = Promise.withResolvers<void>();
+    const go = Promise.withResolvers<void>();
+    const verify = async () => {
+      looking.resolve();
+      await go.promise;
+    };
+    const { filesystem, session } = await open({ verify });
+    const opening = filesystem.open(IMAGE, 0);
+    await looking.promise;
+    await publishElsewhere(other);
+    session.view.forget(await session.backend('lab'));
+    expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
+    const second = filesystem.open(IMAGE, 0);
+    go.resolve();
+    for (const handle of await Promise.all([opening, second])) {
+      expect((await kernelBytes(filesystem, handle)).equals(small)).toBe(true);
+      await filesystem.release(handle);
+    }
+  });
+
+  test('what is read right after a close was not fetched, and is what was closed', async () => {
+    const { kernel, session, staging } = await open();
+    for (let round = 0; round < 10; round += 1) {
+      const bytes = round % 2 === 0 ? other : small;
+      const handle = await kernel.open(IMAGE, O_WRONLY | O_CREAT | O_TRUNC);
+      await writeAll(kernel.filesystem, handle, bytes);
+      await kernel.filesystem.flush(handle);
+      const released = kernel.release(handle);
+      expect((await kernel.readFile(IMAGE)).equals(bytes)).toBe(true);
+      await released;
+    }
+    await staging.idle();
+    expect(session.cache.fetchedBytes).toBe(0);
+    expect(await stagedFiles(session)).toEqual([]);
+  });
+
+  test('bytes that were pushed never count as those of a revision that others pushed after them', async () => {
+    const { kernel, session } = await open();
+    const padded = Buffer.concat([other, Buffer.alloc(small.length - other.length)]);
+    const handle = await kernel.open(IMAGE, O_WRONLY | O_CREAT | O_TRUNC);
+    await writeAll(kernel.filesystem, handle, padded);
+    await kernel.filesystem.flush(handle);
+    await publishElsewhere(small);
+    session.view.forget(await session.backend('lab'));
+    await kernel.release(handle);
+    expect((await kernel.readFile(IMAGE)).equals(small)).toBe(true);
+  });
+
+  test('a reader and a writer that come at the same time never share bytes of two revisions', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const { kernel, session, stop } = await open();
+      session.view.forget(await session.backend('lab'));
+      const before = await stored();
+      const next = before?.equals(small) ? other : small;
+      const [reading, writing] = await Promise.allSettled([
+        kernel.open(IMAGE),
+        kernel.open(IMAGE, O_WRONLY | O_CREAT | O_TRUNC),
+      ]);
+      if (writing.status === 'fulfilled') {
+        await writeAll(kernel.filesystem, writing.value, next);
+        await kernel.close(writing.value);
+      }
+      if (reading.status === 'fulfilled') {
+        const bytes = await kernel.readAll(reading.value);
+        expect(bytes.equals(writing.status === 'fulfilled' ? next : (before as Buffer))).toBe(true);
+        await kernel.close(reading.value);
+      }
+      await stop();
+    }
+  });
+});
+
+async function kernelBytes(filesystem: Kernel['filesystem'], handle: number): Promise<Buffer> {
+  return new Kernel(filesystem).readAll(handle);
+}
