@@ -5,15 +5,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
 import { Kernel } from './kernel.ts';
-import {
-  errnoOfCall,
-  fixture,
-  image,
-  openWorld,
-  stagedFiles,
-  type WorldOptions,
-  writeAll,
-} from './support.ts';
+import { errnoOfCall, image, openWorld, stagedFiles, type WorldOptions, writeAll } from './support.ts';
 
 const { EBUSY, ENOENT, EPERM, ETXTBSY } = os.errno;
 const { O_CREAT, O_RDWR, O_TRUNC, O_WRONLY } = constants;
