@@ -16,7 +16,7 @@
  */
 import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';
-import { SregistryError } from '../base/errors.ts';
+import { isError, SregistryError } from '../base/errors.ts';
 import type { Session } from '../client/session.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import {
@@ -36,7 +36,7 @@ import { Removals } from './removals.ts';
 import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import { baseOf, type ImagePlace, imageKey, keyOf, parentOf, parsePath } from './tree.ts';
+import { baseOf, type ImagePlace, keyOf, parentOf, parsePath } from './tree.ts';
 import { attributeNames, attributeValue } from './xattrs.ts';
 
 export interface FilesystemOptions extends PermissionOptions {
@@ -278,9 +278,14 @@ export class Filesystem {
     return { size: limit, free: Math.max(0, limit - bytes) };
   }
 
+  /** Resolves when every removal that was promised is carried out. */
+  async idle(): Promise<void> {
+    await this.#removals.finishAll();
+  }
+
   /** Carries out what was promised and closes every handle, as when the mount ends. */
   async close(): Promise<void> {
-    await this.#removals.finishAll();
+    await this.idle();
     await Promise.allSettled([...this.#handles.keys()].map((handle) => this.release(handle)));
   }
 
@@ -358,7 +363,7 @@ export class Filesystem {
   async #openForReading(path: string, backend: Backend, image: RemoteImage, flags: number): Promise<number> {
     const written = this.#staging.find(path);
     if (written !== undefined) return this.#openStaged(path, written, flags);
-    const pin = this.#lookup.pinned.pin(imageKey(backend.name, image.name), image);
+    const pin = this.#lookup.pinned.pin(keyOf(path), image, path);
     try {
       return this.#add(await this.#openImage(path, backend, pin.image), pin);
     } catch (error) {
@@ -410,9 +415,13 @@ export class Filesystem {
 
   /** libfuse keeps a removed or replaced open file under a hidden name: its handles stay good. */
   async #hide(from: string, to: string): Promise<void> {
-    const attributes = await this.getattr(from);
-    await this.#naming.hide(from, this.#lookup.signal());
-    this.#hidden.set(to, attributes);
+    const attributes = await this.getattr(from).catch((error: unknown) => {
+      // Opened under this spelling, and removed or renamed under another: there is nothing to hide.
+      if (isError(error, 'NOT_FOUND')) return undefined;
+      throw error;
+    });
+    if (attributes !== undefined) await this.#naming.hide(from, this.#lookup.signal());
+    this.#hidden.set(to, attributes ?? unseenAttributes(this.#owner));
   }
 
   async #xattrSubject(path: string) {

@@ -49,6 +49,7 @@ export class Naming {
     if (staged !== undefined && !staged.isInRegistry) return this.#staging.discard(staged);
     const place = parsePath(path);
     if (place?.kind !== 'image') throw notFound(path);
+    this.#checkUnread(path);
     const image = await this.#imageOf(path, place, staged, signal);
     const backend = await this.#lookup.backend(place.backend);
     const key = keyOf(path);
@@ -156,13 +157,14 @@ export class Naming {
     this.#permissions.checkDelete(`${from} is not renamed: that removes its old name`, 'copy it');
     if (backend.copy === undefined || backend.remove === undefined) throw crossBackend(from, to);
     await this.#checkNew(to, target, signal);
+    this.#checkUnread(from);
     this.#checkUnread(to);
     const copied = await backend.copy(image, target.name, signal);
     this.#removals.supersede(keyOf(to));
     this.#lookup.noteChange(backend, target.name, copied);
     await this.#replaceStaged(to);
     await this.#removeNow(source, backend, image, signal);
-    this.#lookup.pinned.detach(keyOf(from));
+    this.#lookup.pinned.move(keyOf(from), keyOf(to), copied);
   }
 
   /** EXISTS where what is at a path must be left as it is. */
@@ -174,11 +176,11 @@ export class Naming {
 
   /**
    * BUSY where the image is open for reading under another spelling of its name: for the kernel that is another file, which
-   * would show its readers bytes of both. (Open under this very path, libfuse has hidden it before: see removals.ts.)
+   * would show its readers bytes of both. (Readers under this very path follow it: see removals.ts.)
    */
   #checkUnread(path: string): void {
-    if (this.#lookup.pinned.get(keyOf(path)) === undefined) return;
-    throw new SregistryError('BUSY', `${path} is open for reading`, {
+    if (!this.#lookup.pinned.isHeldElsewhere(keyOf(path), path)) return;
+    throw new SregistryError('BUSY', `${path} is open for reading under another spelling of its name`, {
       hint: 'Try again when its readers are done',
     });
   }

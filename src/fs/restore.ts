@@ -42,10 +42,10 @@ export async function takeOver(journal: Journal, backends: readonly string[], tr
     .listAdoptable(ownProcess())
     .filter((record): record is Staged => record.staged !== undefined && backends.includes(record.backend))
     .filter(({ id }) => !tree.has(id));
-  const closed = left.filter(({ state }) => state === 'kept' || state === 'pushing');
-  for (const record of left) {
+  const [closed, parts] = partition(left, ({ state }) => state === 'kept' || state === 'pushing');
+  for (const record of parts) {
     if (record.state === 'staging') journal.update(record.id, { state: 'incomplete', ...LEFT });
-    if (record.state === 'incomplete') await placePart(journal, record, tree);
+    await placePart(journal, record, tree);
   }
   const pushes = [...Map.groupBy(closed, (record) => keyOf(pathOf(record))).values()];
   const placed = await Promise.all(pushes.map((records) => placeClosed(journal, records, tree)));
@@ -119,6 +119,10 @@ async function removeReplaced(journal: Journal, records: readonly Staged[]): Pro
     await rm(staged, { force: true });
     journal.remove(id);
   }
+}
+
+function partition<T>(all: readonly T[], belongs: (each: T) => boolean): [T[], T[]] {
+  return [all.filter(belongs), all.filter((each) => !belongs(each))];
 }
 
 function pathOf({ backend, path }: Pick<PushRecord, 'backend' | 'path'>): string {

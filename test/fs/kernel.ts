@@ -61,11 +61,13 @@ export class Kernel {
   }
 
   async unlink(path: string): Promise<void> {
+    await this.filesystem.getattr(path);
     if (this.#isOpen(path)) await this.#hide(path);
     else await this.filesystem.unlink(path);
   }
 
   async rename(from: string, to: string): Promise<void> {
+    await this.filesystem.getattr(from);
     if (from === to) return;
     if (this.#isOpen(to)) await this.#hide(to);
     await this.filesystem.rename(from, to);
