@@ -33,19 +33,27 @@ export interface FileFacts {
   readonly modified?: Date | undefined;
   /** Bytes on local disk. */
   readonly local?: number;
-  /** It is there but cannot be opened. */
-  readonly closed?: boolean;
+  /** Who may open it, where that is not everybody: nobody what is no image, its owner what is not published yet. */
+  readonly access?: 'nobody' | 'owner' | undefined;
 }
 
 export function fileAttributes(owner: Ownership, facts: FileFacts): Attributes {
-  const mode = facts.closed ? S_IFREG : S_IFREG | permissions(owner);
-  return attributes(owner, mode, facts.size, facts.local ?? 0, facts.modified ?? owner.since);
+  const mask = facts.access === undefined ? 0o777 : ACCESS[facts.access];
+  return attributes(
+    owner,
+    S_IFREG | (permissions(owner) & mask),
+    facts.size,
+    facts.local ?? 0,
+    facts.modified ?? owner.since,
+  );
 }
 
 /** A name that may or may not be there: it can be written, and nothing can be said of its bytes. */
 export function unseenAttributes(owner: Ownership): Attributes {
   return attributes(owner, S_IFREG | 0o200, 0, 0, owner.since);
 }
+
+const ACCESS = { nobody: 0, owner: 0o700 } as const;
 
 /** An image can be executed. */
 function permissions(owner: Ownership): number {

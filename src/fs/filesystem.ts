@@ -289,9 +289,10 @@ export class Filesystem {
     await Promise.allSettled([...this.#handles.keys()].map((handle) => this.release(handle)));
   }
 
-  #stagedAttributes(path: string, { size, modified }: StagedFile): Attributes {
+  #stagedAttributes(path: string, { size, modified, isInRegistry }: StagedFile): Attributes {
     this.#lookup.showOther(path);
-    return fileAttributes(this.#owner, { size, modified: new Date(modified), local: size });
+    const access = isInRegistry ? undefined : 'owner';
+    return fileAttributes(this.#owner, { size, modified: new Date(modified), local: size, access });
   }
 
   async #imageAttributes(
@@ -304,7 +305,8 @@ export class Filesystem {
       const image = await this.#lookup.shownImage(path, place, signal);
       const { size, modified, unpresentable } = image;
       const local = this.#session.cachedBytes(backend, image);
-      return fileAttributes(this.#owner, { size, modified, local, closed: unpresentable !== undefined });
+      const access = unpresentable === undefined ? undefined : 'nobody';
+      return fileAttributes(this.#owner, { size, modified, local, access });
     } catch (error) {
       if (!this.#permissions.mayWriteUnseen(backend, error)) throw error;
       return unseenAttributes(this.#owner);

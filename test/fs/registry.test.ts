@@ -189,6 +189,29 @@ describe('a service that does not answer', () => {
   });
 });
 
+test('An operation has one deadline, however many questions it asks.', async () => {
+  const deadline = 47_110;
+  const base = await temporaryFolder();
+  const { filesystem } = await openWorld({ lab: { driver: 'dir', base } }, { deadline });
+  await copyIn(filesystem, '/lab/demo/image:1.sif', await image('small-gzip.sif'));
+  const timeout = vi.spyOn(AbortSignal, 'timeout');
+  onTestFinished(() => timeout.mockRestore());
+  const begun = () => timeout.mock.calls.filter(([milliseconds]) => milliseconds === deadline).length;
+  for (const operation of [
+    () => filesystem.getattr('/lab/demo/image:1.sif'),
+    () => filesystem.getattr('/lab/demo/image:1.sif.json'),
+    () => filesystem.readdir('/lab/demo'),
+    () => filesystem.getxattr('/lab/demo/image:1.sif', 'user.sregistry.inspect'),
+    () => filesystem.open('/lab/demo/image:1.sif.json', 0),
+    () => filesystem.open('/lab/demo/image:1.sif', 2),
+    () => filesystem.rename('/lab/demo/image:1.sif', '/lab/demo/other:1.sif'),
+  ]) {
+    const before = begun();
+    await errnoOfCall(operation());
+    expect(begun() - before, String(operation)).toBeLessThanOrEqual(1);
+  }
+});
+
 /** Puts what `docker push` makes: a configuration and a layer, which is no image file. */
 async function putDockerImage(repository: string, tag: string): Promise<void> {
   const config = await putBlob(repository, '{"architecture":"amd64","os":"linux"}');

@@ -272,6 +272,17 @@ describe('what was written is known', () => {
   });
 });
 
+test('What is written and not yet in a registry is its owner’s alone.', async () => {
+  const { kernel, filesystem } = await open();
+  const modeOf = async () => (await filesystem.getattr('/lab/demo/new:1.sif')).mode & 0o777;
+  const handle = await kernel.open('/lab/demo/new:1.sif', O_WRONLY | O_CREAT);
+  expect(await modeOf()).toBe(0o700);
+  await writeAll(filesystem, handle, small);
+  await filesystem.flush(handle);
+  expect(await modeOf()).toBe(0o755);
+  await kernel.release(handle);
+});
+
 describe('names', () => {
   test('A rename to another spelling of the same image changes nothing.', async () => {
     const { kernel } = await open({ allowDelete: true });
