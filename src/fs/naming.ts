@@ -76,8 +76,9 @@ export class Naming {
     if (source.backend !== target.backend || source.kind !== 'image' || target.kind !== 'image')
       throw crossBackend(from, to);
     const image = await this.#imageOf(from, source, staged, signal);
-    if (keyOf(from) !== keyOf(to)) await this.#renameImage(from, source, image, to, target, signal);
-    if (staged !== undefined) this.#staging.follow(staged, to);
+    const isOther = keyOf(from) !== keyOf(to);
+    const renamed = isOther ? await this.#renameImage(from, source, image, to, target, signal) : image;
+    if (staged !== undefined) this.#staging.follow(staged, to, renamed);
   }
 
   async mkdir(path: string): Promise<void> {
@@ -152,7 +153,7 @@ export class Naming {
     to: string,
     target: ImagePlace,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<RemoteImage> {
     const backend = await this.#lookup.backend(source.backend);
     this.#permissions.checkDelete(`${from} is not renamed: that removes its old name`, 'copy it');
     if (backend.copy === undefined || backend.remove === undefined) throw crossBackend(from, to);
@@ -165,6 +166,7 @@ export class Naming {
     await this.#replaceStaged(to);
     await this.#removeNow(source, backend, image, signal);
     this.#lookup.pinned.move(keyOf(from), keyOf(to), copied);
+    return copied;
   }
 
   /** EXISTS where what is at a path must be left as it is. */

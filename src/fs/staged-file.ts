@@ -34,7 +34,7 @@ export class StagedFile {
   handles = 0;
   /** Why the push of the present bytes failed, or why they were refused. */
   failure: unknown;
-  /** What the registry has after the push of the present bytes. */
+  /** What the registry has, where it was pushed or renamed from here. */
   remote: RemoteImage | undefined;
   /** Of an update that did not truncate: who changed it. */
   writers: readonly Writer[] = [];

@@ -11,6 +11,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { Journal } from '../catalog/journal.ts';
+import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
 import { Closing } from './closing.ts';
 import type { Publisher } from './publisher.ts';
@@ -143,17 +144,15 @@ export class Staging {
   async rename(staged: StagedFile, path: string): Promise<void> {
     const replaced = this.find(path);
     if (replaced !== undefined && replaced !== staged) await this.discard(replaced);
-    this.follow(staged, path);
+    this.#move(staged, path);
     if (staged.state === 'open' && !staged.isClosed && staged.handles > 0) return;
     await this.#pushAgain(staged);
   }
 
-  /** Gives the file another path: what it shows was renamed in the registry. */
-  follow(staged: StagedFile, path: string): void {
-    this.#drop(staged);
-    staged.rename(path);
-    this.#files.set(staged.key, staged);
-    this.#journal.rename(staged);
+  /** Gives a file that shows an image of the registry the path that the image was renamed to. */
+  follow(staged: StagedFile, path: string, image: RemoteImage): void {
+    staged.remote = image;
+    this.#move(staged, path);
   }
 
   /**
@@ -208,6 +207,13 @@ export class Staging {
     );
     this.#files.set(staged.key, staged);
     return staged;
+  }
+
+  #move(staged: StagedFile, path: string): void {
+    this.#drop(staged);
+    staged.rename(path);
+    this.#files.set(staged.key, staged);
+    this.#journal.rename(staged);
   }
 
   #drop(staged: StagedFile): void {
