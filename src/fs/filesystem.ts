@@ -82,6 +82,11 @@ export class Filesystem {
     return this.#handles.size;
   }
 
+  /** A path for each of them, and whether it was opened to a file being written. */
+  get openPaths(): { path: string; writing: boolean }[] {
+    return [...this.#handles.values()].map(({ path, staged }) => ({ path, writing: staged !== undefined }));
+  }
+
   async getattr(path: string): Promise<Attributes> {
     const staged = this.#staging.find(path);
     if (staged !== undefined) return this.#stagedAttributes(staged);
