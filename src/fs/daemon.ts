@@ -20,7 +20,7 @@ const LOG_LIMIT = 10 * 1024 * 1024;
 /** Milliseconds a mount may take to answer a question about itself. */
 const ANSWER_TIMEOUT = 5_000;
 /** Milliseconds after which a mount counts as one that does not answer where that decides about its end. */
-const END_ANSWER_TIMEOUT = 15_000;
+const END_ANSWER_TIMEOUT = 10_000;
 /** Milliseconds between looks at a mount that is waited for. */
 const WATCH_INTERVAL = 1_000;
 /** Milliseconds to wait for a process to end after its mount has: it serves what was cut off for 5 seconds, then closes. */
@@ -92,9 +92,16 @@ export async function unmountAt(mountpoint: string, options: UnmountOptions): Pr
   const { runtimeDir } = getPaths(options.env);
   const record = (await listMounts(runtimeDir)).find((each) => each.mountpoint === mountpoint);
   if (record === undefined) return unmountForeign(mountpoint, options.force);
-  const cut = options.force ? await cutOff(runtimeDir, record) : await leave(runtimeDir, mountpoint, options);
-  await hasEnded(record, END_TIMEOUT);
-  return cut;
+  try {
+    const cut = options.force
+      ? (await askMount(runtimeDir, mountpoint, 'unmount', { force: true }, END_ANSWER_TIMEOUT)).cut
+      : await leave(runtimeDir, mountpoint, options);
+    await hasEnded(record, END_TIMEOUT);
+    return cut;
+  } catch (error) {
+    if (!options.force || !isError(error, 'UNREACHABLE', 'SETTINGS')) throw error;
+    return cutOff(record);
+  }
 }
 
 /** Asks the mount to end when it can, and looks meanwhile whether it still answers. */
@@ -116,17 +123,12 @@ async function leave(runtimeDir: string, mountpoint: string, options: UnmountOpt
   }
 }
 
-async function cutOff(runtimeDir: string, record: MountRecord): Promise<Cut> {
-  const { mountpoint } = record;
-  try {
-    return (await askMount(runtimeDir, mountpoint, 'unmount', { force: true }, END_ANSWER_TIMEOUT)).cut;
-  } catch (error) {
-    if (!isError(error, 'UNREACHABLE', 'SETTINGS')) throw error;
-    const files = await usedPaths(mountpoint, []);
-    await unmountLazily(mountpoint);
-    await endProcess(record);
-    return { files, pushes: [] };
-  }
+/** Unmounts a mount that does not answer, and ends its process. */
+async function cutOff(record: MountRecord): Promise<Cut> {
+  const files = await usedPaths(record.mountpoint, []);
+  await unmountLazily(record.mountpoint);
+  await endProcess(record);
+  return { files, pushes: [] };
 }
 
 /** Tells a process that does not answer to end, and ends it where it does not; only one that is the mount's. */

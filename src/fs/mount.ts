@@ -22,7 +22,7 @@ import { ensureRuntimeDir } from '../settings/paths.ts';
 import { closeControl, type MountStatus, serveControl } from './control.ts';
 import { isDoneWithin, runSteps, type Step } from './ending.ts';
 import { Filesystem } from './filesystem.ts';
-import { mountFuse } from './fuse.ts';
+import { isConnected, mountFuse } from './fuse.ts';
 import { type Cut, describeUsed, inUse, isHeld, type UsedPath, usedPaths } from './in-use.ts';
 import { removeRecord, socketPath, writeRecord } from './mount-record.ts';
 import { isMounted, prepareMountpoint, unmountLazily, unmountUnused } from './mountpoint.ts';
@@ -120,6 +120,7 @@ export class Mount {
   async end(): Promise<void> {
     // Unmounted already, it waits for files to be closed.
     if (this.#isEnding) return this.#cut.abort();
+    this.#log(`told to end: waiting up to ${PUSH_LIMIT / 1000} seconds for ${this.#staging.pushing} pushes`);
     await this.#end([
       {
         name: 'wait for pushes',
@@ -228,7 +229,9 @@ export class Mount {
         this.#log(`could not read the mount table: ${describeError(error)}`);
         return true;
       });
-      if (!isThere) await this.#end([]);
+      if (isThere || this.#isEnding) continue;
+      this.#log(`${this.mountpoint} was unmounted from outside; what is open is served until it is closed`);
+      await this.#end([]);
     }
   }
 
@@ -264,9 +267,11 @@ export class Mount {
   /** Waits until the last file is closed; once they were cut off, not long. */
   async #filesClosed(): Promise<void> {
     let deadline = Number.POSITIVE_INFINITY;
-    while (this.#filesystem.openFiles > 0 && Date.now() < deadline) {
+    let pause = LOOK_INTERVAL;
+    while (this.#filesystem.openFiles > 0 && Date.now() < deadline && (await isConnected())) {
       if (this.#cut.signal.aborted) deadline = Math.min(deadline, Date.now() + GRACE);
-      await sleep(LOOK_INTERVAL);
+      await sleep(pause);
+      pause = Math.min(2 * pause, WATCH_INTERVAL);
     }
   }
 }
