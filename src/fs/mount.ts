@@ -35,7 +35,7 @@ const DEFAULT_TIMEOUT = '120';
 const WATCH_INTERVAL = 1_000;
 /** Milliseconds for which a signal waits for pushes: with the rest it has to fit into the 90 s that systemd gives a service. */
 const PUSH_LIMIT = 60_000;
-/** Milliseconds for which files that were cut off are served, so that what is about to end ends well. */
+/** Milliseconds for which readers that were cut off are served, so that what is about to end ends well. */
 const GRACE = 5_000;
 /** Milliseconds one step of closing may take; the next one begins then. */
 const STEP_LIMIT = 10_000;
@@ -247,6 +247,7 @@ export class Mount {
     this.#isEnding = true;
     const closing: readonly Step[] = [
       { name: 'stop pushes', run: () => this.#staging.stop() },
+      { name: 'serve what was cut off for a moment', run: () => this.#filesClosed(GRACE) },
       { name: 'close files', run: () => this.#filesystem.close() },
       { name: 'close catalog and cache', run: () => this.#session.close() },
       { name: 'close the control socket', run: () => closeControl(this.#control) },
@@ -255,7 +256,10 @@ export class Mount {
     const failed = await runSteps(
       [
         ...first,
-        { name: 'wait for open files', run: () => this.#filesClosed() },
+        {
+          name: 'wait for open files',
+          run: () => this.#filesClosed(Number.POSITIVE_INFINITY, this.#cut.signal),
+        },
         ...closing.map((step) => ({ ...step, limit: STEP_LIMIT })),
       ],
       this.#log,
@@ -264,13 +268,13 @@ export class Mount {
     this.#ended.resolve(failed);
   }
 
-  /** Waits until the last file is closed; once they were cut off, not long. */
-  async #filesClosed(): Promise<void> {
-    let deadline = Number.POSITIVE_INFINITY;
+  /** Waits until the last file is closed, but not longer than so many milliseconds nor than until the signal fires. */
+  async #filesClosed(patience: number, signal?: AbortSignal): Promise<void> {
+    const deadline = Date.now() + patience;
     let pause = LOOK_INTERVAL;
-    while (this.#filesystem.openFiles > 0 && Date.now() < deadline && (await isConnected())) {
-      if (this.#cut.signal.aborted) deadline = Math.min(deadline, Date.now() + GRACE);
-      await sleep(pause);
+    while (this.#filesystem.openFiles > 0 && Date.now() < deadline && !signal?.aborted) {
+      if (!(await isConnected())) return;
+      await sleep(pause, undefined, { signal }).catch(() => {});
       pause = Math.min(2 * pause, WATCH_INTERVAL);
     }
   }

@@ -324,6 +324,7 @@ async function heldPush() {
   });
   proxy.inject((_, __, forward) => void gate.promise.then(() => forward()), {
     match: ({ method, url = '' }) => method === 'PUT' && url.includes('/manifests/'),
+    times: Number.POSITIVE_INFINITY,
   });
   await world.ok(world.sregistry('backend', 'add', 'lab', '--driver', 'oci', `base=${proxy.url}`));
   await world.mount();
