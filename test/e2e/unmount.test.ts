@@ -218,6 +218,18 @@ needs({ fuse: true })('the end of a mount', () => {
     });
   });
 
+  needs({ root: true })('with what only root can mount', () => {
+    test('a part of the mount that is mounted elsewhere is use of it', async () => {
+      await world.mount();
+      await world.ok('mkdir elsewhere && ls $MNT/shelf && mount --bind $MNT/shelf elsewhere');
+      const { code, stderr } = await world.sregistry('unmount', world.mountpoint);
+      await world.ok('umount elsewhere');
+      expect(code).toBe(1);
+      expect(stderr).toContain(`/shelf: mounted at ${world.home}/elsewhere`);
+      await world.unmount();
+    });
+  });
+
   test('Unmounting waits for pushes under way.', async () => {
     const push = await heldPush();
     const { pid } = await world.mounted();
