@@ -244,12 +244,13 @@ needs({ fuse: true })('the end of a mount', () => {
 
   test('an unmount that is interrupted while it waits leaves the mount as it was', async () => {
     const push = await heldPush();
+    const { pid } = await world.mounted();
     const unmount = await startUnmount();
     unmount.process.kill('SIGINT');
     expect(await unmount.ended).toEqual([130, null]);
     push.release();
     expect((await push.copy).code).toBe(0);
-    await world.ok(`cmp ${SMALL} $MNT/lab/demo/new:1.0.simg`);
+    expect(await world.mounted()).toMatchObject({ pid, pushing: 0 });
   });
 
   test('A push that is cut off stays in the journal, and goes on at the next mount.', async () => {
@@ -261,7 +262,7 @@ needs({ fuse: true })('the end of a mount', () => {
     push.release();
     await world.mount();
     await eventually(async () => expect((await world.status()).pushes).toEqual([]));
-    await world.ok(`cmp ${SMALL} $MNT/lab/demo/new:1.0.simg`);
+    await eventually(() => world.ok(`cmp ${SMALL} $MNT/lab/demo/new:1.0.simg`));
   });
 
   test('SIGTERM waits for pushes up to 60 seconds.', async () => {
