@@ -1,5 +1,4 @@
 import { resolve } from 'node:path';
-import { describeError } from '../base/errors.ts';
 import { mountInBackground, mountStatuses } from '../fs/daemon.ts';
 import { Mount, type MountRequest } from '../fs/mount.ts';
 import { bot } from '../log/index.ts';
@@ -115,10 +114,10 @@ function requestOf(mountpoint: string, flags: MountFlags): MountRequest {
 /** Serves the mount until it is asked to end or unmounted by someone. */
 async function serve(request: MountRequest, { signal }: Context): Promise<never> {
   const mount = await Mount.start(request, (message) => bot.info(message));
-  const end = () => void mount.end(false).catch((error) => bot.error(describeError(error)));
+  const end = () => void mount.end();
   if (signal.aborted) end();
   signal.addEventListener('abort', end);
-  await mount.ended;
+  const failed = await mount.ended;
   // libfuse's threads would keep the process.
-  process.exit();
+  process.exit(failed.length > 0 ? 1 : 0);
 }

@@ -3,8 +3,9 @@ import { SregistryError } from '../base/errors.ts';
 import type { Transfer } from '../cache/cache.ts';
 import { locateCache } from '../cache/location.ts';
 import { listPushes, type PushSummary } from '../client/pushes.ts';
-import type { MountRecord, MountStatus } from '../fs/control.ts';
+import type { MountStatus } from '../fs/control.ts';
 import { mountStatuses } from '../fs/daemon.ts';
+import type { MountRecord } from '../fs/mount-record.ts';
 import { bot } from '../log/index.ts';
 import { getPaths } from '../settings/paths.ts';
 import { defineCommand, JSON_OPTION } from './command.ts';
@@ -70,17 +71,27 @@ function describe(mounts: readonly MountStatus[], pushes: readonly PushSummary[]
 }
 
 function describeMount({ mountpoint, pid, since, ...mount }: MountStatus): string[] {
-  const { backends, cache, fetchedBytes, transfers, openFiles, pushing } = mount;
+  const { backends, cache, fetchedBytes, transfers, openFiles, open, pushing } = mount;
   return [
     `${mountpoint} (process ${pid}, mounted ${formatAge(since)})`,
     `  backends  ${backends.join(', ')}`,
     `  cache     ${formatSize(cache.bytes)} of ${formatSize(cache.limit)} in ${cache.path}`,
     `  network   ${formatSize(fetchedBytes)} fetched, ${transfers.length} transfers, ${pushing} pushes`,
     `  in use    ${openFiles} open files`,
+    ...describeOpen(open),
     ...(transfers as Transfer[]).map(
       ({ uri, cached, size }) => `  fetching  ${uri}, ${formatSize(cached)} of ${formatSize(size)}`,
     ),
   ];
+}
+
+/** Paths that are listed of a mount's open files. */
+const OPEN_SHOWN = 10;
+
+function describeOpen(open: MountStatus['open']): string[] {
+  const lines = new Set(open.map(({ path, writing }) => `  ${writing ? 'writing ' : 'reading '}  ${path}`));
+  const shown = [...lines].slice(0, OPEN_SHOWN);
+  return lines.size > OPEN_SHOWN ? [...shown, `            and ${lines.size - OPEN_SHOWN} more`] : shown;
 }
 
 function describePush({ uri, state, bytes, size, error, hint, updated }: PushSummary): string[] {

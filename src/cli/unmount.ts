@@ -1,6 +1,9 @@
+import type { MountStatus } from '../fs/control.ts';
 import { unmountAt } from '../fs/daemon.ts';
+import { type Cut, describeUsed } from '../fs/in-use.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand } from './command.ts';
+import { defineCommand, JSON_OPTION } from './command.ts';
+import { printJson } from './json.ts';
 import { mountpointOf } from './mountpoint.ts';
 
 export default defineCommand({
@@ -15,14 +18,40 @@ export default defineCommand({
         force: {
           type: 'boolean',
           alias: 'f',
-          describe: 'Do not wait for pushes: they are kept, and go on at the next mount',
+          describe: 'Cut off who uses it; pushes under way are kept, and go on at the next mount',
         },
+        ...JSON_OPTION,
       }),
-  examples: [['sregistry unmount /mnt/sregistry', 'End the mount when its pushes are done']],
+  examples: [
+    ['sregistry unmount /mnt/sregistry', 'End the mount when its pushes are done, unless it is in use'],
+    ['sregistry unmount --force /mnt/sregistry', 'End it now, and say what that cut off'],
+  ],
 
   async run(args, { env, signal }) {
     const mountpoint = await mountpointOf(args.mountpoint, env);
-    await unmountAt(mountpoint, args.force ?? false, env, signal);
+    // What works in a folder of the mount uses it: the shell may, this process need not.
+    process.chdir('/');
+    const cut = await unmount(mountpoint, args.force ?? false, env, signal);
+    if (args.json) return printJson({ mountpoint, cut });
+    warnOfCut(cut);
     bot.info(`Unmounted ${mountpoint}`);
   },
 });
+
+async function unmount(mountpoint: string, force: boolean, env: NodeJS.ProcessEnv, signal: AbortSignal) {
+  try {
+    return await unmountAt(mountpoint, { force, env, signal, onWait: showPushes });
+  } finally {
+    bot.spinner.stop();
+  }
+}
+
+function showPushes({ pushing }: MountStatus): void {
+  if (pushing > 0) bot.spinner.start(`Waiting for ${pushing === 1 ? 'a push' : `${pushing} pushes`} to end`);
+}
+
+function warnOfCut({ files, pushes }: Cut): void {
+  for (const used of files) bot.warning(`Cut off ${describeUsed(used)}`);
+  for (const uri of pushes)
+    bot.warning(`Cut off the push of ${uri}: it is kept, and goes on at the next mount`);
+}

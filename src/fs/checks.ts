@@ -4,10 +4,10 @@ import { access, constants } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { Check } from '../base/check.ts';
 import { SregistryError, systemCode } from '../base/errors.ts';
-import { getPaths } from '../settings/paths.ts';
-import { listMounts } from './control.ts';
+import { getPaths, hasRuntimeDir } from '../settings/paths.ts';
 import { loadFuse } from './fuse.ts';
-import { isServed, mountedPaths } from './mountpoint.ts';
+import { listMounts } from './mount-record.ts';
+import { mountedPaths, serviceOf } from './mountpoint.ts';
 
 const run = promisify(execFile);
 
@@ -57,13 +57,19 @@ async function checkDevice(): Promise<string> {
 }
 
 async function checkMounts(env: NodeJS.ProcessEnv): Promise<string> {
-  const living = (await listMounts(getPaths(env).runtimeDir)).map(({ mountpoint }) => mountpoint);
+  const { runtimeDir } = getPaths(env);
+  hasRuntimeDir(runtimeDir);
+  const living = (await listMounts(runtimeDir)).map(({ mountpoint }) => mountpoint);
   const mounted = await mountedPaths();
   for (const path of mounted) {
-    if (living.includes(path) || (await isServed(path))) continue;
-    throw new SregistryError('BUSY', `The process of the mount at ${path} is dead`, {
-      hint: `sregistry unmount ${path}`,
-    });
+    if (living.includes(path)) continue;
+    const service = await serviceOf(path);
+    if (service === 'alive') continue;
+    throw new SregistryError(
+      'BUSY',
+      `The process of the mount at ${path} ${service === 'dead' ? 'is dead' : 'does not answer'}`,
+      { hint: `sregistry unmount ${service === 'dead' ? '' : '--force '}${path}` },
+    );
   }
   return mounted.length === 0 ? 'none' : mounted.join(', ');
 }

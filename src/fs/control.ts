@@ -1,24 +1,17 @@
 /**
  * The mount's control socket: one JSON request a line, one JSON answer a line. It lies in the runtime directory, which
- * only its owner can enter, beside a small file that says which mount it belongs to.
+ * only its owner can enter, under a name made from the mount point; mount-record.ts says which mounts there are.
  */
-import { createHash } from 'node:crypto';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeError, SregistryError } from '../base/errors.ts';
-import { isAlive, type ProcessId } from '../base/process.ts';
-
-/** What is known of a mount without asking it. */
-export interface MountRecord extends ProcessId {
-  readonly mountpoint: string;
-  readonly socket: string;
-  readonly log: string;
-  /** Milliseconds since the epoch. */
-  readonly since: number;
-}
+import { describeError, type ErrorCode, isError, SregistryError } from '../base/errors.ts';
+import { isOurs } from '../base/private.ts';
+import { hasRuntimeDir } from '../settings/paths.ts';
+import type { Cut, OpenPath } from './in-use.ts';
+import { socketPath } from './mount-record.ts';
 
 export interface MountStatus {
   readonly mountpoint: string;
@@ -31,14 +24,20 @@ export interface MountStatus {
   readonly fetchedBytes: number;
   readonly transfers: readonly unknown[];
   readonly openFiles: number;
+  /** A path for each open file. */
+  readonly open: readonly OpenPath[];
   /** Pushes under way in this mount. */
   readonly pushing: number;
 }
 
 export interface ControlRequests {
   status: { request: object; answer: MountStatus };
-  /** Ends the mount; waits for pushes unless `force`. Answers when it is unmounted. */
-  unmount: { request: { force: boolean }; answer: object };
+  /**
+   * Unmounts, and answers when that is done. Without `force` after the pushes under way, and BUSY where the mount is in
+   * use: then everything is as it was, and so it is where the asker hangs up before. With `force` at once; the answer
+   * is what was cut off.
+   */
+  unmount: { request: { force: boolean }; answer: { cut: Cut } };
   /** Forgets what is known of a backend, or of all. */
   forget: { request: { backend?: string }; answer: object };
 }
@@ -46,18 +45,10 @@ export interface ControlRequests {
 type Handlers = {
   [K in keyof ControlRequests]: (
     request: ControlRequests[K]['request'],
+    /** Fires when the asker hangs up. */
+    signal: AbortSignal,
   ) => Promise<ControlRequests[K]['answer']>;
 };
-
-const recordName = (mountpoint: string) => createHash('sha256').update(mountpoint).digest('hex').slice(0, 24);
-
-export function recordPath(runtimeDir: string, mountpoint: string): string {
-  return join(runtimeDir, `${recordName(mountpoint)}.json`);
-}
-
-export function socketPath(runtimeDir: string, mountpoint: string): string {
-  return join(runtimeDir, `${recordName(mountpoint)}.sock`);
-}
 
 /** Answers requests until it is closed. */
 export async function serveControl(socket: string, handlers: Handlers): Promise<Server> {
@@ -88,15 +79,17 @@ export async function closeControl(server: Server | undefined): Promise<void> {
 }
 
 function serveConnection(connection: Socket, handlers: Handlers): void {
+  const hungUp = new AbortController();
   connection.on('error', () => connection.destroy());
+  connection.on('close', () => hungUp.abort(new SregistryError('CANCELED', 'Nobody waits for the answer')));
   linesOf(connection).on('line', async (line) => {
     try {
       const { request, ...parameters } = JSON.parse(line);
       if (!Object.hasOwn(handlers, request)) throw new Error(`unknown request ${request}`);
-      const answer = await handlers[request as keyof Handlers](parameters);
+      const answer = await handlers[request as keyof Handlers](parameters, hungUp.signal);
       connection.write(`${JSON.stringify({ answer })}\n`);
     } catch (error) {
-      connection.write(`${JSON.stringify({ error: describeError(error) })}\n`);
+      connection.write(`${JSON.stringify({ error: toFailure(error) })}\n`);
     }
   });
 }
@@ -106,58 +99,68 @@ function linesOf(connection: Socket) {
   return createInterface({ input: connection }).on('error', () => {});
 }
 
-/** Asks a mount. UNREACHABLE where it does not answer within `timeout` milliseconds (0: it may take its time). */
+/** An error on its way over the socket. */
+interface Failure {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint?: string | undefined;
+}
+
+function toFailure(error: unknown): Failure {
+  const { code, hint } = isError(error) ? error : { code: 'INTERNAL' as const, hint: undefined };
+  return { code, message: describeError(error), hint };
+}
+
+/**
+ * Asks a mount. Throws what it answers; UNREACHABLE where it does not answer within `timeout` milliseconds (0: it may
+ * take its time), SETTINGS where its socket is not ours.
+ */
 export async function askMount<K extends keyof ControlRequests>(
-  record: Pick<MountRecord, 'socket' | 'mountpoint'>,
+  runtimeDir: string,
+  mountpoint: string,
   request: K,
   parameters: ControlRequests[K]['request'],
   timeout: number,
   signal?: AbortSignal,
 ): Promise<ControlRequests[K]['answer']> {
-  const connection = createConnection(record.socket);
   const failed = (why: string, cause?: unknown) =>
-    new SregistryError('UNREACHABLE', `The mount at ${record.mountpoint} does not answer: ${why}`, {
+    new SregistryError('UNREACHABLE', `The mount at ${mountpoint} does not answer: ${why}`, {
       hint: 'Its log tells more; sregistry unmount --force ends it',
       cause,
     });
+  const connection = createConnection(ownSocket(runtimeDir, mountpoint));
+  const { promise, resolve, reject } = Promise.withResolvers<ControlRequests[K]['answer']>();
+  const hangUp = () => reject(signal?.reason);
+  signal?.addEventListener('abort', hangUp);
+  if (signal?.aborted) hangUp();
+  connection.setTimeout(timeout, () => reject(failed('it did not in time')));
+  connection.on('error', (cause) => reject(failed('its socket is closed', cause)));
+  connection.on('close', () => reject(failed('it ended')));
+  linesOf(connection).once('line', (line) => {
+    try {
+      const { answer, error } = JSON.parse(line);
+      if (error === undefined) resolve(answer);
+      else reject(new SregistryError(error.code ?? 'SERVICE', String(error.message ?? error), error));
+    } catch (cause) {
+      reject(failed('what it says makes no sense', cause));
+    }
+  });
+  connection.write(`${JSON.stringify({ request, ...parameters })}\n`);
   try {
-    return await new Promise((resolve, reject) => {
-      signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
-      connection.setTimeout(timeout, () => reject(failed('it did not in time')));
-      connection.on('error', (cause) => reject(failed('its socket is closed', cause)));
-      connection.on('close', () => reject(failed('it ended')));
-      linesOf(connection).once('line', (line) => {
-        const { answer, error } = JSON.parse(line);
-        if (error !== undefined) reject(new SregistryError('SERVICE', String(error)));
-        else resolve(answer);
-      });
-      connection.write(`${JSON.stringify({ request, ...parameters })}\n`);
-    });
+    return await promise;
   } finally {
+    signal?.removeEventListener('abort', hangUp);
     connection.destroy();
   }
 }
 
-export async function writeRecord(runtimeDir: string, record: MountRecord): Promise<void> {
-  await writeFile(recordPath(runtimeDir, record.mountpoint), JSON.stringify(record), { mode: 0o600 });
-}
-
-export async function removeRecord(runtimeDir: string, mountpoint: string): Promise<void> {
-  await rm(recordPath(runtimeDir, mountpoint), { force: true });
-  await rm(socketPath(runtimeDir, mountpoint), { force: true });
-}
-
-/** The mounts of this user whose processes live; records of dead ones are cleared away. */
-export async function listMounts(runtimeDir: string): Promise<MountRecord[]> {
-  const mounts: MountRecord[] = [];
-  for (const name of await readdir(runtimeDir).catch(() => [])) {
-    if (!name.endsWith('.json')) continue;
-    const record = await readFile(join(runtimeDir, name), 'utf8')
-      .then((text) => JSON.parse(text) as MountRecord)
-      .catch(() => undefined);
-    if (record === undefined) continue;
-    if (isAlive(record)) mounts.push(record);
-    else await removeRecord(runtimeDir, record.mountpoint);
-  }
-  return mounts;
+/** The path of a mount's socket. SETTINGS where it, or its directory, is not ours: whoever listens gets to know what is asked. */
+function ownSocket(runtimeDir: string, mountpoint: string): string {
+  const path = socketPath(runtimeDir, mountpoint);
+  const stats = hasRuntimeDir(runtimeDir) ? lstatSync(path, { throwIfNoEntry: false }) : undefined;
+  // Connecting tells that nobody listens.
+  if (stats === undefined || (stats.isSocket() && isOurs(stats))) return path;
+  throw new SregistryError('SETTINGS', `${path} is not a socket of yours; nothing is asked over it.`, {
+    hint: 'Remove it; sregistry unmount --force ends the mount',
+  });
 }

@@ -1,23 +1,32 @@
 /** Mounts in the background: starting the process that serves one, asking it, ending it. */
 import { spawn } from 'node:child_process';
-import { mkdir, open, rename, stat } from 'node:fs/promises';
+import { rename, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type ErrorCode, SregistryError } from '../base/errors.ts';
+import { type ErrorCode, isError, SregistryError } from '../base/errors.ts';
+import { openPrivateLog } from '../base/private.ts';
 import { isAlive } from '../base/process.ts';
-import { getPaths } from '../settings/paths.ts';
-import { askMount, listMounts, type MountRecord, type MountStatus } from './control.ts';
+import { ensureLogDir, getPaths, LOG_HINT } from '../settings/paths.ts';
+import { askMount, type MountStatus } from './control.ts';
+import { type Cut, inUse, isHeld, usedPaths } from './in-use.ts';
 import type { MountRequest } from './mount.ts';
 import type { ReadyMessage } from './mount-process.ts';
-import { isMounted, mountedPaths, unmount } from './mountpoint.ts';
+import { isMountProcess, listMounts, type MountRecord } from './mount-record.ts';
+import { isMounted, mountedPaths, serviceOf, unmountLazily, unmountUnused } from './mountpoint.ts';
 
 /** Bytes after which a log is set aside and a new one begun. */
 const LOG_LIMIT = 10 * 1024 * 1024;
 /** Milliseconds a mount may take to answer a question about itself. */
 const ANSWER_TIMEOUT = 5_000;
-/** Milliseconds to wait for a process to end after its mount has. */
-const END_TIMEOUT = 15_000;
+/** Milliseconds after which a mount counts as one that does not answer where that decides about its end. */
+const END_ANSWER_TIMEOUT = 10_000;
+/** Milliseconds between looks at a mount that is waited for. */
+const WATCH_INTERVAL = 1_000;
+/** Milliseconds to wait for a process to end after its mount has: it serves what was cut off for 5 seconds, then closes. */
+const END_TIMEOUT = 30_000;
+/** Milliseconds that a process which does not answer gets to end by itself when it is told to. */
+const TERM_TIMEOUT = 5_000;
 
 /** Starts the background process; resolves to its pid when the mount answers. */
 export async function mountInBackground(request: MountRequest, env: NodeJS.ProcessEnv): Promise<number> {
@@ -53,58 +62,115 @@ export async function mountStatuses(
   env: NodeJS.ProcessEnv,
   mountpoint?: string,
 ): Promise<{ mounts: MountStatus[]; silent: MountRecord[] }> {
-  const records = await listMounts(getPaths(env).runtimeDir);
+  const { runtimeDir } = getPaths(env);
+  const records = await listMounts(runtimeDir);
   const wanted = records.filter((record) => mountpoint === undefined || record.mountpoint === mountpoint);
-  const answers = await Promise.allSettled(wanted.map((r) => askMount(r, 'status', {}, ANSWER_TIMEOUT)));
+  const answers = await Promise.allSettled(
+    wanted.map((record) => askMount(runtimeDir, record.mountpoint, 'status', {}, ANSWER_TIMEOUT)),
+  );
   return {
     mounts: answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : [])),
     silent: wanted.filter((_, index) => answers[index]?.status === 'rejected'),
   };
 }
 
-/**
- * Unmounts and waits for the process to end. Without `force` it waits for pushes under way; with it they stay in the
- * journal, and a process that does not answer is ended. `signal` ends the waiting, not the unmounting.
- */
-export async function unmountAt(
-  mountpoint: string,
-  force: boolean,
-  env: NodeJS.ProcessEnv,
-  signal?: AbortSignal,
-): Promise<void> {
-  const record = (await listMounts(getPaths(env).runtimeDir)).find((each) => each.mountpoint === mountpoint);
-  if (record === undefined) return unmountForeign(mountpoint);
-  try {
-    await askMount(record, 'unmount', { force }, force ? ANSWER_TIMEOUT : 0, signal);
-  } catch (error) {
-    if (!force) throw error;
-    await unmount(mountpoint);
-    if (isAlive(record)) process.kill(record.pid, 'SIGKILL');
-  }
-  const deadline = Date.now() + END_TIMEOUT;
-  while (isAlive(record) && Date.now() < deadline) await sleep(20);
-  if (isAlive(record) && force) process.kill(record.pid, 'SIGKILL');
+export interface UnmountOptions {
+  /** Cut off whoever uses the mount, and end a process that does not answer. Default: that is the error BUSY. */
+  readonly force: boolean;
+  readonly env: NodeJS.ProcessEnv;
+  /** Called about once a second while pushes are waited for. */
+  readonly onWait?: (status: MountStatus) => void;
+  /** Ends the waiting; what was not unmounted by then stays mounted. */
+  readonly signal?: AbortSignal;
 }
 
-/** A mount whose process is dead, or belongs to another user. */
-async function unmountForeign(mountpoint: string): Promise<void> {
-  if (await isMounted(mountpoint)) {
-    await unmount(mountpoint);
-    return;
+/**
+ * Unmounts and waits for the process to end; what was cut off, which is nothing without `force`. Pushes under way are
+ * waited for without `force`; with it they stay in the journal.
+ */
+export async function unmountAt(mountpoint: string, options: UnmountOptions): Promise<Cut> {
+  const { runtimeDir } = getPaths(options.env);
+  const record = (await listMounts(runtimeDir)).find((each) => each.mountpoint === mountpoint);
+  if (record === undefined) return unmountForeign(mountpoint, options.force);
+  try {
+    const cut = options.force
+      ? (await askMount(runtimeDir, mountpoint, 'unmount', { force: true }, END_ANSWER_TIMEOUT)).cut
+      : await leave(runtimeDir, mountpoint, options);
+    await hasEnded(record, END_TIMEOUT);
+    return cut;
+  } catch (error) {
+    if (!options.force || !isError(error, 'UNREACHABLE', 'SETTINGS')) throw error;
+    return cutOff(record);
   }
-  const others = await mountedPaths();
-  throw new SregistryError('NOT_FOUND', `No sregistry is mounted at ${mountpoint}`, {
-    hint: others.length > 0 ? `There is one at ${others.join(', ')}` : 'sregistry status lists the mounts',
-  });
+}
+
+/** Asks the mount to end when it can, and looks meanwhile whether it still answers. */
+async function leave(runtimeDir: string, mountpoint: string, options: UnmountOptions): Promise<Cut> {
+  const { onWait, signal } = options;
+  const hangUp = new AbortController();
+  const signals = signal === undefined ? [hangUp.signal] : [hangUp.signal, signal];
+  const answer = askMount(runtimeDir, mountpoint, 'unmount', { force: false }, 0, AbortSignal.any(signals));
+  const watch = async () => {
+    for (;;) {
+      await sleep(WATCH_INTERVAL, undefined, { signal: hangUp.signal });
+      onWait?.(await askMount(runtimeDir, mountpoint, 'status', {}, END_ANSWER_TIMEOUT, hangUp.signal));
+    }
+  };
+  try {
+    return (await Promise.race([answer, watch()])).cut;
+  } finally {
+    hangUp.abort();
+  }
+}
+
+/** Unmounts a mount that does not answer, and ends its process. */
+async function cutOff(record: MountRecord): Promise<Cut> {
+  const files = await usedPaths(record.mountpoint, []);
+  await unmountLazily(record.mountpoint);
+  await endProcess(record);
+  return { files, pushes: [] };
+}
+
+/** Tells a process that does not answer to end, and ends it where it does not; only one that is the mount's. */
+async function endProcess(record: MountRecord): Promise<void> {
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    if (!isMountProcess(record)) return;
+    process.kill(record.pid, signal);
+    if (await hasEnded(record, TERM_TIMEOUT)) return;
+  }
+}
+
+async function hasEnded(record: MountRecord, milliseconds: number): Promise<boolean> {
+  const deadline = Date.now() + milliseconds;
+  while (isAlive(record) && Date.now() < deadline) await sleep(20);
+  return !isAlive(record);
+}
+
+/** A mount whose process is dead, or belongs to another user, or has its record elsewhere. */
+async function unmountForeign(mountpoint: string, force: boolean): Promise<Cut> {
+  if (!(await isMounted(mountpoint))) {
+    const others = await mountedPaths();
+    throw new SregistryError('NOT_FOUND', `No sregistry is mounted at ${mountpoint}`, {
+      hint: others.length > 0 ? `There is one at ${others.join(', ')}` : 'sregistry status lists the mounts',
+    });
+  }
+  const files = await usedPaths(mountpoint, []);
+  // Whoever uses a dead mount was cut off when its process died.
+  if (force || (await serviceOf(mountpoint)) === 'dead') {
+    await unmountLazily(mountpoint);
+    return { files, pushes: [] };
+  }
+  if (isHeld(files) || !(await unmountUnused(mountpoint))) throw inUse(mountpoint, files);
+  return { files: [], pushes: [] };
 }
 
 async function openLog(folder: string, mountpoint: string) {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  ensureLogDir(folder);
   const path = join(folder, `mount-${basename(mountpoint) || 'root'}.log`);
   const size = await stat(path).then(
     (stats) => stats.size,
     () => 0,
   );
   if (size > LOG_LIMIT) await rename(path, `${path}.1`);
-  return { path, handle: await open(path, 'a', 0o600) };
+  return { path, handle: await openPrivateLog(path, LOG_HINT) };
 }

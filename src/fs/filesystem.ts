@@ -28,6 +28,7 @@ import {
 } from './attributes.ts';
 import { ErrorNotes } from './error-notes.ts';
 import { CachedFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './handles.ts';
+import type { OpenPath } from './in-use.ts';
 import { Lookup, notFound } from './lookup.ts';
 import { Naming } from './naming.ts';
 import { exists, type PermissionOptions, Permissions, readOnly } from './permissions.ts';
@@ -44,12 +45,6 @@ export interface FilesystemOptions extends PermissionOptions {
   readonly deadline: number;
   /** Which images may be read; default: all. Another one's error is what opening it gives. */
   readonly verify?: Verify | undefined;
-}
-
-/** A file that is open, for status and for unmounting. */
-export interface OpenPath {
-  readonly path: string;
-  readonly writing: boolean;
 }
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_TRUNC, O_WRONLY } = constants;
@@ -109,6 +104,7 @@ export class Filesystem {
     return this.#handles.size;
   }
 
+  /** A path for each of them, and whether it was opened for writing. */
   get openPaths(): OpenPath[] {
     return [...this.#handles.values()].map(({ file }) => ({
       path: file.path,

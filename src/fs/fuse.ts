@@ -3,6 +3,7 @@
  * where the filesystem threw; operations have no time limit here because each one in the filesystem has its own, and a
  * push takes as long as it takes.
  */
+import { readdir, readlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { SregistryError } from '../base/errors.ts';
@@ -88,6 +89,17 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
   await new Promise<void>((resolve, reject) => {
     mount.mount((error) => (error === null ? resolve() : reject(mountError(options.mountpoint, error))));
   });
+}
+
+/**
+ * Does the kernel still send operations? It ends the connection when the last user of an unmounted filesystem lets go, and
+ * may drop the release of that last file. libfuse closes its device then.
+ */
+export async function isConnected(): Promise<boolean> {
+  const folder = '/proc/self/fd';
+  const names = await readdir(folder);
+  const targets = await Promise.all(names.map((name) => readlink(`${folder}/${name}`).catch(() => '')));
+  return targets.includes('/dev/fuse');
 }
 
 /** The class that mounts. MISSING_DEPENDENCY where libfuse 2 cannot be loaded. */

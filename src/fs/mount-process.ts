@@ -17,7 +17,7 @@ let mount: Mount | undefined;
 let signalled = false;
 const stop = () => {
   signalled = true;
-  void mount?.end(false);
+  void mount?.end();
 };
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
@@ -27,7 +27,8 @@ try {
   mount = await Mount.start(request, log);
   if (signalled) stop();
   tell({ ready: true });
-  await mount.ended;
+  const failed = await mount.ended;
+  if (failed.length > 0) process.exitCode = 1;
 } catch (error) {
   log((error as Error).stack ?? String(error));
   const { code, message, hint } =

@@ -1,6 +1,13 @@
 /**
- * A mount, from opening the session to the last handle closed, in the process that serves it. It ends when asked over
- * the control socket, on SIGTERM or SIGINT, or when someone unmounts it from outside.
+ * A mount, from opening the session to the last handle closed, in the process that serves it. It ends in one of three
+ * ways:
+ *
+ * - asked over the control socket, after its pushes and only where nobody uses it; forced, at once;
+ * - by a signal (SIGTERM, SIGINT), after its pushes but within a limit, whoever uses it;
+ * - unmounted by someone from outside, when the last file is closed.
+ *
+ * What was cut off is logged. From there on the end is a list of steps (ending.ts), each of which runs also where an
+ * earlier one failed.
  */
 import type { Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,17 +19,13 @@ import { openKeyRing } from '../client/signatures.ts';
 import type { KeyRing } from '../image/signatures.ts';
 import { parseDuration } from '../settings/environment.ts';
 import { ensureRuntimeDir } from '../settings/paths.ts';
-import {
-  closeControl,
-  type MountStatus,
-  removeRecord,
-  serveControl,
-  socketPath,
-  writeRecord,
-} from './control.ts';
+import { closeControl, type MountStatus, serveControl } from './control.ts';
+import { isDoneWithin, runSteps, type Step } from './ending.ts';
 import { Filesystem } from './filesystem.ts';
-import { mountFuse } from './fuse.ts';
-import { isMounted, prepareMountpoint, unmount } from './mountpoint.ts';
+import { isConnected, mountFuse } from './fuse.ts';
+import { type Cut, describeUsed, inUse, isHeld, type UsedPath, usedPaths } from './in-use.ts';
+import { removeRecord, socketPath, writeRecord } from './mount-record.ts';
+import { isMounted, prepareMountpoint, unmountLazily, unmountUnused } from './mountpoint.ts';
 import type { Publisher } from './publisher.ts';
 import { signedOnly } from './signed.ts';
 import { Staging } from './staging.ts';
@@ -32,8 +35,16 @@ import { writersBelow } from './writers.ts';
 const DEFAULT_TIMEOUT = '120';
 /** Milliseconds between looks whether the mount is still there. */
 const WATCH_INTERVAL = 1_000;
-/** Milliseconds for which files still open after a lazy unmount on request are served. */
+/** Milliseconds for which a signal waits for pushes: with the rest it has to fit into the 90 s that systemd gives a service. */
+const PUSH_LIMIT = 60_000;
+/** Milliseconds for which readers that were cut off are served, so that what is about to end ends well. */
 const GRACE = 5_000;
+/** Milliseconds one step of closing may take; the next one begins then. */
+const STEP_LIMIT = 10_000;
+/** Milliseconds for which the kernel may call the mount busy while nobody can be seen who uses it: a path being looked up holds it too. */
+const BUSY_PATIENCE = 2_000;
+/** Milliseconds between looks whether something is over. */
+const LOOK_INTERVAL = 50;
 
 /** Plain JSON, so that it can be handed to the background process. */
 export interface MountRequest extends Omit<SessionOptions, 'env'> {
@@ -60,11 +71,12 @@ export class Mount {
   readonly #runtimeDir: string;
   readonly #log: Log;
   readonly #since = Date.now();
-  readonly #ended = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<readonly string[]>();
   #control: Server | undefined;
-  #ending: Promise<void> | undefined;
-  /** Is it out of the tree already? */
-  #hasLeft = false;
+  /** Is the end under way? From then on nobody else begins it. */
+  #isEnding = false;
+  /** Fires when those who use the mount are cut off: then nothing is waited for any more. */
+  readonly #cut = new AbortController();
 
   private constructor(request: MountRequest, session: Session, keys: KeyRing | undefined, log: Log) {
     this.mountpoint = request.mountpoint;
@@ -98,20 +110,31 @@ export class Mount {
       await mount.#start(request);
       return mount;
     } catch (error) {
-      await mount.end(true);
+      await mount.#abandon();
       throw error;
     }
   }
 
-  /** Resolves when the mount has ended and everything is closed. */
-  get ended(): Promise<void> {
+  /** Resolves when the mount has ended and everything is closed, to the steps that failed. */
+  get ended(): Promise<readonly string[]> {
     return this.#ended.promise;
   }
 
-  /** Ends the mount. Waits for pushes under way, unless forced: then they stay in the journal. */
-  async end(force: boolean): Promise<void> {
-    this.#ending ??= this.#end(force);
-    await this.#ending;
+  /**
+   * Ends the mount as a service manager wants it: pushes are waited for within 60 seconds and stay in the journal then;
+   * whoever still uses the mount is cut off.
+   */
+  async end(): Promise<void> {
+    // Unmounted already, it waits for files to be closed.
+    if (this.#isEnding) return this.#cut.abort();
+    this.#log(`told to end: waiting up to ${PUSH_LIMIT / 1000} seconds for ${this.#staging.pushing} pushes`);
+    await this.#end([
+      {
+        name: 'wait for pushes',
+        run: () => isDoneWithin(this.#staging.idle(), PUSH_LIMIT, this.#cut.signal),
+      },
+      { name: `unmount ${this.mountpoint}`, run: () => this.#cutOff() },
+    ]);
   }
 
   async #start(request: MountRequest): Promise<void> {
@@ -126,10 +149,10 @@ export class Mount {
     });
     this.#control = await serveControl(socketPath(this.#runtimeDir, this.mountpoint), {
       status: async () => this.#status(),
-      unmount: async ({ force }) => {
-        await this.#leave(force);
-        void this.end(force);
-        return {};
+      unmount: async ({ force }, signal) => {
+        const cut = force ? await this.#cutOff() : await this.#leave(signal);
+        void this.#end([]);
+        return { cut };
       },
       forget: async ({ backend }) => {
         await this.#forget(backend);
@@ -139,7 +162,6 @@ export class Mount {
     await writeRecord(this.#runtimeDir, {
       ...ownProcess(),
       mountpoint: this.mountpoint,
-      socket: socketPath(this.#runtimeDir, this.mountpoint),
       log: request.log ?? '',
       since: this.#since,
     });
@@ -159,6 +181,7 @@ export class Mount {
       fetchedBytes: cache.fetchedBytes,
       transfers: cache.transfers,
       openFiles: this.#filesystem.openFiles,
+      open: this.#filesystem.openPaths,
       pushing: this.#staging.pushing,
     };
   }
@@ -168,41 +191,108 @@ export class Mount {
     for (const each of names) this.#session.view.forget(await this.#session.backend(each));
   }
 
-  /** Takes the mount out of the tree, after pushes under way unless forced. */
-  async #leave(force: boolean): Promise<void> {
-    if (this.#hasLeft) return;
-    if (!force) await this.#staging.idle();
-    const how = await unmount(this.mountpoint);
-    this.#hasLeft = true;
-    if (how === 'lazy') this.#log(`${this.mountpoint} was in use: unmounted lazily`);
+  /** Unmounts after pushes under way. BUSY where somebody uses the mount: then it goes on as before. */
+  async #leave(signal: AbortSignal): Promise<Cut> {
+    // The kernel does not count those in other mount namespaces: they are looked for first.
+    const seen = await this.#used();
+    if (isHeld(seen)) throw inUse(this.mountpoint, seen);
+    await Promise.race([Promise.all([this.#staging.idle(), this.#filesystem.idle()]), rejection(signal)]);
+    const deadline = Date.now() + BUSY_PATIENCE;
+    for (;;) {
+      signal.throwIfAborted();
+      if (await unmountUnused(this.mountpoint)) return { files: [], pushes: [] };
+      const used = await this.#used();
+      if (isHeld(used) || Date.now() > deadline) throw inUse(this.mountpoint, used);
+      await sleep(LOOK_INTERVAL);
+    }
   }
 
-  async #end(force: boolean): Promise<void> {
-    await this.#leave(force).catch((error) => this.#log(describeError(error)));
-    const deadline = Date.now() + GRACE;
-    while (this.#filesystem.openFiles > 0 && Date.now() < deadline) await sleep(50);
-    await this.#close();
+  /** Unmounts whoever uses the mount, and logs what that cuts off. */
+  async #cutOff(): Promise<Cut> {
+    const used = await this.#used().catch(() => []);
+    const { journal } = this.#session.state;
+    const pushes = journal
+      .list()
+      .filter(({ state, owner }) => state === 'pushing' && owner.pid === process.pid)
+      .map(({ uri }) => uri);
+    const how = await unmountLazily(this.mountpoint);
+    this.#cut.abort();
+    const files = how === 'used' ? used : used.filter(({ uses }) => uses.length > 0);
+    if (how === 'used') this.#log(`${this.mountpoint} was in use: unmounted lazily`);
+    for (const each of files) this.#log(`cut off ${describeUsed(each)}`);
+    for (const uri of pushes) this.#log(`cut off the push of ${uri}, which is kept`);
+    return { files, pushes };
+  }
+
+  #used(): Promise<UsedPath[]> {
+    return usedPaths(this.mountpoint, this.#filesystem.openPaths);
   }
 
   /** Ends the process's part when someone unmounted from outside; files still open are served until they are closed. */
   async #watch(): Promise<void> {
-    while (this.#ending === undefined) {
+    while (!this.#isEnding) {
       await sleep(WATCH_INTERVAL, undefined, { ref: false });
-      if (await isMounted(this.mountpoint)) continue;
-      while (this.#filesystem.openFiles > 0 && this.#ending === undefined) await sleep(WATCH_INTERVAL);
-      this.#ending ??= this.#close();
+      const isThere = await isMounted(this.mountpoint).catch((error) => {
+        this.#log(`could not read the mount table: ${describeError(error)}`);
+        return true;
+      });
+      if (isThere || this.#isEnding) continue;
+      this.#log(`${this.mountpoint} was unmounted from outside; what is open is served until it is closed`);
+      await this.#end([]);
     }
   }
 
-  async #close(): Promise<void> {
-    await this.#staging.stop();
-    await this.#filesystem.close();
-    await this.#session.close();
-    await closeControl(this.#control);
-    await removeRecord(this.#runtimeDir, this.mountpoint);
-    this.#log(`ended ${this.mountpoint}`);
-    this.#ended.resolve();
+  /** Nothing was mounted, or not all that belongs to it. */
+  async #abandon(): Promise<void> {
+    this.#cut.abort();
+    await this.#end([{ name: `unmount ${this.mountpoint}`, run: () => unmountLazily(this.mountpoint) }]);
   }
+
+  /** Runs the given steps, then those that close everything. The first who asks begins it. */
+  async #end(first: readonly Step[]): Promise<void> {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    const closing: readonly Step[] = [
+      { name: 'stop pushes', run: () => this.#staging.stop() },
+      { name: 'serve what was cut off for a moment', run: () => this.#filesClosed(GRACE) },
+      { name: 'close files', run: () => this.#filesystem.close() },
+      { name: 'close catalog and cache', run: () => this.#session.close() },
+      { name: 'close the control socket', run: () => closeControl(this.#control) },
+      { name: 'remove the record', run: () => removeRecord(this.#runtimeDir, this.mountpoint) },
+    ];
+    const failed = await runSteps(
+      [
+        ...first,
+        {
+          name: 'wait for open files',
+          run: () => this.#filesClosed(Number.POSITIVE_INFINITY, this.#cut.signal),
+        },
+        ...closing.map((step) => ({ ...step, limit: STEP_LIMIT })),
+      ],
+      this.#log,
+    );
+    this.#log(`ended ${this.mountpoint}`);
+    this.#ended.resolve(failed);
+  }
+
+  /** Waits until the last file is closed, but not longer than so many milliseconds nor than until the signal fires. */
+  async #filesClosed(patience: number, signal?: AbortSignal): Promise<void> {
+    const deadline = Date.now() + patience;
+    let pause = LOOK_INTERVAL;
+    while (this.#filesystem.openFiles > 0 && Date.now() < deadline && !signal?.aborted) {
+      if (!(await isConnected())) return;
+      await sleep(pause, undefined, { signal }).catch(() => {});
+      pause = Math.min(2 * pause, WATCH_INTERVAL);
+    }
+  }
+}
+
+/** Rejects with the signal's reason when it fires. */
+function rejection(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Mount points as the kernel sees them: what is mounted, mending what a dead process left, unmounting. */
 import { execFile } from 'node:child_process';
-import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { SregistryError, systemCode } from '../base/errors.ts';
 
@@ -9,17 +9,41 @@ const run = promisify(execFile);
 /** Milliseconds a call of fusermount or a look at a mount point may take: a hung mount blocks whoever touches it. */
 const PATIENCE = 10_000;
 
+/** For programs whose messages are read here. */
+const IN_ENGLISH = { ...process.env, LC_ALL: 'C' };
+
 /** File system type that our mounts have in /proc/self/mounts. */
 const TYPE = 'fuse.sregistry';
 
 /** Paths where an sregistry is mounted in this mount namespace, alive or not. */
 export async function mountedPaths(): Promise<string[]> {
-  const table = await readFile('/proc/self/mounts', 'utf8');
+  return (await mountTable()).filter(({ type }) => type === TYPE).map(({ path }) => path);
+}
+
+/** A line of the mount table. */
+export interface MountEntry {
+  readonly id: string;
+  /** `major:minor` of its file system. */
+  readonly device: string;
+  /** Which folder or file of the file system is mounted. */
+  readonly root: string;
+  /** Where it is mounted, as the process sees it. */
+  readonly path: string;
+  readonly type: string;
+}
+
+/** What is mounted in the mount namespace of a process, oldest first; from /proc/<pid>/mountinfo, see proc(5). */
+export async function mountTable(pid: number | 'self' = 'self'): Promise<MountEntry[]> {
+  const table = await readFile(`/proc/${pid}/mountinfo`, 'utf8');
   return table
     .split('\n')
-    .map((line) => line.split(' '))
-    .filter(([, , type]) => type === TYPE)
-    .map(([, path = '']) => unescapeOctal(path));
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [id = '', , device = '', root = '', path = ''] = line.split(' ');
+      // Optional fields stand between these and a lone hyphen.
+      const [type = ''] = line.slice(line.indexOf(' - ') + 3).split(' ');
+      return { id, device, root: unescapeOctal(root), path: unescapeOctal(path), type };
+    });
 }
 
 /** proc(5): space, tab, newline and backslash stand as octal escapes. */
@@ -33,16 +57,20 @@ export async function isMounted(mountpoint: string): Promise<boolean> {
 
 /**
  * Makes a folder ready to be mounted on: creates it, and unmounts what a process that died left there. BUSY where a
- * living process serves it, USAGE where it is no folder.
+ * process serves it, also one that does not answer now; USAGE where it is no folder.
  */
 export async function prepareMountpoint(mountpoint: string): Promise<void> {
   if (await isMounted(mountpoint)) {
-    if (await isServed(mountpoint)) {
+    const service = await serviceOf(mountpoint);
+    if (service !== 'dead') {
       throw new SregistryError('BUSY', `${mountpoint} is mounted already`, {
-        hint: `sregistry status ${mountpoint} shows it; sregistry unmount ${mountpoint} ends it`,
+        hint:
+          service === 'alive'
+            ? `sregistry status ${mountpoint} shows it; sregistry unmount ${mountpoint} ends it`
+            : `It does not answer; sregistry unmount --force ${mountpoint} ends it`,
       });
     }
-    await unmount(mountpoint);
+    await unmountLazily(mountpoint);
   }
   try {
     await mkdir(mountpoint, { recursive: true });
@@ -60,52 +88,69 @@ export async function prepareMountpoint(mountpoint: string): Promise<void> {
   }
 }
 
-/** Does a process answer for the mount? A dead one's gives ENOTCONN; a hung one's nothing in time. */
-export async function isServed(mountpoint: string): Promise<boolean> {
+/** What a look at a mount finds: a process that answers, none any more (ENOTCONN), or one that does not answer in time. */
+export type Service = 'alive' | 'dead' | 'silent';
+
+export async function serviceOf(mountpoint: string): Promise<Service> {
   try {
-    await within(stat(mountpoint), PATIENCE);
-    return true;
+    // A process of its own, because it can be killed: a call that waits for a mount would keep this one from ending.
+    await run('stat', ['--', mountpoint], { timeout: PATIENCE, killSignal: 'SIGKILL', env: IN_ENGLISH });
+    return 'alive';
   } catch (error) {
-    return !['ENOTCONN', 'ECONNABORTED'].includes(systemCode(error) ?? '') && !isTimeout(error);
+    const { killed, stderr } = error as { killed?: boolean; stderr?: string };
+    if (killed) return 'silent';
+    // strerror(3) of ENOTCONN and ECONNABORTED.
+    return /endpoint is not connected|connection abort/i.test(stderr ?? '') ? 'dead' : 'alive';
   }
-}
-
-const TIMEOUT = Symbol('timeout');
-const isTimeout = (error: unknown) => error === TIMEOUT;
-
-function within<T>(promise: Promise<T>, milliseconds: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(reject, milliseconds, TIMEOUT);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 /**
- * Unmounts; where files are open on it, lazily: it is gone from the tree at once, and for them when they are closed.
- * Tells whether it was lazy. Not an error where nothing is mounted any more.
+ * Unmounts what nobody uses; false where the kernel says that it is in use, and then nothing has changed. Not an error
+ * where nothing is mounted any more. MISSING_DEPENDENCY where it cannot be unmounted at all.
  */
-export async function unmount(mountpoint: string): Promise<'clean' | 'lazy'> {
-  if (await fusermount('-u', mountpoint)) return 'clean';
-  if (!(await isMounted(mountpoint))) return 'clean';
-  if (await fusermount('-uz', mountpoint)) return 'lazy';
-  throw new SregistryError('MISSING_DEPENDENCY', `${mountpoint} cannot be unmounted`, {
-    hint: `Is fusermount3 installed? As root: umount -l ${mountpoint}`,
-  });
+export async function unmountUnused(mountpoint: string): Promise<boolean> {
+  return (await fusermount(mountpoint, 'unused')) !== 'busy';
 }
 
-async function fusermount(flags: string, mountpoint: string): Promise<boolean> {
-  for (const program of ['fusermount3', 'fusermount']) {
+/**
+ * Unmounts at once: it is gone from the tree, and for those who use it when they let go. Tells whether it was used.
+ * Not an error where nothing is mounted any more. MISSING_DEPENDENCY where it cannot be unmounted at all.
+ */
+export async function unmountLazily(mountpoint: string): Promise<'unused' | 'used'> {
+  if (await unmountUnused(mountpoint).catch(() => false)) return 'unused';
+  await fusermount(mountpoint, 'lazily');
+  return 'used';
+}
+
+/** Programs that unmount, the best first, and their options for both ways. */
+const PROGRAMS = [
+  { program: 'fusermount3', unused: ['-u'], lazily: ['-uz'] },
+  { program: 'fusermount', unused: ['-u'], lazily: ['-uz'] },
+  { program: 'umount', unused: [], lazily: ['-l'] },
+] as const;
+
+async function fusermount(mountpoint: string, way: 'unused' | 'lazily'): Promise<'done' | 'busy'> {
+  for (const { program, [way]: options } of PROGRAMS) {
     try {
-      await run(program, [flags, '--', mountpoint], { timeout: PATIENCE });
-      return true;
-    } catch (error) {
-      if (systemCode(error) !== 'ENOENT') return false;
+      await run(program, [...options, '--', mountpoint], {
+        timeout: PATIENCE,
+        env: IN_ENGLISH,
+      });
+      return 'done';
+    } catch (cause) {
+      if (systemCode(cause) === 'ENOENT') continue;
+      if (!(await isMounted(mountpoint))) return 'done';
+      // strerror(3) of EBUSY, or umount's own words: "target is busy".
+      if (way === 'unused' && /\bbusy\b/.test((cause as { stderr?: string }).stderr ?? '')) return 'busy';
+      throw unmountable(mountpoint, cause);
     }
   }
-  const umount = flags === '-uz' ? ['-l'] : [];
-  return run('umount', [...umount, mountpoint], { timeout: PATIENCE }).then(
-    () => true,
-    () => false,
-  );
+  throw unmountable(mountpoint);
+}
+
+function unmountable(mountpoint: string, cause?: unknown): SregistryError {
+  return new SregistryError('MISSING_DEPENDENCY', `${mountpoint} cannot be unmounted`, {
+    hint: `Is fusermount3 installed? As root: umount -l ${mountpoint}`,
+    cause,
+  });
 }

@@ -1,8 +1,8 @@
 /** Where sregistry keeps its files. */
-import { chmodSync, lstatSync, mkdirSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
-import { SregistryError, systemCode } from '../base/errors.ts';
+import { SregistryError } from '../base/errors.ts';
+import { closePrivateDirectory, ensurePrivateDirectory, isOurDirectory } from '../base/private.ts';
 
 /** All absolute. None is created by asking for it. */
 export interface Paths {
@@ -75,32 +75,25 @@ function runtimeDirOf(env: NodeJS.ProcessEnv): string {
   return join(tmpdir(), `sregistry-${process.getuid?.()}`);
 }
 
+const RUNTIME_HINT = 'Remove it, or set XDG_RUNTIME_DIR to a directory of yours';
+
 /**
  * Creates the runtime directory with mode 0700 and returns it. Whoever owns it can talk to the mounts whose sockets
  * lie in it, so a directory of someone else's (or a link) is refused with the error SETTINGS.
  */
 export function ensureRuntimeDir(runtimeDir: string = getPaths().runtimeDir): string {
-  try {
-    mkdirSync(runtimeDir, { mode: 0o700 });
-    return runtimeDir;
-  } catch (error) {
-    if (systemCode(error) !== 'EEXIST') {
-      throw new SregistryError('SETTINGS', `Cannot create the runtime directory ${runtimeDir}.`, {
-        hint: 'Set XDG_RUNTIME_DIR to a directory of yours',
-        cause: error,
-      });
-    }
-  }
-  if (!isOurDirectory(runtimeDir)) {
-    throw new SregistryError('SETTINGS', `${runtimeDir} is not a directory of yours; it is not used.`, {
-      hint: 'Remove it, or set XDG_RUNTIME_DIR to a directory of yours',
-    });
-  }
-  chmodSync(runtimeDir, 0o700);
+  ensurePrivateDirectory(runtimeDir, RUNTIME_HINT);
   return runtimeDir;
 }
 
-function isOurDirectory(path: string): boolean {
-  const stats = lstatSync(path, { throwIfNoEntry: false });
-  return stats?.isDirectory() === true && stats.uid === process.getuid?.();
+/** Is there a runtime directory to read from? SETTINGS, as {@link ensureRuntimeDir}, where it is not ours alone. */
+export function hasRuntimeDir(runtimeDir: string): boolean {
+  return closePrivateDirectory(runtimeDir, RUNTIME_HINT);
 }
+
+/** Creates the directory of logs with mode 0700, or closes it to others. SETTINGS where it is not ours. */
+export function ensureLogDir(logDir: string): void {
+  ensurePrivateDirectory(logDir, LOG_HINT);
+}
+
+export const LOG_HINT = 'Remove it, or set XDG_STATE_HOME to a directory of yours';

@@ -51,6 +51,9 @@ export class World {
     return new World(await mkdtemp(join(tmpdir(), 'sregistry-e2e-')));
   }
 
+  /** What Node runs for `sregistry`. */
+  readonly executable = SREGISTRY;
+
   get cache(): string {
     return join(this.home, '.cache/sregistry');
   }

@@ -1,64 +1,90 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { ownProcess } from '../../src/base/process.ts';
-import {
-  askMount,
-  closeControl,
-  listMounts,
-  recordPath,
-  serveControl,
-  socketPath,
-  writeRecord,
-} from '../../src/fs/control.ts';
+import { SregistryError } from '../../src/base/errors.ts';
+import { askMount, closeControl, serveControl } from '../../src/fs/control.ts';
+import { socketPath } from '../../src/fs/mount-record.ts';
+import { needs } from '../helpers/skip.ts';
+
+const MOUNTPOINT = '/mnt/x';
 
 async function control() {
   const folder = await mkdtemp(join(tmpdir(), 'sregistry-control-'));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
-  const record = {
-    mountpoint: '/mnt/x',
-    socket: socketPath(folder, '/mnt/x'),
-    log: '',
-    since: 1,
-    ...ownProcess(),
-  };
-  return { folder, record };
+  return { folder, socket: socketPath(folder, MOUNTPOINT) };
 }
 
-const unused = async () => {
-  throw new Error('not asked for');
-};
+type Handlers = Parameters<typeof serveControl>[1];
+
+async function serve(socket: string, handlers: Partial<Handlers>): Promise<void> {
+  const unused = async () => {
+    throw new Error('not asked for');
+  };
+  const server = await serveControl(socket, { status: unused, unmount: unused, forget: unused, ...handlers });
+  onTestFinished(() => closeControl(server));
+}
+
+const ask = (folder: string, request: 'status' | 'unmount', timeout = 5_000, signal?: AbortSignal) =>
+  askMount(folder, MOUNTPOINT, request, { force: true }, timeout, signal);
 
 test('a mount answers what it is asked, and says why it cannot', async () => {
-  const { record } = await control();
-  const server = await serveControl(record.socket, {
-    status: unused,
-    unmount: async ({ force }) => ({ forced: force }),
-    forget: unused,
+  const { folder, socket } = await control();
+  const busy = new SregistryError('BUSY', 'It is in use', { hint: 'Close it' });
+  await serve(socket, {
+    status: () => Promise.reject(busy),
+    unmount: async ({ force }) => ({ cut: { files: [], pushes: [`forced: ${force}`] } }),
   });
-  onTestFinished(() => closeControl(server));
-  expect(await askMount(record, 'unmount', { force: true }, 5_000)).toEqual({ forced: true });
-  await expect(askMount(record, 'status', {}, 5_000)).rejects.toThrow('not asked for');
+  expect(await ask(folder, 'unmount')).toEqual({ cut: { files: [], pushes: ['forced: true'] } });
+  await expect(ask(folder, 'status')).rejects.toMatchObject({
+    code: 'BUSY',
+    message: 'It is in use',
+    hint: 'Close it',
+  });
 });
 
 test('a mount that is gone or silent is UNREACHABLE', async () => {
-  const { record } = await control();
-  await expect(askMount(record, 'status', {}, 5_000)).rejects.toMatchObject({ code: 'UNREACHABLE' });
-  const server = await serveControl(record.socket, {
-    status: () => new Promise(() => {}),
-    unmount: unused,
-    forget: unused,
-  });
-  onTestFinished(() => closeControl(server));
-  await expect(askMount(record, 'status', {}, 50)).rejects.toMatchObject({ code: 'UNREACHABLE' });
+  const { folder, socket } = await control();
+  await expect(ask(folder, 'status')).rejects.toMatchObject({ code: 'UNREACHABLE' });
+  await serve(socket, { status: () => new Promise(() => {}) });
+  await expect(ask(folder, 'status', 50)).rejects.toMatchObject({ code: 'UNREACHABLE' });
 });
 
-test('records of dead mounts are cleared away, those of living ones and foreign files are not', async () => {
-  const { folder, record } = await control();
-  await writeRecord(folder, record);
-  await writeRecord(folder, { ...record, mountpoint: '/mnt/dead', startTime: 'another' });
-  await writeFile(join(folder, 'broken.json'), '{');
-  expect(await listMounts(folder)).toEqual([record]);
-  expect((await readdir(folder)).sort()).toEqual([recordPath('', '/mnt/x'), 'broken.json'].sort());
+test('a mount learns that the asker hung up', async () => {
+  const { folder, socket } = await control();
+  const asked = Promise.withResolvers<AbortSignal>();
+  await serve(socket, {
+    unmount: (_, signal) => {
+      asked.resolve(signal);
+      return new Promise(() => {});
+    },
+  });
+  const asker = new AbortController();
+  const answer = ask(folder, 'unmount', 0, asker.signal);
+  const signal = await asked.promise;
+  asker.abort(new Error('no more'));
+  await expect(answer).rejects.toThrow('no more');
+  await expect.poll(() => signal.aborted).toBe(true);
+});
+
+test('nothing is asked over what is not a socket', async () => {
+  const { folder, socket } = await control();
+  await writeFile(socket, '');
+  await expect(ask(folder, 'status')).rejects.toMatchObject({ code: 'SETTINGS' });
+});
+
+needs({ root: true })('on a machine of several users', () => {
+  test('nothing is asked over a socket of somebody else', async () => {
+    const { folder, socket } = await control();
+    await serve(socket, { status: () => Promise.reject(new Error('it was asked')) });
+    await chown(socket, 12345, 12345);
+    await expect(ask(folder, 'status')).rejects.toMatchObject({ code: 'SETTINGS' });
+  });
+
+  test('nothing is asked over a socket in a folder of somebody else', async () => {
+    const { folder, socket } = await control();
+    await serve(socket, { status: () => Promise.reject(new Error('it was asked')) });
+    await chown(folder, 12345, 12345);
+    await expect(ask(folder, 'status')).rejects.toMatchObject({ code: 'SETTINGS' });
+  });
 });

@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { expect, onTestFinished, test } from 'vitest';
 import { openState, type State } from '../../src/catalog/state.ts';
-import { askMount, listMounts } from '../../src/fs/control.ts';
+import { askMount } from '../../src/fs/control.ts';
+import { listMounts } from '../../src/fs/mount-record.ts';
 import { type ImagePlace, parsePath } from '../../src/fs/tree.ts';
 import { eventually, World } from '../e2e/support.ts';
 import { openWorld } from '../fs/support.ts';
@@ -110,22 +111,26 @@ class RealMount implements Subject<FileHandle> {
     await Promise.all([...this.#handles].map((handle) => this.close(handle).catch(() => {})));
   }
 
+  get #runtimeDir(): string {
+    return join(this.#world.home, 'sregistry');
+  }
+
   #at(path: string): string {
     return join(this.#world.mountpoint, path);
   }
 
   async #record() {
-    const [record] = await listMounts(join(this.#world.home, 'sregistry'));
+    const [record] = await listMounts(this.#runtimeDir);
     if (record === undefined) throw new Error(`nothing is mounted\n${await this.#world.mountLog()}`);
     return record;
   }
 
   async #status() {
-    return askMount(await this.#record(), 'status', {}, 10_000);
+    return askMount(this.#runtimeDir, this.#world.mountpoint, 'status', {}, 10_000);
   }
 
   async #forget(): Promise<void> {
-    await askMount(await this.#record(), 'forget', {}, 10_000);
+    await askMount(this.#runtimeDir, this.#world.mountpoint, 'forget', {}, 10_000);
   }
 
   #released(): Promise<unknown> {

@@ -1,0 +1,47 @@
+/**
+ * Ending something that has many parts: a list of named steps, each of which runs whatever became of those before it,
+ * so that one failure leaves nothing half ended.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describeError, SregistryError } from '../base/errors.ts';
+
+export interface Step {
+  /** What it does, as in "could not <name>". */
+  readonly name: string;
+  /** Milliseconds after which the next step begins all the same; default: as long as it takes. */
+  readonly limit?: number;
+  run(): unknown;
+}
+
+/** Runs the steps one after the other and logs what fails. Never rejects; resolves to the names of the steps that failed. */
+export async function runSteps(steps: readonly Step[], log: (message: string) => void): Promise<string[]> {
+  const failed: string[] = [];
+  for (const { name, limit, run } of steps) {
+    try {
+      const running = Promise.resolve(run());
+      if (limit === undefined) await running;
+      else if (!(await isDoneWithin(running, limit)))
+        throw new SregistryError('TIMED_OUT', `it took more than ${limit / 1000} seconds`);
+    } catch (error) {
+      failed.push(name);
+      log(`could not ${name}: ${describeError(error)}`);
+    }
+  }
+  return failed;
+}
+
+/** Waits, but not longer than so many milliseconds nor than until the signal fires. Throws what the promise does. */
+export async function isDoneWithin(
+  promise: Promise<unknown>,
+  milliseconds: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const timer = new AbortController();
+  const signals = signal === undefined ? [timer.signal] : [timer.signal, signal];
+  const late = sleep(milliseconds, false, { signal: AbortSignal.any(signals) }).catch(() => false);
+  try {
+    return await Promise.race([promise.then(() => true), late]);
+  } finally {
+    timer.abort();
+  }
+}

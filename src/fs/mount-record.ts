@@ -1,0 +1,120 @@
+/**
+ * What is known of a mount without asking it: a small file in the runtime directory, beside the mount's control
+ * socket. A record is believed only as far as its writer can be: the directory and the file belong to this user, and no
+ * link leads there. Even so it may be old, so a process is only ever ended after /proc said that it is the mount's.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, isAbsolute, join } from 'node:path';
+import { describeError } from '../base/errors.ts';
+import { isOurs, readPrivateFile } from '../base/private.ts';
+import { isAlive, type ProcessId } from '../base/process.ts';
+import { hasRuntimeDir } from '../settings/paths.ts';
+import { warnOnce } from '../settings/warn-once.ts';
+
+export interface MountRecord extends ProcessId {
+  readonly mountpoint: string;
+  readonly log: string;
+  /** Milliseconds since the epoch. */
+  readonly since: number;
+}
+
+/** Bytes of a record at most: two paths of 4 KiB with every character escaped, and a little. */
+const RECORD_LIMIT = 64 * 1024;
+
+const recordName = (mountpoint: string) => createHash('sha256').update(mountpoint).digest('hex').slice(0, 24);
+
+export function recordPath(runtimeDir: string, mountpoint: string): string {
+  return join(runtimeDir, `${recordName(mountpoint)}.json`);
+}
+
+export function socketPath(runtimeDir: string, mountpoint: string): string {
+  return join(runtimeDir, `${recordName(mountpoint)}.sock`);
+}
+
+export async function writeRecord(runtimeDir: string, record: MountRecord): Promise<void> {
+  const path = recordPath(runtimeDir, record.mountpoint);
+  const whole = `${path}.${process.pid}`;
+  await rm(whole, { force: true });
+  await writeFile(whole, JSON.stringify(record), { mode: 0o600, flag: 'wx' });
+  await rename(whole, path);
+}
+
+export async function removeRecord(runtimeDir: string, mountpoint: string): Promise<void> {
+  await rm(recordPath(runtimeDir, mountpoint), { force: true });
+  await rm(socketPath(runtimeDir, mountpoint), { force: true });
+}
+
+/**
+ * The mounts of this user whose processes live; records of dead ones are cleared away. A runtime directory that is not
+ * ours has none, and a warning says why.
+ */
+export async function listMounts(runtimeDir: string): Promise<MountRecord[]> {
+  if (!isReadable(runtimeDir)) return [];
+  const mounts: MountRecord[] = [];
+  for (const name of await readdir(runtimeDir)) {
+    const record = await readRecord(runtimeDir, name);
+    if (record === undefined) continue;
+    if (isAlive(record)) mounts.push(record);
+    else await removeRecord(runtimeDir, record.mountpoint);
+  }
+  return mounts;
+}
+
+/** May the process be ended for the mount's sake: is it ours, the one that wrote the record, and serving that mount? */
+export function isMountProcess(record: MountRecord): boolean {
+  try {
+    const owner = statSync(`/proc/${record.pid}`);
+    const words = readFileSync(`/proc/${record.pid}/cmdline`, 'utf8').split('\0');
+    return isOurs(owner) && servesMount(words, record.mountpoint) && isAlive(record);
+  } catch {
+    return false;
+  }
+}
+
+/** In the background `mount-process.js {"mountpoint":...}`; in the foreground `sregistry mount ... --foreground`. */
+function servesMount(words: readonly string[], mountpoint: string): boolean {
+  const [, script = '', request = ''] = words;
+  if (/^mount-process\.[jt]s$/.test(basename(script))) return parseObject(request)?.mountpoint === mountpoint;
+  const isForeground = words.some((word) => /^(--foreground|-[a-z]*f)/.test(word));
+  return /^sregistry(\.js)?$/.test(basename(script)) && words.includes('mount') && isForeground;
+}
+
+function isReadable(runtimeDir: string): boolean {
+  try {
+    return hasRuntimeDir(runtimeDir);
+  } catch (error) {
+    warnOnce(describeError(error));
+    return false;
+  }
+}
+
+async function readRecord(runtimeDir: string, name: string): Promise<MountRecord | undefined> {
+  if (!name.endsWith('.json')) return undefined;
+  const record = parseObject((await readPrivateFile(join(runtimeDir, name), RECORD_LIMIT)) ?? '');
+  return isRecord(record) && name === basename(recordPath('', record.mountpoint)) ? record : undefined;
+}
+
+function isRecord(record: Partial<Record<keyof MountRecord, unknown>> | undefined): record is MountRecord {
+  if (record === undefined) return false;
+  const { pid, startTime, mountpoint, log, since } = record;
+  return (
+    Number.isSafeInteger(pid) &&
+    (pid as number) > 0 &&
+    typeof startTime === 'string' &&
+    typeof mountpoint === 'string' &&
+    isAbsolute(mountpoint) &&
+    typeof log === 'string' &&
+    Number.isFinite(since)
+  );
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
