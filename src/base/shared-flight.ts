@@ -30,9 +30,10 @@ export class SharedFlights<T> {
     return flight.join(signal);
   }
 
-  /** Makes the next caller start anew. Those that wait now still get the outcome. */
-  forget(key: string): void {
-    this.#flights.delete(key);
+  /** Makes the next caller start anew, under one key or every. Those that wait now still get the outcome. */
+  forget(key?: string): void {
+    if (key === undefined) this.#flights.clear();
+    else this.#flights.delete(key);
   }
 
   #start(key: string, work: (controls: FlightControls) => Promise<T>): Flight<T> {
