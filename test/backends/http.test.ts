@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import { nextPage } from '../../src/backends/http/pages.ts';
 import { createHttp, type Http, type HttpSettings } from '../../src/backends/http.ts';
 import { SregistryError } from '../../src/base/errors.ts';
 import { version } from '../../src/base/version.ts';
@@ -360,6 +361,20 @@ describe('pages', () => {
     );
     expect(pages).toEqual([['ours']]);
     expect(other.requests).toEqual([]);
+  });
+
+  test('a service that takes itself for plain http behind its proxy is asked over https as before', () => {
+    const page = new URL('https://registry.example:8443/v2/_catalog?n=2');
+    const next = (link: string) => nextPage(`<${link}>; rel="next"`, page)?.href;
+    expect(next('http://registry.example/v2/_catalog?last=b')).toBe(
+      'https://registry.example:8443/v2/_catalog?last=b',
+    );
+    for (const elsewhere of [
+      'http://other.example/x',
+      'http://registry.example:81/x',
+      'https://registry.example/x',
+    ])
+      expect(() => next(elsewhere)).toThrow('refused to follow');
   });
 
   test('a listing that is redirected goes on where it was redirected to', async () => {

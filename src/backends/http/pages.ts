@@ -30,21 +30,25 @@ export async function* paginate(
     seen.add(next.href);
     const page = await complete(session, 'GET', next, rest);
     yield page;
-    next = nextPage(page);
+    next = nextPage(page.headers.link, page.url);
   }
 }
 
-function nextPage(page: Reply): URL | undefined {
-  const header = page.headers.link;
-  if (header === undefined) return undefined;
-  const next = parseNext(header, page.url);
-  if (next !== undefined && next.origin !== page.url.origin) {
-    const what = showRequest({ method: 'GET', url: page.url });
-    throw new SregistryError('SERVICE', `${what}: refused to follow its next page to ${showUrl(next)}`, {
-      hint: `a listing stays on ${page.url.origin}; a proxy before the service may hide its own address from it`,
-    });
-  }
-  return next;
+/**
+ * The page that a Link header of the page at `page` names as the next one. A service behind a proxy that speaks TLS for it
+ * may take itself for plain http: its own host is asked the way it was asked before.
+ *
+ * @throws {SregistryError} SERVICE for a malformed header and for a page on another origin.
+ */
+export function nextPage(header: string | undefined, page: URL): URL | undefined {
+  const next = header === undefined ? undefined : parseNext(header, page);
+  if (next === undefined || next.origin === page.origin) return next;
+  if (next.protocol === 'http:' && page.protocol === 'https:' && next.host === page.hostname)
+    return new URL(`${next.pathname}${next.search}`, page);
+  const what = showRequest({ method: 'GET', url: page });
+  throw new SregistryError('SERVICE', `${what}: refused to follow its next page to ${showUrl(next)}`, {
+    hint: `a listing stays on ${page.origin}; a proxy before the service may hide its own address from it`,
+  });
 }
 
 function parseNext(header: string, base: URL): URL | undefined {
