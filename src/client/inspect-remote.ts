@@ -65,8 +65,8 @@ export async function inspectionOf(
   if (inspection.unknown === undefined) {
     const { name, revision } = image;
     const { attributes } = inspection.data;
-    remembered(() =>
-      session.state.texts.learn(identityOf(backend), formatImageName(name), revision, attributes),
+    remembered(session.state, ({ texts }) =>
+      texts.learn(identityOf(backend), formatImageName(name), revision, attributes),
     );
   }
   return inspection;

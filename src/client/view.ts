@@ -113,7 +113,7 @@ export class View {
     const answer = { image, fetchedAt: Date.now() };
     this.#lookups.forget(id);
     this.#images.set(id, answer);
-    remembered(() => this.#options.state.remotes.put(identityOf(backend), key, answer));
+    remembered(this.#options.state, (state) => state.remotes.put(identityOf(backend), key, answer));
   }
 
   /**
@@ -128,7 +128,7 @@ export class View {
       if (known !== undefined) {
         const expired = { ...known, fetchedAt: 0 };
         this.#listings.set(id, expired);
-        remembered(() => this.#options.state.listings.put(identity, folder, expired));
+        remembered(this.#options.state, (state) => state.listings.put(identity, folder, expired));
       }
       this.#relistings.forget(id);
       this.#failures.delete(id);
@@ -143,8 +143,8 @@ export class View {
     }
     this.#lookups.forget();
     this.#relistings.forget();
-    remembered(() => this.#options.state.remotes.forget(identityOf(backend)));
-    remembered(() => this.#options.state.listings.forget(identityOf(backend)));
+    remembered(this.#options.state, (state) => state.remotes.forget(identityOf(backend)));
+    remembered(this.#options.state, (state) => state.listings.forget(identityOf(backend)));
   }
 
   #isFresh({ image, fetchedAt }: Answer): boolean {
@@ -152,13 +152,13 @@ export class View {
   }
 
   #recall(id: string, backend: string, key: string) {
-    const known = remembered(() => this.#options.state.remotes.get(backend, key));
+    const known = remembered(this.#options.state, (state) => state.remotes.get(backend, key));
     if (known !== undefined) this.#images.set(id, known);
     return known;
   }
 
   #recallListing(id: string, backend: string, collection: string) {
-    const known = remembered(() => this.#options.state.listings.get(backend, collection));
+    const known = remembered(this.#options.state, (state) => state.listings.get(backend, collection));
     if (known !== undefined) this.#listings.set(id, known);
     return known;
   }
@@ -181,7 +181,9 @@ export class View {
     const listing = { entries, complete, fetchedAt: Date.now() };
     if (isCurrent()) {
       this.#listings.set(id, listing);
-      remembered(() => this.#options.state.listings.put(identityOf(backend), collection, listing));
+      remembered(this.#options.state, (state) =>
+        state.listings.put(identityOf(backend), collection, listing),
+      );
     }
     return listing;
   }
@@ -190,7 +192,7 @@ export class View {
   #seen(backend: string, collection: string): ListEntry[] {
     const entries = new Map<string, ListEntry>();
     const prefix = collection === '' ? '' : `${collection}/`;
-    for (const { image } of remembered(() => this.#options.state.remotes.list(backend)) ?? []) {
+    for (const { image } of remembered(this.#options.state, (state) => state.remotes.list(backend)) ?? []) {
       const folder = [image.name.registry, image.name.collection].filter(Boolean).join('/');
       if (folder === collection)
         entries.set(formatImageName(image.name), { kind: 'image', name: image.name, remote: image });

@@ -10,7 +10,14 @@ import { bot } from '../../src/log/index.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 
 const name = { collection: 'demo', image: 'x', tag: '1' };
-const image = (revision: string): RemoteImage => ({ name, size: 1, digest: undefined, revision, handle: {} });
+const image = (revision: string): RemoteImage => ({
+  name,
+  size: 1,
+  digest: undefined,
+  revision,
+  // More than fits into a page that has room left.
+  handle: { key: 'x'.repeat(5000) },
+});
 const entries: ListEntry[] = [{ kind: 'image', name }];
 
 /** A service whose answers the test gives, one by one. */
