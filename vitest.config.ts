@@ -9,5 +9,11 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 30_000 } },
+    // Reporters named on the command line take the place of these: .ci/run names none.
+    reporters: [
+      'default',
+      './test/helpers/semantics-reporter.ts',
+      ...(process.env.TALLY_FILE ? ['./.ci/tally.ts'] : []),
+    ],
   },
 });

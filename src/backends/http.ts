@@ -21,7 +21,6 @@ import { paginate } from './http/pages.ts';
 import { openStream, type StreamOptions } from './http/range.ts';
 import { complete, type Reply, type RequestOptions, type Session } from './http/session.ts';
 
-export { abortError } from './http/deadline.ts';
 export type { DownloadOptions } from './http/download.ts';
 export type { Body, FailedAnswer, Headers, Refusal } from './http/exchange.ts';
 export type { RedirectMemory, StreamOptions } from './http/range.ts';

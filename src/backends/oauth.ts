@@ -5,9 +5,10 @@
  * openid-client speaks the protocol; its requests go through the base client.
  */
 import type { Configuration, DeviceAuthorizationResponse, TokenEndpointResponse } from 'openid-client';
+import { abortError } from '../base/abort.ts';
 import { type ErrorCode, isError, SregistryError } from '../base/errors.ts';
 import { registerSecret } from '../log/index.ts';
-import { abortError, createHttp, type Http, isLoopback } from './http.ts';
+import { createHttp, type Http, isLoopback } from './http.ts';
 
 /** An application's registration at a service. */
 export interface OAuthService {

@@ -2,11 +2,14 @@
  * Where the cache lies. On a local disk that is the cache directory itself, shared by every process of the user. On a
  * network file system each machine gets a folder of its own below it: the index is a SQLite database and its locks and
  * write-ahead log are only safe between processes of one machine.
+ *
+ * Names and bytes of private images lie in it: it is the user's own, and nobody else gets in.
  */
-import { mkdirSync, renameSync } from 'node:fs';
-import { mkdir, rm, statfs } from 'node:fs/promises';
+import { existsSync, mkdirSync, renameSync } from 'node:fs';
+import { rm, statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { ensurePrivateFolder } from '../base/files.ts';
 
 /** `f_type` of statfs(2) for file systems that other machines write to as well (linux/magic.h and the vendors' own). */
 const NETWORK_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
@@ -36,13 +39,27 @@ export interface CacheLocation {
   readonly network: string | undefined;
 }
 
-/** Creates the cache directory and decides where in it this machine works. */
+/** Folders of the root, whoever makes them. */
+const PARTS = ['images', 'staging', 'trash', 'owners'];
+
+/**
+ * Creates the cache directory, decides where in it this machine works, and makes all of it private.
+ *
+ * @throws {SregistryError} SETTINGS where a part of it is another user's or cannot be made private.
+ */
 export async function locateCache(cacheDir: string): Promise<CacheLocation> {
-  await mkdir(cacheDir, { recursive: true, mode: 0o700 });
+  ensurePrivateFolder(cacheDir);
   const network = await networkFileSystem(cacheDir);
-  const root = network === undefined ? cacheDir : join(cacheDir, 'hosts', hostname());
-  await mkdir(root, { recursive: true, mode: 0o700 });
+  const root = network === undefined ? cacheDir : privateRoot(cacheDir);
+  for (const part of PARTS.map((name) => join(root, name))) if (existsSync(part)) ensurePrivateFolder(part);
   return { root, network };
+}
+
+function privateRoot(cacheDir: string): string {
+  const hosts = join(cacheDir, 'hosts');
+  const root = join(hosts, hostname());
+  for (const folder of [hosts, root]) ensurePrivateFolder(folder);
+  return root;
 }
 
 /** Folder of an image's entry. Two characters fan out, so that no directory grows too long. */

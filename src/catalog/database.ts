@@ -4,53 +4,86 @@
  *
  * The schema's version is `PRAGMA user_version`: the number of migrations that were applied. They run in one exclusive
  * transaction, so of several processes that open an old file at once, one migrates it.
+ *
+ * A database holds names of private images: its file is the owner's only. SQLite gives its log and journal the same mode.
  */
-import { mkdirSync } from 'node:fs';
+import { existsSync, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { SregistryError } from '../base/errors.ts';
-import { guarded } from './database-error.ts';
+import { ensurePrivateFile, ensurePrivateFolder, tightenFile } from '../base/files.ts';
+import { DamagedDatabaseError, guarded } from './database-error.ts';
 
 export type Database = Sqlite.Database;
 
 /** `wal`: readers and a writer at once, one machine only. `delete`: also safe on a network file system with locks. */
 export type JournalMode = 'wal' | 'delete';
 
+/**
+ * Who may read a database: `owner` alone, in a folder that must be the user's own; or whoever its `folder` is for, which is
+ * the owner alone as well unless the folder is a group's (it is writable by the group or passes its group on).
+ */
+export type Audience = 'owner' | 'folder';
+
 export interface DatabaseOptions {
   /** SQL scripts in the order they are applied. Append only: a script that was released is never changed. */
   readonly migrations: readonly string[];
   /** Default `delete`. */
   readonly journalMode?: JournalMode;
+  /** Default `folder`. */
+  readonly audience?: Audience;
   /** Open an existing file and never change it, not even its schema. */
   readonly readonly?: boolean;
+  /**
+   * Milliseconds that a statement waits for another process's lock, and the event loop with it. Default 5,000, for a
+   * database on a network file system.
+   */
+  readonly busyTimeout?: number;
+  /** Called when a statement finds the file damaged, before it throws. */
+  readonly onDamage?: (() => void) | undefined;
 }
 
-/** Milliseconds a statement waits for another process's lock. Node waits with it, so it is short. */
 const BUSY_TIMEOUT = 5_000;
+/** Files that SQLite keeps beside a database. */
+export const COMPANIONS = ['-wal', '-shm', '-journal'];
 
 /**
  * Statements and transactions of this handle throw SregistryErrors. Its methods return `never` to be assignable to the
  * generic ones they override, whose types stay those of better-sqlite3.
  */
 class GuardedDatabase extends Sqlite {
+  onDamage: (() => void) | undefined;
+
   override prepare(source: string): never {
     const statement = super.prepare(source);
     const { run, get, all } = statement;
-    statement.run = guarded(this.name, run.bind(statement));
-    statement.get = guarded(this.name, get.bind(statement));
-    statement.all = guarded(this.name, all.bind(statement));
+    statement.run = this.#guarded(run.bind(statement));
+    statement.get = this.#guarded(get.bind(statement));
+    statement.all = this.#guarded(all.bind(statement));
     return statement as never;
   }
 
   override transaction(body: (...args: unknown[]) => unknown): never {
     const run = super.transaction(body);
     const { deferred, immediate, exclusive } = run;
-    return Object.assign(guarded(this.name, run), {
-      default: guarded(this.name, run),
-      deferred: guarded(this.name, deferred),
-      immediate: guarded(this.name, immediate),
-      exclusive: guarded(this.name, exclusive),
+    return Object.assign(this.#guarded(run), {
+      default: this.#guarded(run),
+      deferred: this.#guarded(deferred),
+      immediate: this.#guarded(immediate),
+      exclusive: this.#guarded(exclusive),
     }) as never;
+  }
+
+  #guarded<A extends unknown[], R>(act: (...args: A) => R): (...args: A) => R {
+    const run = guarded(this.name, act);
+    return (...args) => {
+      try {
+        return run(...args);
+      } catch (error) {
+        if (error instanceof DamagedDatabaseError) this.onDamage?.();
+        throw error;
+      }
+    };
   }
 }
 
@@ -60,16 +93,35 @@ class GuardedDatabase extends Sqlite {
  * @throws {SregistryError} DATABASE when it is damaged, locked, not accessible or of a newer version.
  */
 export function openDatabase(path: string, options: DatabaseOptions): Database {
-  const readonly = options.readonly ?? false;
-  if (!readonly) makeFolder(path);
+  const { readonly = false } = options;
+  if (!readonly) protect(path, options.audience);
+  return connect(path, options, (db) => configure(db, options));
+}
+
+/**
+ * Opens the database at `path` if it is there with the newest schema, so that nothing has to be made; else undefined.
+ *
+ * @throws {SregistryError} as {@link openDatabase}.
+ */
+export function openMigrated(path: string, options: DatabaseOptions): Database | undefined {
+  if (!existsSync(path)) return undefined;
+  protect(path, options.audience);
+  const isNewest = (db: Database) => schemaVersion(db) >= options.migrations.length;
+  const db = connect(path, options, (opened) => {
+    if (isNewest(opened)) configure(opened, options);
+  });
+  if (isNewest(db)) return db;
+  db.close();
+  return undefined;
+}
+
+function connect(path: string, options: DatabaseOptions, prepare: (db: Database) => void): Database {
+  const { readonly = false, busyTimeout = BUSY_TIMEOUT, onDamage } = options;
   return guarded(path, () => {
-    const db: Database = new GuardedDatabase(path, {
-      readonly,
-      fileMustExist: readonly,
-      timeout: BUSY_TIMEOUT,
-    });
+    const db = new GuardedDatabase(path, { readonly, fileMustExist: readonly, timeout: busyTimeout });
+    db.onDamage = onDamage;
     try {
-      configure(db, options);
+      prepare(db);
       return db;
     } catch (error) {
       db.close();
@@ -112,15 +164,28 @@ function tooNew(path: string, version: number, known: number): SregistryError {
   );
 }
 
-function makeFolder(path: string): void {
+/** Makes the file's folder and the file where they are missing, and sees to it that nobody reads it who should not. */
+function protect(path: string, audience: Audience = 'folder'): void {
+  const folder = dirname(path);
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    if (audience === 'owner' || !existsSync(folder)) ensurePrivateFolder(folder);
+    if (audience === 'folder' && isOfOthers(path)) return;
+    ensurePrivateFile(path);
+    if (audience === 'owner') for (const suffix of COMPANIONS) tightenFile(path + suffix);
   } catch (error) {
-    throw new SregistryError('DATABASE', `Cannot make the folder of the database ${path}`, {
-      hint: 'Check the permissions of the folder above it, or choose another one',
+    if (error instanceof SregistryError) throw error;
+    throw new SregistryError('DATABASE', `Cannot make the database ${path}`, {
+      hint: 'Check the permissions of its folder and of the one above it, or choose another one',
       cause: error,
     });
   }
+}
+
+/** Is the folder a group's, or the file there another user's, or a link to where the user wants it? */
+function isOfOthers(path: string): boolean {
+  if ((statSync(dirname(path)).mode & 0o2020) !== 0) return true;
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  return stats !== undefined && (!stats.isFile() || stats.uid !== process.geteuid?.());
 }
 
 /**
@@ -130,7 +195,7 @@ function makeFolder(path: string): void {
  * @throws {SregistryError} DATABASE when another process holds it for longer than the busy timeout.
  */
 export function withLock<T>(lockFile: string, body: () => T): T {
-  makeFolder(lockFile);
+  protect(lockFile, 'owner');
   const lock = guarded(lockFile, () => new Sqlite(lockFile, { timeout: BUSY_TIMEOUT }))();
   try {
     guarded(lockFile, () => lock.exec('BEGIN EXCLUSIVE'))();

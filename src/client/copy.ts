@@ -1,9 +1,9 @@
 /** Copying an image to another name: within a service by the service itself where it can, else through the cache. */
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Progress } from '../backends/backend.ts';
 import { isError } from '../base/errors.ts';
-import { temporaryName } from '../base/files.ts';
+import { ensurePrivateFolder, temporaryName } from '../base/files.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { publish } from './publish.ts';
 import type { Session } from './session.ts';
@@ -64,7 +64,7 @@ async function copyAcross(
   { backend, name }: Target,
   { progress, signal }: CopyOptions,
 ): Promise<RemoteImage> {
-  await mkdir(session.stagingFolder, { recursive: true, mode: 0o700 });
+  ensurePrivateFolder(session.stagingFolder);
   // Named like the staged files of a mount, so that one that a crash leaves behind is cleared away.
   const file = join(session.stagingFolder, `${process.pid}-copy${temporaryName()}`);
   try {

@@ -8,6 +8,7 @@ import { type Inspection, inspect, unreadable } from '../image/inspect.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { openImageSource } from './image-source.ts';
+import { remembered } from './remembered.ts';
 import type { Session } from './session.ts';
 import { identityOf } from './view.ts';
 
@@ -64,7 +65,9 @@ export async function inspectionOf(
   if (inspection.unknown === undefined) {
     const { name, revision } = image;
     const { attributes } = inspection.data;
-    session.state.texts.learn(identityOf(backend), formatImageName(name), revision, attributes);
+    remembered(session.state, ({ texts }) =>
+      texts.learn(identityOf(backend), formatImageName(name), revision, attributes),
+    );
   }
   return inspection;
 }

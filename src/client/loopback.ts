@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { abortError } from '../backends/http.ts';
+import { abortError } from '../base/abort.ts';
 
 export interface Loopback extends AsyncDisposable {
   readonly redirectUri: string;

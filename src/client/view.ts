@@ -1,17 +1,23 @@
 /**
  * What the configured registries show, remembered: names resolved and collections listed, each with a time to live, in
  * memory and in the catalog, so that looking at an image again costs no request. A service that cannot be reached never
- * makes an image "absent": what was known stays known, and what was not is an error.
+ * makes an image "absent": what was known stays known, and what was not is an error. A catalog that does not work costs
+ * requests, and nothing else: memory counts.
+ *
+ * All who ask for the same thing at the same time share one request, each with a signal of its own. An answer that someone
+ * knew better meanwhile (a push, a removal) is not remembered.
  */
 import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
 import { isError, type SregistryError } from '../base/errors.ts';
+import { type FlightControls, SharedFlights } from '../base/shared-flight.ts';
 import type { Listing as KnownListing } from '../catalog/listings.ts';
 import type { Answer } from '../catalog/remotes.ts';
 import type { State } from '../catalog/state.ts';
 import type { ImageName } from '../image/name.ts';
 import { formatImageName } from '../image/names.ts';
 import type { ListEntry, RemoteImage } from '../image/remote.ts';
+import { remembered } from './remembered.ts';
 
 /** Milliseconds for which "does not exist" is believed: short, as someone may be about to push it. */
 const ABSENT_TTL = 2_000;
@@ -36,7 +42,8 @@ export interface Listing {
 
 export class View {
   readonly #options: ViewOptions;
-  readonly #flights = new Map<string, Promise<unknown>>();
+  readonly #lookups = new SharedFlights<RemoteImage | undefined>();
+  readonly #relistings = new SharedFlights<Listing>();
   readonly #failures = new LRUCache<string, SregistryError>({ max: 10_000, ttl: FAILURE_TTL });
   readonly #images = new LRUCache<string, { image: RemoteImage | undefined; fetchedAt: number }>({
     max: 50_000,
@@ -55,11 +62,12 @@ export class View {
     const known = this.#images.get(id) ?? this.#recall(id, identityOf(backend), key);
     if (known !== undefined && (this.#options.offline || this.#isFresh(known))) return known.image;
     if (this.#options.offline) return undefined;
-    return this.#orStale(id, known?.image, async () => {
-      const image = await backend.resolve(name, signal);
-      this.remember(backend, name, image);
+    const ask = async (flight: FlightControls) => {
+      const image = await backend.resolve(name, flight.signal);
+      if (flight.isCurrent()) this.remember(backend, name, image);
       return image;
-    });
+    };
+    return this.#orStale(this.#lookups, { id, known: known?.image, ask, signal });
   }
 
   /** What is directly in a collection, with what the catalog knows of it besides. NOT_FOUND where there is no such collection. */
@@ -72,7 +80,8 @@ export class View {
       return known;
     if (this.#options.offline)
       return { entries: this.#seen(identityOf(backend), collection), complete: false };
-    return this.#orStale(id, known, () => this.#fetchListing(backend, collection, id, signal));
+    const ask = (flight: FlightControls) => this.#fetchListing(backend, collection, id, flight);
+    return this.#orStale(this.#relistings, { id, known, ask, signal });
   }
 
   /** Is there such a collection? Lists its parent again where the listing at hand is too old to say no. */
@@ -100,9 +109,11 @@ export class View {
   remember(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
     if (isLocal(backend)) return;
     const key = formatImageName(name);
+    const id = `${identityOf(backend)}\n${key}`;
     const answer = { image, fetchedAt: Date.now() };
-    this.#images.set(`${identityOf(backend)}\n${key}`, answer);
-    this.#options.state.remotes.put(identityOf(backend), key, answer);
+    this.#lookups.forget(id);
+    this.#images.set(id, answer);
+    remembered(this.#options.state, (state) => state.remotes.put(identityOf(backend), key, answer));
   }
 
   /**
@@ -117,8 +128,9 @@ export class View {
       if (known !== undefined) {
         const expired = { ...known, fetchedAt: 0 };
         this.#listings.set(id, expired);
-        this.#options.state.listings.put(identity, folder, expired);
+        remembered(this.#options.state, (state) => state.listings.put(identity, folder, expired));
       }
+      this.#relistings.forget(id);
       this.#failures.delete(id);
       if (folder === '') return;
     }
@@ -129,8 +141,10 @@ export class View {
     for (const cache of [this.#images, this.#listings, this.#failures]) {
       for (const id of cache.keys()) if (id.startsWith(`${identityOf(backend)}\n`)) cache.delete(id);
     }
-    this.#options.state.remotes.forget(identityOf(backend));
-    this.#options.state.listings.forget(identityOf(backend));
+    this.#lookups.forget();
+    this.#relistings.forget();
+    remembered(this.#options.state, (state) => state.remotes.forget(identityOf(backend)));
+    remembered(this.#options.state, (state) => state.listings.forget(identityOf(backend)));
   }
 
   #isFresh({ image, fetchedAt }: Answer): boolean {
@@ -138,13 +152,13 @@ export class View {
   }
 
   #recall(id: string, backend: string, key: string) {
-    const known = this.#options.state.remotes.get(backend, key);
+    const known = remembered(this.#options.state, (state) => state.remotes.get(backend, key));
     if (known !== undefined) this.#images.set(id, known);
     return known;
   }
 
   #recallListing(id: string, backend: string, collection: string) {
-    const known = this.#options.state.listings.get(backend, collection);
+    const known = remembered(this.#options.state, (state) => state.listings.get(backend, collection));
     if (known !== undefined) this.#listings.set(id, known);
     return known;
   }
@@ -153,7 +167,7 @@ export class View {
     backend: Backend,
     collection: string,
     id: string,
-    signal?: AbortSignal,
+    { signal, isCurrent }: FlightControls,
   ): Promise<Listing> {
     const entries: ListEntry[] = [];
     let complete = true;
@@ -165,8 +179,12 @@ export class View {
       entries.push(...this.#seen(identityOf(backend), collection));
     }
     const listing = { entries, complete, fetchedAt: Date.now() };
-    this.#listings.set(id, listing);
-    this.#options.state.listings.put(identityOf(backend), collection, listing);
+    if (isCurrent()) {
+      this.#listings.set(id, listing);
+      remembered(this.#options.state, (state) =>
+        state.listings.put(identityOf(backend), collection, listing),
+      );
+    }
     return listing;
   }
 
@@ -174,7 +192,7 @@ export class View {
   #seen(backend: string, collection: string): ListEntry[] {
     const entries = new Map<string, ListEntry>();
     const prefix = collection === '' ? '' : `${collection}/`;
-    for (const { image } of this.#options.state.remotes.list(backend)) {
+    for (const { image } of remembered(this.#options.state, (state) => state.remotes.list(backend)) ?? []) {
       const folder = [image.name.registry, image.name.collection].filter(Boolean).join('/');
       if (folder === collection)
         entries.set(formatImageName(image.name), { kind: 'image', name: image.name, remote: image });
@@ -187,29 +205,35 @@ export class View {
   }
 
   /** Asks once for all who ask at the same time; falls back on what was known when the service cannot be reached. */
-  async #orStale<T>(id: string, known: T | undefined, ask: () => Promise<T>): Promise<T> {
+  async #orStale<T>(flights: SharedFlights<T>, { id, known, ask, signal }: Question<T>): Promise<T> {
     const recent = this.#failures.get(id);
     if (recent !== undefined) {
       if (known !== undefined) return known;
       throw recent;
     }
+    const askAndNote = async (flight: FlightControls) => {
+      try {
+        return await ask(flight);
+      } catch (error) {
+        if (isUnavailable(error) && flight.isCurrent()) this.#failures.set(id, error);
+        throw error;
+      }
+    };
     try {
-      return await this.#once(id, ask);
+      return await flights.join(id, askAndNote, signal);
     } catch (error) {
-      if (!isUnavailable(error)) throw error;
-      this.#failures.set(id, error);
-      if (known !== undefined) return known;
+      if (known !== undefined && isUnavailable(error)) return known;
       throw error;
     }
   }
+}
 
-  #once<T>(id: string, ask: () => Promise<T>): Promise<T> {
-    const running = this.#flights.get(id) as Promise<T> | undefined;
-    if (running !== undefined) return running;
-    const flight = ask().finally(() => this.#flights.delete(id));
-    this.#flights.set(id, flight);
-    return flight;
-  }
+interface Question<T> {
+  readonly id: string;
+  readonly known: T | undefined;
+  ask(flight: FlightControls): Promise<T>;
+  /** The caller's own. */
+  readonly signal: AbortSignal | undefined;
 }
 
 /** What answers are kept under: an instance that is pointed elsewhere knows nothing yet. */

@@ -1,11 +1,18 @@
-/** Programs called `docker-credential-<name>` that keep logins (github.com/docker/docker-credential-helpers). */
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
+/**
+ * Programs called `docker-credential-<name>` that keep logins (github.com/docker/docker-credential-helpers). Each runs in a
+ * process group of its own, so that what it started can be ended with it.
+ */
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import { untilAborted } from '../base/abort.ts';
+import { systemCode } from '../base/errors.ts';
 import { isJsonObject, type JsonObject } from './json.ts';
 import { warnOnce } from './warn-once.ts';
 
 /** A helper that waits for a person (a locked keychain) must not hold up a mount. */
 const TIME_LIMIT_MS = 10_000;
+/** Characters of an answer; logins are short. */
+const ANSWER_MAX = 1024 * 1024;
 
 /** What helpers print and exit with 1 when they know of no login; no error. */
 const NOT_FOUND = /credentials not found/i;
@@ -22,15 +29,21 @@ export type DockerCredentials = { readonly source: string } & (
   | { readonly registryToken: string }
 );
 
+export interface HelperQuestion {
+  /** What names the helper, for messages. */
+  readonly file: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
- * What the helper named in `file` knows for `server`; undefined where it knows nothing, or, with a warning, does not
- * work.
+ * What the helper called `name` knows for `server`; undefined where it knows nothing, or, with a warning, does not work or
+ * takes longer than 10 s. When the signal fires the helper is killed, and the signal's reason thrown.
  */
 export async function askHelper(
   name: unknown,
   server: string,
-  file: string,
-  env: NodeJS.ProcessEnv,
+  { file, env, signal }: HelperQuestion,
 ): Promise<DockerCredentials | undefined> {
   // The name becomes that of a program: no path may be in it.
   if (typeof name !== 'string' || !/^[\w.-]+$/.test(name)) {
@@ -39,11 +52,14 @@ export async function askHelper(
   }
   const program = `docker-credential-${name}`;
   try {
-    return fromAnswer(await run(program, server, env), program);
+    const { code, stdout, stderr } = await run(program, server, env, signal);
+    if (code === 0) return fromAnswer(stdout, program);
+    if (NOT_FOUND.test(stdout + stderr)) return undefined;
+    throw new Error(stdout.trim() || stderr.trim() || 'it failed');
   } catch (error) {
-    const failure = error as Partial<HelperFailure>;
-    if (NOT_FOUND.test(`${failure.stdout}${failure.stderr}`)) return undefined;
-    warnOnce(`${program}, which ${file} names, gave no login for ${server}: ${reasonOf(failure)}`);
+    signal?.throwIfAborted();
+    const reason = systemCode(error) === 'ENOENT' ? 'it is not installed' : (error as Error).message;
+    warnOnce(`${program}, which ${file} names, gave no login for ${server}: ${reason}`);
     return undefined;
   }
 }
@@ -64,28 +80,66 @@ function parseAnswer(text: string): JsonObject {
   throw new Error('its answer is malformed');
 }
 
-/** What execFile's error says beside its message. */
-interface HelperFailure extends Error {
-  stdout: string;
-  stderr: string;
-  killed: boolean;
-  code: string | number;
+interface Outcome {
+  /** Exit code; null where a signal ended it. */
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
 }
 
-function reasonOf({ killed, code, stdout, message }: Partial<HelperFailure>): string {
-  if (killed) return `it took longer than ${TIME_LIMIT_MS / 1000} s`;
-  if (code === 'ENOENT') return 'it is not installed';
-  return stdout?.trim() || message || 'it failed';
+async function run(
+  program: string,
+  server: string,
+  env: NodeJS.ProcessEnv,
+  signal: AbortSignal | undefined,
+): Promise<Outcome> {
+  signal?.throwIfAborted();
+  const late = new AbortController();
+  const timer = setTimeout(
+    () => late.abort(new Error(`it took longer than ${TIME_LIMIT_MS / 1000} s`)),
+    TIME_LIMIT_MS,
+  );
+  const child = spawn(program, ['get'], { env, detached: true });
+  try {
+    return await untilAborted(
+      outcomeOf(child, server),
+      signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]),
+    );
+  } catch (error) {
+    kill(child);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
-async function run(program: string, server: string, env: NodeJS.ProcessEnv): Promise<string> {
-  const running = promisify(execFile)(program, ['get'], {
-    env,
-    timeout: TIME_LIMIT_MS,
-    killSignal: 'SIGKILL',
-  });
+async function outcomeOf(child: ChildProcessWithoutNullStreams, server: string): Promise<Outcome> {
   // A helper may end without reading.
-  running.child.stdin?.on('error', () => {});
-  running.child.stdin?.end(server);
-  return (await running).stdout;
+  child.stdin.on('error', () => {});
+  child.stdin.end(server);
+  const closed = Promise.withResolvers<number | null>();
+  child.on('error', closed.reject);
+  child.on('close', closed.resolve);
+  const [stdout, stderr, code] = await Promise.all([read(child.stdout), read(child.stderr), closed.promise]);
+  return { code, stdout, stderr };
+}
+
+async function read(stream: Readable): Promise<string> {
+  let text = '';
+  for await (const chunk of stream.setEncoding('utf8')) {
+    text += chunk;
+    if (text.length > ANSWER_MAX) throw new Error('its answer is too long');
+  }
+  return text;
+}
+
+/** Kills the helper and what it started, and stops listening to them. */
+function kill(child: ChildProcess): void {
+  for (const stream of child.stdio) stream?.destroy();
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch (error) {
+    if (systemCode(error) !== 'ESRCH') throw error;
+  }
 }

@@ -18,7 +18,7 @@
 import { join } from 'node:path';
 import { describeError } from '../base/errors.ts';
 import { registerSecret } from '../log/index.ts';
-import { askHelper, type DockerCredentials } from './credential-helper.ts';
+import { askHelper, type DockerCredentials, type HelperQuestion } from './credential-helper.ts';
 import { isJsonObject, type JsonObject, readJsonObject } from './json.ts';
 import { getPaths } from './paths.ts';
 import { warnOnce } from './warn-once.ts';
@@ -27,17 +27,19 @@ export type { DockerCredentials };
 
 /**
  * The login for a registry's `host` (with port, where it has one), undefined where there is none. `repository` is
- * the path of the image, for logins that hold for one namespace. Never fails: what cannot be read or is malformed,
- * and a helper that is missing, fails or takes longer than 10 s, is a warning, and the search goes on.
+ * the path of the image, for logins that hold for one namespace. What cannot be read or is malformed, and a helper that is
+ * missing, fails or takes longer than 10 s, is a warning, and the search goes on. Only `signal` ends it, with its reason;
+ * a helper that runs then is killed.
  */
 export async function findDockerCredentials(
   host: string,
   env: NodeJS.ProcessEnv = process.env,
   repository = '',
+  signal?: AbortSignal,
 ): Promise<DockerCredentials | undefined> {
   const wanted = `${canonicalHost(host)}/${repository}`;
   for (const file of configFiles(env)) {
-    const found = await findInFile(await readConfig(file), file, wanted, env);
+    const found = await findInFile(await readConfig(file), wanted, { file, env, signal });
     if (found !== undefined) return registered(found);
   }
   const found = inEnvironment(env);
@@ -98,19 +100,18 @@ function matching(section: unknown, wanted: string): [key: string, value: unknow
 
 async function findInFile(
   config: JsonObject,
-  file: string,
   wanted: string,
-  env: NodeJS.ProcessEnv,
+  question: HelperQuestion,
 ): Promise<DockerCredentials | undefined> {
   const host = wanted.slice(0, wanted.indexOf('/'));
   const helpers = matching(config.credHelpers, wanted).slice(0, 1);
   if (config.credsStore) helpers.push([host, config.credsStore]);
   for (const [key, helper] of helpers) {
-    const found = await askHelper(helper, host === HUB ? HUB_KEY : key, file, env);
+    const found = await askHelper(helper, host === HUB ? HUB_KEY : key, question);
     if (found !== undefined) return found;
   }
   for (const [key, login] of matching(config.auths, wanted)) {
-    const found = fromEntry(login, `"${key}" in ${file}`);
+    const found = fromEntry(login, `"${key}" in ${question.file}`);
     if (found !== undefined) return found;
   }
   return undefined;

@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import { nextPage } from '../../src/backends/http/pages.ts';
 import { createHttp, type Http, type HttpSettings } from '../../src/backends/http.ts';
 import { SregistryError } from '../../src/base/errors.ts';
 import { version } from '../../src/base/version.ts';
@@ -343,15 +344,98 @@ describe('pages', () => {
     });
   });
 
-  test('a next page on another origin is asked without credentials', async () => {
-    const other = await serve((_, response) => response.end('[]'));
+  test('a next page on another origin is refused, and nothing is asked there', async () => {
+    const other = await serve((_, response) => response.end('["theirs"]'));
     const server = await serve((_, response) => {
-      response.setHeader('link', `<${other.url}/more>; rel="next"`);
-      response.end('[]');
+      response.setHeader('link', `<${other.url}/more?token=hidden>; rel="next"`);
+      response.end('["ours"]');
     });
-    const http = client({ base: server.url, authorize: () => ({ authorization: 'secret' }) });
-    for await (const _ of http.paginate('/'));
-    expect(other.requests[0]?.headers.authorization).toBeUndefined();
+    const pages: unknown[] = [];
+    const read = async () => {
+      for await (const page of client({ base: server.url }).paginate('/list')) pages.push(page.json());
+    };
+    const error = await failure(read());
+    expect(error).toMatchObject({ code: 'SERVICE' });
+    expect(error.message).toBe(
+      `GET ${server.url}/list: refused to follow its next page to ${other.url}/more`,
+    );
+    expect(pages).toEqual([['ours']]);
+    expect(other.requests).toEqual([]);
+  });
+
+  test('a service that takes itself for plain http behind its proxy is asked over https as before', () => {
+    const page = new URL('https://registry.example:8443/v2/_catalog?n=2');
+    const next = (link: string) => nextPage(`<${link}>; rel="next"`, page)?.href;
+    expect(next('http://registry.example/v2/_catalog?last=b')).toBe(
+      'https://registry.example:8443/v2/_catalog?last=b',
+    );
+    for (const elsewhere of [
+      'http://other.example/x',
+      'http://registry.example:81/x',
+      'https://registry.example/x',
+    ])
+      expect(() => next(elsewhere)).toThrow('refused to follow');
+  });
+
+  test('a listing that is redirected goes on where it was redirected to', async () => {
+    const other = await serve((request, response) => {
+      if (request.url === '/list') response.setHeader('link', '</more>; rel="next"');
+      response.end(JSON.stringify(request.url));
+    });
+    const server = await serve((_, response) =>
+      response.writeHead(307, { location: `${other.url}/list` }).end(),
+    );
+    const pages: unknown[] = [];
+    for await (const page of client({ base: server.url }).paginate('/list')) pages.push(page.json());
+    expect(pages).toEqual(['/list', '/more']);
+  });
+});
+
+describe('credentials that never come', () => {
+  const never = () => new Promise<never>(() => {});
+
+  test('are waited for until the deadline: TIMED_OUT', async () => {
+    const server = await serve((_, response) => response.end());
+    let signal: AbortSignal | undefined;
+    const http = client({
+      base: server.url,
+      timeout: 300,
+      authorize: (request) => {
+        signal = request.signal;
+        return never();
+      },
+    });
+    expect(await failure(http.get('/x'))).toMatchObject({ code: 'TIMED_OUT' });
+    expect(signal?.aborted).toBe(true);
+    expect(await failure(http.stream('/x'))).toMatchObject({ code: 'TIMED_OUT' });
+    expect(server.requests).toEqual([]);
+  });
+
+  test('are waited for until the deadline after a refusal as well', async () => {
+    const server = await serve((_, response) => response.writeHead(401).end('log in'));
+    let signal: AbortSignal | undefined;
+    const http = client({
+      base: server.url,
+      timeout: 300,
+      updateToken: (refusal) => {
+        signal = refusal.signal;
+        return never();
+      },
+    });
+    expect(await failure(http.get('/x'))).toMatchObject({ code: 'TIMED_OUT' });
+    expect(signal?.aborted).toBe(true);
+  });
+
+  test('are not waited for by a caller that gives up: CANCELED', async () => {
+    const caller = new AbortController();
+    const http = client({
+      base: 'http://127.0.0.1:9',
+      authorize: () => {
+        caller.abort();
+        return never();
+      },
+    });
+    expect(await failure(http.get('/x', { signal: caller.signal }))).toMatchObject({ code: 'CANCELED' });
   });
 });
 

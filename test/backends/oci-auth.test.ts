@@ -137,6 +137,47 @@ describe('bearer tokens', () => {
     }
   });
 
+  test('a token service that stalls ends at the deadline of the request, and is left alone then', async () => {
+    const closed = Promise.withResolvers<void>();
+    const server = await startFaultServer((request, response) => {
+      if (request.url?.startsWith('/token')) return void response.on('close', closed.resolve);
+      response.writeHead(401, { 'www-authenticate': `Bearer realm="${server.url}/token"` }).end();
+    });
+    cleanups.push(() => server.close());
+    const backend = open(server.url, LOGIN);
+    await expect(backend.resolve(NAME, AbortSignal.timeout(300))).rejects.toMatchObject({
+      code: 'TIMED_OUT',
+    });
+    await closed.promise;
+  });
+
+  test('one who gives up waiting for a token leaves it to the others who wait for it', async () => {
+    const asked = Promise.withResolvers<() => void>();
+    const server = await startFaultServer((_, response) =>
+      asked.resolve(() => response.end('{"token":"t"}')),
+    );
+    const http = createHttp({ env: {} });
+    cleanups.push(
+      () => http.close(),
+      () => server.close(),
+    );
+    const logins = { find: async () => undefined, forget: () => {} };
+    const auth = createAuth({ origin: new URL(server.url), http, logins });
+    const url = new URL('/v2/demo/x/manifests/1', server.url);
+    const headers = { 'www-authenticate': `Bearer realm="${server.url}/token"` };
+    const refusal = { status: 401, headers, method: 'GET', url, credentials: {} };
+    const caller = new AbortController();
+    const leaving = auth.updateToken({ ...refusal, signal: caller.signal });
+    const staying = auth.updateToken(refusal);
+    const answer = await asked.promise;
+    caller.abort();
+    await expect(leaving).rejects.toMatchObject({ code: 'CANCELED' });
+    answer();
+    expect(await staying).toBe(true);
+    expect(await auth.authorize({ method: 'GET', url })).toEqual({ authorization: 'Bearer t' });
+    expect(server.requests).toHaveLength(1);
+  });
+
   test('a token service that is no http address is the error SERVICE', async () => {
     const server = await startFaultServer((_, response) =>
       response.writeHead(401, { 'www-authenticate': 'Bearer realm="file:///etc/passwd"' }).end(),

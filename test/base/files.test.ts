@@ -1,8 +1,21 @@
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { describeError } from '../../src/base/errors.ts';
-import { copyFile, fileError } from '../../src/base/files.ts';
+import { copyFile, ensurePrivateFile, ensurePrivateFolder, fileError } from '../../src/base/files.ts';
+import { needs } from '../helpers/skip.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 
 test('a copy has the bytes of the original and the permissions of a new file', async () => {
@@ -51,4 +64,86 @@ test('a failed system call is told with what was tried, on what, and why', () =>
   const error = fileError('read', '/data/x.sif', cause);
   expect(error).toMatchObject({ code: 'FORBIDDEN', hint: expect.stringContaining('permissions') });
   expect(describeError(error)).toBe('Cannot read /data/x.sif: EACCES: permission denied');
+});
+
+const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
+
+test('a private folder is its owner’s only, whatever the umask and whatever it was', () => {
+  const top = temporaryFolder();
+  const made = join(top, 'a', 'b');
+  const umask = process.umask(0o777);
+  try {
+    ensurePrivateFolder(made);
+  } finally {
+    process.umask(umask);
+  }
+  expect([modeOf(made), modeOf(join(top, 'a'))]).toEqual(['700', '700']);
+  for (const mode of [0o755, 0o777, 0o2770, 0o500]) {
+    chmodSync(made, mode);
+    ensurePrivateFolder(made);
+    expect(modeOf(made)).toBe('700');
+  }
+});
+
+test('a link of one’s own to a folder of one’s own is followed, and the folder made private', () => {
+  const top = temporaryFolder();
+  mkdirSync(join(top, 'scratch'), { mode: 0o755 });
+  symlinkSync('scratch', join(top, 'cache'));
+  expect(ensurePrivateFolder(join(top, 'cache'))).toBe(join(realpathSync(top), 'scratch'));
+  expect(modeOf(join(top, 'scratch'))).toBe('700');
+});
+
+test('what is no folder is refused', () => {
+  const top = temporaryFolder();
+  writeFileSync(join(top, 'file'), '');
+  expect(() => ensurePrivateFolder(join(top, 'file'))).toThrow(/Refusing to use .*file: it is not a folder/);
+});
+
+test('a private file is its owner’s only, and keeps its bytes; a link is refused', () => {
+  const top = temporaryFolder();
+  const umask = process.umask(0);
+  try {
+    ensurePrivateFile(join(top, 'new'));
+  } finally {
+    process.umask(umask);
+  }
+  expect(modeOf(join(top, 'new'))).toBe('600');
+  writeFileSync(join(top, 'old'), 'bytes', { mode: 0o666 });
+  ensurePrivateFile(join(top, 'old'));
+  expect([modeOf(join(top, 'old')), readFileSync(join(top, 'old'), 'utf8')]).toEqual(['600', 'bytes']);
+  symlinkSync('old', join(top, 'link'));
+  expect(() => ensurePrivateFile(join(top, 'link'))).toThrow(/not a file/);
+});
+
+needs({ root: true })('what another user owns', () => {
+  const OTHER = 65534;
+
+  test('is refused, with what to do: a folder, a file, a link', () => {
+    const top = temporaryFolder();
+    const paths = ['folder', 'file', 'link'].map((name) => join(top, name)) as [string, string, string];
+    const [folder, file, link] = paths;
+    mkdirSync(folder);
+    writeFileSync(file, '');
+    symlinkSync(top, link);
+    for (const path of paths) lchownSync(path, OTHER, OTHER);
+    for (const act of [
+      () => ensurePrivateFolder(folder),
+      () => ensurePrivateFile(file),
+      () => ensurePrivateFolder(link),
+    ]) {
+      expect(act).toThrow(/belongs to another user \(uid 65534\)/);
+      expect(act).toThrow(
+        expect.objectContaining({ code: 'SETTINGS', hint: expect.stringContaining('folder of yours') }),
+      );
+    }
+    expect(modeOf(folder)).toBe('755');
+  });
+
+  test('and a link of one’s own leads to is refused as well', () => {
+    const top = temporaryFolder();
+    mkdirSync(join(top, 'theirs'));
+    chownSync(join(top, 'theirs'), OTHER, OTHER);
+    symlinkSync('theirs', join(top, 'link'));
+    expect(() => ensurePrivateFolder(join(top, 'link'))).toThrow(/belongs to another user/);
+  });
 });

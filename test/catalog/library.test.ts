@@ -11,7 +11,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { expect, onTestFinished, test } from 'vitest';
 import { type Addition, type Library, openLibrary } from '../../src/catalog/library.ts';
@@ -340,4 +340,23 @@ test('a library that is disabled takes an image without storing it and says what
   expect(() => library.images()).toThrow(/requires the database/);
   await expect(library.rm('a/b')).rejects.toMatchObject({ code: 'UNSUPPORTED' });
   expect(existsSync(join(folder, 'x.db'))).toBe(false);
+});
+
+test('the database is for its owner only, unless its folder is a group’s', async () => {
+  const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
+  const { databaseFile, add, library } = house();
+  await add('lab/x:1', 'one');
+  expect(modeOf(databaseFile)).toBe('600');
+  // As the Python tool makes it.
+  chmodSync(databaseFile, 0o644);
+  library.close();
+  await add('lab/y:1', 'two');
+  expect(modeOf(databaseFile)).toBe('600');
+  for (const shared of [0o2755, 0o775]) {
+    chmodSync(dirname(databaseFile), shared);
+    chmodSync(databaseFile, 0o664);
+    library.close();
+    await add('lab/z:1', 'three');
+    expect(modeOf(databaseFile)).toBe('664');
+  }
 });

@@ -1,5 +1,13 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import Sqlite from 'better-sqlite3';
@@ -7,6 +15,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { SregistryError } from '../../src/base/errors.ts';
 import { ownProcess } from '../../src/base/process.ts';
 import { openState, type State } from '../../src/catalog/state.ts';
+import { isKnownSound, revisionOf } from '../../src/catalog/state-check.ts';
 import type { ListEntry, RemoteImage } from '../../src/image/remote.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 
@@ -283,4 +292,91 @@ test('a folder that cannot be made is named in the error', () => {
   writeFileSync(file, '');
   expect(() => openState(join(file, 'cache'))).toThrow(SregistryError);
   expect(() => openState(join(file, 'cache'))).toThrow(`${file}/cache`);
+});
+
+/** A state.db with damage in the remotes, and the note that it was checked `age` milliseconds ago as it is. */
+function damagedState(folder: string, age: number): void {
+  const path = join(folder, 'state.db');
+  const state = openState(folder);
+  for (let i = 0; i < 400; i++) state.remotes.put('lab', `${i}`, { image: remote, fetchedAt: 1 });
+  state.close();
+  const bytes = readFileSync(path);
+  bytes.fill(0xff, bytes.length - 20 * 4096);
+  writeFileSync(path, bytes);
+  const checked = Date.now() - age;
+  writeFileSync(`${path}.sound`, JSON.stringify({ revision: revisionOf(path), checked }));
+}
+
+test('a file that is as it was left is not looked through for damage, but once a day it is', () => {
+  const [today, yesterday] = [temporaryFolder(), temporaryFolder()];
+  damagedState(today, 60_000);
+  expect(open(today).movedAside).toBeUndefined();
+  damagedState(yesterday, 25 * 60 * 60 * 1000);
+  expect(open(yesterday).movedAside).toBeDefined();
+});
+
+test('a statement that meets damage makes the next process look for it', () => {
+  const folder = temporaryFolder();
+  damagedState(folder, 0);
+  const state = open(folder);
+  expect(state.movedAside).toBeUndefined();
+  expect(() => state.remotes.list('lab')).toThrow(/damaged/);
+  state.close();
+  expect(open(folder).movedAside).toBeDefined();
+});
+
+test('what is closed is known to be sound when it is opened again', () => {
+  const folder = temporaryFolder();
+  const path = join(folder, 'state.db');
+  const first = openState(folder);
+  for (let i = 0; i < 400; i++) first.remotes.put('lab', `${i}`, { image: remote, fetchedAt: 1 });
+  first.close();
+  expect(isKnownSound(path)).toBe(true);
+  writeFileSync(path, readFileSync(path));
+  expect(isKnownSound(path)).toBe(false);
+  openState(folder).close();
+  expect(isKnownSound(path)).toBe(true);
+});
+
+test('opening a database that is sound waits for no other process that opens it', () => {
+  const folder = temporaryFolder();
+  openState(folder).close();
+  const lock = new Sqlite(join(folder, 'state.db.lock'));
+  onTestFinished(() => void lock.close());
+  lock.exec('BEGIN EXCLUSIVE');
+  expect(open(folder).journal.list()).toEqual([]);
+});
+
+test('a statement keeps the event loop for a second at most', () => {
+  expect(open(temporaryFolder()).db.pragma('busy_timeout', { simple: true })).toBe(1000);
+});
+
+test('a database that cannot be written is opened all the same', () => {
+  const folder = temporaryFolder();
+  open(folder);
+  const other = new Sqlite(join(folder, 'state.db'));
+  onTestFinished(() => void other.close());
+  other.exec('BEGIN IMMEDIATE');
+  expect(open(folder).journal.list()).toEqual([]);
+});
+
+test('the database and what lies beside it are for the owner only, whatever the umask and whatever they were', () => {
+  const folder = temporaryFolder();
+  const modes = () =>
+    readdirSync(folder)
+      .sort()
+      .map((file) => [file, (statSync(join(folder, file)).mode & 0o777).toString(8)]);
+  const umask = process.umask(0o027);
+  try {
+    open(folder).journal.create(push);
+  } finally {
+    process.umask(umask);
+  }
+  const files = ['state.db', 'state.db-shm', 'state.db-wal', 'state.db.lock', 'state.db.sound'];
+  expect(modes()).toEqual(files.map((file) => [file, '600']));
+  for (const file of files) chmodSync(join(folder, file), 0o666);
+  chmodSync(folder, 0o755);
+  open(folder);
+  expect(modes().slice(0, 3)).toEqual(files.slice(0, 3).map((file) => [file, '600']));
+  expect(statSync(folder).mode & 0o777).toBe(0o700);
 });

@@ -47,6 +47,15 @@ function helper(dir: string, name: string, body: string): () => string {
 const says = (username: string, secret: string) =>
   `echo '${JSON.stringify({ Username: username, Secret: secret })}'`;
 
+/** A zombie, whose parent has yet to look, runs no more. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
 async function warningsDuring(action: () => Promise<unknown>): Promise<string[]> {
   const warning = vi.spyOn(bot, 'warning').mockImplementation(() => {});
   try {
@@ -232,6 +241,25 @@ test('a helper that is missing, fails or answers nonsense is a warning, once, an
     expect(warnings).toEqual([expect.stringContaining(reason)]);
     expect(warnings[0]).not.toContain('secret-1');
   }
+});
+
+test('a helper that never answers is killed with all it started when the caller gives up', async () => {
+  const { dir, env } = home({
+    '.docker/config.json': { credsStore: 'hung', ...auths({ 'quay.io': 'ada' }) },
+  });
+  const asked = helper(dir, 'hung', `sleep 1000 &\necho $! $$ > "${dir}/pids"\nwait`);
+  const caller = new AbortController();
+  const warnings = await warningsDuring(async () => {
+    const search = findDockerCredentials('quay.io', env(), '', caller.signal);
+    await vi.waitFor(() => expect(readFileSync(join(dir, 'pids'), 'utf8')).toMatch(/\d+ \d+\n/), 30_000);
+    const reason = new Error('out of time');
+    caller.abort(reason);
+    await expect(search).rejects.toBe(reason);
+  });
+  expect(warnings).toEqual([]);
+  expect(asked()).toBe('get quay.io');
+  const pids = readFileSync(join(dir, 'pids'), 'utf8').trim().split(' ').map(Number);
+  for (const pid of pids) await vi.waitFor(() => expect(isRunning(pid)).toBe(false), 30_000);
 });
 
 test('a malformed file or login is a warning that names the place, and the search goes on', async () => {

@@ -7,11 +7,12 @@
  * when the last byte has arrived, and not before.
  */
 import pRetry from 'p-retry';
+import { abortError } from '../../base/abort.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Progress, PushState } from '../backend.ts';
 import { fileBody } from '../file-body.ts';
-import { abortError, attemptsWorth, type Reply } from '../http.ts';
+import { attemptsWorth, type Reply } from '../http.ts';
 import type { Bucket } from './bucket.ts';
 import { inserted, insertQuery, type NewObject, uploadPath } from './insert.ts';
 import { type StoredObject, toObject } from './objects.ts';

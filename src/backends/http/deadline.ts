@@ -1,5 +1,5 @@
 /** A total time budget as an AbortSignal, joined with the caller's own. */
-import { isError, SregistryError } from '../../base/errors.ts';
+import { SregistryError } from '../../base/errors.ts';
 
 export interface Deadline {
   /** Aborts when the time is up (its reason is then the error TIMED_OUT) or when the caller's signal does. */
@@ -31,16 +31,6 @@ export function outOfTime(what: string, ms: number, cause?: unknown): SregistryE
       cause,
     },
   );
-}
-
-/** The error for an aborted signal: what our own deadline said, else CANCELED. */
-export function abortError(signal: AbortSignal, what: string): SregistryError {
-  if (isError(signal.reason)) return signal.reason;
-  if (signal.reason?.name === 'TimeoutError')
-    return new SregistryError('TIMED_OUT', `${what}: not done in the time it was given`, {
-      cause: signal.reason,
-    });
-  return new SregistryError('CANCELED', `${what}: canceled`, { cause: signal.reason });
 }
 
 export function formatSeconds(ms: number): string {

@@ -5,9 +5,13 @@
  * Credentials go to trusted origins only (the service's own), and are asked for anew at every hop, so a redirect cannot
  * carry them away. What the caller put into `headers` crosses to another origin only if it is on a short list of headers
  * that are about the content, so that a custom credential header is safe as well.
+ *
+ * Getting credentials may take a program, a token service or a library that never answers. It is waited for only until the
+ * request's signal fires; what can be aborted gets the signal.
  */
 import type { Readable } from 'node:stream';
 import { type Dispatcher, request as send } from 'undici';
+import { untilAborted } from '../../base/abort.ts';
 import { SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/debug.ts';
 import { type Hints, networkError, showRequest } from './errors.ts';
@@ -68,6 +72,8 @@ export interface Unauthorized {
   readonly url: URL;
   /** What the caller gave. */
   readonly headers: Headers;
+  /** Nobody waits for the credentials once it has fired. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A failure, as `interpret` sees it. */
@@ -86,6 +92,8 @@ export interface Refusal {
   readonly url: URL;
   /** What `authorize` had given for the request. */
   readonly credentials: Headers;
+  /** Nobody waits for new credentials once it has fired. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export async function exchange(service: Service, first: Exchange): Promise<Answer> {
@@ -93,12 +101,11 @@ export async function exchange(service: Service, first: Exchange): Promise<Answe
   let renewed = false;
   for (let redirects = 0; ; ) {
     const trusted = service.trusts(hop.url);
-    const credentials = (trusted && (await service.authorize?.(hop))) || {};
+    const credentials = trusted ? await credentialsFor(service, hop) : {};
     const answer = await sendOnce(service, hop, trusted ? { ...service.headers, ...credentials } : {});
-    if (answer.status === 401 && !renewed && trusted && service.updateToken) {
+    if (answer.status === 401 && !renewed && trusted) {
       renewed = true;
-      const { status, headers } = answer;
-      if (await service.updateToken({ status, headers, method: hop.method, url: hop.url, credentials })) {
+      if (await renews(service, hop, answer, credentials)) {
         await drain(answer, hop);
         continue;
       }
@@ -109,6 +116,32 @@ export async function exchange(service: Service, first: Exchange): Promise<Answe
     if (++redirects > MAX_REDIRECTS)
       throw refused(first.url, target, `more than ${MAX_REDIRECTS} redirects in a row`);
     hop = follow(hop, answer.status, target);
+  }
+}
+
+async function credentialsFor(service: Service, hop: Exchange): Promise<Headers> {
+  if (service.authorize === undefined) return {};
+  return await untilAborted(service.authorize(hop), hop.signal);
+}
+
+/** Are there new credentials, with which the request is worth another try? */
+async function renews(
+  service: Service,
+  hop: Exchange,
+  answer: Answer,
+  credentials: Headers,
+): Promise<boolean> {
+  if (service.updateToken === undefined) return false;
+  const { status, headers, body } = answer;
+  const { method, url, signal } = hop;
+  try {
+    return await untilAborted(
+      service.updateToken({ status, headers, method, url, credentials, signal }),
+      signal,
+    );
+  } catch (error) {
+    body.destroy();
+    throw error;
   }
 }
 

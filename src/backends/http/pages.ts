@@ -3,13 +3,15 @@ import LinkHeader from 'http-link-header';
 import { SregistryError } from '../../base/errors.ts';
 import { showRequest } from './errors.ts';
 import { complete, type Reply, type RequestOptions, resolveUrl, type Session } from './session.ts';
+import { showUrl } from './url.ts';
 
 /** Pages after which a listing counts as endless. */
 const MAX_PAGES = 10_000;
 
 /**
- * The pages of a listing, one at a time. A page seen before and more than 10,000 pages are the error SERVICE. A next page on
- * another origin is asked for without credentials, as is every request to one.
+ * The pages of a listing, one at a time. A page seen before, more than 10,000 pages, and a next page on another
+ * origin than the page that links it are the error SERVICE: a service's names are told by that service alone. Redirects are
+ * followed as for every request.
  */
 export async function* paginate(
   session: Session,
@@ -28,18 +30,33 @@ export async function* paginate(
     seen.add(next.href);
     const page = await complete(session, 'GET', next, rest);
     yield page;
-    next = nextPage(page);
+    next = nextPage(page.headers.link, page.url);
   }
 }
 
-function nextPage(page: Reply): URL | undefined {
-  const header = page.headers.link;
-  if (header === undefined) return undefined;
+/**
+ * The page that a Link header of the page at `page` names as the next one. A service behind a proxy that speaks TLS for it
+ * may take itself for plain http: its own host is asked the way it was asked before.
+ *
+ * @throws {SregistryError} SERVICE for a malformed header and for a page on another origin.
+ */
+export function nextPage(header: string | undefined, page: URL): URL | undefined {
+  const next = header === undefined ? undefined : parseNext(header, page);
+  if (next === undefined || next.origin === page.origin) return next;
+  if (next.protocol === 'http:' && page.protocol === 'https:' && next.host === page.hostname)
+    return new URL(`${next.pathname}${next.search}`, page);
+  const what = showRequest({ method: 'GET', url: page });
+  throw new SregistryError('SERVICE', `${what}: refused to follow its next page to ${showUrl(next)}`, {
+    hint: `a listing stays on ${page.origin}; a proxy before the service may hide its own address from it`,
+  });
+}
+
+function parseNext(header: string, base: URL): URL | undefined {
   try {
     const target = LinkHeader.parse(header).rel('next')[0]?.uri;
-    return target === undefined ? undefined : new URL(target, page.url);
+    return target === undefined ? undefined : new URL(target, base);
   } catch (cause) {
-    const what = showRequest({ method: 'GET', url: page.url });
+    const what = showRequest({ method: 'GET', url: base });
     throw new SregistryError('SERVICE', `${what}: a malformed Link header`, { cause });
   }
 }

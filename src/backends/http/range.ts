@@ -8,9 +8,10 @@
  */
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { abortError } from '../../base/abort.ts';
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/debug.ts';
-import { abortError, outOfTime, startDeadline } from './deadline.ts';
+import { outOfTime, startDeadline } from './deadline.ts';
 import { networkError, showRequest } from './errors.ts';
 import type { Headers } from './exchange.ts';
 import { checkPart, condition, type Part, rangeHeader, type Wanted } from './part.ts';

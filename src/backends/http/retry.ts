@@ -5,8 +5,9 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import pRetry from 'p-retry';
+import { abortError } from '../../base/abort.ts';
 import { isError } from '../../base/errors.ts';
-import { abortError, type Deadline, outOfTime } from './deadline.ts';
+import { type Deadline, outOfTime } from './deadline.ts';
 import { isPermanent, neverSent } from './errors.ts';
 
 /** Attempts where the service says that it is only busy: about 40 s of waiting. */

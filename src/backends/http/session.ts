@@ -2,9 +2,10 @@
  * The state a client's requests share, and the two ways to make one: `open` for a body to be streamed, `complete` for
  * one that fits in memory. Both retry within the deadline and turn failures into SregistryErrors.
  */
+import { abortError } from '../../base/abort.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { parseJson, readAll, readBeginning } from './body.ts';
-import { abortError, type Deadline, startDeadline } from './deadline.ts';
+import { type Deadline, startDeadline } from './deadline.ts';
 import { networkError, showRequest, statusError, type Where } from './errors.ts';
 import { type Answer, type Body, type Exchange, exchange, type Headers, type Service } from './exchange.ts';
 import { withRetry } from './retry.ts';

@@ -7,6 +7,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
+import { SharedFlights } from '../../base/shared-flight.ts';
 import { registerSecret } from '../../log/index.ts';
 import { type Headers, type Http, isLoopback, type Refusal, showUrl } from '../http.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
@@ -30,13 +31,13 @@ export interface AuthSettings {
 
 export interface Logins {
   /** The login for a repository (`''` for the registry as a whole), or undefined where there is none. */
-  find(repository: string): Promise<Login | undefined>;
+  find(repository: string, signal?: AbortSignal): Promise<Login | undefined>;
   /** One was refused: look them up again next time, as the user may have logged in anew. */
   forget(): void;
 }
 
 export interface Auth {
-  authorize(request: { method: string; url: URL }): Promise<Headers>;
+  authorize(request: { method: string; url: URL; signal?: AbortSignal | undefined }): Promise<Headers>;
   updateToken(refusal: Refusal): Promise<boolean>;
 }
 
@@ -49,18 +50,24 @@ const CLIENT_ID = 'sregistry';
 
 export function createAuth({ origin, http, logins }: AuthSettings): Auth {
   const tokens = new LRUCache<string, string>({ max: 1000 });
-  const flights = new Map<string, Promise<void>>();
+  const flights = new SharedFlights<void>();
   let isBasic = false;
 
-  const renew = async (key: string, scopes: string[], challenge: Challenge): Promise<void> => {
-    const known = await logins.find(repositoryOf(scopes));
+  const renew = async (
+    key: string,
+    scopes: string[],
+    challenge: Challenge,
+    signal: AbortSignal,
+  ): Promise<void> => {
+    const known = await logins.find(repositoryOf(scopes), signal);
     if (known !== undefined && 'registryToken' in known) {
       tokens.set(key, known.registryToken);
       return;
     }
     try {
       const realm = realmOf(challenge, origin);
-      const { token, lifetime } = await fetchToken(http, realm, challenge.parameters.service, scopes, known);
+      const question = { realm, service: challenge.parameters.service, scopes };
+      const { token, lifetime } = await fetchToken(http, question, known, signal);
       registerSecret(token, lifetime);
       tokens.set(key, token, { ttl: Math.ceil(Math.max(1, lifetime - MARGIN) * 1000) });
     } catch (error) {
@@ -70,14 +77,14 @@ export function createAuth({ origin, http, logins }: AuthSettings): Auth {
   };
 
   return {
-    authorize: async ({ method, url }) => {
+    authorize: async ({ method, url, signal }) => {
       const scopes = scopesOf(method, url);
-      if (isBasic) return basicHeader(await logins.find(repositoryOf(scopes)));
+      if (isBasic) return basicHeader(await logins.find(repositoryOf(scopes), signal));
       const token = tokens.get(scopes.join(' '));
       return token === undefined ? {} : { authorization: `Bearer ${token}` };
     },
 
-    updateToken: async ({ headers, method, url, credentials }) => {
+    updateToken: async ({ headers, method, url, credentials, signal }) => {
       const challenges = parseChallenges(headers['www-authenticate'] ?? '');
       const own = scopesOf(method, url);
       const key = own.join(' ');
@@ -86,14 +93,12 @@ export function createAuth({ origin, http, logins }: AuthSettings): Auth {
         isBasic = challenges.some(({ scheme }) => scheme === 'basic');
         if (!isBasic) return false;
         if (credentials.authorization !== undefined) logins.forget();
-        return basicHeader(await logins.find(repositoryOf(own))).authorization !== undefined;
+        return basicHeader(await logins.find(repositoryOf(own), signal)).authorization !== undefined;
       }
       const current = tokens.get(key);
       if (current !== undefined && credentials.authorization !== `Bearer ${current}`) return true;
       const wanted = [...new Set([...(bearer.parameters.scope?.split(' ') ?? []), ...own])].filter(Boolean);
-      const flight = flights.get(key) ?? renew(key, wanted, bearer).finally(() => flights.delete(key));
-      flights.set(key, flight);
-      await flight;
+      await flights.join(key, (flight) => renew(key, wanted, bearer, flight.signal), signal);
       return `Bearer ${tokens.get(key)}` !== credentials.authorization;
     },
   };
@@ -124,18 +129,25 @@ interface Token {
   readonly lifetime: number;
 }
 
+/** What a token is asked for, and of whom. */
+interface Question {
+  readonly realm: URL;
+  readonly service: string | undefined;
+  readonly scopes: readonly string[];
+}
+
 async function fetchToken(
   http: Http,
-  realm: URL,
-  service: string | undefined,
-  scopes: readonly string[],
+  question: Question,
   login: Login | undefined,
+  signal: AbortSignal,
 ): Promise<Token> {
+  const { realm } = question;
   try {
     const reply =
       login !== undefined && 'identityToken' in login
-        ? await refresh(http, realm, service, scopes, login.identityToken)
-        : await http.get(withQuery(realm, service, scopes), { headers: basicHeader(login) });
+        ? await refresh(http, question, login.identityToken, signal)
+        : await http.get(withQuery(question), { headers: basicHeader(login), signal });
     return parseToken(reply.json(), realm);
   } catch (error) {
     if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN') || login === undefined) throw error;
@@ -148,7 +160,7 @@ async function fetchToken(
   }
 }
 
-function withQuery(realm: URL, service: string | undefined, scopes: readonly string[]): URL {
+function withQuery({ realm, service, scopes }: Question): URL {
   const url = new URL(realm);
   if (service !== undefined) url.searchParams.set('service', service);
   for (const scope of scopes) url.searchParams.append('scope', scope);
@@ -156,13 +168,7 @@ function withQuery(realm: URL, service: string | undefined, scopes: readonly str
   return url;
 }
 
-function refresh(
-  http: Http,
-  realm: URL,
-  service: string | undefined,
-  scopes: readonly string[],
-  token: string,
-) {
+function refresh(http: Http, { realm, service, scopes }: Question, token: string, signal: AbortSignal) {
   const form = new URLSearchParams({
     grant_type: 'refresh_token',
     client_id: CLIENT_ID,
@@ -173,6 +179,7 @@ function refresh(
   return http.post(realm, {
     body: form.toString(),
     headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    signal,
   });
 }
 

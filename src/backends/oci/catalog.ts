@@ -4,8 +4,8 @@
  */
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
+import { type FlightControls, SharedFlights } from '../../base/shared-flight.ts';
 import type { Http, Reply } from '../http.ts';
-import { Flight } from './flight.ts';
 import { isRepository, isTag } from './grammar.ts';
 import { DOCKER_HUB } from './reference.ts';
 
@@ -29,21 +29,26 @@ const PAGE_SIZE = 1000;
 const MAX_NAMES = 1_000_000;
 
 export function createCatalog(http: Http, host: string): Catalog {
-  const cache = new LRUCache<'all', Flight<readonly string[]>>({ max: 1, ttl: CATALOG_TTL });
+  // That it does not list is as good an answer as a list; a failure is none.
+  const known = new LRUCache<'all', readonly string[] | SregistryError>({ max: 1, ttl: CATALOG_TTL });
+  const flights = new SharedFlights<readonly string[] | SregistryError>();
+  const ask = async ({ signal, isCurrent }: FlightControls) => {
+    const answer = await readCatalog(http, host, signal).catch((error) => {
+      if (isError(error, 'UNSUPPORTED')) return error;
+      throw error;
+    });
+    if (isCurrent()) known.set('all', answer);
+    return answer;
+  };
   return {
-    forget: () => cache.clear(),
+    forget: () => {
+      known.clear();
+      flights.forget('all');
+    },
     repositories: async (signal) => {
-      const known = cache.get('all');
-      const flight =
-        known?.isAbandoned === false ? known : new Flight((ended) => readCatalog(http, host, ended));
-      if (flight !== known) cache.set('all', flight);
-      try {
-        return await flight.join(signal);
-      } catch (error) {
-        // That it does not list is as good an answer as a list; a failure is none.
-        if (!isError(error, 'UNSUPPORTED', 'CANCELED') && cache.peek('all') === flight) cache.clear();
-        throw error;
-      }
+      const answer = known.get('all') ?? (await flights.join('all', ask, signal));
+      if (answer instanceof SregistryError) throw answer;
+      return answer;
     },
     tags: async (repository, signal) => {
       try {

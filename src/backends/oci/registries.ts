@@ -4,6 +4,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../../base/errors.ts';
+import { type FlightControls, SharedFlights } from '../../base/shared-flight.ts';
 import { findDockerCredentials } from '../../settings/docker-credentials.ts';
 import type { OptionValues } from '../../settings/options.ts';
 import type { DriverContext } from '../backend.ts';
@@ -52,10 +53,10 @@ export function createRegistries({ name, options, env }: DriverContext): Registr
   const open = (host: string): Registry => {
     const own = host === canonicalHost(address?.host ?? DOCKER_HUB);
     const origin = own && address ? address : new URL(`${schemeOf(host, nohttps === true)}://${host}`);
-    const logins = cachedLogins((repository) =>
+    const logins = cachedLogins((repository, signal) =>
       own && username && password
         ? Promise.resolve({ username, password })
-        : findDockerCredentials(host, env, repository),
+        : findDockerCredentials(host, env, repository, signal),
     );
     const http = createHttp({
       base: origin,
@@ -113,14 +114,22 @@ function schemeOf(host: string, nohttps: boolean): 'http' | 'https' {
 
 /** Files are read and credential helpers started once a minute, and not for every request. */
 function cachedLogins(find: Logins['find']): Logins {
-  const known = new LRUCache<string, { login: Promise<Login | undefined> }>({ max: 1000, ttl: LOGIN_TTL });
+  const known = new LRUCache<string, { login: Login | undefined }>({ max: 1000, ttl: LOGIN_TTL });
+  const flights = new SharedFlights<Login | undefined>();
   return {
-    forget: () => known.clear(),
-    find: (repository) => {
-      const entry = known.get(repository) ?? { login: find(repository) };
-      known.set(repository, entry, { noUpdateTTL: true });
-      entry.login.catch(() => known.delete(repository));
-      return entry.login;
+    forget: () => {
+      flights.forget();
+      known.clear();
+    },
+    find: (repository, signal) => {
+      const answer = known.get(repository);
+      if (answer !== undefined) return Promise.resolve(answer.login);
+      const look = async (flight: FlightControls) => {
+        const login = await find(repository, flight.signal);
+        if (flight.isCurrent()) known.set(repository, { login });
+        return login;
+      };
+      return flights.join(repository, look, signal);
     },
   };
 }

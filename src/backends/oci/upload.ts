@@ -10,11 +10,12 @@
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import pRetry from 'p-retry';
+import { abortError } from '../../base/abort.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { fileError } from '../../base/files.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Progress, PushState } from '../backend.ts';
-import { abortError, attemptsWorth, type Reply } from '../http.ts';
+import { attemptsWorth, type Reply } from '../http.ts';
 import { closingLocation, hasBlob, nextLocation, startUpload, type Upload } from './blobs.ts';
 import type { Registry } from './registries.ts';
 

@@ -1,0 +1,81 @@
+/**
+ * One piece of work that all who ask for it at the same time wait for together.
+ *
+ * Each caller waits with a signal of its own. A caller whose signal fires leaves at once, and the others go on waiting; when
+ * the last one has left, the work is aborted and whoever asks next starts it anew. Success and failure reach every caller
+ * that still waits.
+ */
+import { abortError } from './abort.ts';
+
+/** What the work of a flight is given. */
+export interface FlightControls {
+  /** Aborted, with the reason of the last caller that left, when nobody waits any more. */
+  readonly signal: AbortSignal;
+  /** May the outcome be kept? False once the flight was forgotten or abandoned: someone may know better by now. */
+  isCurrent(): boolean;
+}
+
+/** Flights by key. */
+export class SharedFlights<T> {
+  readonly #flights = new Map<string, Flight<T>>();
+
+  /**
+   * The outcome of the flight under `key`, started with `work` where there is none.
+   *
+   * @throws {SregistryError} CANCELED, TIMED_OUT or the signal's own reason when `signal` fires first.
+   */
+  join(key: string, work: (controls: FlightControls) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    if (signal?.aborted) return Promise.reject(abortError(signal, 'The request'));
+    const flight = this.#flights.get(key) ?? this.#start(key, work);
+    return flight.join(signal);
+  }
+
+  /** Makes the next caller start anew, under one key or every. Those that wait now still get the outcome. */
+  forget(key?: string): void {
+    if (key === undefined) this.#flights.clear();
+    else this.#flights.delete(key);
+  }
+
+  #start(key: string, work: (controls: FlightControls) => Promise<T>): Flight<T> {
+    const isCurrent = () => this.#flights.get(key) === flight;
+    const land = () => {
+      if (isCurrent()) this.#flights.delete(key);
+    };
+    const flight: Flight<T> = new Flight((signal) => work({ signal, isCurrent }).finally(land), land);
+    this.#flights.set(key, flight);
+    return flight;
+  }
+}
+
+class Flight<T> {
+  readonly #controller = new AbortController();
+  readonly #outcome: Promise<T>;
+  readonly #abandoned: () => void;
+  #waiting = 0;
+
+  constructor(work: (signal: AbortSignal) => Promise<T>, abandoned: () => void) {
+    this.#abandoned = abandoned;
+    // Begins once the flight is on record, so that work which ends at once finds it there.
+    this.#outcome = Promise.resolve().then(() => work(this.#controller.signal));
+    this.#outcome.catch(() => {});
+  }
+
+  join(signal: AbortSignal | undefined): Promise<T> {
+    this.#waiting += 1;
+    if (signal === undefined) return this.#outcome;
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        reject(abortError(signal, 'The request'));
+        this.#waiting -= 1;
+        if (this.#waiting === 0) this.#abandon(signal.reason);
+      };
+      signal.addEventListener('abort', leave, { once: true });
+      this.#outcome.finally(() => signal.removeEventListener('abort', leave)).then(resolve, reject);
+    });
+  }
+
+  #abandon(reason: unknown): void {
+    this.#abandoned();
+    this.#controller.abort(reason);
+  }
+}
