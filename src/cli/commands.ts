@@ -32,7 +32,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./pull.ts'),
   },
   {
-    command: 'push <file>',
+    command: 'push [file]',
     describe: 'Send an image to a registry',
     load: () => import('./push.ts'),
   },

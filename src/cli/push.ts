@@ -1,35 +1,91 @@
+import { SregistryError } from '../base/errors.ts';
 import { push } from '../client/push.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
+import { type Context, defineCommand, JSON_OPTION, type Outcome } from './command.ts';
 import { printJson } from './json.ts';
+import { decideKept } from './kept.ts';
 import { progressBar } from './progress.ts';
 import { openSession } from './session.ts';
 
 export default defineCommand({
   build: (yargs) =>
     yargs
-      .positional('file', { type: 'string', demandOption: true, describe: 'An image on this machine' })
+      .positional('file', {
+        type: 'string',
+        describe: 'An image on this machine; with --kept or --drop a URI, default: all that are kept',
+      })
       .options({
         name: {
           type: 'string',
-          demandOption: true,
           requiresArg: true,
           describe: 'What to call it there: BACKEND://COLLECTION/IMAGE:TAG',
         },
         tag: { type: 'string', requiresArg: true, describe: 'Tag, instead of that in --name' },
+        kept: {
+          type: 'boolean',
+          conflicts: ['name', 'drop'],
+          describe: 'Push what was written into a mount and not pushed, as it is',
+        },
+        drop: {
+          type: 'boolean',
+          conflicts: ['name'],
+          describe: 'Remove what was written into a mount and not pushed',
+        },
         ...JSON_OPTION,
-      }),
+      })
+      .check(checkUse),
   examples: [
     ['sregistry push hello.sif --name lab://demo/hello:1.0', 'Send an image to the backend lab'],
     ['sregistry push hello.sif --name lab://demo/hello --tag 2.0', 'The same, with the tag apart'],
+    ['sregistry push --kept', 'Push what sregistry status lists as not pushed'],
+    ['sregistry push --drop lab://demo/hello:1.0', 'Remove what was written there and not pushed'],
   ],
 
-  async run({ file, name, tag, json }, context) {
-    await using session = await openSession(context);
-    using bar = progressBar(name);
-    const { signal } = context;
-    const { uri, image } = await push(session, file, name, { tag, progress: bar.progress, signal });
-    if (json) printJson({ uri, size: image.size, digest: image.digest });
-    else bot.data([uri, image.digest].filter(Boolean).join(' '));
+  async run({ file, name, tag, kept, drop, json }, context) {
+    if (kept || drop) return decideKept(kept ? 'push' : 'drop', { uri: file, json }, context);
+    return pushFile({ file: file as string, name: name as string, tag, json }, context);
   },
 });
+
+function checkUse({
+  file,
+  name,
+  kept,
+  drop,
+}: {
+  file?: unknown;
+  name?: unknown;
+  kept?: unknown;
+  drop?: unknown;
+}) {
+  if (kept || (drop && file !== undefined)) return true;
+  if (drop)
+    throw new SregistryError('USAGE', '--drop needs the URI of what it shall remove', {
+      hint: 'sregistry status lists what is kept',
+    });
+  if (file !== undefined && name !== undefined) return true;
+  throw new SregistryError(
+    'USAGE',
+    file === undefined ? 'Which image shall be pushed?' : 'What shall it be called there?',
+    {
+      hint: 'sregistry push FILE --name BACKEND://COLLECTION/IMAGE:TAG',
+    },
+  );
+}
+
+interface FileArguments {
+  readonly file: string;
+  readonly name: string;
+  readonly tag: string | undefined;
+  readonly json: boolean | undefined;
+}
+
+async function pushFile({ file, name, tag, json }: FileArguments, context: Context): Promise<Outcome> {
+  await using session = await openSession(context);
+  using bar = progressBar(name);
+  const { signal } = context;
+  const { uri, image } = await push(session, file, name, { tag, progress: bar.progress, signal });
+  if (json) printJson({ uri, size: image.size, digest: image.digest });
+  else bot.data([uri, image.digest].filter(Boolean).join(' '));
+  return undefined;
+}

@@ -38,6 +38,8 @@ export interface ControlRequests {
    * is what was cut off.
    */
   unmount: { request: { force: boolean }; answer: { cut: Cut } };
+  /** Pushes a file that was not pushed, as it is, or drops it; `record` is its id in the journal. */
+  kept: { request: { record: string; act: 'push' | 'drop' }; answer: object };
   /** Forgets what is known of a backend, or of all. */
   forget: { request: { backend?: string }; answer: object };
 }

@@ -154,6 +154,11 @@ export class Mount {
         void this.#end([]);
         return { cut };
       },
+      kept: async ({ record, act }) => {
+        if (act === 'push') await this.#staging.pushKept(record);
+        else await this.#staging.dropKept(record);
+        return {};
+      },
       forget: async ({ backend }) => {
         await this.#forget(backend);
         return {};

@@ -151,6 +151,12 @@ export class StagedFile {
     return undefined;
   }
 
+  /** Takes the bytes as they are for what is meant. */
+  accept(): void {
+    this.#written.add(0, this.#size);
+    this.writers = [];
+  }
+
   async read(target: Uint8Array, offset: number, length: number): Promise<number> {
     const handle = await this.#open();
     const { bytesRead } = await handle.read(target, 0, length, offset);

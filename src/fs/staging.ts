@@ -10,6 +10,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
+import { SregistryError } from '../base/errors.ts';
 import type { Journal } from '../catalog/journal.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
@@ -170,6 +171,22 @@ export class Staging {
     });
   }
 
+  /** Pushes a file on its owner's word, as it is. BUSY while it is open; NOT_AN_IMAGE where it is not whole. */
+  async pushKept(record: string): Promise<void> {
+    const staged = this.#idleFile(record);
+    staged.accept();
+    await this.#pushAgain(staged);
+    if (staged.state !== 'incomplete') return;
+    throw new SregistryError('NOT_AN_IMAGE', `${staged.path} is not a whole image under a name of one`, {
+      hint: 'sregistry status says what it lacks',
+    });
+  }
+
+  /** Removes a file on its owner's word. BUSY while it is open. */
+  async dropKept(record: string): Promise<void> {
+    await this.discard(this.#idleFile(record));
+  }
+
   /** Resolves when nothing is being pushed or on its way into the cache. */
   async idle(): Promise<void> {
     do {
@@ -193,6 +210,17 @@ export class Staging {
   async #pushAgain(staged: StagedFile): Promise<void> {
     if (staged.state !== 'open') staged.enter('change');
     await this.flush(staged);
+  }
+
+  /** The file of a record, when nobody has it open. */
+  #idleFile(record: string): StagedFile {
+    const staged = this.#all().find((each) => each.record === record);
+    if (staged === undefined)
+      throw new SregistryError('NOT_FOUND', 'The file is not there any more: it was pushed or removed');
+    if (staged.handles === 0 && staged.closing === undefined) return staged;
+    throw new SregistryError('BUSY', `${staged.path} is being written or pushed`, {
+      hint: 'Try again when its writer is done',
+    });
   }
 
   #all(): StagedFile[] {

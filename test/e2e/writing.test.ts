@@ -116,6 +116,47 @@ needs({ fuse: true, registry: true })('writing into a mount', () => {
     expect(await stored('image:1')).toBe(await sha256(SMALL));
   });
 
+  test.each([true, false])(
+    'what was not pushed is pushed or dropped on its owner’s word (by a living mount: %s)',
+    async (lives) => {
+      await world.mount();
+      for (const name of ['mine:1', 'gone:1', 'part:1'])
+        await world.ok(`head -c 1000000 ${OTHER} > $MNT/lab/demo/${name}.simg`);
+      // Whole by its header, with bytes that nobody wrote.
+      const skip = 'bs=1000 conv=notrunc status=none';
+      for (const name of ['mine:1', 'gone:1'])
+        await world.ok(`dd if=${OTHER} of=$MNT/lab/demo/${name}.simg ${skip} skip=1001 seek=1001`);
+      if (!lives) await world.unmount();
+      expect((await world.status()).pushes.map(({ state }) => state)).toEqual(Array(3).fill('incomplete'));
+      await world.ok(world.sregistry('push', '--drop', 'lab://demo/gone:1'));
+      const { code, stdout, stderr } = await world.sregistry('push', '--kept');
+      expect([code, stdout]).toEqual([1, 'pushed   lab://demo/mine:1\n']);
+      expect(stderr).toContain('lab://demo/part:1: ');
+      expect((await world.status()).pushes).toMatchObject([
+        { uri: 'lab://demo/part:1', state: 'incomplete' },
+      ]);
+      await world.ok(world.sregistry('push', '--drop', 'lab://demo/part:1'));
+      expect((await world.status()).pushes).toEqual([]);
+      expect(await world.ok('ls -A .cache/sregistry/staging')).toBe('');
+      await stored('mine:1');
+      expect((await stat(join(world.home, 'pulled.sif'))).size).toBe((await stat(OTHER)).size);
+      expect((await world.sregistry('push', '--drop', 'lab://demo/part:1')).stderr).toContain(
+        'No file is kept',
+      );
+    },
+  );
+
+  test('a push that failed is made at once when its owner says so', async () => {
+    await world.mount();
+    await world.ok('ls $MNT/lab/demo');
+    await registry.stop();
+    expect((await world.shell(`cp ${OTHER} $MNT/lab/demo/kept:1.simg`)).code).not.toBe(0);
+    await registry.restart();
+    await world.ok(world.sregistry('push', '--kept', 'lab://demo/kept:1'));
+    expect(await stored('kept:1')).toBe(await sha256(OTHER));
+    expect((await world.status()).pushes).toEqual([]);
+  });
+
   test('a copy whose writer is killed is not published, and can be written again', async () => {
     await world.mount();
     const script = `(head -c 1000000 ${OTHER}; touch wrote; exec sleep 100) > ${IMAGE}`;

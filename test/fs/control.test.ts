@@ -21,7 +21,13 @@ async function serve(socket: string, handlers: Partial<Handlers>): Promise<void>
   const unused = async () => {
     throw new Error('not asked for');
   };
-  const server = await serveControl(socket, { status: unused, unmount: unused, forget: unused, ...handlers });
+  const server = await serveControl(socket, {
+    status: unused,
+    unmount: unused,
+    forget: unused,
+    kept: unused,
+    ...handlers,
+  });
   onTestFinished(() => closeControl(server));
 }
 

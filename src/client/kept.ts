@@ -1,0 +1,67 @@
+/**
+ * Files that were written into a mount and not pushed, for their owner to decide: pushed as they are, or dropped. A file of a
+ * mount that lives belongs to that mount; these functions take only what nobody works on.
+ */
+import { rm } from 'node:fs/promises';
+import { basename } from 'node:path';
+import type { Progress } from '../backends/backend.ts';
+import { SregistryError } from '../base/errors.ts';
+import { ownProcess } from '../base/process.ts';
+import type { PushRecord } from '../catalog/push-record.ts';
+import { parseFileName } from '../image/names.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import { requireWholeImage } from './image-file.ts';
+import { keepPublished, publish } from './publish.ts';
+import type { Session } from './session.ts';
+import { parseTarget } from './target.ts';
+
+/** A record with a staged file. */
+export type Kept = PushRecord & { readonly staged: string };
+
+/** Files that are not pushed, oldest first; of one URI where that is given. NOT_FOUND where none is left of it. */
+export function listKept(session: Session, uri?: string): Kept[] {
+  const all = session.state.journal.list().filter((record): record is Kept => record.staged !== undefined);
+  if (uri === undefined) return all;
+  const named = all.filter((record) => record.uri === uri);
+  if (named.length > 0) return named;
+  throw new SregistryError('NOT_FOUND', `No file is kept for ${uri}`, {
+    hint: 'sregistry status lists the files that are',
+  });
+}
+
+/** Does a living process, usually a mount, work on it? */
+export function isTaken({ state }: Session, { id }: Kept): boolean {
+  return state.journal.adopt(id, ownProcess()) === undefined;
+}
+
+/**
+ * Pushes a file that nobody works on, as it is. NOT_AN_IMAGE where its header says that it is not whole, INVALID_NAME where its
+ * name is not one of an image.
+ */
+export async function pushKept(
+  session: Session,
+  { id, uri, path, staged }: Kept,
+  { progress, signal }: { progress?: Progress | undefined; signal?: AbortSignal | undefined } = {},
+): Promise<RemoteImage> {
+  const file = parseFileName(basename(path));
+  if (file === undefined) {
+    throw new SregistryError('INVALID_NAME', `${path} is not a file name of an image`, {
+      hint: `Push the file itself: sregistry push ${staged} --name BACKEND://COLLECTION/IMAGE:TAG`,
+    });
+  }
+  const { size } = await requireWholeImage(staged);
+  const { backend, name } = await parseTarget(uri, session);
+  const { extension } = file;
+  const request = { backend: backend.name, name, extension, file: staged, size, progress, signal };
+  const image = await publish(session, request);
+  session.state.journal.remove(id);
+  await keepPublished(session, backend.name, image, staged);
+  await rm(staged, { force: true });
+  return image;
+}
+
+/** Removes a file that nobody works on. */
+export async function dropKept(session: Session, { id, staged }: Kept): Promise<void> {
+  session.state.journal.remove(id);
+  await rm(staged, { force: true });
+}
