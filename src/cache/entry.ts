@@ -1,26 +1,60 @@
 /**
- * One image revision on local disk: a sparse data file, the map of the blocks in it, and `entry.json`, which says for
- * people and for a lost index what the bytes belong to. Nothing here knows where bytes come from.
+ * One image revision on local disk: a sparse data file as long as the image, the map of the blocks in it with their
+ * checksums, and `entry.json`, which says for people and for a lost index what the bytes belong to. Nothing here knows
+ * where bytes come from.
+ *
+ * Others may have changed the files: a purge of old files cuts, empties or removes them. On opening, an entry is looked
+ * over without reading it; what is not as it should be is taken out of the way and made anew. The first read of each
+ * block after that compares it with its checksum.
+ *
+ * Every use of a descriptor is counted: closing waits for those under way and refuses more.
  */
 import {
   closeSync,
   constants,
   fdatasync,
+  fstatSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   read,
+  readSync,
   renameSync,
+  type Stats,
+  statSync,
   write,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { SregistryError } from '../base/errors.ts';
-import { BLOCK_SIZE, BlockMap, blocksOf } from './block-map.ts';
+import { SregistryError, systemCode } from '../base/errors.ts';
+import { sha256File } from '../base/hash.ts';
+import type { Presence } from '../catalog/cache-index.ts';
+import { BLOCK_SIZE, BlockMap, blocksOf, checksum } from './block-map.ts';
+import { BlockWriter } from './block-writer.ts';
+import { InFlight } from './in-flight.ts';
+import { entryFolder } from './location.ts';
+import { detach } from './trash.ts';
 
 const readAt = promisify(read);
 const writeAt = promisify(write);
-const sync = promisify(fdatasync);
+const syncData = promisify(fdatasync);
+
+/** Files of an entry's folder. */
+export const DATA_FILE = 'data';
+export const MAP_FILE = 'blocks';
+export const DESCRIPTION_FILE = 'entry.json';
+
+/** What opening a file tells that is not there, or is something else than a file. */
+const NOT_A_FILE = ['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP', 'ENXIO', 'ENODEV'];
+/** Bytes that stat(2) counts as one of `st_blocks`. */
+const STAT_BLOCK = 512;
+/** An entry with less than this part of its bytes allocated on disk is looked at before it is used. */
+const PLAUSIBLE = 0.5;
+/** Blocks of such an entry that are compared with their checksums. */
+const SAMPLE = 8;
+/** Blocks read at once when all are compared. */
+const CHECK_BLOCKS = 16;
 
 export interface EntryDescription {
   readonly uri: string;
@@ -29,75 +63,296 @@ export interface EntryDescription {
   readonly revision: string;
 }
 
-/** Puts a whole image file, by renaming it, into a folder that nobody has open. */
-export function placeWhole(folder: string, file: string, description: EntryDescription): void {
+/** Blocks are marked as present, and their bytes are not there. */
+export class LostBlocksError extends SregistryError {
+  readonly blocks: readonly number[];
+
+  constructor(path: string, blocks: readonly number[]) {
+    super(
+      'CORRUPT',
+      `${path} lost bytes that its map says it has: ${blocks.length} blocks from ${blocks[0]} on`,
+    );
+    this.blocks = blocks;
+  }
+}
+
+/** Puts a whole image file and its map, by renaming them, into a folder that nobody has open. */
+export function placeWhole(folder: string, file: string, map: string, description: EntryDescription): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  renameSync(file, join(folder, 'data'));
-  BlockMap.writeWhole(folder, description.size);
   describe(folder, description);
+  renameSync(map, join(folder, MAP_FILE));
+  renameSync(file, join(folder, DATA_FILE));
 }
 
 function describe(folder: string, description: EntryDescription): void {
-  writeFileSync(join(folder, 'entry.json'), `${JSON.stringify(description)}\n`, { mode: 0o600 });
+  writeFileSync(join(folder, DESCRIPTION_FILE), `${JSON.stringify(description)}\n`, { mode: 0o600 });
 }
 
-export class Entry {
+export class Entry implements Presence {
   readonly size: number;
   readonly map: BlockMap;
-  readonly #path: string;
+  readonly path: string;
   readonly #fd: number;
+  readonly #stats: Stats;
+  /** One byte a block: 1 once its bytes were compared with their checksum. */
+  readonly #checked: Uint8Array;
+  readonly #calls: InFlight;
 
-  /** Opens the entry in `folder`, creating it if needed. */
-  constructor(folder: string, description: EntryDescription) {
+  private constructor(path: string, fd: number, map: BlockMap, size: number) {
+    this.path = path;
+    this.size = size;
+    this.map = map;
+    this.#fd = fd;
+    this.#stats = fstatSync(fd);
+    this.#checked = new Uint8Array(map.blocks);
+    this.#calls = new InFlight(path);
+  }
+
+  /**
+   * Opens the entry of this key. What is not as it should be goes into the trash, and an empty entry is made. The
+   * caller sees to it that no other process does so at the same time.
+   */
+  static open(root: string, key: string, description: EntryDescription): Entry {
+    const folder = entryFolder(root, key);
+    const existing = Entry.openExisting(folder, description.size);
+    if (existing !== undefined) return existing;
+    void detach(root, key);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    this.size = description.size;
-    this.#path = join(folder, 'data');
-    this.#fd = openSync(this.#path, constants.O_RDWR | constants.O_CREAT, 0o600);
-    this.map = new BlockMap(folder, description.size);
     describe(folder, description);
+    BlockMap.create(join(folder, MAP_FILE), description.size);
+    const fd = openSync(join(folder, DATA_FILE), 'wx', 0o600);
+    try {
+      ftruncateSync(fd, description.size);
+    } finally {
+      closeSync(fd);
+    }
+    const made = Entry.openExisting(folder, description.size);
+    if (made === undefined)
+      throw new SregistryError('SERVICE', `${folder} does not keep what is written to it`);
+    return made;
   }
 
-  get path(): string {
-    return this.#path;
+  /** Opens an entry that is there. Undefined where its files are not what they should be. */
+  static openExisting(folder: string, size: number): Entry | undefined {
+    const path = join(folder, DATA_FILE);
+    const fd = openFile(path);
+    if (fd === undefined) return undefined;
+    let map: BlockMap | undefined;
+    try {
+      map = openMap(join(folder, MAP_FILE), size);
+      if (map !== undefined && isWhole(fd, map, size)) return new Entry(path, fd, map, size);
+    } catch (error) {
+      closeAll(fd, map);
+      throw error;
+    }
+    closeAll(fd, map);
+    return undefined;
   }
 
-  /** Bytes present, counted in whole blocks. */
+  /** Bytes present, counted in whole blocks, as of the last look at the map. */
   get bytes(): number {
     return this.map.present * BLOCK_SIZE;
   }
 
-  /** Reads present bytes. A data file that lost them (cut from outside) is noticed: the blocks count as absent again. */
-  async read(target: Uint8Array, offset: number, length: number): Promise<void> {
-    for (let done = 0; done < length; ) {
-      const { bytesRead } = await readAt(this.#fd, target, done, length - done, offset + done);
-      if (bytesRead === 0) {
-        const { first, last } = blocksOf(offset + done, length - done);
-        this.map.clear(first, last);
-        throw new SregistryError(
-          'CORRUPT',
-          `${this.#path} is shorter than its map says at byte ${offset + done}`,
-        );
+  presentBytes(): number {
+    if (!this.#calls.isClosed) this.map.refresh();
+    return this.bytes;
+  }
+
+  absentBytes(first: number, last: number): number {
+    return this.map.countAbsent(first, last) * BLOCK_SIZE;
+  }
+
+  isCurrent(): boolean {
+    const found = statSync(this.path, { throwIfNoEntry: false });
+    return found?.ino === this.#stats.ino && found.dev === this.#stats.dev;
+  }
+
+  /** Reads present bytes. Throws {@link LostBlocksError} where they do not have their checksum. */
+  read(target: Uint8Array, offset: number, length: number): Promise<void> {
+    return this.#calls.run(async () => {
+      const { first, last } = blocksOf(offset, length);
+      if (this.#allChecked(first, last)) {
+        if ((await this.#fill(target, offset, length)) === length) return;
+        // Cut while it is open: what was compared before may be gone as well.
+        this.#checked.fill(0);
+        throw new LostBlocksError(this.path, rangeOf(first, last));
       }
-      done += bytesRead;
+      const start = first * BLOCK_SIZE;
+      const end = Math.min(this.size, (last + 1) * BLOCK_SIZE);
+      const isAligned = start === offset && end === offset + length;
+      const whole = isAligned ? target.subarray(0, length) : Buffer.allocUnsafe(end - start);
+      await this.#readChecked(first, last, whole);
+      if (!isAligned) target.set(whole.subarray(offset - start, offset - start + length));
+    });
+  }
+
+  /** Compares every present block that was not read yet with its checksum; the bad ones. */
+  async check(signal?: AbortSignal): Promise<number[]> {
+    const bad: number[] = [];
+    const buffer = Buffer.allocUnsafe(CHECK_BLOCKS * BLOCK_SIZE);
+    for (let first = 0; first < this.map.blocks; first += CHECK_BLOCKS) {
+      signal?.throwIfAborted();
+      const last = Math.min(this.map.blocks, first + CHECK_BLOCKS) - 1;
+      if (this.#allChecked(first, last)) continue;
+      const present = rangeOf(first, last).filter((block) => this.map.has(block));
+      await this.#calls
+        .run(() => this.#readChecked(first, last, buffer))
+        .catch((error: unknown) => {
+          if (!(error instanceof LostBlocksError)) throw error;
+          bad.push(...error.blocks.filter((block) => present.includes(block)));
+        });
     }
+    return bad;
+  }
+
+  /** The blocks are known to be right: their bytes were compared with the digest of the image. */
+  trustAll(): void {
+    this.#checked.fill(1);
+  }
+
+  /** The next read of each block compares it with its checksum again. */
+  distrustAll(): void {
+    this.#checked.fill(0);
+  }
+
+  /** Forgets blocks whose bytes are not there. */
+  forget(blocks: readonly number[]): void {
+    this.#calls.check();
+    for (const block of blocks) {
+      this.map.clear(block, block);
+      this.#checked[block] = 0;
+    }
+  }
+
+  /** Takes the bytes of the image from block `first` on, in order. */
+  writer(first: number): BlockWriter {
+    return new BlockWriter(this, first);
   }
 
   /** Writes bytes; the caller marks the blocks they complete. */
-  async write(chunk: Uint8Array, offset: number): Promise<void> {
-    for (let done = 0; done < chunk.length; ) {
-      const { bytesWritten } = await writeAt(this.#fd, chunk, done, chunk.length - done, offset + done);
-      done += bytesWritten;
-    }
+  write(chunk: Uint8Array, offset: number): Promise<void> {
+    return this.#calls.run(async () => {
+      for (let done = 0; done < chunk.length; ) {
+        const { bytesWritten } = await writeAt(this.#fd, chunk, done, chunk.length - done, offset + done);
+        done += bytesWritten;
+      }
+    });
+  }
+
+  /** Marks blocks from `first` on, whose bytes were written, by their checksums. */
+  mark(first: number, sums: readonly number[]): void {
+    this.#calls.check();
+    this.map.mark(first, sums);
+    this.#checked.fill(0, first, first + sums.length);
+  }
+
+  /** Learns what other processes have marked or cleared in `first..last`. */
+  refresh(first: number, last: number): void {
+    this.#calls.check();
+    this.map.refresh(first, last);
+  }
+
+  /** `sha256:<64 hex>` of the data file, whatever its name leads to now. */
+  sha256(signal: AbortSignal): Promise<string> {
+    return this.#calls.run(() => sha256File(`/proc/self/fd/${this.#fd}`, { signal }));
   }
 
   /** Makes what is present outlive a crash of the machine. */
-  async sync(): Promise<void> {
-    await sync(this.#fd);
-    this.map.saveDurable();
+  sync(): Promise<void> {
+    return this.#calls.run(() => syncData(this.#fd));
   }
 
-  close(): void {
-    this.map.close();
-    closeSync(this.#fd);
+  /** Waits for reads and writes under way, then closes the files. */
+  async close(): Promise<void> {
+    if (this.#calls.isClosed) return this.#calls.close();
+    await this.#calls.close();
+    closeAll(this.#fd, this.map);
+  }
+
+  #allChecked(first: number, last: number): boolean {
+    for (let block = first; block <= last; block += 1) if (this.#checked[block] === 0) return false;
+    return true;
+  }
+
+  async #readChecked(first: number, last: number, target: Uint8Array): Promise<void> {
+    const start = first * BLOCK_SIZE;
+    const length = Math.min(this.size, (last + 1) * BLOCK_SIZE) - start;
+    const got = await this.#fill(target, start, length);
+    const bad: number[] = [];
+    for (const block of rangeOf(first, last)) {
+      const from = (block - first) * BLOCK_SIZE;
+      const bytes = target.subarray(from, Math.min(length, from + BLOCK_SIZE));
+      const isRight = from + bytes.length <= got && this.map.matches(block, checksum(bytes));
+      if (isRight) this.#checked[block] = 1;
+      else bad.push(block);
+    }
+    if (bad.length > 0) throw new LostBlocksError(this.path, bad);
+  }
+
+  /** Reads up to `length` bytes; how many there were. */
+  async #fill(target: Uint8Array, offset: number, length: number): Promise<number> {
+    let done = 0;
+    while (done < length) {
+      const { bytesRead } = await readAt(this.#fd, target, done, length - done, offset + done);
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    return done;
+  }
+}
+
+function openFile(path: string): number | undefined {
+  return orUndefined(() => openSync(path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+}
+
+function openMap(path: string, size: number): BlockMap | undefined {
+  return orUndefined(() => BlockMap.open(path, size));
+}
+
+function orUndefined<T>(open: () => T): T | undefined {
+  try {
+    return open();
+  } catch (error) {
+    if (!NOT_A_FILE.includes(systemCode(error) ?? '')) throw error;
+    return undefined;
+  }
+}
+
+/** Is the data file what its map says, as far as a glance tells? One that was cut loses the blocks behind the cut. */
+function isWhole(fd: number, map: BlockMap, size: number): boolean {
+  const stats = fstatSync(fd);
+  if (!stats.isFile() || stats.size > size) return false;
+  if (stats.size < size) {
+    map.clear(Math.floor(stats.size / BLOCK_SIZE), map.blocks - 1);
+    ftruncateSync(fd, size);
+  }
+  const expected = map.present * BLOCK_SIZE;
+  // File systems that compress, or count late, allocate less: the bytes themselves decide.
+  return stats.blocks * STAT_BLOCK >= expected * PLAUSIBLE || isSampleRight(fd, map, size);
+}
+
+function isSampleRight(fd: number, map: BlockMap, size: number): boolean {
+  const present = rangeOf(0, map.blocks - 1).filter((block) => map.has(block));
+  const step = Math.max(1, Math.floor(present.length / SAMPLE));
+  return present
+    .filter((_, index) => index % step === 0)
+    .every((block) => {
+      const length = Math.min(BLOCK_SIZE, size - block * BLOCK_SIZE);
+      const bytes = Buffer.alloc(length);
+      const got = readSync(fd, bytes, 0, length, block * BLOCK_SIZE);
+      return got === length && map.matches(block, checksum(bytes));
+    });
+}
+
+function rangeOf(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+}
+
+function closeAll(fd: number, map: BlockMap | undefined): void {
+  try {
+    map?.close();
+  } finally {
+    closeSync(fd);
   }
 }

@@ -4,8 +4,9 @@
  * process at a time; when that process is dead, another may adopt it.
  */
 import { randomUUID } from 'node:crypto';
-import { isAlive, type ProcessId } from '../base/process.ts';
+import type { ProcessId } from '../base/process.ts';
 import type { Database } from './database.ts';
+import type { IsAlive } from './owners.ts';
 import {
   fromRow,
   type NewPush,
@@ -44,10 +45,12 @@ const prepare = (db: Database) => ({
 
 export class Journal {
   readonly #db: Database;
+  readonly #isAlive: IsAlive;
   readonly #sql: ReturnType<typeof prepare>;
 
-  constructor(db: Database) {
+  constructor(db: Database, isAlive: IsAlive) {
     this.#db = db;
+    this.#isAlive = isAlive;
     this.#sql = prepare(db);
   }
 
@@ -92,7 +95,8 @@ export class Journal {
   adopt(id: string, owner: ProcessId): PushRecord | undefined {
     return this.#exclusive(() => {
       const record = this.get(id);
-      if (record === undefined || (!isSame(record.owner, owner) && isAlive(record.owner))) return undefined;
+      if (record === undefined || (!isSame(record.owner, owner) && this.#isAlive(record.owner)))
+        return undefined;
       return this.#change(record, { owner });
     });
   }

@@ -6,13 +6,14 @@
 import { renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError, systemCode } from '../base/errors.ts';
-import { ownProcess } from '../base/process.ts';
+import { ownProcess, type ProcessId } from '../base/process.ts';
 import { bot } from '../log/index.ts';
 import { CacheIndex } from './cache-index.ts';
 import { type Database, type JournalMode, openDatabase, quickCheck, withLock } from './database.ts';
 import { DamagedDatabaseError } from './database-error.ts';
 import { Journal } from './journal.ts';
 import { Listings } from './listings.ts';
+import { Owners } from './owners.ts';
 import { Remotes } from './remotes.ts';
 import { STATE_MIGRATIONS } from './state-schema.ts';
 import { TextIndex } from './text-index.ts';
@@ -29,6 +30,8 @@ export interface State {
   readonly texts: TextIndex;
   readonly journal: Journal;
   readonly cacheIndex: CacheIndex;
+  /** Tells which processes that share this database live. */
+  readonly owners: Owners;
   /** Where a damaged state.db was moved when this one was opened. */
   readonly movedAside: string | undefined;
   close(): void;
@@ -40,22 +43,39 @@ const ABSENT_KEPT = 24 * 60 * 60 * 1000;
 /** @throws {SregistryError} DATABASE when it is locked, not accessible or of a newer version. */
 export function openState(cacheDir: string, options: StateOptions = {}): State {
   const path = join(cacheDir, 'state.db');
+  const self = ownProcess();
   const { db, movedAside } = withLock(`${path}.lock`, () => openOrReplace(path, options));
+  const owners = ownersOf(cacheDir, self, db);
   const texts = new TextIndex(db);
   const remotes = new Remotes(db, texts);
   remotes.forgetAbsent(Date.now() - ABSENT_KEPT);
+  const cacheIndex = new CacheIndex(db, self, owners.isAlive);
   return {
     db,
     listings: new Listings(db),
     remotes,
     texts,
-    journal: new Journal(db),
-    cacheIndex: new CacheIndex(db, ownProcess()),
+    journal: new Journal(db, owners.isAlive),
+    cacheIndex,
+    owners,
     movedAside,
     close: () => {
+      cacheIndex.close();
       db.close();
+      owners.close();
     },
   };
+}
+
+function ownersOf(cacheDir: string, self: ProcessId, db: Database): Owners {
+  try {
+    const owners = new Owners(join(cacheDir, 'owners'), self);
+    owners.sweep();
+    return owners;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
 }
 
 function openOrReplace(path: string, options: StateOptions): Pick<State, 'db' | 'movedAside'> {

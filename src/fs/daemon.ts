@@ -5,7 +5,7 @@ import { basename, extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type ErrorCode, SregistryError } from '../base/errors.ts';
-import { isAlive } from '../base/process.ts';
+import { isAlive, liveness } from '../base/process.ts';
 import { getPaths } from '../settings/paths.ts';
 import { askMount, listMounts, type MountRecord, type MountStatus } from './control.ts';
 import type { MountRequest } from './mount.ts';
@@ -79,11 +79,11 @@ export async function unmountAt(
   } catch (error) {
     if (!force) throw error;
     await unmount(mountpoint);
-    if (isAlive(record)) process.kill(record.pid, 'SIGKILL');
+    if (liveness(record) === 'alive') process.kill(record.pid, 'SIGKILL');
   }
   const deadline = Date.now() + END_TIMEOUT;
   while (isAlive(record) && Date.now() < deadline) await sleep(20);
-  if (isAlive(record) && force) process.kill(record.pid, 'SIGKILL');
+  if (liveness(record) === 'alive' && force) process.kill(record.pid, 'SIGKILL');
 }
 
 /** A mount whose process is dead, or belongs to another user. */
