@@ -279,8 +279,8 @@ export class ImageCache {
 
 /** The key of bytes that are known by what this service says of them alone. */
 function identityOf(target: string, image: RemoteImage): string {
-  const name = image.digest === undefined ? formatImageName(image.name) : '';
-  const identity = [target, image.origin ?? '', name, image.revision, image.size];
+  const bytes = image.digest ?? formatImageName(image.name);
+  const identity = [target, image.origin ?? '', bytes, image.revision, image.size];
   return createHash('sha256').update(JSON.stringify(identity)).digest('hex');
 }
 

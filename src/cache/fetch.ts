@@ -21,6 +21,8 @@ export class Fetch {
 
   /** Resolves when this block has arrived. When the last who waits is canceled, the fetch is ended. */
   wait(block: number, signal: AbortSignal | undefined): Promise<void> {
+    // Another process may have stored it before this fetch asked for anything.
+    if (block < this.next) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const settle = () => signal?.removeEventListener('abort', cancel);
       const waiter: Waiter = {

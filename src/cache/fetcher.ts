@@ -103,9 +103,14 @@ export class Fetcher {
     let last = first;
     while (last < until && !map.has(last + 1) && this.#covering(last + 1) === undefined) last += 1;
     const fetch = new Fetch(first, last);
-    const ended = this.#run(fetch)
-      .catch((error: unknown) => fetch.fail(error))
-      .finally(() => this.#fetches.delete(fetch));
+    const ended = this.#run(fetch).then(
+      () => void this.#fetches.delete(fetch),
+      (error: unknown) => {
+        // First out of sight, so that nobody joins a fetch that will not arrive.
+        this.#fetches.delete(fetch);
+        fetch.fail(error);
+      },
+    );
     this.#fetches.set(fetch, ended);
     return fetch;
   }

@@ -55,21 +55,16 @@ async function rebuildLostIndex(folder: CacheFolder): Promise<Counts> {
   return folder.index.list().length > 0 ? { entries: 0 } : rebuildIndex(folder);
 }
 
-/** Sets each entry's bytes to what its map says, and forgets entries without files. */
+/** Sets the bytes of each entry that nobody has open to what its map says. */
 async function countBlocks({ root, index }: CacheFolder): Promise<Counts> {
   let miscounted = 0;
-  let lost = 0;
   for (const { key, bytes } of index.list()) {
-    if (index.isOpen(key)) continue;
     const found = await lookAt(root, key);
-    if (found === undefined) {
-      if (index.evictLost(key, () => void detach(root, key))) lost += 1;
-    } else if (found.bytes !== bytes) {
-      index.setBytes(key, found.bytes);
-      miscounted += 1;
-    }
+    if (found === undefined || found.bytes === bytes || index.isOpen(key)) continue;
+    index.setBytes(key, found.bytes);
+    miscounted += 1;
   }
-  return { miscounted, lost };
+  return { miscounted };
 }
 
 /** Removes trash and what no entry of the index names. */

@@ -57,8 +57,8 @@ async function compareImage(
   const { key, size, digest, complete } = row;
   const entry = Entry.openExisting(entryFolder(root, key), size);
   if (entry === undefined) {
-    // Evicted meanwhile, or still open in a process that replaces it when it opens it again.
-    return { result: 'unverifiable', lostBlocks: 0, isFirst: false };
+    const isRemoved = index.evictLost(key, () => void detach(root, key));
+    return { result: isRemoved && complete === 1 ? 'wrong' : 'unverifiable', lostBlocks: 0, isFirst: false };
   }
   try {
     if (!entry.map.complete || digest === null) {

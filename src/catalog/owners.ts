@@ -10,17 +10,14 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
-import { systemCode } from '../base/errors.ts';
 import { liveness, type ProcessId } from '../base/process.ts';
 import { guarded } from './database-error.ts';
 
 /** Tells whether the owner of a record lives. */
 export type IsAlive = (process: ProcessId) => boolean;
 
-/** Milliseconds to wait for a sweep that looks at the lock file of this process while it takes its lock. */
-const SWEEP_TIMEOUT = 1_000;
-/** Times a swept lock file is made again. */
-const ATTEMPTS = 5;
+/** Milliseconds to wait while another process looks whether the lock of this one can be taken. */
+const LOOK_TIMEOUT = 1_000;
 
 interface Held {
   readonly lock: Sqlite.Database;
@@ -35,7 +32,8 @@ export class Owners {
   readonly #file: string;
 
   /**
-   * Says in `folder` that this process lives.
+   * Says in `folder` that this process lives. The caller sees to it that no other process does so, or sweeps, at the
+   * same time.
    *
    * @throws {SregistryError} DATABASE or NO_SPACE where the lock cannot be made.
    */
@@ -54,7 +52,7 @@ export class Owners {
     return held.has(file) || !isFree(file);
   };
 
-  /** Removes the lock files of dead processes; how many. */
+  /** Removes the lock files of dead processes; how many. Like the constructor, for one process at a time. */
   sweep(): number {
     const dead = readdirSync(this.#folder)
       .map((name) => join(this.#folder, name))
@@ -79,14 +77,10 @@ function lockName({ pid, startTime }: ProcessId): string {
 
 function takeLock(folder: string, file: string): Sqlite.Database {
   return guarded(file, () => {
-    for (let attempt = 1; ; attempt += 1) {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
-      const lock = new Sqlite(file, { timeout: SWEEP_TIMEOUT });
-      lock.exec('BEGIN EXCLUSIVE');
-      // A sweep may have removed the file after it was made and before it was locked.
-      if (existsSync(file) || attempt === ATTEMPTS) return lock;
-      lock.close();
-    }
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const lock = new Sqlite(file, { timeout: LOOK_TIMEOUT });
+    lock.exec('BEGIN EXCLUSIVE');
+    return lock;
   })();
 }
 
@@ -108,10 +102,9 @@ function withFreeLock(file: string, body: () => void): boolean {
     lock.exec('BEGIN EXCLUSIVE');
     body();
     return true;
-  } catch (error) {
-    // Removed between the look and the opening.
-    if (systemCode(error) === 'SQLITE_CANTOPEN') return !existsSync(file);
-    return false;
+  } catch {
+    // Held; or removed between the look and the opening.
+    return !existsSync(file);
   } finally {
     lock?.close();
   }

@@ -44,8 +44,10 @@ const ABSENT_KEPT = 24 * 60 * 60 * 1000;
 export function openState(cacheDir: string, options: StateOptions = {}): State {
   const path = join(cacheDir, 'state.db');
   const self = ownProcess();
-  const { db, movedAside } = withLock(`${path}.lock`, () => openOrReplace(path, options));
-  const owners = ownersOf(cacheDir, self, db);
+  const { db, movedAside, owners } = withLock(`${path}.lock`, () => {
+    const opened = openOrReplace(path, options);
+    return { ...opened, owners: ownersOf(cacheDir, self, opened.db) };
+  });
   const texts = new TextIndex(db);
   const remotes = new Remotes(db, texts);
   remotes.forgetAbsent(Date.now() - ABSENT_KEPT);
