@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -11,10 +11,11 @@ import { expect, onTestFinished, test } from 'vitest';
 import { BLOCK_SIZE, BlockMap, checksum } from '../../src/cache/block-map.ts';
 import { entryFolder } from '../../src/cache/location.ts';
 import { openState } from '../../src/catalog/state.ts';
-import { MIB, temporaryFolder } from './support.ts';
+import { MIB, openCache, readAll, temporaryFolder, testImage } from './support.ts';
 
 const run = promisify(execFile);
 const READER = join(import.meta.dirname, 'reader-process.ts');
+const CLAIMANT = join(import.meta.dirname, 'claimant-process.ts');
 
 /** Serves ranges of images over HTTP on loopback, each under its number, in small writes; its URL. */
 async function serve(images: readonly Buffer[]): Promise<string> {
@@ -73,3 +74,59 @@ function presentBlocks(folder: string, image: Buffer): number {
   map.close();
   return map.present;
 }
+
+/** A process that holds a claim on the first blocks of an image, whose bytes are served when `serve` is called. */
+async function claimant(root: string, image: ReturnType<typeof testImage>) {
+  const gate = Promise.withResolvers<void>();
+  const server = createServer(async (request, response) => {
+    const [, from = '', to = ''] = /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? '') ?? [];
+    await gate.promise;
+    response.end(image.bytes.subarray(Number(from), Number(to) + 1));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const url = `http://127.0.0.1:${port}/`;
+  const args = ['--no-warnings', CLAIMANT, root, url, JSON.stringify(image.remote)];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  onTestFinished(() => {
+    child.kill('SIGKILL');
+    server.closeAllConnections();
+    server.close();
+  });
+  await once(child.stdout, 'data');
+  return { child, serve: gate.resolve };
+}
+
+test('a stopped process does not keep others from the blocks it claimed, and does no harm when it goes on', async () => {
+  const root = await temporaryFolder();
+  const image = testImage(MIB);
+  const { child, serve: letGo } = await claimant(root, image);
+  child.kill('SIGSTOP');
+  const { cache, index, close } = await openCache(root);
+  const open = cache.open('http://registry.test', image.remote, image.source);
+  expect((await readAll(open)).equals(image.bytes)).toBe(true);
+  letGo();
+  const said = once(child.stdout, 'data');
+  const ended = once(child, 'close');
+  child.kill('SIGCONT');
+  expect(String(await said)).toBe('done\n');
+  await ended;
+  await cache.close(open);
+  expect(index.total()).toBe(MIB);
+  expect(presentBlocks(entryFolder(root, open.key), image.bytes)).toBe(MIB / BLOCK_SIZE);
+  await close();
+});
+
+test('a process that was killed does not keep others from the blocks it claimed', async () => {
+  const root = await temporaryFolder();
+  const image = testImage(MIB);
+  const { child } = await claimant(root, image);
+  const { cache, index, close } = await openCache(root);
+  const open = cache.open('http://registry.test', image.remote, image.source);
+  const read = readAll(open);
+  child.kill('SIGKILL');
+  expect((await read).equals(image.bytes)).toBe(true);
+  expect(index.total()).toBe(MIB);
+  await cache.close(open);
+  await close();
+});
