@@ -229,6 +229,7 @@ export class ImageCache {
     this.#openings.set(image, opening);
     // Files may have been lost or written without the index knowing: what is on disk counts.
     if (row.complete === 0 || !opened.map.complete) index.recount(key, opened);
+    else if (row.stamp === opened.stamp()) opened.trustAll();
     return image;
   }
 

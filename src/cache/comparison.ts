@@ -75,13 +75,15 @@ export class Comparison {
       this.#state = 'right';
       return;
     }
+    let stamp: string | undefined;
     if (digest !== undefined) {
+      stamp = entry.stamp();
       const actual = await entry.sha256(signal);
       if (actual !== digest) await this.#reject(actual, digest);
       entry.trustAll();
     }
     this.#state = 'right';
-    await this.#note();
+    await this.#note(stamp);
   }
 
   /** Did another process compare it, or this one in an earlier opening? */
@@ -115,11 +117,11 @@ export class Comparison {
   }
 
   /** Tells other processes. Where that fails the bytes are right all the same: the next opening compares again. */
-  async #note(): Promise<void> {
-    const { digest, entry, index, key, uri } = this.#options;
+  async #note(stamp: string | undefined): Promise<void> {
+    const { entry, index, key, uri } = this.#options;
     try {
       await entry.sync();
-      index.markComplete(key, digest !== undefined, () => entry.isCurrent());
+      index.markComplete(key, stamp, () => entry.isCurrent());
     } catch (error) {
       debug('%s is right, which could not be noted: %o', uri, error);
     }

@@ -5,7 +5,8 @@
  *
  * Others may have changed the files: a purge of old files cuts, empties or removes them. On opening, an entry is looked
  * over without reading it; what is not as it should be is taken out of the way and made anew. The first read of each
- * block after that compares it with its checksum.
+ * block after that compares it with its checksum, except in a whole image that the kernel says nobody has changed since
+ * it was compared with its digest.
  *
  * Every use of a descriptor is counted: closing waits for those under way and refuses more.
  */
@@ -168,6 +169,11 @@ export class Entry implements Presence {
     return found?.ino === this.#stats.ino && found.dev === this.#stats.dev;
   }
 
+  /** Changes whenever bytes of the data file are changed, by anybody: the kernel's time of its last change. */
+  stamp(): string {
+    return String(fstatSync(this.#fd, { bigint: true }).ctimeNs);
+  }
+
   /** Reads present bytes. Throws {@link LostBlocksError} where they do not have their checksum. */
   read(target: Uint8Array, offset: number, length: number): Promise<void> {
     return this.#calls.run(async () => {
@@ -206,7 +212,7 @@ export class Entry implements Presence {
     return bad;
   }
 
-  /** The blocks are known to be right: their bytes were compared with the digest of the image. */
+  /** The blocks are known to be right: the image was compared with its digest, and not changed since. */
   trustAll(): void {
     this.#checked.fill(1);
   }

@@ -69,8 +69,9 @@ async function compareImage(
         isFirst: false,
       };
     }
+    const stamp = entry.stamp();
     if ((await entry.sha256(signal)) === digest) {
-      if (complete === 0) index.markComplete(key, true, () => entry.isCurrent());
+      if (row.stamp !== stamp) index.markComplete(key, stamp, () => entry.isCurrent());
       return { result: 'right', lostBlocks: 0, isFirst: complete === 0 };
     }
     if (entry.isCurrent()) index.discard(key, () => void detach(root, key));

@@ -50,6 +50,7 @@ export const CACHE_CHECKSUMS_SCHEMA = `
   DROP TABLE cache_opens;
   DROP TABLE cache_claims;
   DELETE FROM cache_entries;
+  ALTER TABLE cache_entries ADD COLUMN stamp TEXT;
   CREATE INDEX cache_entries_last_used ON cache_entries (last_used);
   CREATE TABLE cache_opens (
     id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, pid INTEGER NOT NULL, start_time TEXT NOT NULL
@@ -79,6 +80,8 @@ export interface CacheEntryRow {
   /** Its sha256 was compared with `digest` when it was complete. */
   readonly verified: 0 | 1;
   readonly pinned: 0 | 1;
+  /** Stamp of the data file when it was compared; null where it was not. */
+  readonly stamp: string | null;
   readonly last_used: number;
 }
 
@@ -148,8 +151,8 @@ const prepare = (db: Database) => ({
   ),
   touch: db.prepare('UPDATE cache_entries SET last_used = ? WHERE key = ?'),
   setBytes: db.prepare('UPDATE cache_entries SET bytes = ? WHERE key = ?'),
-  incomplete: db.prepare('UPDATE cache_entries SET complete = 0, verified = 0 WHERE key = ?'),
-  complete: db.prepare('UPDATE cache_entries SET complete = 1, verified = ? WHERE key = ?'),
+  incomplete: db.prepare('UPDATE cache_entries SET complete = 0, verified = 0, stamp = NULL WHERE key = ?'),
+  complete: db.prepare('UPDATE cache_entries SET complete = 1, verified = ?, stamp = ? WHERE key = ?'),
   pin: db.prepare('UPDATE cache_entries SET pinned = ? WHERE key = ?'),
   delete: db.prepare('DELETE FROM cache_entries WHERE key = ?'),
   addOpen: db.prepare('INSERT INTO cache_opens (key, pid, start_time) VALUES (?, ?, ?)'),
@@ -310,10 +313,13 @@ export class CacheIndex {
     });
   }
 
-  /** Says that the entry is whole, and right where `verified`. Nothing where its files were replaced meanwhile. */
-  markComplete(key: string, verified: boolean, isCurrent: () => boolean): void {
+  /**
+   * Says that the entry is whole. `stamp` is of its data file before it was found to have its digest; undefined where it
+   * has none to compare with. Nothing where its files were replaced meanwhile.
+   */
+  markComplete(key: string, stamp: string | undefined, isCurrent: () => boolean): void {
     this.#exclusive(() => {
-      if (isCurrent()) this.#sql.complete.run(verified ? 1 : 0, key);
+      if (isCurrent()) this.#sql.complete.run(stamp === undefined ? 0 : 1, stamp ?? null, key);
     });
   }
 
@@ -327,7 +333,7 @@ export class CacheIndex {
       place();
       this.#insert(entry);
       this.#sql.setBytes.run(bytes, entry.key);
-      this.#sql.complete.run(verified ? 1 : 0, entry.key);
+      this.#sql.complete.run(verified ? 1 : 0, null, entry.key);
       return true;
     });
   }

@@ -19,6 +19,9 @@ export type IsAlive = (process: ProcessId) => boolean;
 /** Milliseconds to wait while another process looks whether the lock of this one can be taken. */
 const LOOK_TIMEOUT = 1_000;
 
+/** Nothing is ever written, so no journal has to lie beside the file. */
+const LOCK = 'PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE';
+
 interface Held {
   readonly lock: Sqlite.Database;
   users: number;
@@ -79,7 +82,7 @@ function takeLock(folder: string, file: string): Sqlite.Database {
   return guarded(file, () => {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const lock = new Sqlite(file, { timeout: LOOK_TIMEOUT });
-    lock.exec('BEGIN EXCLUSIVE');
+    lock.exec(LOCK);
     return lock;
   })();
 }
@@ -99,7 +102,7 @@ function withFreeLock(file: string, body: () => void): boolean {
   let lock: Sqlite.Database | undefined;
   try {
     lock = new Sqlite(file, { timeout: 0, fileMustExist: true });
-    lock.exec('BEGIN EXCLUSIVE');
+    lock.exec(LOCK);
     body();
     return true;
   } catch {
