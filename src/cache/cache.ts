@@ -219,16 +219,17 @@ export class ImageCache {
     if (known !== undefined) return known;
     // What is on disk already can be read without the index.
     const entry = Entry.openExisting(entryFolder(this.root, unlisted), description.size);
-    return this.#add(unlisted, description, source, entry);
+    return this.#add(unlisted, description, source, entry, false);
   }
 
   #create(key: string, description: EntryDescription, source: RangeSource): CachedImage {
     const { index, root } = this.#options;
     const { row, opening, opened } = enter(index, root, key, description);
-    const image = this.#add(key, description, source, opened);
+    const isCompared = row.complete === 1 && opened.map.complete;
+    const image = this.#add(key, description, source, opened, isCompared);
     this.#openings.set(image, opening);
     // Files may have been lost or written without the index knowing: what is on disk counts.
-    if (row.complete === 0 || !opened.map.complete) index.recount(key, opened);
+    if (!isCompared) index.recount(key, opened);
     else if (row.stamp === opened.stamp()) opened.trustAll();
     return image;
   }
@@ -238,6 +239,7 @@ export class ImageCache {
     { uri, size, digest }: EntryDescription,
     source: RangeSource,
     entry: Entry | undefined,
+    isCompared: boolean,
   ): CachedImage {
     const { index, limit } = this.#options;
     const image: CachedImage = new CachedImage({
@@ -246,6 +248,7 @@ export class ImageCache {
       size,
       digest,
       entry,
+      isCompared,
       index,
       source,
       limit,

@@ -24,6 +24,8 @@ export interface ComparisonOptions {
   readonly digest: string | undefined;
   readonly entry: Entry;
   readonly index: CacheIndex;
+  /** It was compared in an earlier opening. */
+  readonly isRight: boolean;
   /** Ends the hashing. */
   readonly signal: AbortSignal;
   /** Takes the entry out of use: its bytes are wrong. */
@@ -39,6 +41,7 @@ export class Comparison {
 
   constructor(options: ComparisonOptions) {
     this.#options = options;
+    if (options.isRight) this.#state = 'right';
   }
 
   get isRight(): boolean {
@@ -86,7 +89,7 @@ export class Comparison {
     await this.#note(stamp);
   }
 
-  /** Did another process compare it, or this one in an earlier opening? */
+  /** Did another process compare it meanwhile? */
   #isKnown(): boolean {
     const { entry, index, key } = this.#options;
     try {

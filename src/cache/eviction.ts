@@ -59,7 +59,7 @@ export class Eviction {
   #canFree(needed: number): boolean {
     const { index } = this.#options;
     if (index.evictable() >= needed) return true;
-    index.clearDead();
+    index.forgetDeadOpenings();
     return index.evictable() >= needed;
   }
 

@@ -47,6 +47,8 @@ export interface CachedImageOptions {
   readonly digest: string | undefined;
   /** Undefined where the cache can keep nothing of this image: every read goes through. */
   readonly entry: Entry | undefined;
+  /** The entry is whole and was compared with its digest. */
+  readonly isCompared: boolean;
   readonly index: CacheIndex;
   readonly source: RangeSource;
   readonly limit: number;
@@ -199,13 +201,15 @@ export class CachedImage {
   }
 
   #keep(entry: Entry): Kept {
-    const { key, uri, digest, index, source, limit, makeRoom, onBytes, quarantine } = this.#options;
+    const { key, uri, digest, isCompared, index, source, limit, makeRoom, onBytes, quarantine } =
+      this.#options;
     const comparison = new Comparison({
       key,
       uri,
       digest,
       entry,
       index,
+      isRight: isCompared,
       signal: this.#stop.signal,
       quarantine: () => quarantine(entry),
     });

@@ -3,8 +3,7 @@
  * network file system each machine gets a folder of its own below it: the index is a SQLite database and its locks and
  * write-ahead log are only safe between processes of one machine.
  */
-import { mkdirSync, renameSync } from 'node:fs';
-import { mkdir, rm, statfs } from 'node:fs/promises';
+import { mkdir, statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 
@@ -48,23 +47,6 @@ export async function locateCache(cacheDir: string): Promise<CacheLocation> {
 /** Folder of an image's entry. Two characters fan out, so that no directory grows too long. */
 export function entryFolder(root: string, key: string): string {
   return join(root, 'images', key.slice(0, 2), key);
-}
-
-let trashed = 0;
-
-/** Takes a folder out of sight at once and deletes it later: `rename`, then `rm` in the background. */
-export function trash(root: string, folder: string): void {
-  const bin = join(root, 'trash');
-  mkdirSync(bin, { recursive: true, mode: 0o700 });
-  trashed += 1;
-  const target = join(bin, `${process.pid}-${Date.now()}-${trashed}`);
-  renameSync(folder, target);
-  void rm(target, { recursive: true, force: true });
-}
-
-/** Deletes what processes that died left in the trash. */
-export async function emptyTrash(root: string): Promise<void> {
-  await rm(join(root, 'trash'), { recursive: true, force: true });
 }
 
 /** Bytes an unprivileged user can still write on the file system of `path`. */

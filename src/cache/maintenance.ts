@@ -29,12 +29,12 @@ const ABANDONED = 60 * 60 * 1000;
 
 /** Forgets what dead processes had open or were fetching, and counts what such fetches left. */
 async function clearDead({ root, index }: CacheFolder): Promise<Counts> {
-  const { openings, claims, uncounted } = index.clearDead();
-  for (const key of uncounted) {
+  const keys = index.forgetDeadClaims();
+  for (const key of new Set(keys)) {
     const found = await lookAt(root, key);
     if (found !== undefined) index.setBytes(key, found.bytes);
   }
-  return { openings, claims };
+  return { openings: index.forgetDeadOpenings(), claims: keys.length };
 }
 
 /** Enters what is on disk and the index does not know, as after its loss. It is compared when it is read. */
@@ -50,9 +50,10 @@ async function rebuildIndex({ root, index }: CacheFolder): Promise<Counts> {
   return { entries };
 }
 
-/** Rebuilds an index that knows nothing. */
+/** Rebuilds an index that knows nothing, and removes what nobody could read: without an entry it would never go. */
 async function rebuildLostIndex(folder: CacheFolder): Promise<Counts> {
-  return folder.index.list().length > 0 ? { entries: 0 } : rebuildIndex(folder);
+  if (folder.index.list().length > 0) return { entries: 0, unknown: 0 };
+  return { ...(await rebuildIndex(folder)), unknown: await sweepUnknown(folder) };
 }
 
 /** Sets the bytes of each entry that nobody has open to what its map says. */
@@ -68,12 +69,20 @@ async function countBlocks({ root, index }: CacheFolder): Promise<Counts> {
 }
 
 /** Removes trash and what no entry of the index names. */
-async function sweep({ root, index }: CacheFolder): Promise<Counts> {
+async function sweep(folder: CacheFolder): Promise<Counts> {
+  return { unknown: await sweepUnknown(folder), ...(await sweepRemains(folder)) };
+}
+
+async function sweepUnknown({ root, index }: CacheFolder): Promise<number> {
   let unknown = 0;
   for (const key of await keysOnDisk(root)) {
     if (index.get(key) === undefined && index.removeUnknown(key, () => void detach(root, key))) unknown += 1;
   }
-  return { unknown, temporary: await sweepIncoming(root), trash: await emptyTrash(root) };
+  return unknown;
+}
+
+async function sweepRemains({ root }: CacheFolder): Promise<Counts> {
+  return { temporary: await sweepIncoming(root), trash: await emptyTrash(root) };
 }
 
 /** What costs little: for every opening of the cache. */

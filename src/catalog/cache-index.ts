@@ -353,18 +353,24 @@ export class CacheIndex {
     return (this.#sql.opens.all(key) as OpenRow[]).filter((row) => this.#stillOpen(row)).length > 0;
   }
 
-  /**
-   * Forgets openings and claims of processes that died. The result names entries that such a process was fetching: they
-   * hold more than is counted.
-   */
-  clearDead(): { openings: number; claims: number; uncounted: readonly string[] } {
-    return this.#exclusive(() => {
-      const opens = this.#sql.allOpens.all() as OpenRow[];
-      const openings = opens.filter((row) => !this.#stillOpen(row)).length;
-      const dead = (this.#sql.allClaims.all() as ClaimRow[]).filter((row) => !this.#lives(row));
-      for (const { id } of dead) this.#sql.deleteClaim.run(id);
-      return { openings, claims: dead.length, uncounted: [...new Set(dead.map(({ key }) => key))] };
-    });
+  /** Forgets what processes that died had open; how many openings. */
+  forgetDeadOpenings(): number {
+    const dead = (this.#sql.allOpens.all() as OpenRow[]).filter((row) => !this.#lives(row));
+    if (dead.length > 0)
+      this.#exclusive(() => {
+        for (const { id } of dead) this.#sql.deleteOpen.run(id);
+      });
+    return dead.length;
+  }
+
+  /** Forgets the claims of processes that died. The result has their keys: these hold more than is counted. */
+  forgetDeadClaims(): string[] {
+    const dead = (this.#sql.allClaims.all() as ClaimRow[]).filter((row) => !this.#lives(row));
+    if (dead.length > 0)
+      this.#exclusive(() => {
+        for (const { id } of dead) this.#sql.deleteClaim.run(id);
+      });
+    return dead.map(({ key }) => key);
   }
 
   /**
