@@ -10,29 +10,21 @@
  *
  * Every use of a descriptor is counted: closing waits for those under way and refuses more.
  */
-import {
-  closeSync,
-  constants,
-  fdatasync,
-  fstatSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  read,
-  readSync,
-  renameSync,
-  type Stats,
-  statSync,
-  write,
-  writeFileSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { fdatasync, fstatSync, read, type Stats, statSync, write } from 'node:fs';
 import { promisify } from 'node:util';
-import { SregistryError, systemCode } from '../base/errors.ts';
+import { SregistryError } from '../base/errors.ts';
 import { sha256File } from '../base/hash.ts';
 import type { Presence } from '../catalog/cache-index.ts';
-import { BLOCK_SIZE, BlockMap, blocksOf, checksum } from './block-map.ts';
+import { BLOCK_SIZE, type BlockMap, blocksOf, checksum } from './block-map.ts';
 import { BlockWriter } from './block-writer.ts';
+import {
+  closeFiles,
+  createFiles,
+  type EntryDescription,
+  type EntryFiles,
+  openFiles,
+  rangeOf,
+} from './entry-files.ts';
 import { InFlight } from './in-flight.ts';
 import { entryFolder } from './location.ts';
 import { detach } from './trash.ts';
@@ -41,28 +33,8 @@ const readAt = promisify(read);
 const writeAt = promisify(write);
 const syncData = promisify(fdatasync);
 
-/** Files of an entry's folder. */
-export const DATA_FILE = 'data';
-export const MAP_FILE = 'blocks';
-export const DESCRIPTION_FILE = 'entry.json';
-
-/** What opening a file tells that is not there, or is something else than a file. */
-const NOT_A_FILE = ['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP', 'ENXIO', 'ENODEV'];
-/** Bytes that stat(2) counts as one of `st_blocks`. */
-const STAT_BLOCK = 512;
-/** An entry with less than this part of its bytes allocated on disk is looked at before it is used. */
-const PLAUSIBLE = 0.5;
-/** Blocks of such an entry that are compared with their checksums. */
-const SAMPLE = 8;
 /** Blocks read at once when all are compared. */
 const CHECK_BLOCKS = 16;
-
-export interface EntryDescription {
-  readonly uri: string;
-  readonly size: number;
-  readonly digest?: string | undefined;
-  readonly revision: string;
-}
 
 /** Blocks are marked as present, and their bytes are not there. */
 export class LostBlocksError extends SregistryError {
@@ -77,18 +49,6 @@ export class LostBlocksError extends SregistryError {
   }
 }
 
-/** Puts a whole image file and its map, by renaming them, into a folder that nobody has open. */
-export function placeWhole(folder: string, file: string, map: string, description: EntryDescription): void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  describe(folder, description);
-  renameSync(map, join(folder, MAP_FILE));
-  renameSync(file, join(folder, DATA_FILE));
-}
-
-function describe(folder: string, description: EntryDescription): void {
-  writeFileSync(join(folder, DESCRIPTION_FILE), `${JSON.stringify(description)}\n`, { mode: 0o600 });
-}
-
 export class Entry implements Presence {
   readonly size: number;
   readonly map: BlockMap;
@@ -99,7 +59,7 @@ export class Entry implements Presence {
   readonly #checked: Uint8Array;
   readonly #calls: InFlight;
 
-  private constructor(path: string, fd: number, map: BlockMap, size: number) {
+  private constructor({ path, fd, map }: EntryFiles, size: number) {
     this.path = path;
     this.size = size;
     this.map = map;
@@ -118,15 +78,7 @@ export class Entry implements Presence {
     const existing = Entry.openExisting(folder, description.size);
     if (existing !== undefined) return existing;
     void detach(root, key);
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    describe(folder, description);
-    BlockMap.create(join(folder, MAP_FILE), description.size);
-    const fd = openSync(join(folder, DATA_FILE), 'wx', 0o600);
-    try {
-      ftruncateSync(fd, description.size);
-    } finally {
-      closeSync(fd);
-    }
+    createFiles(folder, description);
     const made = Entry.openExisting(folder, description.size);
     if (made === undefined)
       throw new SregistryError('SERVICE', `${folder} does not keep what is written to it`);
@@ -135,19 +87,8 @@ export class Entry implements Presence {
 
   /** Opens an entry that is there. Undefined where its files are not what they should be. */
   static openExisting(folder: string, size: number): Entry | undefined {
-    const path = join(folder, DATA_FILE);
-    const fd = openFile(path);
-    if (fd === undefined) return undefined;
-    let map: BlockMap | undefined;
-    try {
-      map = openMap(join(folder, MAP_FILE), size);
-      if (map !== undefined && isWhole(fd, map, size)) return new Entry(path, fd, map, size);
-    } catch (error) {
-      closeAll(fd, map);
-      throw error;
-    }
-    closeAll(fd, map);
-    return undefined;
+    const files = openFiles(folder, size);
+    return files && new Entry(files, size);
   }
 
   /** Bytes present, counted in whole blocks, as of the last look at the map. */
@@ -273,7 +214,7 @@ export class Entry implements Presence {
   async close(): Promise<void> {
     if (this.#calls.isClosed) return this.#calls.close();
     await this.#calls.close();
-    closeAll(this.#fd, this.map);
+    closeFiles(this.#fd, this.map);
   }
 
   #allChecked(first: number, last: number): boolean {
@@ -305,60 +246,5 @@ export class Entry implements Presence {
       done += bytesRead;
     }
     return done;
-  }
-}
-
-function openFile(path: string): number | undefined {
-  return orUndefined(() => openSync(path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK));
-}
-
-function openMap(path: string, size: number): BlockMap | undefined {
-  return orUndefined(() => BlockMap.open(path, size));
-}
-
-function orUndefined<T>(open: () => T): T | undefined {
-  try {
-    return open();
-  } catch (error) {
-    if (!NOT_A_FILE.includes(systemCode(error) ?? '')) throw error;
-    return undefined;
-  }
-}
-
-/** Is the data file what its map says, as far as a glance tells? One that was cut loses the blocks behind the cut. */
-function isWhole(fd: number, map: BlockMap, size: number): boolean {
-  const stats = fstatSync(fd);
-  if (!stats.isFile() || stats.size > size) return false;
-  if (stats.size < size) {
-    map.clear(Math.floor(stats.size / BLOCK_SIZE), map.blocks - 1);
-    ftruncateSync(fd, size);
-  }
-  const expected = map.present * BLOCK_SIZE;
-  // File systems that compress, or count late, allocate less: the bytes themselves decide.
-  return stats.blocks * STAT_BLOCK >= expected * PLAUSIBLE || isSampleRight(fd, map, size);
-}
-
-function isSampleRight(fd: number, map: BlockMap, size: number): boolean {
-  const present = rangeOf(0, map.blocks - 1).filter((block) => map.has(block));
-  const step = Math.max(1, Math.floor(present.length / SAMPLE));
-  return present
-    .filter((_, index) => index % step === 0)
-    .every((block) => {
-      const length = Math.min(BLOCK_SIZE, size - block * BLOCK_SIZE);
-      const bytes = Buffer.alloc(length);
-      const got = readSync(fd, bytes, 0, length, block * BLOCK_SIZE);
-      return got === length && map.matches(block, checksum(bytes));
-    });
-}
-
-function rangeOf(first: number, last: number): number[] {
-  return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-}
-
-function closeAll(fd: number, map: BlockMap | undefined): void {
-  try {
-    map?.close();
-  } finally {
-    closeSync(fd);
   }
 }

@@ -7,7 +7,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CacheIndex } from '../catalog/cache-index.ts';
 import { BLOCK_SIZE, BlockMap } from './block-map.ts';
-import { DATA_FILE, DESCRIPTION_FILE, type EntryDescription, MAP_FILE } from './entry.ts';
+import { DATA_FILE, DESCRIPTION_FILE, type EntryDescription, MAP_FILE } from './entry-files.ts';
 import { entryFolder } from './location.ts';
 import { detach, emptyTrash, trash } from './trash.ts';
 

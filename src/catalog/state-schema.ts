@@ -1,5 +1,5 @@
 /** The schema of state.db as numbered migrations. Append only: one that was released is never changed. */
-import { CACHE_CHECKSUMS_SCHEMA, CACHE_SCHEMA } from './cache-index.ts';
+import { CACHE_CHECKSUMS_SCHEMA, CACHE_SCHEMA } from './cache-tables.ts';
 import { LISTINGS_SCHEMA } from './listings.ts';
 import { JOURNAL_SCHEMA } from './push-record.ts';
 import { REMOTES_SCHEMA } from './remotes.ts';
