@@ -54,9 +54,9 @@ test('an image without a digest is complete at once', async () => {
   const image = testImage(MIB, { digest: undefined });
   const open = cache.open(TARGET, image.remote, image.source);
   expect((await readAll(open)).equals(image.bytes)).toBe(true);
-  expect(index.get(open.key)).toMatchObject({ complete: 1, verified: 0 });
   expect(hash.sha256File).not.toHaveBeenCalled();
   await cache.close(open);
+  expect(index.get(open.key)).toMatchObject({ complete: 1, verified: 0 });
   await close();
 });
 
@@ -75,8 +75,8 @@ test('a complete image that was never compared is compared before its first byte
   await cache.close(open);
   const again = cache.open(TARGET, image.remote, image.source);
   expect((await readAll(again)).equals(image.bytes)).toBe(true);
-  expect(index.get(again.key)).toMatchObject({ complete: 1, verified: 1 });
   await cache.close(again);
+  expect(index.get(again.key)).toMatchObject({ complete: 1, verified: 1 });
   await close();
 });
 
@@ -107,8 +107,8 @@ test('a comparison that failed for a passing reason is made again', async () => 
   await expect(open.fetchAll()).rejects.toThrow('EMFILE');
   await open.fetchAll();
   expect((await readAll(open)).equals(image.bytes)).toBe(true);
-  expect(index.get(open.key)).toMatchObject({ complete: 1, verified: 1 });
   await cache.close(open);
+  expect(index.get(open.key)).toMatchObject({ complete: 1, verified: 1 });
   await close();
 });
 
@@ -123,7 +123,7 @@ test('an image is right where only the note of it fails, and is compared the nex
   await cache.close(open);
   const again = cache.open(TARGET, image.remote, image.source);
   await readRange(again, 0, 1);
-  expect(index.get(again.key)).toMatchObject({ complete: 1, verified: 1 });
   await cache.close(again);
+  expect(index.get(again.key)).toMatchObject({ complete: 1, verified: 1 });
   await close();
 });
