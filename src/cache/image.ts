@@ -17,7 +17,7 @@
 import { SregistryError } from '../base/errors.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
 import { debugLog } from '../log/index.ts';
-import { chunksOf } from './abortable.ts';
+import { abortable, chunksOf } from './abortable.ts';
 import { BLOCK_SIZE, blocksOf } from './block-map.ts';
 import { Comparison } from './comparison.ts';
 import { isFull, isUnusable } from './degraded.ts';
@@ -303,8 +303,9 @@ export class CachedImage {
     const stop = this.#stop.signal;
     const either = signal === undefined ? stop : AbortSignal.any([signal, stop]);
     either.throwIfAborted();
+    const stream = await abortable(source(offset, count, either), either, (late) => late.destroy());
     let done = 0;
-    for await (const chunk of chunksOf(await source(offset, count, either), either)) {
+    for await (const chunk of chunksOf(stream, either)) {
       if (done + chunk.length > count)
         throw new SregistryError('SERVICE', `${this.uri}: more bytes than asked for`);
       target.set(chunk, done);

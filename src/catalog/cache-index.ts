@@ -12,13 +12,13 @@
  * carries the time of its owner's last heartbeat: one whose owner was stopped, or hangs, is taken over. The stopped
  * owner may go on later: it writes the same bytes to the same place, and its release counts what is there.
  */
-import type { Database } from 'better-sqlite3';
+import type { Database, Statement } from 'better-sqlite3';
 import { isError } from '../base/errors.ts';
 import type { ProcessId } from '../base/process.ts';
 import {
+  CACHE_SQL,
   type CacheEntryRow,
   type ClaimRow,
-  cacheStatements,
   type OpenRow,
   type OwnerColumns,
 } from './cache-tables.ts';
@@ -57,11 +57,18 @@ export interface Claim {
 
 export type ClaimResult = { claim: Claim } | { busy: true } | { full: true };
 
+type Statements = Readonly<Record<keyof typeof CACHE_SQL, Statement>>;
+
+function prepare(db: Database): Statements {
+  const statements = Object.entries(CACHE_SQL).map(([name, sql]) => [name, db.prepare(sql)]);
+  return Object.fromEntries(statements) as Statements;
+}
+
 export class CacheIndex {
   readonly #db: Database;
   readonly #self: ProcessId;
   readonly #isAlive: IsAlive;
-  readonly #sql: ReturnType<typeof cacheStatements>;
+  readonly #sql: Statements;
   readonly #heartbeat: Heartbeat;
   readonly #claims = new Set<number>();
 
@@ -69,7 +76,7 @@ export class CacheIndex {
     this.#db = db;
     this.#self = self;
     this.#isAlive = isAlive;
-    this.#sql = cacheStatements(db);
+    this.#sql = prepare(db);
     this.#heartbeat = new Heartbeat((deferred) => this.#beat(deferred));
   }
 

@@ -1,6 +1,4 @@
 /** The tables of the cache's index, their rows and the statements on them. What they mean is told in cache-index.ts. */
-import type { Database } from 'better-sqlite3';
-
 export const CACHE_SCHEMA = `
   CREATE TABLE cache_entries (
     key TEXT PRIMARY KEY,
@@ -87,42 +85,36 @@ export interface OpenRow extends OwnerColumns {
 
 const EVICTABLE = 'pinned = 0 AND key NOT IN (SELECT key FROM cache_opens)';
 
-export const cacheStatements = (db: Database) => ({
-  get: db.prepare('SELECT * FROM cache_entries WHERE key = ?'),
-  byDigest: db.prepare('SELECT * FROM cache_entries WHERE digest = ? AND verified = 1 LIMIT 1'),
-  all: db.prepare('SELECT * FROM cache_entries ORDER BY last_used'),
-  stored: db.prepare('SELECT COALESCE(SUM(bytes), 0) AS total FROM cache_entries'),
-  reserved: db.prepare('SELECT COALESCE(SUM(bytes), 0) AS total FROM cache_claims'),
-  evictable: db.prepare(`SELECT COALESCE(SUM(bytes), 0) AS total FROM cache_entries WHERE ${EVICTABLE}`),
-  leastRecent: db.prepare(`SELECT * FROM cache_entries WHERE ${EVICTABLE} ORDER BY last_used LIMIT ?`),
-  insert: db.prepare(
-    `INSERT INTO cache_entries (key, uri, digest, size, last_used) VALUES (?, ?, ?, ?, ?)
+/** The statements of the index, by name. */
+export const CACHE_SQL = {
+  get: 'SELECT * FROM cache_entries WHERE key = ?',
+  byDigest: 'SELECT * FROM cache_entries WHERE digest = ? AND verified = 1 LIMIT 1',
+  all: 'SELECT * FROM cache_entries ORDER BY last_used',
+  stored: 'SELECT COALESCE(SUM(bytes), 0) AS total FROM cache_entries',
+  reserved: 'SELECT COALESCE(SUM(bytes), 0) AS total FROM cache_claims',
+  evictable: `SELECT COALESCE(SUM(bytes), 0) AS total FROM cache_entries WHERE ${EVICTABLE}`,
+  leastRecent: `SELECT * FROM cache_entries WHERE ${EVICTABLE} ORDER BY last_used LIMIT ?`,
+  insert: `INSERT INTO cache_entries (key, uri, digest, size, last_used) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT (key) DO UPDATE SET last_used = excluded.last_used, uri = excluded.uri`,
-  ),
-  restore: db.prepare(
-    `INSERT OR IGNORE INTO cache_entries (key, uri, digest, size, bytes, last_used) VALUES (?, ?, ?, ?, ?, ?)`,
-  ),
-  touch: db.prepare('UPDATE cache_entries SET last_used = ? WHERE key = ?'),
-  setBytes: db.prepare('UPDATE cache_entries SET bytes = ? WHERE key = ?'),
-  incomplete: db.prepare('UPDATE cache_entries SET complete = 0, verified = 0, stamp = NULL WHERE key = ?'),
-  complete: db.prepare('UPDATE cache_entries SET complete = 1, verified = ?, stamp = ? WHERE key = ?'),
-  pin: db.prepare('UPDATE cache_entries SET pinned = ? WHERE key = ?'),
-  delete: db.prepare('DELETE FROM cache_entries WHERE key = ?'),
-  addOpen: db.prepare('INSERT INTO cache_opens (key, pid, start_time) VALUES (?, ?, ?)'),
-  deleteOpen: db.prepare('DELETE FROM cache_opens WHERE id = ?'),
-  deleteOpens: db.prepare('DELETE FROM cache_opens WHERE key = ?'),
-  opens: db.prepare('SELECT * FROM cache_opens WHERE key = ?'),
-  allOpens: db.prepare('SELECT * FROM cache_opens'),
-  overlapping: db.prepare(
-    'SELECT * FROM cache_claims WHERE key = ? AND last >= ? AND first <= ? ORDER BY first',
-  ),
-  claimsOf: db.prepare('SELECT * FROM cache_claims WHERE key = ?'),
-  allClaims: db.prepare('SELECT * FROM cache_claims'),
-  addClaim: db.prepare(
+  restore: `INSERT OR IGNORE INTO cache_entries (key, uri, digest, size, bytes, last_used) VALUES (?, ?, ?, ?, ?, ?)`,
+  touch: 'UPDATE cache_entries SET last_used = ? WHERE key = ?',
+  setBytes: 'UPDATE cache_entries SET bytes = ? WHERE key = ?',
+  incomplete: 'UPDATE cache_entries SET complete = 0, verified = 0, stamp = NULL WHERE key = ?',
+  complete: 'UPDATE cache_entries SET complete = 1, verified = ?, stamp = ? WHERE key = ?',
+  pin: 'UPDATE cache_entries SET pinned = ? WHERE key = ?',
+  delete: 'DELETE FROM cache_entries WHERE key = ?',
+  addOpen: 'INSERT INTO cache_opens (key, pid, start_time) VALUES (?, ?, ?)',
+  deleteOpen: 'DELETE FROM cache_opens WHERE id = ?',
+  deleteOpens: 'DELETE FROM cache_opens WHERE key = ?',
+  opens: 'SELECT * FROM cache_opens WHERE key = ?',
+  allOpens: 'SELECT * FROM cache_opens',
+  overlapping: 'SELECT * FROM cache_claims WHERE key = ? AND last >= ? AND first <= ? ORDER BY first',
+  claimsOf: 'SELECT * FROM cache_claims WHERE key = ?',
+  allClaims: 'SELECT * FROM cache_claims',
+  addClaim:
     'INSERT INTO cache_claims (key, first, last, bytes, pid, start_time, beat) VALUES (?, ?, ?, ?, ?, ?, ?)',
-  ),
-  reserve: db.prepare('UPDATE cache_claims SET bytes = ? WHERE id = ?'),
-  beat: db.prepare('UPDATE cache_claims SET beat = ? WHERE pid = ? AND start_time = ?'),
-  deleteClaim: db.prepare('DELETE FROM cache_claims WHERE id = ?'),
-  deleteClaims: db.prepare('DELETE FROM cache_claims WHERE key = ?'),
-});
+  reserve: 'UPDATE cache_claims SET bytes = ? WHERE id = ?',
+  beat: 'UPDATE cache_claims SET beat = ? WHERE pid = ? AND start_time = ?',
+  deleteClaim: 'DELETE FROM cache_claims WHERE id = ?',
+  deleteClaims: 'DELETE FROM cache_claims WHERE key = ?',
+};
