@@ -87,8 +87,8 @@ async function sweepRemains({ root }: CacheFolder): Promise<Counts> {
 
 /** What costs little: for every opening of the cache. */
 export const STARTING_STEPS: Readonly<Record<string, Step>> = {
-  'clear dead': clearDead,
-  'rebuild index': rebuildLostIndex,
+  clearDead,
+  rebuildLostIndex,
   'empty trash': async ({ root }) => ({
     temporary: await sweepIncoming(root),
     trash: await emptyTrash(root),
@@ -97,9 +97,9 @@ export const STARTING_STEPS: Readonly<Record<string, Step>> = {
 
 /** What reads no image; the comparison follows. */
 export const VERIFYING_STEPS: Readonly<Record<string, Step>> = {
-  'clear dead': clearDead,
-  'rebuild index': rebuildIndex,
-  'count blocks': countBlocks,
+  clearDead,
+  rebuildIndex,
+  countBlocks,
   sweep,
 };
 

@@ -208,9 +208,9 @@ describe('verifying', () => {
     const { images, counts } = await verify(root, index);
     expect(images.map(({ result }) => result)).toEqual(['right']);
     expect(counts).toMatchObject({
-      'clear dead': { openings: 0, claims: 0 },
-      'rebuild index': { entries: 0 },
-      'count blocks': { miscounted: 0 },
+      clearDead: { openings: 0, claims: 0 },
+      rebuildIndex: { entries: 0 },
+      countBlocks: { miscounted: 0 },
       sweep: { unknown: 0, temporary: 0, trash: 0 },
       compare: { right: 1, wrong: 0, unverifiable: 0, firstCompared: 0, lostBlocks: 0 },
     });
@@ -244,8 +244,8 @@ describe('verifying', () => {
 
     const { images, counts } = await verify(root, index);
     expect(counts).toMatchObject({
-      'rebuild index': { entries: 1 },
-      'count blocks': { miscounted: 1 },
+      rebuildIndex: { entries: 1 },
+      countBlocks: { miscounted: 1 },
       sweep: { unknown: 1 },
       compare: { right: 3, wrong: 1, unverifiable: 1, firstCompared: 2 },
     });
@@ -259,8 +259,8 @@ describe('verifying', () => {
 
     const again = await verify(root, index);
     expect(again.counts).toMatchObject({
-      'rebuild index': { entries: 0 },
-      'count blocks': { miscounted: 0 },
+      rebuildIndex: { entries: 0 },
+      countBlocks: { miscounted: 0 },
       sweep: { unknown: 0 },
       compare: { right: 3, wrong: 0, firstCompared: 0, lostBlocks: 0 },
     });
