@@ -1,39 +1,56 @@
 /**
  * Which process owns something that outlives it: a pid alone is reused, a pid with its start time is not. Read from
- * Linux's /proc; a process in another pid namespace looks dead from here.
+ * Linux's /proc, which shows the processes of one pid namespace. Whether a process of another namespace (a container on
+ * this machine) lives cannot be read there; src/catalog/owners.ts asks a lock instead.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 
 export interface ProcessId {
   readonly pid: number;
-  /** Opaque, equal for one process only: the machine's boot id and the clock ticks from boot to its start. */
+  /** Opaque, equal for one process only: boot id of the machine, pid namespace, clock ticks from boot to its start. */
   readonly startTime: string;
 }
+
+/** `elsewhere`: in a pid namespace whose processes this one cannot see. */
+export type Liveness = 'alive' | 'dead' | 'elsewhere';
 
 /** proc(5): state is field 3 and starttime field 22; counted from the field after the command's name, field 2. */
 const STATE = 0;
 const START_TIME = 19;
 
-/** The start time of a living process, or undefined where there is none: gone, or a zombie. */
+/** The start time of a living process of this pid namespace. Undefined where there is none: gone, or a zombie. */
 export function processStartTime(pid: number): string | undefined {
-  const stat = readOptional(`/proc/${pid}/stat`);
+  return startTimeIn(`/proc/${pid}`);
+}
+
+function startTimeIn(folder: string): string | undefined {
+  const stat = readOptional(`${folder}/stat`);
   if (stat === undefined) return undefined;
   // The command's name stands in parentheses and may itself hold spaces and parentheses.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const state = fields[STATE];
   if (state === 'Z' || state === 'X') return undefined;
-  return `${bootId()}:${fields[START_TIME]}`;
+  return [bootId(), pidNamespace(), fields[START_TIME]].join(':');
 }
 
+/** What /proc tells of a process. A process of another boot is dead. */
+export function liveness({ pid, startTime }: ProcessId): Liveness {
+  const [boot, namespace] = startTime.split(':');
+  if (boot !== bootId()) return 'dead';
+  if (namespace !== pidNamespace() || !showsOwnNamespace()) return 'elsewhere';
+  return processStartTime(pid) === startTime ? 'alive' : 'dead';
+}
+
+/** Must the process be taken to live? A process of another pid namespace counts as alive. */
 export function isAlive(process: ProcessId): boolean {
-  return processStartTime(process.pid) === process.startTime;
+  return liveness(process) !== 'dead';
 }
 
 let own: ProcessId | undefined;
 
 /** This process. */
 export function ownProcess(): ProcessId {
-  own ??= { pid: process.pid, startTime: processStartTime(process.pid) ?? '' };
+  own ??= { pid: process.pid, startTime: startTimeIn('/proc/self') ?? '' };
   return own;
 }
 
@@ -43,6 +60,27 @@ let boot: string | undefined;
 export function bootId(): string {
   boot ??= readOptional('/proc/sys/kernel/random/boot_id')?.trim() ?? '';
   return boot;
+}
+
+let namespace: string | undefined;
+
+/** Inode number of this process's pid namespace; empty where the kernel does not say. */
+function pidNamespace(): string {
+  namespace ??= /\d+/.exec(linkTarget('/proc/self/ns/pid') ?? '')?.[0] ?? '';
+  return namespace;
+}
+
+/** A new pid namespace in which /proc was not mounted again still shows the pids of the old one. */
+function showsOwnNamespace(): boolean {
+  return linkTarget('/proc/self') === String(process.pid);
+}
+
+function linkTarget(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 function readOptional(path: string): string | undefined {

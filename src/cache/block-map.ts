@@ -1,72 +1,114 @@
 /**
- * Which blocks of a cached image are present, in memory and on disk.
+ * Which blocks of a cached image are present, and the checksum of each.
  *
- * On disk it is one byte a block (not a bit), so that two processes that mark neighbouring blocks never overwrite each
- * other: a byte is written whole. A byte is set only after its block was written, and written data survives the death of
- * a process, so the map is right after a kill -9. It does not survive the machine: the map names the boot it belongs to,
- * and after another boot `durable` counts instead, a copy taken when the data had been synced.
+ * On disk it is one word of four bytes a block: 0 where the block is absent, else the CRC-32 of its bytes. A word is
+ * written whole, so two processes that mark neighbouring blocks never overwrite each other, and only after its block
+ * was written. Written data survives the death of a process, so the map is right after a kill -9. After a crash of the
+ * machine, or after someone cut, emptied or replaced the data file, a word may speak of bytes that are not there: then
+ * they do not have its checksum, and the block counts as absent (src/cache/entry.ts). So nothing has to be synced.
+ *
+ * The map in memory follows the file where it is looked at: other processes mark blocks, and clear them.
  */
 import {
   closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
   openSync,
-  readFileSync,
   readSync,
-  renameSync,
-  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
-import { systemCode } from '../base/errors.ts';
-import { bootId } from '../base/process.ts';
+import { crc32 } from 'node:zlib';
 
 /** Bytes of a block: the unit of presence. Half of the largest read the kernel sends, so little is fetched unasked. */
 export const BLOCK_SIZE = 64 * 1024;
 
 const HEADER_SIZE = 64;
-const MAGIC = 'sregmap1';
+const WORD = Uint32Array.BYTES_PER_ELEMENT;
 
-function header(): Buffer {
+/** Format and image size. The words are in the machine's own byte order: no other machine reads them. */
+function header(size: number): Buffer {
   const bytes = Buffer.alloc(HEADER_SIZE);
-  bytes.write(`${MAGIC} ${bootId()}`, 'latin1');
+  bytes.write(`sregmap2 ${size}`, 'latin1');
   return bytes;
 }
 
 /** Block numbers of the bytes `offset..offset+length`, both inclusive. */
-export function blocksOf(offset: number, length: number): { first: number; last: number } {
+export function blocksOf(offset: number, length: number): BlockRange {
   return {
     first: Math.floor(offset / BLOCK_SIZE),
     last: Math.floor((offset + Math.max(1, length) - 1) / BLOCK_SIZE),
   };
 }
 
+/** CRC-32 of bytes that follow those with checksum `before`. */
+export function checksum(bytes: Uint8Array, before = 0): number {
+  return crc32(bytes, before);
+}
+
+/** The map's word for a block that is present. 0 means absent, so the rare checksum 0 is written as 1. */
+function wordOf(sum: number): number {
+  return sum === 0 ? 1 : sum;
+}
+
+/** Blocks from `first` to `last`, both inclusive. */
+export interface BlockRange {
+  readonly first: number;
+  readonly last: number;
+}
+
 export class BlockMap {
   /** How many blocks the image has; the last one may be short. */
   readonly blocks: number;
-  readonly #folder: string;
-  readonly #map: Uint8Array;
+  readonly #words: Uint32Array;
   readonly #fd: number;
   #present = 0;
-  #dirty = false;
+  #completedBy: BlockRange | undefined;
 
-  constructor(folder: string, size: number) {
-    this.#folder = folder;
-    this.blocks = Math.ceil(size / BLOCK_SIZE);
-    const saved = this.#load('present', header()) ?? this.#load('durable');
-    const path = join(folder, 'present');
-    if (this.#load('present', header()) === undefined) this.#write(path, saved ?? Buffer.alloc(this.blocks));
-    this.#map = saved ?? new Uint8Array(this.blocks);
-    this.#fd = openSync(path, 'r+');
-    for (const byte of this.#map) this.#present += byte === 1 ? 1 : 0;
+  private constructor(fd: number, size: number) {
+    this.#fd = fd;
+    this.blocks = blockCount(size);
+    this.#words = new Uint32Array(this.blocks);
+    this.refresh();
   }
 
-  /** Writes the maps of an image that is whole, in a folder nobody has open. */
-  static writeWhole(folder: string, size: number): void {
-    const bytes = Buffer.concat([header(), Buffer.alloc(Math.ceil(size / BLOCK_SIZE), 1)]);
-    for (const name of ['present', 'durable']) writeFileSync(join(folder, name), bytes, { flush: true });
+  /** Writes a map of no blocks, as a file with holes. */
+  static create(path: string, size: number): void {
+    const fd = openSync(path, 'wx', 0o600);
+    try {
+      writeSync(fd, header(size));
+      ftruncateSync(fd, mapSize(size));
+    } finally {
+      closeSync(fd);
+    }
   }
 
-  /** Blocks present, as far as this process has seen. */
+  /** Writes the map of an image that is whole, from the checksums of its blocks. */
+  static createWhole(path: string, size: number, sums: readonly number[]): void {
+    const words = Uint32Array.from(sums, wordOf);
+    writeFileSync(path, Buffer.concat([header(size), bytesOf(words)]), { flag: 'wx', mode: 0o600 });
+  }
+
+  /** Opens a map. Undefined where the file is not the map of an image of this size. */
+  static open(path: string, size: number): BlockMap | undefined {
+    const fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const stats = fstatSync(fd);
+      if (stats.isFile() && stats.size === mapSize(size)) {
+        const found = Buffer.alloc(HEADER_SIZE);
+        readSync(fd, found, 0, HEADER_SIZE, 0);
+        if (found.equals(header(size))) return new BlockMap(fd, size);
+      }
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+    closeSync(fd);
+    return undefined;
+  }
+
+  /** Blocks present, as of the last look at the file. */
   get present(): number {
     return this.#present;
   }
@@ -75,84 +117,87 @@ export class BlockMap {
     return this.#present === this.blocks;
   }
 
+  /** The blocks that made the map complete, as this process saw it; undefined while it is not. */
+  get completedBy(): BlockRange | undefined {
+    return this.complete ? this.#completedBy : undefined;
+  }
+
   has(block: number): boolean {
-    return this.#map[block] === 1;
+    return this.#words[block] !== 0;
   }
 
   hasAll(first: number, last: number): boolean {
-    for (let block = first; block <= last; block += 1) if (this.#map[block] !== 1) return false;
-    return true;
+    return this.firstAbsent(first, last) === undefined;
+  }
+
+  /** Is this block present, with this checksum? */
+  matches(block: number, sum: number): boolean {
+    return this.#words[block] === wordOf(sum);
   }
 
   /** The first absent block in `from..last`, or undefined. */
   firstAbsent(from: number, last: number): number | undefined {
-    const found = this.#map.indexOf(0, from);
-    return found === -1 || found > last ? undefined : found;
+    for (let block = from; block <= last; block += 1) if (this.#words[block] === 0) return block;
+    return undefined;
   }
 
-  /** Marks blocks whose bytes are in the data file. */
-  mark(first: number, last: number): void {
-    const ones = Buffer.alloc(last - first + 1, 1);
-    writeSync(this.#fd, ones, 0, ones.length, HEADER_SIZE + first);
-    this.#merge(first, ones);
-    this.#dirty = true;
+  countAbsent(first: number, last: number): number {
+    let absent = 0;
+    for (let block = first; block <= last; block += 1) if (this.#words[block] === 0) absent += 1;
+    return absent;
+  }
+
+  /** Marks blocks from `first` on, whose bytes are in the data file, by their checksums. */
+  mark(first: number, sums: readonly number[]): void {
+    this.#write(first, Uint32Array.from(sums, wordOf));
   }
 
   /** Forgets blocks whose bytes turned out not to be there. */
   clear(first: number, last: number): void {
-    const zeros = Buffer.alloc(last - first + 1);
-    writeSync(this.#fd, zeros, 0, zeros.length, HEADER_SIZE + first);
-    for (let block = first; block <= last; block += 1) {
-      if (this.#map[block] === 1) this.#present -= 1;
-      this.#map[block] = 0;
-    }
+    this.#write(first, new Uint32Array(last - first + 1));
   }
 
-  /** Learns what other processes have marked in `first..last`. */
-  refresh(first: number, last: number): void {
-    const bytes = Buffer.alloc(last - first + 1);
-    const read = readSync(this.#fd, bytes, 0, bytes.length, HEADER_SIZE + first);
-    this.#merge(first, bytes.subarray(0, read));
-  }
-
-  /** Keeps what is present for the next boot. The caller has synced the data. */
-  saveDurable(): void {
-    if (!this.#dirty) return;
-    this.refresh(0, this.blocks - 1);
-    this.#write(join(this.#folder, 'durable'), this.#map);
-    this.#dirty = false;
+  /** Learns what other processes have marked or cleared in `first..last`. */
+  refresh(first = 0, last = this.blocks - 1): void {
+    const words = new Uint32Array(last - first + 1);
+    const bytes = bytesOf(words);
+    readSync(this.#fd, bytes, 0, bytes.length, HEADER_SIZE + first * WORD);
+    this.#adopt(first, words);
   }
 
   close(): void {
     closeSync(this.#fd);
   }
 
-  #merge(first: number, bytes: Uint8Array): void {
-    for (const [index, byte] of bytes.entries()) {
-      if (byte !== 1 || this.#map[first + index] === 1) continue;
-      this.#map[first + index] = 1;
-      this.#present += 1;
-    }
+  #write(first: number, words: Uint32Array): void {
+    const bytes = bytesOf(words);
+    writeSync(this.#fd, bytes, 0, bytes.length, HEADER_SIZE + first * WORD);
+    this.#adopt(first, words);
   }
 
-  /** Blocks from a map file of the right length, and of this boot when `expected` is given. */
-  #load(name: string, expected?: Buffer): Uint8Array | undefined {
-    const path = join(this.#folder, name);
-    try {
-      if (statSync(path).size !== HEADER_SIZE + this.blocks) return undefined;
-      const bytes = readFileSync(path);
-      const known = expected === undefined ? bytes.toString('latin1', 0, MAGIC.length) === MAGIC : undefined;
-      if (known === false || (expected && !bytes.subarray(0, HEADER_SIZE).equals(expected))) return undefined;
-      return new Uint8Array(bytes.subarray(HEADER_SIZE));
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
-      throw error;
+  #adopt(first: number, words: Uint32Array): void {
+    const wasComplete = this.complete;
+    let gained: BlockRange | undefined;
+    for (const [index, word] of words.entries()) {
+      const block = first + index;
+      const had = this.#words[block] !== 0;
+      this.#words[block] = word;
+      if (had === (word !== 0)) continue;
+      this.#present += had ? -1 : 1;
+      if (!had) gained = { first: gained?.first ?? block, last: block };
     }
+    if (this.complete && !wasComplete) this.#completedBy = gained;
   }
+}
 
-  #write(path: string, map: Uint8Array): void {
-    const temporary = `${path}.${process.pid}.tmp`;
-    writeFileSync(temporary, Buffer.concat([header(), map]), { flush: true });
-    renameSync(temporary, path);
-  }
+function blockCount(size: number): number {
+  return Math.ceil(size / BLOCK_SIZE);
+}
+
+function mapSize(size: number): number {
+  return HEADER_SIZE + blockCount(size) * WORD;
+}
+
+function bytesOf(words: Uint32Array): Buffer {
+  return Buffer.from(words.buffer, words.byteOffset, words.byteLength);
 }

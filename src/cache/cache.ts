@@ -5,19 +5,27 @@
  * service states together with the service itself, so that one service cannot plant bytes under another's digest; once
  * an image is complete and its sha256 was compared, it serves every service that states the same digest.
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { mkdirSync, renameSync } from 'node:fs';
-import { copyFile, mkdir, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import type { CacheEntryRow, CacheIndex } from '../catalog/cache-index.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import { debugLog } from '../log/index.ts';
+import { BLOCK_SIZE } from './block-map.ts';
 import { Completion } from './completion.ts';
-import { Entry, type EntryDescription, placeWhole } from './entry.ts';
-import { detach, Eviction } from './eviction.ts';
+import { isUnusable } from './degraded.ts';
+import { Entry } from './entry.ts';
+import { type EntryDescription, placeWhole } from './entry-files.ts';
+import { Eviction } from './eviction.ts';
 import type { RangeSource } from './fetcher.ts';
 import { CachedImage } from './image.ts';
-import { emptyTrash, entryFolder } from './location.ts';
+import { takeIn } from './incoming.ts';
+import { entryFolder } from './location.ts';
+import { maintain, QUARANTINE, STARTING_STEPS } from './maintenance.ts';
+import { detach } from './trash.ts';
+
+const debug = debugLog('cache');
 
 export interface CacheOptions {
   /** Folder of the cache, from `locateCache`. */
@@ -42,7 +50,11 @@ export class ImageCache {
   readonly #options: CacheOptions;
   readonly #eviction: Eviction;
   readonly #completion: Completion;
+  /** What an open finds, by key. */
   readonly #images = new Map<string, CachedImage>();
+  /** The index's number of each opening that has not ended. */
+  readonly #openings = new Map<CachedImage, number>();
+  readonly #closing = new Set<Promise<void>>();
   #fetchedBytes = 0;
 
   constructor(options: CacheOptions) {
@@ -53,11 +65,24 @@ export class ImageCache {
     this.#completion = new Completion(() => this.#images.values());
   }
 
-  /** Frees what is over the limit, as after a start with a smaller one, and what crashes left behind. */
+  /** Mends what crashes left behind, and frees what is over the limit, as after a start with a smaller one. */
   async start(): Promise<void> {
-    await emptyTrash(this.root);
-    await this.#eviction.makeRoom(0);
+    try {
+      await maintain(this.#options, STARTING_STEPS);
+      await this.makeRoom(0);
+    } catch (error) {
+      if (!isUnusable(error)) throw error;
+      debug('the cache could not be looked after: %o', error);
+    }
     this.#completion.start();
+  }
+
+  /**
+   * Frees so many bytes on the cache's file system and below its limit, for whatever is to be written there. False
+   * where that cannot be done: then nothing is evicted.
+   */
+  async makeRoom(bytes: number): Promise<boolean> {
+    return this.#eviction.makeRoom(bytes);
   }
 
   /** Bytes that came over the network in this process. */
@@ -67,7 +92,7 @@ export class ImageCache {
 
   /** Bytes on disk, of every process. */
   get bytes(): number {
-    return this.#options.index.total();
+    return this.#options.index.stored();
   }
 
   /** Images with fetches under way in this process. */
@@ -91,65 +116,79 @@ export class ImageCache {
   }
 
   /**
-   * Opens a revision for reading. `target` names the service (a base URL), `source` reads from it.
-   * Every open is ended by one {@link close}.
+   * Opens a revision for reading. `target` names the service (a base URL), `source` reads from it. Where the cache can
+   * keep nothing, its reads go through to the service. Every open is ended by one {@link close}.
    */
   open(target: string, image: RemoteImage, source: RangeSource): CachedImage {
-    const key = this.#keyOf(target, image);
-    this.#eviction.touch(key);
-    const known = this.#images.get(key);
-    const cached = known ?? this.#create(key, this.#describe(target, image), source);
+    const description = this.#describe(target, image);
+    const cached = this.#openKept(target, image, description, source);
     cached.references += 1;
     return cached;
   }
 
-  /** Ends one open. The last one closes the files; what is present stays. */
+  /**
+   * Ends one open. The last one ends what is under way and closes the files; what is present stays. An image opened
+   * again meanwhile has files of its own.
+   */
   async close(image: CachedImage): Promise<void> {
     image.references -= 1;
-    if (image.references > 0) return;
-    if (this.#images.get(image.key) === image) this.#images.delete(image.key);
-    await image.close();
-    // Reopened meanwhile: the process still has it open.
-    if (!this.#images.has(image.key)) this.#options.index.leave(image.key);
+    if (image.references <= 0) await this.#end(image);
   }
 
   /**
    * Moves a whole local file into the cache as this revision. The caller has checked that it has the image's digest
-   * and nobody writes to it any more. Where there is no room, or the revision is open or whole already, the file is
-   * left alone; tells whether it was taken.
+   * and nobody writes to it any more. Where there is no room, or the revision is open or whole already, or the file has
+   * another size, it is left alone; tells whether it was taken.
    */
   async adopt(target: string, image: RemoteImage, file: string): Promise<boolean> {
-    const { index, root } = this.#options;
-    const key = this.#keyOf(target, image);
-    if (index.get(key)?.complete === 1 || !(await this.#eviction.makeRoom(image.size))) return false;
-    const description = this.#describe(target, image);
-    const local = await bringTo(join(root, 'staging'), file);
-    const taken = index.install({ key, ...description }, image.digest !== undefined, () => {
-      detach(root, key);
-      placeWhole(entryFolder(root, key), local, description);
-    });
-    if (!taken && local !== file) await rm(local, { force: true });
-    return taken;
+    try {
+      return await this.#adopt(target, image, file);
+    } catch (error) {
+      if (!isUnusable(error)) throw error;
+      return false;
+    }
   }
 
-  /** Frees so many bytes; false where what is left is in use. */
-  makeRoom(bytes: number): Promise<boolean> {
-    return this.#eviction.makeRoom(bytes);
+  async #adopt(target: string, image: RemoteImage, file: string): Promise<boolean> {
+    const { index, root } = this.#options;
+    const key = this.#keyOf(target, image);
+    if (index.get(key)?.complete === 1 || !(await this.makeRoom(image.size))) return false;
+    const description = this.#describe(target, image);
+    await using incoming = await takeIn(root, file, image.size);
+    if (incoming === undefined) return false;
+    const { data, map, blocks } = incoming;
+    return index.install({ key, ...description }, image.digest !== undefined, blocks * BLOCK_SIZE, () => {
+      void detach(root, key);
+      placeWhole(entryFolder(root, key), data, map, description);
+    });
   }
 
   list(): CacheEntryRow[] {
     return this.#options.index.list();
   }
 
+  /** Closes every image, and waits for closes under way. */
   async stop(): Promise<void> {
     await this.#completion.stop();
-    await Promise.all(
-      [...this.#images.values()].map(async (image) => {
-        this.#images.delete(image.key);
-        await image.close();
-        this.#options.index.leave(image.key);
-      }),
-    );
+    await Promise.allSettled([...this.#openings.keys()].map((image) => this.#end(image)));
+    await Promise.allSettled(this.#closing);
+  }
+
+  #end(image: CachedImage): Promise<void> {
+    if (this.#images.get(image.key) === image) this.#images.delete(image.key);
+    const ended = this.#closeAndLeave(image).finally(() => this.#closing.delete(ended));
+    this.#closing.add(ended);
+    return ended;
+  }
+
+  async #closeAndLeave(image: CachedImage): Promise<void> {
+    try {
+      await image.close();
+    } finally {
+      const opening = this.#openings.get(image);
+      this.#openings.delete(image);
+      if (opening !== undefined) this.#options.index.leave(image.key, opening);
+    }
   }
 
   #describe(target: string, image: RemoteImage): EntryDescription {
@@ -161,69 +200,105 @@ export class ImageCache {
     };
   }
 
+  #openKept(
+    target: string,
+    image: RemoteImage,
+    description: EntryDescription,
+    source: RangeSource,
+  ): CachedImage {
+    let key: string | undefined;
+    try {
+      key = this.#keyOf(target, image);
+      this.#eviction.touch(key);
+      return this.#images.get(key) ?? this.#create(key, description, source);
+    } catch (error) {
+      if (!isUnusable(error)) throw error;
+      debug('%s is not cached: %o', description.uri, error);
+    }
+    const unlisted = key ?? identityOf(target, image);
+    const known = this.#images.get(unlisted);
+    if (known !== undefined) return known;
+    // What is on disk already can be read without the index.
+    const entry = Entry.openExisting(entryFolder(this.root, unlisted), description.size);
+    return this.#add(unlisted, description, source, entry, false);
+  }
+
   #create(key: string, description: EntryDescription, source: RangeSource): CachedImage {
-    const { index, limit, root } = this.#options;
-    const { uri, size, digest } = description;
-    const { row, entry } = enter(index, key, entryFolder(root, key), description);
+    const { index, root } = this.#options;
+    const { row, opening, opened } = enter(index, root, key, description);
+    const isCompared = row.complete === 1 && opened.map.complete;
+    const image = this.#add(key, description, source, opened, isCompared);
+    this.#openings.set(image, opening);
     // Files may have been lost or written without the index knowing: what is on disk counts.
-    if (row.complete === 0 || !entry.map.complete) index.recount(key, entry.bytes);
-    const cached = new CachedImage({
+    if (!isCompared) index.recount(key, opened);
+    else if (row.stamp === opened.stamp()) opened.trustAll();
+    return image;
+  }
+
+  #add(
+    key: string,
+    { uri, size, digest }: EntryDescription,
+    source: RangeSource,
+    entry: Entry | undefined,
+    isCompared: boolean,
+  ): CachedImage {
+    const { index, limit } = this.#options;
+    const image: CachedImage = new CachedImage({
       key,
       uri,
+      size,
       digest,
       entry,
+      isCompared,
       index,
       source,
       limit,
-      makeRoom: (bytes) => this.#eviction.makeRoom(bytes),
+      makeRoom: (bytes) => this.makeRoom(bytes),
       onBytes: (bytes) => {
         this.#fetchedBytes += bytes;
       },
-      quarantine: () => this.#quarantine(key, uri, size),
+      quarantine: (wrong) => this.#quarantine(image, wrong),
     });
-    this.#images.set(key, cached);
-    return cached;
+    this.#images.set(key, image);
+    return image;
   }
 
   /** Sets wrong bytes aside under another key, where nothing reads them and eviction finds them. */
-  #quarantine(key: string, uri: string, size: number): void {
+  #quarantine({ key, uri, size }: CachedImage, entry: Entry): void {
     const { index, root } = this.#options;
-    const aside = `quarantine-${Date.now()}-${key}`;
     this.#images.delete(key);
-    index.discard(key, () => {
+    const aside = `${QUARANTINE}${Date.now()}-${key}`;
+    index.setAside(key, { key: aside, uri, size }, entry, () => {
       const folder = entryFolder(root, aside);
       mkdirSync(dirname(folder), { recursive: true });
       renameSync(entryFolder(root, key), folder);
     });
-    index.enter({ key: aside, uri, size });
-    index.recount(aside, size);
-    index.leave(aside);
   }
 
   #keyOf(target: string, image: RemoteImage): string {
     const verified = image.digest && this.#options.index.findVerified(image.digest);
     if (verified && verified.size === image.size) return verified.key;
-    const name = image.digest === undefined ? formatImageName(image.name) : '';
-    const identity = [target, image.origin ?? '', name, image.revision, image.size];
-    return createHash('sha256').update(JSON.stringify(identity)).digest('hex');
+    return identityOf(target, image);
   }
 }
 
-/** Enters an image and opens its files, making them if they are not there. */
-function enter(index: CacheIndex, key: string, folder: string, description: EntryDescription) {
-  let entry: Entry | undefined;
-  const row = index.enter({ key, ...description }, () => {
-    entry = new Entry(folder, description);
-  });
-  return { row, entry: entry as Entry };
+/** The key of bytes that are known by what this service says of them alone. */
+function identityOf(target: string, image: RemoteImage): string {
+  const bytes = image.digest ?? formatImageName(image.name);
+  const identity = [target, image.origin ?? '', bytes, image.revision, image.size];
+  return createHash('sha256').update(JSON.stringify(identity)).digest('hex');
 }
 
-/** Makes a file renameable into the cache: itself where it is on the same file system, else a copy in `folder`. */
-async function bringTo(folder: string, file: string): Promise<string> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  const [here, there] = await Promise.all([stat(folder), stat(file)]);
-  if (here.dev === there.dev) return file;
-  const copy = join(folder, `adopt-${randomUUID()}`);
-  await copyFile(file, copy);
-  return copy;
+/** Enters an image and opens its files, making them if they are not there. */
+function enter(index: CacheIndex, root: string, key: string, description: EntryDescription) {
+  let entry: Entry | undefined;
+  try {
+    return index.enter({ key, ...description }, () => {
+      entry = Entry.open(root, key, description);
+      return entry;
+    });
+  } catch (error) {
+    void entry?.close();
+    throw error;
+  }
 }

@@ -1,103 +1,250 @@
 /**
- * One image revision on local disk: a sparse data file, the map of the blocks in it, and `entry.json`, which says for
- * people and for a lost index what the bytes belong to. Nothing here knows where bytes come from.
+ * One image revision on local disk: a sparse data file as long as the image, the map of the blocks in it with their
+ * checksums, and `entry.json`, which says for people and for a lost index what the bytes belong to. Nothing here knows
+ * where bytes come from.
+ *
+ * Others may have changed the files: a purge of old files cuts, empties or removes them. On opening, an entry is looked
+ * over without reading it; what is not as it should be is taken out of the way and made anew. The first read of each
+ * block after that compares it with its checksum, except in a whole image that the kernel says nobody has changed since
+ * it was compared with its digest.
+ *
+ * Every use of a descriptor is counted: closing waits for those under way and refuses more.
  */
-import {
-  closeSync,
-  constants,
-  fdatasync,
-  mkdirSync,
-  openSync,
-  read,
-  renameSync,
-  write,
-  writeFileSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { fdatasync, fstatSync, read, type Stats, statSync, write } from 'node:fs';
 import { promisify } from 'node:util';
 import { SregistryError } from '../base/errors.ts';
-import { BLOCK_SIZE, BlockMap, blocksOf } from './block-map.ts';
+import { sha256File } from '../base/hash.ts';
+import type { Presence } from '../catalog/cache-index.ts';
+import { BLOCK_SIZE, type BlockMap, blocksOf, checksum } from './block-map.ts';
+import { BlockWriter } from './block-writer.ts';
+import {
+  closeFiles,
+  createFiles,
+  type EntryDescription,
+  type EntryFiles,
+  openFiles,
+  rangeOf,
+} from './entry-files.ts';
+import { InFlight } from './in-flight.ts';
+import { entryFolder } from './location.ts';
+import { detach } from './trash.ts';
 
 const readAt = promisify(read);
 const writeAt = promisify(write);
-const sync = promisify(fdatasync);
+const syncData = promisify(fdatasync);
 
-export interface EntryDescription {
-  readonly uri: string;
-  readonly size: number;
-  readonly digest?: string | undefined;
-  readonly revision: string;
+/** Blocks read at once when all are compared. */
+const CHECK_BLOCKS = 16;
+
+/** Blocks are marked as present, and their bytes are not there. */
+export class LostBlocksError extends SregistryError {
+  readonly blocks: readonly number[];
+
+  constructor(path: string, blocks: readonly number[]) {
+    super(
+      'CORRUPT',
+      `${path} lost bytes that its map says it has: ${blocks.length} blocks from ${blocks[0]} on`,
+    );
+    this.blocks = blocks;
+  }
 }
 
-/** Puts a whole image file, by renaming it, into a folder that nobody has open. */
-export function placeWhole(folder: string, file: string, description: EntryDescription): void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  renameSync(file, join(folder, 'data'));
-  BlockMap.writeWhole(folder, description.size);
-  describe(folder, description);
-}
-
-function describe(folder: string, description: EntryDescription): void {
-  writeFileSync(join(folder, 'entry.json'), `${JSON.stringify(description)}\n`, { mode: 0o600 });
-}
-
-export class Entry {
+export class Entry implements Presence {
   readonly size: number;
   readonly map: BlockMap;
-  readonly #path: string;
+  readonly path: string;
   readonly #fd: number;
+  readonly #stats: Stats;
+  /** One byte a block: 1 once its bytes were compared with their checksum. */
+  readonly #checked: Uint8Array;
+  readonly #calls: InFlight;
 
-  /** Opens the entry in `folder`, creating it if needed. */
-  constructor(folder: string, description: EntryDescription) {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    this.size = description.size;
-    this.#path = join(folder, 'data');
-    this.#fd = openSync(this.#path, constants.O_RDWR | constants.O_CREAT, 0o600);
-    this.map = new BlockMap(folder, description.size);
-    describe(folder, description);
+  private constructor({ path, fd, map }: EntryFiles, size: number) {
+    this.path = path;
+    this.size = size;
+    this.map = map;
+    this.#fd = fd;
+    this.#stats = fstatSync(fd);
+    this.#checked = new Uint8Array(map.blocks);
+    this.#calls = new InFlight(path);
   }
 
-  get path(): string {
-    return this.#path;
+  /**
+   * Opens the entry of this key. What is not as it should be goes into the trash, and an empty entry is made. The
+   * caller sees to it that no other process does so at the same time.
+   */
+  static open(root: string, key: string, description: EntryDescription): Entry {
+    const folder = entryFolder(root, key);
+    const existing = Entry.openExisting(folder, description.size);
+    if (existing !== undefined) return existing;
+    void detach(root, key);
+    createFiles(folder, description);
+    const made = Entry.openExisting(folder, description.size);
+    if (made === undefined)
+      throw new SregistryError('SERVICE', `${folder} does not keep what is written to it`);
+    return made;
   }
 
-  /** Bytes present, counted in whole blocks. */
+  /** Opens an entry that is there. Undefined where its files are not what they should be. */
+  static openExisting(folder: string, size: number): Entry | undefined {
+    const files = openFiles(folder, size);
+    return files && new Entry(files, size);
+  }
+
+  /** Bytes present, counted in whole blocks, as of the last look at the map. */
   get bytes(): number {
     return this.map.present * BLOCK_SIZE;
   }
 
-  /** Reads present bytes. A data file that lost them (cut from outside) is noticed: the blocks count as absent again. */
-  async read(target: Uint8Array, offset: number, length: number): Promise<void> {
-    for (let done = 0; done < length; ) {
-      const { bytesRead } = await readAt(this.#fd, target, done, length - done, offset + done);
-      if (bytesRead === 0) {
-        const { first, last } = blocksOf(offset + done, length - done);
-        this.map.clear(first, last);
-        throw new SregistryError(
-          'CORRUPT',
-          `${this.#path} is shorter than its map says at byte ${offset + done}`,
-        );
+  presentBytes(): number {
+    if (!this.#calls.isClosed) this.map.refresh();
+    return this.bytes;
+  }
+
+  absentBytes(first: number, last: number): number {
+    return this.map.countAbsent(first, last) * BLOCK_SIZE;
+  }
+
+  isCurrent(): boolean {
+    const found = statSync(this.path, { throwIfNoEntry: false });
+    return found?.ino === this.#stats.ino && found.dev === this.#stats.dev;
+  }
+
+  /** Changes whenever bytes of the data file are changed, by anybody: the kernel's time of its last change. */
+  stamp(): string {
+    return String(fstatSync(this.#fd, { bigint: true }).ctimeNs);
+  }
+
+  /** Reads present bytes. Throws {@link LostBlocksError} where they do not have their checksum. */
+  read(target: Uint8Array, offset: number, length: number): Promise<void> {
+    return this.#calls.run(async () => {
+      const { first, last } = blocksOf(offset, length);
+      if (this.#allChecked(first, last)) {
+        if ((await this.#fill(target, offset, length)) === length) return;
+        // Cut while it is open: what was compared before may be gone as well.
+        this.#checked.fill(0);
+        throw new LostBlocksError(this.path, rangeOf(first, last));
       }
-      done += bytesRead;
+      const start = first * BLOCK_SIZE;
+      const end = Math.min(this.size, (last + 1) * BLOCK_SIZE);
+      const isAligned = start === offset && end === offset + length;
+      const whole = isAligned ? target.subarray(0, length) : Buffer.allocUnsafe(end - start);
+      await this.#readChecked(first, last, whole);
+      if (!isAligned) target.set(whole.subarray(offset - start, offset - start + length));
+    });
+  }
+
+  /** Compares every present block that was not read yet with its checksum; the bad ones. */
+  async check(signal?: AbortSignal): Promise<number[]> {
+    const bad: number[] = [];
+    const buffer = Buffer.allocUnsafe(CHECK_BLOCKS * BLOCK_SIZE);
+    for (let first = 0; first < this.map.blocks; first += CHECK_BLOCKS) {
+      signal?.throwIfAborted();
+      const last = Math.min(this.map.blocks, first + CHECK_BLOCKS) - 1;
+      if (this.#allChecked(first, last)) continue;
+      const present = rangeOf(first, last).filter((block) => this.map.has(block));
+      await this.#calls
+        .run(() => this.#readChecked(first, last, buffer))
+        .catch((error: unknown) => {
+          if (!(error instanceof LostBlocksError)) throw error;
+          bad.push(...error.blocks.filter((block) => present.includes(block)));
+        });
     }
+    return bad;
+  }
+
+  /** The blocks are known to be right: the image was compared with its digest, and not changed since. */
+  trustAll(): void {
+    this.#checked.fill(1);
+  }
+
+  /** The next read of each block compares it with its checksum again. */
+  distrustAll(): void {
+    this.#checked.fill(0);
+  }
+
+  /** Forgets blocks whose bytes are not there. */
+  forget(blocks: readonly number[]): void {
+    this.#calls.check();
+    for (const block of blocks) {
+      this.map.clear(block, block);
+      this.#checked[block] = 0;
+    }
+  }
+
+  /** Takes the bytes of the image from block `first` on, in order. */
+  writer(first: number): BlockWriter {
+    return new BlockWriter(this, first);
   }
 
   /** Writes bytes; the caller marks the blocks they complete. */
-  async write(chunk: Uint8Array, offset: number): Promise<void> {
-    for (let done = 0; done < chunk.length; ) {
-      const { bytesWritten } = await writeAt(this.#fd, chunk, done, chunk.length - done, offset + done);
-      done += bytesWritten;
-    }
+  write(chunk: Uint8Array, offset: number): Promise<void> {
+    return this.#calls.run(async () => {
+      for (let done = 0; done < chunk.length; ) {
+        const { bytesWritten } = await writeAt(this.#fd, chunk, done, chunk.length - done, offset + done);
+        done += bytesWritten;
+      }
+    });
+  }
+
+  /** Marks blocks from `first` on, whose bytes were written, by their checksums. */
+  mark(first: number, sums: readonly number[]): void {
+    this.#calls.check();
+    this.map.mark(first, sums);
+    this.#checked.fill(0, first, first + sums.length);
+  }
+
+  /** Learns what other processes have marked or cleared in `first..last`. */
+  refresh(first: number, last: number): void {
+    this.#calls.check();
+    this.map.refresh(first, last);
+  }
+
+  /** `sha256:<64 hex>` of the data file, whatever its name leads to now. */
+  sha256(signal: AbortSignal): Promise<string> {
+    return this.#calls.run(() => sha256File(`/proc/self/fd/${this.#fd}`, { signal }));
   }
 
   /** Makes what is present outlive a crash of the machine. */
-  async sync(): Promise<void> {
-    await sync(this.#fd);
-    this.map.saveDurable();
+  sync(): Promise<void> {
+    return this.#calls.run(() => syncData(this.#fd));
   }
 
-  close(): void {
-    this.map.close();
-    closeSync(this.#fd);
+  /** Waits for reads and writes under way, then closes the files. */
+  async close(): Promise<void> {
+    if (this.#calls.isClosed) return this.#calls.close();
+    await this.#calls.close();
+    closeFiles(this.#fd, this.map);
+  }
+
+  #allChecked(first: number, last: number): boolean {
+    for (let block = first; block <= last; block += 1) if (this.#checked[block] === 0) return false;
+    return true;
+  }
+
+  async #readChecked(first: number, last: number, target: Uint8Array): Promise<void> {
+    const start = first * BLOCK_SIZE;
+    const length = Math.min(this.size, (last + 1) * BLOCK_SIZE) - start;
+    const got = await this.#fill(target, start, length);
+    const bad: number[] = [];
+    for (const block of rangeOf(first, last)) {
+      const from = (block - first) * BLOCK_SIZE;
+      const bytes = target.subarray(from, Math.min(length, from + BLOCK_SIZE));
+      const isRight = from + bytes.length <= got && this.map.matches(block, checksum(bytes));
+      if (isRight) this.#checked[block] = 1;
+      else bad.push(block);
+    }
+    if (bad.length > 0) throw new LostBlocksError(this.path, bad);
+  }
+
+  /** Reads up to `length` bytes; how many there were. */
+  async #fill(target: Uint8Array, offset: number, length: number): Promise<number> {
+    let done = 0;
+    while (done < length) {
+      const { bytesRead } = await readAt(this.#fd, target, done, length - done, offset + done);
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    return done;
   }
 }

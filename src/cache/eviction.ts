@@ -1,12 +1,22 @@
 /**
  * Keeps the cache below its limit and the disk above its reserve: least recently used images go first, open and pinned
- * ones stay. The order of use within this process is kept by lru-cache; what other processes added or used is merged
- * in from the index when room is needed.
+ * ones stay. The index knows when each was used last, in any process; what this process has used since is kept by
+ * lru-cache and weighs more.
+ *
+ * Whether enough can be freed is decided before anything is evicted: something too large to fit empties nothing. A
+ * little more than needed is freed, so that a full cache does not evict for every fetch.
  */
 import { LRUCache } from 'lru-cache';
-import { systemCode } from '../base/errors.ts';
-import type { CacheIndex } from '../catalog/cache-index.ts';
-import { entryFolder, freeSpace, trash } from './location.ts';
+import type { CacheEntryRow, CacheIndex } from '../catalog/cache-index.ts';
+import { isFull } from './degraded.ts';
+import { freeSpace } from './location.ts';
+import { detach } from './trash.ts';
+
+/** Freed beyond what is needed: so many bytes, but not more than this part of the limit. */
+const SLACK = 64 * 1024 * 1024;
+const SLACK_PART = 0.02;
+/** Entries looked at together, least recently used first. */
+const BATCH = 256;
 
 export interface EvictionOptions {
   readonly root: string;
@@ -19,68 +29,72 @@ export interface EvictionOptions {
 
 export class Eviction {
   readonly #options: EvictionOptions;
-  /** Entries by key, valued by when they were last used (milliseconds since the epoch). */
-  readonly #recency: LRUCache<string, number>;
+  /** When this process used entries, by key (milliseconds since the epoch). */
+  readonly #used: LRUCache<string, number>;
+  readonly #slack: number;
 
   constructor(options: EvictionOptions) {
     this.#options = options;
-    this.#recency = new LRUCache({ max: 100_000 });
+    this.#used = new LRUCache({ max: 100_000 });
+    this.#slack = Math.min(SLACK, options.limit * SLACK_PART);
   }
 
   /** Notes that an entry is used now. */
   touch(key: string): void {
-    this.#recency.set(key, Date.now());
+    this.#used.set(key, Date.now());
   }
 
-  forget(key: string): void {
-    this.#recency.delete(key);
-  }
-
-  /** Makes room for so many bytes more. False where what is left is open, pinned, or not ours. */
+  /** Makes room for so many bytes more. False where what is left is open, pinned, or not ours; then nothing is evicted. */
   async makeRoom(bytes: number): Promise<boolean> {
     const { index, limit, minFree, root } = this.#options;
-    let excess = index.total() + bytes - limit;
-    let shortage = minFree + bytes - (await freeSpace(root));
-    if (excess <= 0 && shortage <= 0) return true;
-    this.#merge();
-    for (const key of this.#leastRecentFirst()) {
-      const freed = this.#evict(key);
-      excess -= freed;
-      shortage -= freed;
-      if (excess <= 0 && shortage <= 0) return true;
-    }
-    return false;
+    if (bytes > limit) return false;
+    const excess = index.total() + bytes - limit;
+    const shortage = minFree + bytes - (await freeSpace(root));
+    const needed = Math.max(excess, shortage);
+    if (needed <= 0) return true;
+    if (!this.#canFree(needed)) return false;
+    return (await this.#free(needed)) >= needed;
   }
 
-  /** Evicts this entry if nobody uses it; bytes freed. */
-  #evict(key: string): number {
+  #canFree(needed: number): boolean {
+    const { index } = this.#options;
+    if (index.evictable() >= needed) return true;
+    index.forgetDeadOpenings();
+    return index.evictable() >= needed;
+  }
+
+  /** Evicts until `needed` bytes are free; how many are, once their files are gone. */
+  async #free(needed: number): Promise<number> {
+    const removals: Promise<void>[] = [];
+    let freed = 0;
+    for (let before = -1; before !== freed && freed < needed; ) {
+      before = freed;
+      for (const entry of this.#oldest()) {
+        const wanted = freed < needed ? Number.POSITIVE_INFINITY : needed + this.#slack - freed;
+        if (entry.bytes > wanted) break;
+        if (await this.#evict(entry.key, removals)) freed += entry.bytes;
+      }
+    }
+    await Promise.all(removals);
+    return freed;
+  }
+
+  async #evict(key: string, removals: Promise<void>[]): Promise<boolean> {
     const { index, root } = this.#options;
-    const entry = index.get(key);
-    const evicted = entry !== undefined && index.evict(key, () => detach(root, key));
-    if (entry === undefined || evicted) this.#recency.delete(key);
-    return evicted ? entry.bytes : 0;
-  }
-
-  #leastRecentFirst(): string[] {
-    return [...this.#recency.rkeys()];
-  }
-
-  /** Puts entries that other processes used, or that were there before this one started, in their place. */
-  #merge(): void {
-    const used = new Map(this.#recency.entries());
-    for (const { key, last_used } of this.#options.index.list()) {
-      if ((used.get(key) ?? 0) < last_used) used.set(key, last_used);
+    const act = () => index.evict(key, () => removals.push(detach(root, key)));
+    try {
+      return act();
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      // The index itself found no room for its note. Its files are away, so there is some as soon as they are removed.
+      await Promise.all(removals);
+      return act();
     }
-    const oldestFirst = [...used].sort(([, a], [, b]) => a - b);
-    for (const [key, time] of oldestFirst) this.#recency.set(key, time);
   }
-}
 
-/** Takes an entry's files out of sight; a lost folder is as good as a removed one. */
-export function detach(root: string, key: string): void {
-  try {
-    trash(root, entryFolder(root, key));
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error;
+  /** The entries that go first, and in which order. */
+  #oldest(): CacheEntryRow[] {
+    const lastUse = ({ key, last_used }: CacheEntryRow) => Math.max(last_used, this.#used.get(key) ?? 0);
+    return this.#options.index.leastRecentlyUsed(BATCH).sort((a, b) => lastUse(a) - lastUse(b));
   }
 }

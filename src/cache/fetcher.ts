@@ -3,83 +3,25 @@
  *
  * Within the process, a fetch under way is shared: a reader waits for the blocks it needs, not for the whole fetch, and
  * goes on as soon as they are on disk. Between processes, a fetch first claims its blocks in the cache index; where
- * another process holds the claim, this one waits for the blocks to appear, and takes over when that process ends.
- * A fetch that nobody waits for any more because all its waiters were canceled is ended, so no request is left behind.
+ * another process holds the claim, this one looks at the map until the blocks appear, and takes over when that process
+ * ended or hangs. A fetch that nobody waits for any more because all its waiters were canceled is ended, so no request
+ * is left behind. Closing ends every fetch and waits for it.
  */
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SregistryError } from '../base/errors.ts';
 import type { CacheIndex, Claim } from '../catalog/cache-index.ts';
+import { abortable, chunksOf } from './abortable.ts';
 import { BLOCK_SIZE } from './block-map.ts';
 import type { Entry } from './entry.ts';
+import { Fetch } from './fetch.ts';
 
 /** Exactly `length` bytes from `offset` of one revision, as a backend's `read` gives them. */
 export type RangeSource = (offset: number, length: number, signal: AbortSignal) => Promise<Readable>;
 
-/** Milliseconds between looks at blocks that another process fetches. */
-const POLL_INTERVAL = 15;
-
-interface Waiter {
-  readonly block: number;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** One fetch under way: blocks `first..last`, of which those before `next` have arrived. */
-class Fetch {
-  readonly first: number;
-  readonly last: number;
-  next: number;
-  readonly controller = new AbortController();
-  /** Blocks written under the present claim. */
-  stored = 0;
-  #waiters: Waiter[] = [];
-
-  constructor(first: number, last: number) {
-    this.first = first;
-    this.last = last;
-    this.next = first;
-  }
-
-  wait(block: number, signal: AbortSignal | undefined): Promise<void> {
-    signal?.throwIfAborted();
-    return new Promise((resolve, reject) => {
-      const settle = () => signal?.removeEventListener('abort', cancel);
-      const waiter: Waiter = {
-        block,
-        resolve: () => {
-          settle();
-          resolve();
-        },
-        reject: (error) => {
-          settle();
-          reject(error);
-        },
-      };
-      const cancel = () => {
-        this.#waiters = this.#waiters.filter((other) => other !== waiter);
-        if (this.#waiters.length === 0) this.controller.abort(signal?.reason);
-        reject(signal?.reason);
-      };
-      signal?.addEventListener('abort', cancel, { once: true });
-      this.#waiters.push(waiter);
-    });
-  }
-
-  advance(next: number): void {
-    this.next = next;
-    const ready = this.#waiters.filter((waiter) => waiter.block < next);
-    if (ready.length === 0) return;
-    this.#waiters = this.#waiters.filter((waiter) => waiter.block >= next);
-    for (const waiter of ready) waiter.resolve();
-  }
-
-  fail(error: unknown): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const waiter of waiters) waiter.reject(error);
-  }
-}
+/** Milliseconds between looks at blocks that another process fetches: at first, and at most after doubling. */
+const FIRST_POLL = 15;
+const LONGEST_POLL = 250;
 
 export interface FetcherOptions {
   readonly key: string;
@@ -98,7 +40,9 @@ export interface FetcherOptions {
 
 export class Fetcher {
   readonly #options: FetcherOptions;
-  readonly #fetches = new Set<Fetch>();
+  /** Fetches under way, and the end of each. */
+  readonly #fetches = new Map<Fetch, Promise<void>>();
+  #closed: SregistryError | undefined;
 
   constructor(options: FetcherOptions) {
     this.#options = options;
@@ -107,13 +51,13 @@ export class Fetcher {
   /** Fetches under way, as bytes still to come. */
   get pendingBytes(): number {
     let blocks = 0;
-    for (const fetch of this.#fetches) blocks += fetch.last + 1 - fetch.next;
+    for (const fetch of this.#fetches.keys()) blocks += fetch.last + 1 - fetch.next;
     return blocks * BLOCK_SIZE;
   }
 
   /**
    * Resolves when blocks `first..last` are present; what has to be fetched for it is fetched up to block `until`.
-   * NO_SPACE where the cache cannot hold them; else the source's errors.
+   * NO_SPACE where the cache cannot hold them; else the source's errors. Starts nothing where the signal has fired.
    */
   async ensure(first: number, last: number, until: number, signal?: AbortSignal): Promise<void> {
     const { map } = this.#options.entry;
@@ -122,6 +66,7 @@ export class Fetcher {
       block !== undefined;
       block = map.firstAbsent(block, last)
     ) {
+      signal?.throwIfAborted();
       const fetch = this.#covering(block) ?? this.#start(block, until);
       await fetch.wait(Math.min(last, fetch.last), signal);
     }
@@ -137,14 +82,15 @@ export class Fetcher {
     }
   }
 
-  /** Ends every fetch; its waiters are told CANCELED. */
-  abort(): void {
-    const reason = new SregistryError('CANCELED', 'The fetch was canceled: the image was closed');
-    for (const fetch of this.#fetches) fetch.controller.abort(reason);
+  /** Ends every fetch and refuses more, with `reason`; resolves when none is under way. */
+  async close(reason: SregistryError): Promise<void> {
+    this.#closed ??= reason;
+    for (const fetch of this.#fetches.keys()) fetch.controller.abort(reason);
+    await Promise.all(this.#fetches.values());
   }
 
   #covering(block: number): Fetch | undefined {
-    for (const fetch of this.#fetches) {
+    for (const fetch of this.#fetches.keys()) {
       if (fetch.next <= block && block <= fetch.last && !fetch.controller.signal.aborted) return fetch;
     }
     return undefined;
@@ -152,32 +98,33 @@ export class Fetcher {
 
   /** Fetches from `first` up to `until`, or to the next block that is present or under way. */
   #start(first: number, until: number): Fetch {
+    if (this.#closed !== undefined) throw this.#closed;
     const { map } = this.#options.entry;
     let last = first;
     while (last < until && !map.has(last + 1) && this.#covering(last + 1) === undefined) last += 1;
     const fetch = new Fetch(first, last);
-    this.#fetches.add(fetch);
-    this.#run(fetch).then(
-      () => this.#fetches.delete(fetch),
+    const ended = this.#run(fetch).then(
+      () => void this.#fetches.delete(fetch),
       (error: unknown) => {
+        // First out of sight, so that nobody joins a fetch that will not arrive.
         this.#fetches.delete(fetch);
         fetch.fail(error);
       },
     );
+    this.#fetches.set(fetch, ended);
     return fetch;
   }
 
   async #run(fetch: Fetch): Promise<void> {
-    const { entry } = this.#options;
+    const { entry, index } = this.#options;
     const { signal } = fetch.controller;
     while (fetch.next <= fetch.last) {
       const claim = await this.#claim(fetch, signal);
       if (claim === undefined) continue;
-      fetch.stored = 0;
       try {
         await this.#fill(fetch, claim.last, signal);
       } finally {
-        this.#options.index.release(claim, fetch.stored * BLOCK_SIZE);
+        index.release(claim, entry);
       }
     }
     if (entry.map.complete) this.#options.onComplete();
@@ -186,22 +133,27 @@ export class Fetcher {
   /** A claim that starts at the fetch's next block; undefined where that block appeared while waiting. */
   async #claim(fetch: Fetch, signal: AbortSignal): Promise<Claim | undefined> {
     const { key, entry, index, limit, makeRoom } = this.#options;
-    for (;;) {
+    for (let poll = FIRST_POLL; ; ) {
       signal.throwIfAborted();
-      entry.map.refresh(fetch.next, fetch.last);
+      entry.refresh(fetch.next, fetch.last);
       if (entry.map.has(fetch.next)) {
         fetch.advance(entry.map.firstAbsent(fetch.next, fetch.last) ?? fetch.last + 1);
         return undefined;
       }
+      if (index.isClaimed(key, fetch.next)) {
+        await sleep(poll, undefined, { signal });
+        poll = Math.min(LONGEST_POLL, poll * 2);
+        continue;
+      }
       if (!(await makeRoom((fetch.last + 1 - fetch.next) * BLOCK_SIZE))) throw noSpace(limit);
+      signal.throwIfAborted();
       const result = index.claim(key, fetch.next, fetch.last, BLOCK_SIZE, limit);
+      // Else another process took the blocks or the room meanwhile.
       if ('claim' in result) {
         // What another process finished between the look and the claim is not fetched again.
-        entry.map.refresh(fetch.next, fetch.last);
+        entry.refresh(fetch.next, fetch.last);
         return result.claim;
       }
-      // Else another process took the room meanwhile: make some again.
-      if ('busy' in result) await sleep(POLL_INTERVAL, undefined, { signal });
     }
   }
 
@@ -226,25 +178,16 @@ export class Fetcher {
     const { entry, source, onBytes } = this.#options;
     const start = first * BLOCK_SIZE;
     const end = Math.min(entry.size, (last + 1) * BLOCK_SIZE);
-    const stream = await source(start, end - start, signal);
-    let position = start;
-    try {
-      for await (const chunk of stream as AsyncIterable<Uint8Array>) {
-        if (position + chunk.length > end) throw tooMuch(end - start);
-        await entry.write(chunk, position);
-        position += chunk.length;
-        onBytes(chunk.length);
-        const arrived = position === end ? last + 1 : Math.floor(position / BLOCK_SIZE);
-        if (arrived > fetch.next) {
-          entry.map.mark(fetch.next, arrived - 1);
-          fetch.stored += arrived - fetch.next;
-          fetch.advance(arrived);
-        }
-      }
-    } finally {
-      stream.destroy();
+    const stream = await abortable(source(start, end - start, signal), signal, (late) => late.destroy());
+    const writer = entry.writer(first);
+    for await (const chunk of chunksOf(stream, signal)) {
+      if (writer.position + chunk.length > end) throw tooMuch(end - start);
+      await writer.write(chunk);
+      onBytes(chunk.length);
+      const arrived = writer.position === end ? last + 1 : Math.floor(writer.position / BLOCK_SIZE);
+      if (arrived > fetch.next) fetch.advance(arrived);
     }
-    if (position !== end) throw tooLittle(end - start, position - start);
+    if (writer.position !== end) throw tooLittle(end - start, writer.position - start);
   }
 }
 

@@ -1,19 +1,41 @@
 /**
  * One image revision as its readers see it: reads come from the cache, what is absent is fetched first, and where the
- * cache has no room left reads go through to the service. Shared by every handle of the process on that revision.
+ * cache can keep nothing (no room, a busy index) reads go through to the service. Shared by every handle of the process
+ * on that revision.
+ *
+ * What is handed out is right. Each block is compared with its checksum when it is read first. A complete image is
+ * compared with its digest, and a read of the blocks that made it complete waits for that: whoever reads all of an
+ * image reads these too, so nobody gets a whole wrong image. In an image that was complete when it was opened and was
+ * never compared, these are all blocks.
+ *
+ * | state   | read, fetchAll, completeStep | close                                                    |
+ * |---------|------------------------------|----------------------------------------------------------|
+ * | open    | run                          | closing: ends fetches and comparison, waits for all work |
+ * | closing | CANCELED                     | waits with the first                                     |
+ * | closed  | CANCELED                     | done already; the files are closed                       |
  */
-import { isError, SregistryError, systemCode } from '../base/errors.ts';
-import { sha256File } from '../base/hash.ts';
+import { SregistryError } from '../base/errors.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
+import { debugLog } from '../log/index.ts';
+import { abortable, chunksOf } from './abortable.ts';
 import { BLOCK_SIZE, blocksOf } from './block-map.ts';
-import type { Entry } from './entry.ts';
+import { Comparison } from './comparison.ts';
+import { isFull, isUnusable } from './degraded.ts';
+import { type Entry, LostBlocksError } from './entry.ts';
 import { Fetcher, type RangeSource } from './fetcher.ts';
+import { InFlight } from './in-flight.ts';
 import { ReadAhead } from './read-ahead.ts';
+
+export { isFull };
 
 /** Fetched by one request when a whole image is completed. */
 const COMPLETION_WINDOW = 16 * 1024 * 1024;
 /** Requests at once when a whole image is completed by someone who waits for it. */
 const COMPLETION_STREAMS = 3;
+/** Times blocks are fetched that the disk then turns out to have lost, before they are read past the cache. */
+const ATTEMPTS = 3;
+
+const debug = debugLog('cache');
 
 /** Ends a wait; as a function where it is only made when something is waited for, as most reads find their bytes. */
 export type Signal = AbortSignal | (() => AbortSignal);
@@ -21,67 +43,76 @@ export type Signal = AbortSignal | (() => AbortSignal);
 export interface CachedImageOptions {
   readonly key: string;
   readonly uri: string;
+  readonly size: number;
   readonly digest: string | undefined;
-  readonly entry: Entry;
+  /** Undefined where the cache can keep nothing of this image: every read goes through. */
+  readonly entry: Entry | undefined;
+  /** The entry is whole and was compared with its digest. */
+  readonly isCompared: boolean;
   readonly index: CacheIndex;
   readonly source: RangeSource;
   readonly limit: number;
   makeRoom(bytes: number): Promise<boolean>;
   onBytes(bytes: number): void;
   /** The bytes do not have the digest the service stated: take the entry out of use. */
-  quarantine(): void;
+  quarantine(entry: Entry): void;
+}
+
+/** An entry, and what fills and compares it. */
+interface Kept {
+  readonly entry: Entry;
+  readonly fetcher: Fetcher;
+  readonly comparison: Comparison;
 }
 
 export class CachedImage {
   readonly key: string;
   readonly uri: string;
+  readonly size: number;
   /** Handles open on it in this process. */
   references = 0;
   /** Milliseconds since the epoch of the first and the last read. */
   firstRead = 0;
   lastRead = 0;
   readonly #options: CachedImageOptions;
-  readonly #fetcher: Fetcher;
-  #corrupt: SregistryError | undefined;
-  #verification: Promise<void> | undefined;
+  readonly #kept: Kept | undefined;
+  readonly #work: InFlight;
+  /** Ends the comparison and what reads past the cache. */
+  readonly #stop = new AbortController();
+  #state: 'open' | 'closing' | 'closed' = 'open';
+  #closing: Promise<void> | undefined;
 
   constructor(options: CachedImageOptions) {
     this.#options = options;
     this.key = options.key;
     this.uri = options.uri;
-    this.#fetcher = new Fetcher({
-      key: options.key,
-      entry: options.entry,
-      index: options.index,
-      source: options.source,
-      limit: options.limit,
-      makeRoom: options.makeRoom,
-      onBytes: options.onBytes,
-      onComplete: () => void this.#verify().catch(() => {}),
-    });
+    this.size = options.size;
+    this.#work = new InFlight(options.uri);
+    const { entry } = options;
+    this.#kept = entry === undefined ? undefined : this.#keep(entry);
   }
 
-  get size(): number {
-    return this.#options.entry.size;
+  get state(): 'open' | 'closing' | 'closed' {
+    return this.#state;
   }
 
   /** Bytes on local disk, at most the size. */
   get cachedBytes(): number {
-    return Math.min(this.size, this.#options.entry.bytes);
+    return Math.min(this.size, this.#kept?.entry.bytes ?? 0);
   }
 
   get complete(): boolean {
-    return this.#options.entry.map.complete;
+    return this.#kept?.entry.map.complete ?? false;
   }
 
   /** Bytes of fetches under way that have not arrived. */
   get pendingBytes(): number {
-    return this.#fetcher.pendingBytes;
+    return this.#kept?.fetcher.pendingBytes ?? 0;
   }
 
-  /** Path of the data file; whole only when `complete`. */
+  /** Path of the data file; whole only after {@link fetchAll}. NO_SPACE where the cache keeps nothing of this image. */
   get path(): string {
-    return this.#options.entry.path;
+    return this.#require().entry.path;
   }
 
   /** State for one reader's read-ahead. */
@@ -91,50 +122,161 @@ export class CachedImage {
 
   /**
    * Reads up to `length` bytes at `offset` into `target`; resolves to how many, fewer only at the end of the image.
-   * CORRUPT where the complete image did not have its digest; else the source's errors.
+   * CORRUPT where the complete image did not have its digest; CANCELED where the image was closed; else the source's
+   * errors. The wait for the comparison is not ended by the signal: it reads the local disk alone.
    */
-  async read(
+  read(
     target: Uint8Array,
     offset: number,
     length: number,
     ahead: ReadAhead,
     signal?: Signal,
   ): Promise<number> {
-    const count = Math.min(length, this.size - offset);
-    if (count <= 0) return 0;
-    if (this.#corrupt !== undefined) throw this.#corrupt;
-    this.lastRead = Date.now();
-    this.firstRead ||= this.lastRead;
-    const { entry } = this.#options;
-    const { first, last } = blocksOf(offset, count);
-    const plan = ahead.plan(offset, count);
-    const present = entry.map.hasAll(first, last);
-    let made: AbortSignal | undefined;
-    const stop = () => {
-      made ??= typeof signal === 'function' ? signal() : signal;
-      return made;
-    };
-    if (plan.ahead && !entry.map.complete) {
-      this.#fetcher.prefetch(first, blocksOf(0, plan.until).last);
-    }
-    if (present) {
-      await this.#readPresent(target, offset, count, stop);
+    return this.#work.run(async () => {
+      const count = Math.min(length, this.size - offset);
+      if (count <= 0) return 0;
+      if (signal instanceof AbortSignal) signal.throwIfAborted();
+      this.lastRead = Date.now();
+      this.firstRead ||= this.lastRead;
+      const stop = once(signal);
+      const served =
+        this.#kept !== undefined && (await this.#readKept(this.#kept, target, offset, count, ahead, stop));
+      if (!served) await this.#readThrough(target, offset, count, stop());
       return count;
-    }
-    try {
-      await this.#fetcher.ensure(first, last, blocksOf(0, plan.until).last, stop());
-    } catch (error) {
-      if (!isFull(error)) throw error;
-      await this.#readThrough(target, offset, count, stop());
-      return count;
-    }
-    await this.#readPresent(target, offset, count, stop);
-    return count;
+    });
   }
 
   /** Fetches what is absent, the first bytes first; resolves when the image is whole and its digest is right. */
-  async fetchAll(progress?: (done: number, total: number) => void, signal?: AbortSignal): Promise<void> {
-    const { map } = this.#options.entry;
+  fetchAll(progress?: (done: number, total: number) => void, signal?: AbortSignal): Promise<void> {
+    return this.#work.run(async () => {
+      signal?.throwIfAborted();
+      const kept = this.#require();
+      for (let attempt = 1; ; attempt += 1) {
+        await this.#fetchAbsent(kept, progress, signal);
+        try {
+          await kept.comparison.run();
+          const lost = await kept.entry.check(signal);
+          if (lost.length === 0) return;
+          throw new LostBlocksError(kept.entry.path, lost);
+        } catch (error) {
+          if (!(error instanceof LostBlocksError) || attempt === ATTEMPTS) throw error;
+          this.#forget(kept, error);
+        }
+      }
+    });
+  }
+
+  /** Fetches the next absent window; false when there is none. For completion in the background. */
+  completeStep(signal: AbortSignal): Promise<boolean> {
+    return this.#work.run(async () => {
+      if (this.#kept === undefined) return false;
+      const { entry, fetcher } = this.#kept;
+      const first = entry.map.firstAbsent(0, entry.map.blocks - 1);
+      if (first === undefined) return false;
+      const last = Math.min(entry.map.blocks - 1, first + COMPLETION_WINDOW / BLOCK_SIZE - 1);
+      await fetcher.ensure(first, last, last, signal);
+      return true;
+    });
+  }
+
+  /**
+   * Ends fetches and closes the files. What is present stays for the next time. When it resolves nothing of this image
+   * is fetched, read, written or compared any more.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  async #end(): Promise<void> {
+    this.#state = 'closing';
+    const reason = new SregistryError('CANCELED', `${this.uri} was closed`);
+    this.#stop.abort(reason);
+    try {
+      await Promise.all([this.#work.close(), this.#kept?.fetcher.close(reason)]);
+    } finally {
+      await this.#kept?.entry.close();
+      this.#state = 'closed';
+    }
+  }
+
+  #keep(entry: Entry): Kept {
+    const { key, uri, digest, isCompared, index, source, limit, makeRoom, onBytes, quarantine } =
+      this.#options;
+    const comparison = new Comparison({
+      key,
+      uri,
+      digest,
+      entry,
+      index,
+      isRight: isCompared,
+      signal: this.#stop.signal,
+      quarantine: () => quarantine(entry),
+    });
+    const onComplete = () => void this.#work.run(() => comparison.run()).catch(() => {});
+    const fetcher = new Fetcher({ key, entry, index, source, limit, makeRoom, onBytes, onComplete });
+    return { entry, fetcher, comparison };
+  }
+
+  #require(): Kept {
+    if (this.#kept !== undefined) return this.#kept;
+    throw new SregistryError('NO_SPACE', `The cache could not take up ${this.uri}`, {
+      hint: 'Free disk space, or set SREGISTRY_CACHEDIR to a folder with room',
+    });
+  }
+
+  /** Reads through the cache. False where it cannot keep the bytes, or the disk loses them again and again. */
+  async #readKept(
+    kept: Kept,
+    target: Uint8Array,
+    offset: number,
+    count: number,
+    ahead: ReadAhead,
+    stop: () => AbortSignal | undefined,
+  ): Promise<boolean> {
+    const { entry, fetcher, comparison } = kept;
+    const { first, last } = blocksOf(offset, count);
+    const plan = ahead.plan(offset, count);
+    const until = blocksOf(0, plan.until).last;
+    if (comparison.failure !== undefined) throw comparison.failure;
+    if (plan.ahead && !entry.map.complete) fetcher.prefetch(first, until);
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+      try {
+        if (!entry.map.hasAll(first, last)) await fetcher.ensure(first, last, until, stop());
+        if (this.#mustCompare(kept, first, last)) await comparison.run();
+        await entry.read(target, offset, count);
+        return true;
+      } catch (error) {
+        if (isUnusable(error)) return false;
+        if (!(error instanceof LostBlocksError)) throw error;
+        this.#forget(kept, error);
+      }
+    }
+    return false;
+  }
+
+  #mustCompare({ entry, comparison }: Kept, first: number, last: number): boolean {
+    const { completedBy } = entry.map;
+    if (completedBy === undefined || comparison.isRight) return false;
+    return first <= completedBy.last && last >= completedBy.first;
+  }
+
+  /** The disk lost blocks: they count as absent again. */
+  #forget({ entry, comparison }: Kept, { blocks }: LostBlocksError): void {
+    entry.forget(blocks);
+    comparison.reset();
+    try {
+      this.#options.index.recount(this.key, entry);
+    } catch (error) {
+      debug('%s lost blocks, which could not be noted: %o', this.uri, error);
+    }
+  }
+
+  async #fetchAbsent(
+    { entry: { map }, fetcher }: Kept,
+    progress?: (done: number, total: number) => void,
+    signal?: AbortSignal,
+  ): Promise<void> {
     const windows = Math.ceil(this.size / COMPLETION_WINDOW);
     const perWindow = COMPLETION_WINDOW / BLOCK_SIZE;
     let window = 0;
@@ -143,44 +285,11 @@ export class CachedImage {
         const first = window * perWindow;
         const last = Math.min(map.blocks, first + perWindow) - 1;
         window += 1;
-        await this.#fetcher.ensure(first, last, last, signal);
+        await fetcher.ensure(first, last, last, signal);
         progress?.(this.cachedBytes, this.size);
       }
     };
     await Promise.all(Array.from({ length: COMPLETION_STREAMS }, stream));
-    await this.#verify();
-  }
-
-  /** Fetches the next absent window; false when there is none. For completion in the background. */
-  async completeStep(signal: AbortSignal): Promise<boolean> {
-    const { map } = this.#options.entry;
-    const first = map.firstAbsent(0, map.blocks - 1);
-    if (first === undefined) return false;
-    const last = Math.min(map.blocks - 1, first + COMPLETION_WINDOW / BLOCK_SIZE - 1);
-    await this.#fetcher.ensure(first, last, last, signal);
-    return true;
-  }
-
-  /** Ends fetches and closes the files. What is present stays for the next time. */
-  async close(): Promise<void> {
-    this.#fetcher.abort();
-    await this.#verification?.catch(() => {});
-    if (this.#corrupt === undefined) await this.#options.entry.sync();
-    this.#options.entry.close();
-  }
-
-  async #readPresent(
-    target: Uint8Array,
-    offset: number,
-    count: number,
-    stop: () => AbortSignal | undefined,
-  ): Promise<void> {
-    try {
-      await this.#options.entry.read(target, offset, count);
-    } catch (error) {
-      if (!isError(error, 'CORRUPT')) throw error;
-      await this.#readThrough(target, offset, count, stop());
-    }
   }
 
   /** Reads from the service without keeping the bytes. */
@@ -188,11 +297,15 @@ export class CachedImage {
     target: Uint8Array,
     offset: number,
     count: number,
-    signal = new AbortController().signal,
+    signal: AbortSignal | undefined,
   ): Promise<void> {
     const { source, onBytes } = this.#options;
+    const stop = this.#stop.signal;
+    const either = signal === undefined ? stop : AbortSignal.any([signal, stop]);
+    either.throwIfAborted();
+    const stream = await abortable(source(offset, count, either), either, (late) => late.destroy());
     let done = 0;
-    for await (const chunk of (await source(offset, count, signal)) as AsyncIterable<Uint8Array>) {
+    for await (const chunk of chunksOf(stream, either)) {
       if (done + chunk.length > count)
         throw new SregistryError('SERVICE', `${this.uri}: more bytes than asked for`);
       target.set(chunk, done);
@@ -202,35 +315,13 @@ export class CachedImage {
     if (done !== count)
       throw new SregistryError('SERVICE', `${this.uri}: ${done} of the ${count} bytes asked for`);
   }
-
-  /** Compares the complete image with its digest, once; a mismatch takes it out of use. */
-  #verify(): Promise<void> {
-    this.#verification ??= this.#compareDigest();
-    return this.#verification;
-  }
-
-  async #compareDigest(): Promise<void> {
-    const { digest, entry, index, key, uri } = this.#options;
-    if (this.#corrupt !== undefined) throw this.#corrupt;
-    if (index.get(key)?.complete === 1) return;
-    if (digest !== undefined) {
-      const actual = await sha256File(entry.path);
-      if (actual !== digest) {
-        this.#corrupt = new SregistryError(
-          'CORRUPT',
-          `${uri}: the bytes received have sha256 ${actual}, the service stated ${digest}`,
-          { hint: 'The copy in the cache was set aside; open the image again to fetch it anew' },
-        );
-        this.#options.quarantine();
-        throw this.#corrupt;
-      }
-    }
-    await entry.sync();
-    index.markComplete(key, digest !== undefined);
-  }
 }
 
-/** Did it fail because cache or disk have no room? */
-export function isFull(error: unknown): boolean {
-  return isError(error, 'NO_SPACE') || ['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '');
+/** The signal, made when it is asked for first. */
+function once(signal: Signal | undefined): () => AbortSignal | undefined {
+  let made: AbortSignal | undefined;
+  return () => {
+    made ??= typeof signal === 'function' ? signal() : signal;
+    return made;
+  };
 }

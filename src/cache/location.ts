@@ -5,8 +5,8 @@
  *
  * Names and bytes of private images lie in it: it is the user's own, and nobody else gets in.
  */
-import { existsSync, mkdirSync, renameSync } from 'node:fs';
-import { rm, statfs } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { ensurePrivateFolder } from '../base/files.ts';
@@ -65,23 +65,6 @@ function privateRoot(cacheDir: string): string {
 /** Folder of an image's entry. Two characters fan out, so that no directory grows too long. */
 export function entryFolder(root: string, key: string): string {
   return join(root, 'images', key.slice(0, 2), key);
-}
-
-let trashed = 0;
-
-/** Takes a folder out of sight at once and deletes it later: `rename`, then `rm` in the background. */
-export function trash(root: string, folder: string): void {
-  const bin = join(root, 'trash');
-  mkdirSync(bin, { recursive: true, mode: 0o700 });
-  trashed += 1;
-  const target = join(bin, `${process.pid}-${Date.now()}-${trashed}`);
-  renameSync(folder, target);
-  void rm(target, { recursive: true, force: true });
-}
-
-/** Deletes what processes that died left in the trash. */
-export async function emptyTrash(root: string): Promise<void> {
-  await rm(join(root, 'trash'), { recursive: true, force: true });
 }
 
 /** Bytes an unprivileged user can still write on the file system of `path`. */

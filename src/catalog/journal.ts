@@ -4,8 +4,9 @@
  * process at a time; when that process is dead, another may adopt it.
  */
 import { randomUUID } from 'node:crypto';
-import { isAlive, type ProcessId } from '../base/process.ts';
+import type { ProcessId } from '../base/process.ts';
 import type { Database } from './database.ts';
+import type { IsAlive } from './owners.ts';
 import {
   fromRow,
   type NewPush,
@@ -44,10 +45,12 @@ const prepare = (db: Database) => ({
 
 export class Journal {
   readonly #db: Database;
+  readonly #isAlive: IsAlive;
   readonly #sql: ReturnType<typeof prepare>;
 
-  constructor(db: Database) {
+  constructor(db: Database, isAlive: IsAlive) {
     this.#db = db;
+    this.#isAlive = isAlive;
     this.#sql = prepare(db);
   }
 
@@ -82,7 +85,7 @@ export class Journal {
 
   /** Records that `owner` may {@link adopt}, oldest first. */
   listAdoptable(owner: ProcessId): PushRecord[] {
-    return this.list().filter((record) => isFreeFor(record, owner));
+    return this.list().filter((record) => this.#isFreeFor(record, owner));
   }
 
   /** Not an error if it is gone already. */
@@ -97,7 +100,7 @@ export class Journal {
   adopt(id: string, owner: ProcessId): PushRecord | undefined {
     return this.#exclusive(() => {
       const record = this.get(id);
-      if (record === undefined || !isFreeFor(record, owner)) return undefined;
+      if (record === undefined || !this.#isFreeFor(record, owner)) return undefined;
       return this.#change(record, { owner });
     });
   }
@@ -114,6 +117,10 @@ export class Journal {
     if (record.state === 'refused') this.#sql.dropRefused.run();
   }
 
+  #isFreeFor(record: PushRecord, owner: ProcessId): boolean {
+    return isSame(record.owner, owner) || !this.#isAlive(record.owner);
+  }
+
   #exclusive<T>(body: () => T): T {
     return this.#db.transaction(body).immediate();
   }
@@ -121,10 +128,6 @@ export class Journal {
 
 function optional(row: PushRow | undefined): PushRecord | undefined {
   return row === undefined ? undefined : fromRow(row);
-}
-
-function isFreeFor(record: PushRecord, owner: ProcessId): boolean {
-  return isSame(record.owner, owner) || !isAlive(record.owner);
 }
 
 function isSame(one: ProcessId, other: ProcessId): boolean {

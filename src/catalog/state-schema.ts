@@ -1,5 +1,5 @@
 /** The schema of state.db as numbered migrations. Append only: one that was released is never changed. */
-import { CACHE_SCHEMA } from './cache-index.ts';
+import { CACHE_CHECKSUMS_SCHEMA, CACHE_SCHEMA } from './cache-tables.ts';
 import { LISTINGS_SCHEMA } from './listings.ts';
 import { JOURNAL_SCHEMA } from './push-record.ts';
 import { REMOTES_SCHEMA } from './remotes.ts';
@@ -9,4 +9,5 @@ export const STATE_MIGRATIONS: readonly string[] = [
   LISTINGS_SCHEMA + REMOTES_SCHEMA + JOURNAL_SCHEMA,
   CACHE_SCHEMA,
   TEXT_INDEX_SCHEMA,
+  CACHE_CHECKSUMS_SCHEMA,
 ];

@@ -10,7 +10,7 @@
 import { renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError, isError, systemCode } from '../base/errors.ts';
-import { ownProcess } from '../base/process.ts';
+import { ownProcess, type ProcessId } from '../base/process.ts';
 import { bot, debugLog } from '../log/index.ts';
 import { CacheIndex } from './cache-index.ts';
 import {
@@ -26,6 +26,7 @@ import {
 import { DamagedDatabaseError } from './database-error.ts';
 import { Journal } from './journal.ts';
 import { Listings } from './listings.ts';
+import { Owners } from './owners.ts';
 import { Remotes } from './remotes.ts';
 import { forgetCheck, isKnownSound, noteClosed, noteSound, revisionOf } from './state-check.ts';
 import { STATE_MIGRATIONS } from './state-schema.ts';
@@ -45,6 +46,8 @@ export interface State {
   readonly texts: TextIndex;
   readonly journal: Journal;
   readonly cacheIndex: CacheIndex;
+  /** Tells which processes that share this database live. */
+  readonly owners: Owners;
   /** Where a damaged state.db was moved when this one was opened. */
   readonly movedAside: string | undefined;
   close(): void;
@@ -71,23 +74,40 @@ export function openState(cacheDir: string, options: StateOptions = {}): State {
   };
   const { db, movedAside } =
     openIfSound(path, database) ?? withLock(`${path}.lock`, () => openOrReplace(path, database));
+  const self = ownProcess();
+  const owners = ownersOf(cacheDir, self, db);
   const texts = new TextIndex(db);
   const remotes = new Remotes(db, texts);
   forgetOld(remotes);
+  const cacheIndex = new CacheIndex(db, self, owners.isAlive);
   return {
     db,
     listings: new Listings(db),
     remotes,
     texts,
-    journal: new Journal(db),
-    cacheIndex: new CacheIndex(db, ownProcess()),
+    journal: new Journal(db, owners.isAlive),
+    cacheIndex,
+    owners,
     movedAside,
     close: () => {
       if (!db.open) return;
+      cacheIndex.close();
       db.close();
+      owners.close();
       noteClosed(path);
     },
   };
+}
+
+function ownersOf(cacheDir: string, self: ProcessId, db: Database): Owners {
+  try {
+    const owners = new Owners(join(cacheDir, 'owners'), self);
+    owners.sweep();
+    return owners;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
 }
 
 /** Housekeeping, which can wait until the catalog can be written. */

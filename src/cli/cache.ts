@@ -1,5 +1,13 @@
 import { SregistryError } from '../base/errors.ts';
-import { type CacheEntry, cacheUsage, listCache, pin, prune, verify } from '../client/cache.ts';
+import {
+  type CacheEntry,
+  cacheUsage,
+  listCache,
+  pin,
+  prune,
+  type VerifyCounts,
+  verify,
+} from '../client/cache.ts';
 import { bot } from '../log/index.ts';
 import { parseDuration, parseSize } from '../settings/environment.ts';
 import { defineSubcommand, type Group, JSON_OPTION } from './command.ts';
@@ -62,21 +70,35 @@ function pinning(command: string, describe: string, pinned: boolean) {
 
 const verifyCommand = defineSubcommand({
   command: 'verify',
-  describe: 'Compare whole images with their digests; what is wrong is removed',
+  describe: 'Mend the cache and compare whole images with their digests; what is wrong is removed',
   build: (yargs) => yargs.options(JSON_OPTION),
   examples: [['sregistry cache verify', 'After trouble with a disk']],
 
   async run({ json }, context) {
     await using session = await openSession(context);
-    const results = [];
-    for await (const verification of verify(session, context.signal)) {
-      results.push(verification);
-      if (!json) bot.data(`${verification.result.padEnd(12)} ${verification.uri}`);
+    const images = [];
+    const verification = verify(session, context.signal);
+    let next = await verification.next();
+    while (!next.done) {
+      images.push(next.value);
+      if (!json) bot.data(`${next.value.result.padEnd(12)} ${next.value.uri}`);
+      next = await verification.next();
     }
-    if (json) printJson(results);
-    return results.some(({ result }) => result === 'wrong') ? 1 : 0;
+    if (json) printJson({ images, counts: next.value });
+    else for (const line of mended(next.value)) bot.info(line);
+    return images.some(({ result }) => result === 'wrong') ? 1 : 0;
   },
 });
+
+/** What steps found to do, a line each. */
+function mended(counts: VerifyCounts): string[] {
+  const { compare, ...steps } = counts;
+  const lost = compare?.lostBlocks ?? 0;
+  return Object.entries({ ...steps, ...(lost > 0 ? { compare: { lostBlocks: lost } } : {}) })
+    .map(([step, done]) => [step, Object.entries(done).filter(([, count]) => count > 0)] as const)
+    .filter(([, done]) => done.length > 0)
+    .map(([step, done]) => `${step}: ${done.map(([name, count]) => `${count} ${name}`).join(', ')}`);
+}
 
 const pruneCommand = defineSubcommand({
   command: 'prune',

@@ -1,9 +1,8 @@
 /** The image cache as its user handles it: what is in it, what stays, what goes, whether it is right. */
-import { join } from 'node:path';
-import { SregistryError, systemCode } from '../base/errors.ts';
-import { sha256File } from '../base/hash.ts';
-import { detach } from '../cache/eviction.ts';
-import { entryFolder, freeSpace } from '../cache/location.ts';
+import { SregistryError } from '../base/errors.ts';
+import { freeSpace } from '../cache/location.ts';
+import { detach } from '../cache/trash.ts';
+import { type Verification, type VerifyCounts, verifyCache } from '../cache/verify.ts';
 import type { CacheEntryRow } from '../catalog/cache-index.ts';
 import type { Session } from './session.ts';
 import { parseTarget } from './target.ts';
@@ -44,11 +43,7 @@ export interface Pruned {
   readonly bytes: number;
 }
 
-export interface Verification {
-  readonly uri: string;
-  /** `unverifiable` where its service states no digest, or the image is not whole. */
-  readonly result: 'right' | 'wrong' | 'unverifiable';
-}
+export type { Verification, VerifyCounts };
 
 /** What is in the cache, most recently used first. */
 export function listCache({ cache }: Session): CacheEntry[] {
@@ -98,32 +93,20 @@ export function prune(session: Session, { unusedFor = 0, downTo = 0 }: PruneOpti
   const removed: CacheEntryRow[] = [];
   for (const entry of cache.list()) {
     if (cache.bytes <= downTo || entry.last_used > before) break;
-    if (state.cacheIndex.evict(entry.key, () => detach(cache.root, entry.key))) removed.push(entry);
+    if (state.cacheIndex.evict(entry.key, () => void detach(cache.root, entry.key))) removed.push(entry);
   }
   return { images: removed.length, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) };
 }
 
-/** Compares every whole image with its digest; what is wrong is removed. */
-export async function* verify(session: Session, signal?: AbortSignal): AsyncGenerator<Verification> {
-  for (const entry of session.cache.list()) {
-    yield { uri: entry.uri, result: await verifyEntry(session, entry, signal) };
-  }
-}
-
-async function verifyEntry(
-  { cache: { root }, state }: Session,
-  { key, complete, digest }: CacheEntryRow,
+/**
+ * Mends the cache folder and its index, then compares every whole image with its digest; what is wrong is removed. One
+ * result an image, then what each step counted.
+ */
+export function verify(
+  { cache: { root }, state: { cacheIndex: index } }: Session,
   signal?: AbortSignal,
-): Promise<Verification['result']> {
-  if (complete === 0 || digest === null) return 'unverifiable';
-  const data = join(entryFolder(root, key), 'data');
-  const actual = await sha256File(data, { signal }).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  });
-  if (actual === digest) return 'right';
-  state.cacheIndex.discard(key, () => detach(root, key));
-  return 'wrong';
+): AsyncGenerator<Verification, VerifyCounts> {
+  return verifyCache({ root, index }, signal);
 }
 
 function toEntry(row: CacheEntryRow): CacheEntry {

@@ -114,6 +114,7 @@ export class Filesystem {
 
   async getattr(path: string): Promise<Attributes> {
     checkLength(path);
+    await this.#removals.settled(keyOf(path));
     const staged = this.#staging.find(path);
     if (staged !== undefined) return this.#stagedAttributes(path, staged);
     const hidden = this.#hidden.get(path);
@@ -145,14 +146,13 @@ export class Filesystem {
     checkLength(path);
     const writes = (flags & O_ACCMODE) !== O_RDONLY;
     if (writes) this.#permissions.checkWritable(path);
-    await this.#staging.settled(path);
+    await this.#settled(path);
     const staged = this.#staging.find(path);
     if (staged !== undefined) return this.#openStaged(path, staged, flags);
     const place = parsePath(path);
     if (place?.kind !== 'image' && place?.kind !== 'inspect') throw notFound(path);
     const signal = this.#lookup.signal();
     const backend = await this.#lookup.backend(place.backend);
-    if (writes && place.kind === 'image') await this.#removals.finish(keyOf(path));
     const image = await this.#lookup.imageToOpen(place, signal).catch((error: unknown) => {
       if (writes && this.#permissions.mayWriteUnseen(backend, error)) return UNSEEN as typeof UNSEEN;
       throw error;
@@ -175,10 +175,9 @@ export class Filesystem {
     if (place === undefined || place.kind === 'root' || parentOf(path) === '/')
       throw new SregistryError('FORBIDDEN', `${path} cannot be created: files live in a registry's folder`);
     await this.#permissions.checkPush(path, place.backend);
-    if (place.kind === 'image') {
-      await this.#removals.finish(keyOf(path));
-      if (this.#permissions.keepsExisting && (await this.#lookup.image(place, this.#lookup.signal())))
-        throw exists(path);
+    await this.#settled(path);
+    if (place.kind === 'image' && this.#permissions.keepsExisting) {
+      if (await this.#lookup.image(place, this.#lookup.signal())) throw exists(path);
     }
     const staged = this.#staging.find(path);
     if (staged !== undefined) return this.#openStaged(path, staged, O_WRONLY | O_TRUNC);
@@ -283,6 +282,12 @@ export class Filesystem {
   async close(): Promise<void> {
     await this.idle();
     await Promise.allSettled([...this.#handles.keys()].map((handle) => this.release(handle)));
+  }
+
+  /** Resolves when it is known what the path stands for, and the bytes of what was pushed there are in the cache. */
+  async #settled(path: string): Promise<void> {
+    await this.#removals.settled(keyOf(path));
+    await this.#staging.settled(path);
   }
 
   #stagedAttributes(path: string, { size, modified, isInRegistry }: StagedFile): Attributes {

@@ -9,7 +9,7 @@ import { readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, isAbsolute, join } from 'node:path';
 import { describeError } from '../base/errors.ts';
 import { isOurs, readPrivateFile } from '../base/private.ts';
-import { isAlive, type ProcessId } from '../base/process.ts';
+import { isAlive, liveness, type ProcessId } from '../base/process.ts';
 import { hasRuntimeDir } from '../settings/paths.ts';
 import { warnOnce } from '../settings/warn-once.ts';
 
@@ -67,7 +67,7 @@ export function isMountProcess(record: MountRecord): boolean {
   try {
     const owner = statSync(`/proc/${record.pid}`);
     const words = readFileSync(`/proc/${record.pid}/cmdline`, 'utf8').split('\0');
-    return isOurs(owner) && servesMount(words, record.mountpoint) && isAlive(record);
+    return isOurs(owner) && servesMount(words, record.mountpoint) && liveness(record) === 'alive';
   } catch {
     return false;
   }

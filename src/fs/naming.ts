@@ -141,7 +141,7 @@ export class Naming {
       this.#checkUnread(to);
       await this.#replaceStaged(to);
     }
-    this.#removals.supersede(keyOf(to));
+    await this.#removals.supersede(keyOf(to));
     await this.#staging.rename(staged, to);
   }
 
@@ -161,7 +161,7 @@ export class Naming {
     this.#checkUnread(from);
     this.#checkUnread(to);
     const copied = await backend.copy(image, target.name, signal);
-    this.#removals.supersede(keyOf(to));
+    await this.#removals.supersede(keyOf(to));
     this.#lookup.noteChange(backend, target.name, copied);
     await this.#replaceStaged(to);
     await this.#removeNow(source, backend, image, signal);

@@ -364,6 +364,7 @@ test('the database and what lies beside it are for the owner only, whatever the 
   const folder = temporaryFolder();
   const modes = () =>
     readdirSync(folder)
+      .filter((file) => file !== 'owners')
       .sort()
       .map((file) => [file, (statSync(join(folder, file)).mode & 0o777).toString(8)]);
   const umask = process.umask(0o027);

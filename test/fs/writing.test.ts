@@ -370,6 +370,6 @@ describe('names', () => {
       kernel.rename('/lab/demo/small:1.0.sif', long),
       filesystem.mkdir(`/lab/${'d'.repeat(256)}`),
     ];
-    for (const call of calls) expect(await errnoOfCall(call)).toBe(os.errno.ENAMETOOLONG);
+    for (const errno of await Promise.all(calls.map(errnoOfCall))) expect(errno).toBe(os.errno.ENAMETOOLONG);
   });
 });

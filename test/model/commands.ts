@@ -92,6 +92,12 @@ function command<H>(
 /** A service that is away leaves nothing to ask: then only files being written are looked at. */
 const isKnown = (model: Model, path: string) => !model.isAway || model.files.has(keyOf(path));
 
+/** What the registry has is not removed or renamed while it is away. */
+const isLocal = (model: Model, path: string) => {
+  const file = model.files.get(keyOf(path));
+  return !model.isAway || (file !== undefined && file.state !== 'pushed' && file.state !== 'unchanged');
+};
+
 function openCommand<H>(path: string, how: 'read' | 'update' | 'replace'): Command<H> {
   const check = (model: Model) => isKnown(model, path) && model.opened.size < 6;
   return command(`open ${path} to ${how}`, check, async (model, { subject, handles }) => {
@@ -262,7 +268,7 @@ export function commands<H>({ paths, images, duplicates }: CommandOptions): fc.A
 function unlinkCommand<H>(path: string): Command<H> {
   // Without permission to remove, an open image is only refused at once where nothing may be about to replace it.
   const check = (model: Model) =>
-    isKnown(model, path) && (model.allowDelete || !model.isOpen(path) || !model.hasClosed);
+    isLocal(model, path) && (model.allowDelete || !model.isOpen(path) || !model.hasClosed);
   return command(`unlink ${path}`, check, async (model, { subject }) => {
     const outcome = model.unlink(path);
     expect(await outcomeOf(subject.unlink(path))).toBe(outcome);
@@ -271,7 +277,7 @@ function unlinkCommand<H>(path: string): Command<H> {
 
 function renameCommand<H>(from: string, to: string): Command<H> {
   const check = (model: Model) => {
-    if (!isKnown(model, from) || (model.isAway && !model.files.has(keyOf(from)))) return false;
+    if (!isLocal(model, from)) return false;
     // A rename that fails after libfuse has hidden an open target: the target comes back or not, later.
     return !(model.isAway && model.isOpen(to)) && !isDoomed(model, from, to);
   };

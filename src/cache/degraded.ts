@@ -1,0 +1,12 @@
+/** When the cache cannot keep bytes: then they are read from the service and handed on. */
+import { isError, systemCode } from '../base/errors.ts';
+
+/** Did it fail because cache or disk have no room? */
+export function isFull(error: unknown): boolean {
+  return isError(error, 'NO_SPACE') || ['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '');
+}
+
+/** Did it fail because the cache can keep nothing now: no room, or an index that is busy or out of order? */
+export function isUnusable(error: unknown): boolean {
+  return isFull(error) || isError(error, 'DATABASE');
+}

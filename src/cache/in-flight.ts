@@ -1,0 +1,47 @@
+/**
+ * Counts work under way, so that a close can refuse new work and wait for the rest. Without it, a write that is under
+ * way when its descriptor is closed lands in whatever file gets that number next.
+ */
+import { SregistryError } from '../base/errors.ts';
+
+export class InFlight {
+  readonly #what: string;
+  #count = 0;
+  #ended: PromiseWithResolvers<void> | undefined;
+
+  /** `what` names the owner of the work in the error that refuses more. */
+  constructor(what: string) {
+    this.#what = what;
+  }
+
+  /** Is more work refused? */
+  get isClosed(): boolean {
+    return this.#ended !== undefined;
+  }
+
+  /** Runs `work`. CANCELED once {@link close} was called. */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    this.check();
+    this.#count += 1;
+    try {
+      return await work();
+    } finally {
+      this.#count -= 1;
+      if (this.#count === 0) this.#ended?.resolve();
+    }
+  }
+
+  /** Throws CANCELED once {@link close} was called. */
+  check(): void {
+    if (this.#ended !== undefined) throw new SregistryError('CANCELED', `${this.#what} was closed`);
+  }
+
+  /** Refuses more work; resolves when what was under way has ended. */
+  close(): Promise<void> {
+    if (this.#ended === undefined) {
+      this.#ended = Promise.withResolvers();
+      if (this.#count === 0) this.#ended.resolve();
+    }
+    return this.#ended.promise;
+  }
+}

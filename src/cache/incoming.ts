@@ -1,0 +1,66 @@
+/** Whole files on their way into the cache: made renameable into it, with the map of their blocks. */
+import { randomUUID } from 'node:crypto';
+import { copyFile, mkdir, open, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BLOCK_SIZE, BlockMap, checksum } from './block-map.ts';
+import { incomingFolder } from './maintenance.ts';
+
+/** Bytes read at once for the checksums: whole blocks. */
+const CHUNK = 16 * BLOCK_SIZE;
+
+export interface Incoming extends AsyncDisposable {
+  /** The file itself where it is on the same file system, else a copy of it. */
+  readonly data: string;
+  /** File of its block map. */
+  readonly map: string;
+  readonly blocks: number;
+}
+
+/**
+ * Prepares a file of `size` bytes. Undefined where it has another size. What was not moved away is removed when the
+ * result is disposed of; the file itself stays.
+ */
+export async function takeIn(root: string, file: string, size: number): Promise<Incoming | undefined> {
+  const found = await stat(file);
+  if (!found.isFile() || found.size !== size) return undefined;
+  const folder = incomingFolder(root);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const id = join(folder, randomUUID());
+  const map = `${id}.blocks`;
+  const isNear = (await stat(folder)).dev === found.dev;
+  const data = isNear ? file : `${id}.data`;
+  const clear = async () => {
+    await rm(map, { force: true });
+    if (!isNear) await rm(data, { force: true });
+  };
+  try {
+    if (!isNear) await copyFile(file, data);
+    const sums = await checksumsOf(data, size);
+    if (sums !== undefined) {
+      BlockMap.createWhole(map, size, sums);
+      return { data, map, blocks: sums.length, [Symbol.asyncDispose]: clear };
+    }
+  } catch (error) {
+    await clear();
+    throw error;
+  }
+  await clear();
+  return undefined;
+}
+
+/** The checksum of each block. Undefined where the file has another size by now. */
+async function checksumsOf(path: string, size: number): Promise<number[] | undefined> {
+  await using file = await open(path, 'r');
+  const buffer = Buffer.allocUnsafe(CHUNK);
+  const sums: number[] = [];
+  for (let offset = 0; offset < size; ) {
+    const { bytesRead } = await file.read(buffer, 0, Math.min(CHUNK, size - offset), offset);
+    // A short read in the middle of the file would shift the blocks.
+    if (bytesRead === 0 || (bytesRead % BLOCK_SIZE !== 0 && offset + bytesRead !== size)) return undefined;
+    for (let at = 0; at < bytesRead; at += BLOCK_SIZE) {
+      sums.push(checksum(buffer.subarray(at, Math.min(bytesRead, at + BLOCK_SIZE))));
+    }
+    offset += bytesRead;
+  }
+  return sums;
+}

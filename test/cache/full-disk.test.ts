@@ -1,0 +1,65 @@
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { needs } from '../helpers/skip.ts';
+import { MIB, openCache, readAll, temporaryFolder, testImage } from './support.ts';
+
+const TARGET = 'http://registry.test';
+
+/** A file system of so many MiB, and what fills it to its last byte. */
+async function smallDisk(size: number) {
+  const root = await temporaryFolder();
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}m`, 'sregistry-test', root]);
+  onTestFinished(() => void execFileSync('umount', ['-l', root]));
+  const fill = () => {
+    const file = openSync(join(root, 'filler'), 'w');
+    try {
+      for (;;) writeSync(file, Buffer.alloc(4096));
+    } catch (error) {
+      expect((error as NodeJS.ErrnoException).code).toBe('ENOSPC');
+    } finally {
+      closeSync(file);
+    }
+  };
+  return { root, fill };
+}
+
+needs({ root: true })('a disk without a byte left', () => {
+  test('gives what is cached, and reads what is not through', async () => {
+    const { root, fill } = await smallDisk(12);
+    const { cache, close } = await openCache(root);
+    const held = testImage(MIB, { name: 'held' });
+    const first = cache.open(TARGET, held.remote, held.source);
+    await first.fetchAll();
+    const begun = testImage(MIB, { name: 'begun' });
+    const opened = cache.open(TARGET, begun.remote, begun.source);
+    fill();
+    expect((await readAll(opened)).equals(begun.bytes)).toBe(true);
+    await cache.close(first);
+    const fresh = testImage(MIB, { name: 'fresh' });
+    const late = cache.open(TARGET, fresh.remote, fresh.source);
+    expect((await readAll(late)).equals(fresh.bytes)).toBe(true);
+    const requests = held.requests.length;
+    const again = cache.open(TARGET, held.remote, held.source);
+    expect((await readAll(again)).equals(held.bytes)).toBe(true);
+    expect(held.requests).toHaveLength(requests);
+    for (const open of [opened, late, again]) await cache.close(open);
+    await close();
+  });
+
+  test('has room again where cached images can go', async () => {
+    const { root, fill } = await smallDisk(12);
+    const { cache, index, close } = await openCache(root);
+    const image = testImage(2 * MIB);
+    const open = cache.open(TARGET, image.remote, image.source);
+    await open.fetchAll();
+    await cache.close(open);
+    fill();
+    expect(await cache.makeRoom(4 * MIB)).toBe(false);
+    expect(index.list()).toHaveLength(1);
+    expect(await cache.makeRoom(MIB)).toBe(true);
+    expect(index.list()).toHaveLength(0);
+    await close();
+  });
+});
