@@ -1,0 +1,248 @@
+/**
+ * A process that reads images through a mount and compares every byte with what it can be. It says on its standard output, a line
+ * of JSON each, what it found wrong, and from time to time how much it compared, so that it can be killed at any moment.
+ */
+import { closeSync, fstatSync, openSync, readdirSync, readSync, statSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { Bytes, PAGE } from './content.ts';
+import { Random } from './random.ts';
+import { TableReader } from './table.ts';
+import { type Mismatch, Witness } from './witness.ts';
+
+export interface ReaderTask {
+  /** Of the bytes of contents. */
+  readonly bytesSeed: string;
+  readonly seed: string;
+  readonly mountpoint: string;
+  readonly table: string;
+  /** sequential: whole images; random: parts of them in any order; openings: many, a page each; looks: stat and ls. */
+  readonly mode: 'sequential' | 'random' | 'openings' | 'looks';
+  readonly tags: readonly ReadTag[];
+  /** Bits are flipped on the way: only what was read to its end without an error has to be right. */
+  readonly wrongBytes: boolean;
+  /** Look at each tag once, instead of going on until killed. */
+  readonly once?: boolean;
+}
+
+export interface ReadTag {
+  /** Path within the mount. */
+  readonly path: string;
+  /** Is it never removed? Then its absence is a lie. */
+  readonly isStable: boolean;
+}
+
+export interface Finding {
+  readonly kind: 'wrong-bytes' | 'wrong-size' | 'absent';
+  readonly path: string;
+  readonly detail: string;
+  /** Milliseconds since the epoch: when the opening was answered, when the bytes were read. */
+  readonly opened: number;
+  readonly read: number;
+}
+
+export interface Tally {
+  opens: number;
+  reads: number;
+  bytes: number;
+  /** Images read from the first byte to the last. */
+  whole: number;
+  errors: Record<string, number>;
+}
+
+export type FromReader = { finding: Finding } | { tally: Tally } | { whole: { path: string; id: number } };
+
+/** Milliseconds between two tallies. */
+const TALLY_INTERVAL = 200;
+/** Chance that a reader goes on after an error within a file, as one that retries does. */
+const PERSISTENCE = 0.5;
+
+const emptyTally = (): Tally => ({ opens: 0, reads: 0, bytes: 0, whole: 0, errors: {} });
+
+class Reader {
+  readonly #task: ReaderTask;
+  readonly #random: Random;
+  readonly #bytes: Bytes;
+  readonly #table: TableReader;
+  readonly #buffer = Buffer.alloc(1024 * 1024);
+  #tally = emptyTally();
+  #told = Date.now();
+
+  constructor(task: ReaderTask) {
+    this.#task = task;
+    this.#random = new Random(task.seed);
+    this.#bytes = new Bytes(task.bytesSeed);
+    this.#table = new TableReader(task.table);
+  }
+
+  run(): void {
+    const { tags, once } = this.#task;
+    if (once) {
+      for (const tag of tags) this.#attempt(tag, (fd, file) => this.#readAll(tag, fd, file));
+      this.#tell(true);
+      return;
+    }
+    for (;;) {
+      const tag = this.#random.pick(tags);
+      if (this.#task.mode === 'looks') this.#look(tag);
+      else if (this.#task.mode === 'sequential')
+        this.#attempt(tag, (fd, file) => this.#readAll(tag, fd, file));
+      else this.#attempt(tag, (fd, file) => this.#readParts(tag, fd, file));
+      this.#tell(false);
+    }
+  }
+
+  /** Some parts of an image. */
+  #readParts(tag: ReadTag, fd: number, file: OpenFile): void {
+    const { size } = fstatSync(fd);
+    const count = this.#task.mode === 'openings' ? 1 : this.#random.integer(2, 40);
+    for (let i = 0; i < count; i++) {
+      const isAligned = this.#random.chance(0.5);
+      const anywhere = this.#random.integer(0, Math.max(1, size));
+      const offset = isAligned ? anywhere - (anywhere % PAGE) : anywhere;
+      const length = this.#random.pick([PAGE, 1, 700, 3 * PAGE, 65_536, 131_072]);
+      if (this.#readAt(tag, fd, file, offset, length) === undefined && !this.#random.chance(PERSISTENCE))
+        return;
+    }
+  }
+
+  /** From the first byte to where reads say that the file ends. */
+  #readAll(tag: ReadTag, fd: number, file: OpenFile): void {
+    const length = this.#random.pick([65_536, 131_072, 1024 * 1024, 10_000]);
+    let offset = 0;
+    for (;;) {
+      const got = this.#readAt(tag, fd, file, offset, length);
+      if (got === undefined) return;
+      if (got === 0) break;
+      offset += got;
+    }
+    const end = file.witness.end(offset);
+    if (end !== undefined) this.#find('wrong-size', tag, file, end);
+    else if (file.suspect !== undefined) this.#find('wrong-bytes', tag, file, file.suspect);
+    const [only] = file.witness.candidates;
+    if (end === undefined && only !== undefined) emit({ whole: { path: tag.path, id: only.id } });
+    this.#tally.whole += 1;
+  }
+
+  /** Bytes read; undefined where the read failed or is not worth going on with. */
+  #readAt(tag: ReadTag, fd: number, file: OpenFile, offset: number, length: number): number | undefined {
+    let got: number;
+    try {
+      got = readSync(fd, this.#buffer, 0, length, offset);
+    } catch (error) {
+      this.#note(error);
+      return undefined;
+    }
+    this.#tally.reads += 1;
+    this.#tally.bytes += got;
+    const mismatch = file.witness.see(this.#buffer.subarray(0, got), offset);
+    this.#tell(false);
+    if (mismatch === undefined) return got;
+    if (this.#task.wrongBytes && mismatch.isFlipped) {
+      file.suspect = mismatch;
+      return got;
+    }
+    this.#find('wrong-bytes', tag, file, mismatch);
+    return undefined;
+  }
+
+  /** Opens the file for `use`. */
+  #attempt(tag: ReadTag, use: (fd: number, file: OpenFile) => void): void {
+    const wasMounted = this.#isMounted();
+    let fd: number;
+    try {
+      fd = openSync(join(this.#task.mountpoint, tag.path), 'r');
+    } catch (error) {
+      this.#note(error);
+      this.#checkAbsence(tag, error, wasMounted);
+      return;
+    }
+    this.#tally.opens += 1;
+    try {
+      const candidates = this.#table.contentsOf(tag.path);
+      use(fd, { witness: new Witness(this.#bytes, candidates), opened: Date.now(), suspect: undefined });
+    } catch (error) {
+      this.#note(error);
+    } finally {
+      try {
+        closeSync(fd);
+      } catch (error) {
+        this.#note(error);
+      }
+    }
+  }
+
+  #look(tag: ReadTag): void {
+    const wasMounted = this.#isMounted();
+    const path = join(this.#task.mountpoint, tag.path);
+    try {
+      if (this.#random.chance(0.1)) readdirSync(dirname(path));
+      else statSync(path);
+      this.#tally.opens += 1;
+    } catch (error) {
+      this.#note(error);
+      this.#checkAbsence(tag, error, wasMounted);
+    }
+  }
+
+  /** A registry that cannot be asked is an error: only where nothing is mounted may an image be missing. */
+  #checkAbsence(tag: ReadTag, error: unknown, wasMounted: boolean): void {
+    if (codeOf(error) !== 'ENOENT' || !tag.isStable || !wasMounted || !this.#isMounted()) return;
+    const now = Date.now();
+    emit({
+      finding: {
+        kind: 'absent',
+        path: tag.path,
+        detail: 'ENOENT of an image that exists',
+        opened: now,
+        read: now,
+      },
+    });
+  }
+
+  #isMounted(): boolean {
+    const { mountpoint } = this.#task;
+    try {
+      return statSync(mountpoint).dev !== statSync(dirname(mountpoint)).dev;
+    } catch {
+      return false;
+    }
+  }
+
+  #find(kind: Finding['kind'], { path }: ReadTag, { opened }: OpenFile, mismatch: Mismatch): void {
+    const detail = `at byte ${mismatch.offset}: found ${mismatch.found}; expected ${mismatch.expected}`;
+    emit({ finding: { kind, path, detail, opened, read: Date.now() } });
+  }
+
+  #note(error: unknown): void {
+    const code = codeOf(error);
+    this.#tally.errors[code] = (this.#tally.errors[code] ?? 0) + 1;
+    // Where nothing answers, do not ask a thousand times a second.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+  }
+
+  #tell(force: boolean): void {
+    if (!force && Date.now() - this.#told < TALLY_INTERVAL) return;
+    this.#told = Date.now();
+    emit({ tally: this.#tally });
+    this.#tally = emptyTally();
+  }
+}
+
+interface OpenFile {
+  readonly witness: Witness;
+  readonly opened: number;
+  /** A flipped bit that was met. */
+  suspect: Mismatch | undefined;
+}
+
+function codeOf(error: unknown): string {
+  const { code, errno } = error as { code?: string; errno?: number };
+  return code ?? (errno === undefined ? String(error) : `errno ${errno}`);
+}
+
+function emit(message: FromReader): void {
+  writeSync(1, `${JSON.stringify(message)}\n`);
+}
+
+const [task] = process.argv.slice(2);
+if (task !== undefined) new Reader(JSON.parse(task)).run();
