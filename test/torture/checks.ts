@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { mountedPaths } from '../../src/fs/mountpoint.ts';
 import type { Arena } from './arena.ts';
 import { add } from './counters.ts';
+import type { Tag, Value } from './model.ts';
 import type { MountPoint, PushStatus } from './rig.ts';
 import { readState } from './state-file.ts';
 
@@ -132,12 +133,8 @@ export async function checkTags(arena: Arena, left: readonly PushStatus[]): Prom
       await arena.restore(tag);
       continue;
     }
-    if (!tag.mayBe(value, from, Date.now())) {
-      const kind = tag.possible.includes(value)
-        ? 'an older write won'
-        : 'a tag holds what was meant for another';
-      arena.violation(kind, `${tag.uri} is ${value}: ${tag.history()}`);
-    }
+    if (!tag.mayBe(value, from, Date.now()))
+      arena.violation(`${nameOf(tag, value)} is there at last`, `${tag.uri} is ${value}: ${tag.history()}`);
     const lost = tag.lostUnder(value);
     if (lost !== undefined && !left.some(({ uri }) => uri === tag.uri))
       arena.violation('a whole file is lost', `${tag.uri} is ${value}, not ${lost.value}: ${tag.history()}`);
@@ -146,6 +143,12 @@ export async function checkTags(arena: Arena, left: readonly PushStatus[]): Prom
     tag.settle(value);
   }
   arena.renewTable();
+}
+
+/** What a value is that a tag must not have. */
+function nameOf(tag: Tag, value: Value): string {
+  if (!tag.possible.includes(value)) return 'what was meant for another tag';
+  return tag.isFromAnotherMount(value) ? 'an older write through another mount' : 'an older write';
 }
 
 /** Drops what writers left in part, as its user would. */

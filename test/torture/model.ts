@@ -97,14 +97,24 @@ export class Tag {
   }
 
   /**
-   * The write that was lost, where everything has settled and this is the value: it failed only at the close of the whole file,
-   * the value is older, and nothing tells of it.
+   * The write that was lost, where everything has settled, this is the value, and nothing tells of the write: the value is older,
+   * the write failed only at the close of the whole file, and nobody began another one after it.
    */
   lostUnder(value: Value): Write | undefined {
     return this.#writes.find(
       (write) =>
         write.closedWhole === true &&
-        this.#all.filter((other) => other.value === value).every((other) => isBefore(other, write)),
+        this.#all.filter((other) => other.value === value).every((other) => isBefore(other, write)) &&
+        !this.#writes.some(({ mount, start }) => mount !== undefined && start > write.start),
+    );
+  }
+
+  /** Did this value, which must not be there any more, come through a mount that none of those used which replaced it? */
+  isFromAnotherMount(value: Value): boolean {
+    const write = this.#writes.findLast((each) => each.value === value);
+    if (write === undefined) return false;
+    return !this.#writes.some(
+      (later) => later.acked === true && isBefore(write, later) && later.mount === write.mount,
     );
   }
 

@@ -2,10 +2,19 @@
  * A process that reads images through a mount and compares every byte with what it can be. It says on its standard output, a line
  * of JSON each, what it found wrong, and from time to time how much it compared, so that it can be killed at any moment.
  */
-import { closeSync, fstatSync, openSync, readdirSync, readSync, statSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
 import { Bytes, PAGE } from './content.ts';
 import { Random } from './random.ts';
+import {
+  codeOf,
+  emit,
+  emptyTally,
+  type Finding,
+  isMountedAt,
+  type ReadTag,
+  TALLY_INTERVAL,
+} from './reports.ts';
 import { TableReader } from './table.ts';
 import { type Mismatch, Witness } from './witness.ts';
 
@@ -15,8 +24,8 @@ export interface ReaderTask {
   readonly seed: string;
   readonly mountpoint: string;
   readonly table: string;
-  /** sequential: whole images; random: parts of them in any order; openings: many, a page each; looks: stat and ls. */
-  readonly mode: 'sequential' | 'random' | 'openings' | 'looks';
+  /** sequential: whole images; random: parts of them in any order; openings: many, a part each. */
+  readonly mode: 'sequential' | 'random' | 'openings';
   readonly tags: readonly ReadTag[];
   /** Bits are flipped on the way: only what was read to its end without an error has to be right. */
   readonly wrongBytes: boolean;
@@ -24,39 +33,8 @@ export interface ReaderTask {
   readonly once?: boolean;
 }
 
-export interface ReadTag {
-  /** Path within the mount. */
-  readonly path: string;
-  /** Is it never removed? Then its absence is a lie. */
-  readonly isStable: boolean;
-}
-
-export interface Finding {
-  readonly kind: 'wrong-bytes' | 'wrong-size' | 'absent';
-  readonly path: string;
-  readonly detail: string;
-  /** Milliseconds since the epoch: when the opening was answered, when the bytes were read. */
-  readonly opened: number;
-  readonly read: number;
-}
-
-export interface Tally {
-  opens: number;
-  reads: number;
-  bytes: number;
-  /** Images read from the first byte to the last. */
-  whole: number;
-  errors: Record<string, number>;
-}
-
-export type FromReader = { finding: Finding } | { tally: Tally } | { whole: { path: string; id: number } };
-
-/** Milliseconds between two tallies. */
-const TALLY_INTERVAL = 200;
 /** Chance that a reader goes on after an error within a file, as one that retries does. */
 const PERSISTENCE = 0.5;
-
-const emptyTally = (): Tally => ({ opens: 0, reads: 0, bytes: 0, whole: 0, errors: {} });
 
 class Reader {
   readonly #task: ReaderTask;
@@ -83,9 +61,7 @@ class Reader {
     }
     for (;;) {
       const tag = this.#random.pick(tags);
-      if (this.#task.mode === 'looks') this.#look(tag);
-      else if (this.#task.mode === 'sequential')
-        this.#attempt(tag, (fd, file) => this.#readAll(tag, fd, file));
+      if (this.#task.mode === 'sequential') this.#attempt(tag, (fd, file) => this.#readAll(tag, fd, file));
       else this.#attempt(tag, (fd, file) => this.#readParts(tag, fd, file));
       this.#tell(false);
     }
@@ -118,8 +94,7 @@ class Reader {
     const end = file.witness.end(offset);
     if (end !== undefined) this.#find('wrong-size', tag, file, end);
     else if (file.suspect !== undefined) this.#find('wrong-bytes', tag, file, file.suspect);
-    const [only] = file.witness.candidates;
-    if (end === undefined && only !== undefined) emit({ whole: { path: tag.path, id: only.id } });
+    else emit({ whole: { path: tag.path } });
     this.#tally.whole += 1;
   }
 
@@ -171,41 +146,17 @@ class Reader {
     }
   }
 
-  #look(tag: ReadTag): void {
-    const wasMounted = this.#isMounted();
-    const path = join(this.#task.mountpoint, tag.path);
-    try {
-      if (this.#random.chance(0.1)) readdirSync(dirname(path));
-      else statSync(path);
-      this.#tally.opens += 1;
-    } catch (error) {
-      this.#note(error);
-      this.#checkAbsence(tag, error, wasMounted);
-    }
-  }
-
   /** A registry that cannot be asked is an error: only where nothing is mounted may an image be missing. */
-  #checkAbsence(tag: ReadTag, error: unknown, wasMounted: boolean): void {
-    if (codeOf(error) !== 'ENOENT' || !tag.isStable || !wasMounted || !this.#isMounted()) return;
+  #checkAbsence({ path, isStable }: ReadTag, error: unknown, wasMounted: boolean): void {
+    if (codeOf(error) !== 'ENOENT' || !isStable || !wasMounted || !this.#isMounted()) return;
     const now = Date.now();
     emit({
-      finding: {
-        kind: 'absent',
-        path: tag.path,
-        detail: 'ENOENT of an image that exists',
-        opened: now,
-        read: now,
-      },
+      finding: { kind: 'absent', path, detail: 'ENOENT of an image that exists', opened: now, read: now },
     });
   }
 
   #isMounted(): boolean {
-    const { mountpoint } = this.#task;
-    try {
-      return statSync(mountpoint).dev !== statSync(dirname(mountpoint)).dev;
-    } catch {
-      return false;
-    }
+    return isMountedAt(this.#task.mountpoint);
   }
 
   #find(kind: Finding['kind'], { path }: ReadTag, { opened }: OpenFile, mismatch: Mismatch): void {
@@ -233,15 +184,6 @@ interface OpenFile {
   readonly opened: number;
   /** A flipped bit that was met. */
   suspect: Mismatch | undefined;
-}
-
-function codeOf(error: unknown): string {
-  const { code, errno } = error as { code?: string; errno?: number };
-  return code ?? (errno === undefined ? String(error) : `errno ${errno}`);
-}
-
-function emit(message: FromReader): void {
-  writeSync(1, `${JSON.stringify(message)}\n`);
 }
 
 const [task] = process.argv.slice(2);

@@ -1,8 +1,10 @@
-/** Reader processes (reader.ts) as the coordinator sees them: started, counted, and what they found judged. */
+/** Reader processes (reader.ts, looker.ts) as the coordinator sees them: started, counted, and what they found judged. */
 import { join } from 'node:path';
 import type { Arena } from './arena.ts';
 import { add } from './counters.ts';
-import type { Finding, FromReader, ReaderTask, Tally } from './reader.ts';
+import type { LookerTask } from './looker.ts';
+import type { ReaderTask } from './reader.ts';
+import type { Finding, Report, Tally } from './reports.ts';
 import { DEADLINE, type MountPoint } from './rig.ts';
 import { Worker } from './workers.ts';
 
@@ -17,36 +19,52 @@ export interface ReaderOptions {
   /** Read each of these once; else all of them, until killed. */
   readonly once?: readonly string[];
   /** Told of each image that was read whole, and right. */
-  readonly onWhole?: (path: string, id: number) => void;
+  readonly onWhole?: (path: string) => void;
 }
 
 export function startReader(arena: Arena, options: ReaderOptions): Worker {
-  const { mount, mode, seed, wrongBytes, once, onWhole = () => {} } = options;
-  const tags = arena.tags
-    .filter(({ path }) => once === undefined || once.includes(path))
-    .map(({ path, kind }) => ({ path, isStable: kind !== 'volatile' }));
+  const { mount, mode, seed, wrongBytes, once } = options;
   const task: ReaderTask = {
     bytesSeed: arena.seed,
     seed,
     mountpoint: mount.path,
     table: arena.table,
     mode,
-    tags,
+    tags: tagsOf(arena).filter(({ path }) => once === undefined || once.includes(path)),
     wrongBytes,
     once: once !== undefined,
   };
+  return start(arena, mount, { what: `${mode} reader`, script: 'reader.ts', task }, options.onWhole);
+}
+
+/** Looks at the same time, in each looker. */
+const CONCURRENCY = 16;
+
+export function startLooker(arena: Arena, mount: MountPoint, seed: string): Worker {
+  const task: LookerTask = { seed, mountpoint: mount.path, tags: tagsOf(arena), concurrency: CONCURRENCY };
+  return start(arena, mount, { what: 'looking reader', script: 'looker.ts', task });
+}
+
+const tagsOf = ({ tags }: Arena) => tags.map(({ path, kind }) => ({ path, isStable: kind !== 'volatile' }));
+
+function start(
+  arena: Arena,
+  mount: MountPoint,
+  { what, script, task }: { what: string; script: string; task: object },
+  onWhole: (path: string) => void = () => {},
+): Worker {
   return new Worker({
-    what: `${mode} reader on ${mount.name}`,
+    what: `${what} on ${mount.name}`,
     mount,
     command: process.execPath,
-    args: [join(import.meta.dirname, 'reader.ts'), JSON.stringify(task)],
-    env: arena.rig.env,
+    args: [join(import.meta.dirname, script), JSON.stringify(task)],
+    env: { ...arena.rig.env, UV_THREADPOOL_SIZE: String(CONCURRENCY) },
     patience: PATIENCE,
     onLine: (line) => {
-      const message = JSON.parse(line) as FromReader;
-      if ('finding' in message) judge(arena, mount, message.finding);
-      else if ('tally' in message) count(arena, message.tally);
-      else onWhole(message.whole.path, message.whole.id);
+      const report = JSON.parse(line) as Report;
+      if ('finding' in report) judge(arena, mount, report.finding);
+      else if ('tally' in report) count(arena, report.tally);
+      else onWhole(report.whole.path);
     },
   });
 }

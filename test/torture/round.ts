@@ -21,7 +21,7 @@ import { add } from './counters.ts';
 import { USUAL } from './faults.ts';
 import type { Plan } from './proxy-process.ts';
 import { Random } from './random.ts';
-import { startReader } from './readers.ts';
+import { startLooker, startReader } from './readers.ts';
 import { type Worker, WRITE_PATIENCE } from './workers.ts';
 import { startWrite } from './writers.ts';
 
@@ -33,9 +33,7 @@ const FLAVOURS: Record<Flavour, number> = { kills: 2, faults: 6, 'wrong bytes': 
 const SMALL_DISK = 40;
 const SMALL_LIMITS = { size: 28 * 1024 * 1024, minFree: 2 * 1024 * 1024 };
 
-const MODES = ['sequential', 'random', 'openings', 'looks'] as const;
-/** Readers on each mount. */
-const READERS = 4;
+const MODES = ['sequential', 'random', 'openings'] as const;
 const WRITERS = 3;
 
 /** Milliseconds: how often something is done. */
@@ -55,14 +53,19 @@ export async function runRound(arena: Arena, seconds: number, wanted?: Flavour):
   const release = await prepareCache(arena, flavour);
   try {
     for (const proxy of arena.proxies) proxy.spoil(plan);
+    const began = Date.now();
     await new Storm(arena, random, flavour === 'wrong bytes').blow(seconds);
     for (const proxy of arena.proxies) proxy.calm();
+    const stormed = Date.now();
     await checkAll(arena, random, flavour === 'wrong bytes');
+    console.error(`round ${arena.round}: ${since(began, stormed)} of storm, ${since(stormed)} of checks`);
     arena.counters.rounds += 1;
   } finally {
     await release();
   }
 }
+
+const since = (from: number, to = Date.now()) => `${Math.round((to - from) / 1000)} s`;
 
 function chooseFlavour(arena: Arena, random: Random): Flavour {
   const flavour = random.weighted(FLAVOURS);
@@ -74,7 +77,7 @@ function chooseFlavour(arena: Arena, random: Random): Flavour {
 function planFaults(flavour: Flavour, random: Random): Plan {
   if (flavour === 'kills') return { rate: 0, weights: {} };
   if (flavour === 'wrong bytes') return { rate: 0.25, weights: { ...USUAL, 'wrong-bytes': 25 } };
-  return { rate: flavour === 'small disk' ? 0.2 : 0.15 + random.next() * 0.4, weights: USUAL };
+  return { rate: flavour === 'small disk' ? 0.25 : 0.25 + random.next() * 0.35, weights: USUAL };
 }
 
 /** Gives the mounts the cache of the round; the answer takes a small disk away again. */
@@ -142,9 +145,11 @@ class Storm {
     const running = [...this.#workers].filter(({ isRunning }) => isRunning);
     for (const mount of this.#arena.mounts) {
       for (const mode of MODES) {
-        const there = running.filter((worker) => worker.what === `${mode} reader on ${mount.name}`).length;
-        if (there < READERS / MODES.length) this.#startReader(mount, mode);
+        if (!running.some(({ what }) => what === `${mode} reader on ${mount.name}`))
+          this.#startReader(mount, mode);
       }
+      if (!running.some(({ what }) => what === `looking reader on ${mount.name}`))
+        this.#add(startLooker(this.#arena, mount, this.#nextSeed()));
     }
     const writers = running.filter(({ what }) => !what.includes(' reader on ')).length;
     if (writers >= WRITERS) return;
@@ -153,9 +158,13 @@ class Storm {
   }
 
   #startReader(mount: Worker['mount'], mode: (typeof MODES)[number]): void {
-    this.#readers += 1;
-    const seed = `${this.#arena.seed}/${this.#arena.round}/${this.#readers}`;
+    const seed = this.#nextSeed();
     this.#add(startReader(this.#arena, { mount, mode, seed, wrongBytes: this.#wrongBytes }));
+  }
+
+  #nextSeed(): string {
+    this.#readers += 1;
+    return `${this.#arena.seed}/${this.#arena.round}/${this.#readers}`;
   }
 
   #add(worker: Worker): void {

@@ -1,0 +1,81 @@
+/**
+ * A process that looks names up in a mount, many at once: images that are there, folders, and names that nobody has. Each look asks
+ * a registry, so this is what meets most faults. What is there must not be missing, and what is not there must not appear.
+ */
+import { constants } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Random } from './random.ts';
+import { codeOf, emit, emptyTally, isMountedAt, type ReadTag, TALLY_INTERVAL } from './reports.ts';
+
+export interface LookerTask {
+  readonly seed: string;
+  readonly mountpoint: string;
+  readonly tags: readonly ReadTag[];
+  /** Looks at the same time. At most `UV_THREADPOOL_SIZE` of them are in the kernel. */
+  readonly concurrency: number;
+}
+
+/** Milliseconds between a look and the next: without faults they would take all of the machine. */
+const PAUSE = 100;
+/** How often each kind is looked at. */
+const LOOKS = { image: 3, folder: 0.3, nothing: 6 };
+
+/** Where a registry cannot be asked, a writable mount shows what may be there with this mode, so that it can be written. */
+const UNSEEN = constants.S_IWUSR;
+
+const task = JSON.parse(process.argv[2] ?? '{}') as LookerTask;
+const random = new Random(task.seed);
+const folders = [...new Set(task.tags.map(({ path }) => join(path, '..')))];
+let tally = emptyTally();
+let looks = 0;
+
+setInterval(() => {
+  emit({ tally });
+  tally = emptyTally();
+}, TALLY_INTERVAL);
+for (let i = 0; i < task.concurrency; i++) void lookOn();
+
+async function lookOn(): Promise<void> {
+  for (;;) {
+    const kind = random.weighted(LOOKS);
+    try {
+      if (kind === 'image') await lookAtImage(random.pick(task.tags));
+      else if (kind === 'folder') await readdir(join(task.mountpoint, random.pick(folders)));
+      else await lookAtNothing(random.pick(folders));
+      tally.opens += 1;
+    } catch (error) {
+      tally.errors[codeOf(error)] = (tally.errors[codeOf(error)] ?? 0) + 1;
+    }
+    await sleep(PAUSE);
+  }
+}
+
+async function lookAtImage({ path, isStable }: ReadTag): Promise<void> {
+  const wasMounted = isMountedAt(task.mountpoint);
+  const opened = Date.now();
+  try {
+    await stat(join(task.mountpoint, path));
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' && isStable && wasMounted && isMountedAt(task.mountpoint))
+      emit({
+        finding: { kind: 'absent', path, detail: 'ENOENT of an image that exists', opened, read: Date.now() },
+      });
+    throw error;
+  }
+}
+
+async function lookAtNothing(folder: string): Promise<void> {
+  looks += 1;
+  const path = join(folder, `none-${process.pid}-${looks}:1.sif`);
+  const opened = Date.now();
+  try {
+    const { mode, size } = await stat(join(task.mountpoint, path));
+    if ((mode & 0o777) === UNSEEN) return;
+    const detail = `an image of ${size} bytes, mode ${mode.toString(8)}, that nobody made`;
+    emit({ finding: { kind: 'phantom', path, detail, opened, read: Date.now() } });
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  }
+}
