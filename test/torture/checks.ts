@@ -14,7 +14,7 @@ import type { MountPoint, PushStatus } from './rig.ts';
 import { readState } from './state-file.ts';
 
 /** Milliseconds for what goes on in the background to come to its end. */
-const REST = 30_000;
+const REST = 20_000;
 /** Milliseconds for pushes that were kept, when nothing stands in their way. */
 const PUSH_LIMIT = 60_000;
 /** Bytes the files beside an image's data may take, for each image, and what accounting may be off by in all. */
@@ -34,19 +34,23 @@ async function settled<T>(limit: number, look: () => T[] | Promise<T[]>): Promis
   }
 }
 
-/** Files of the cache that a mount has open while nobody has one open in it. */
+/** Files of the cache that a mount has open while nobody has one open in it; a file that waits to be pushed may be. */
 export async function checkDescriptors(arena: Arena): Promise<void> {
   const { rig } = arena;
   const folders = ['images', 'staging', 'trash'].map((folder) => join(rig.cache, folder));
   for (const mount of arena.mounts) {
-    const left = await settled(REST, () =>
-      descriptorsOf(mount).filter((path) => folders.some((folder) => path.startsWith(folder))),
-    );
-    if (left.length > 0)
+    const left = await settled(REST, () => {
+      const waiting = new Set(readState(rig.cache)?.staged);
+      return descriptorsOf(mount).filter(
+        (path) => folders.some((folder) => path.startsWith(folder)) && !waiting.has(path),
+      );
+    });
+    if (left.length > 0) {
       arena.violation(
         'descriptors are left',
         `${mount.name} has ${left.length} open: ${left.slice(0, 5).join(', ')}`,
       );
+    }
   }
 }
 
