@@ -170,7 +170,9 @@ async function latencies(paths: readonly string[], during: Promise<unknown>) {
   return { count: sorted.length, p50: quantile(0.5), p99: quantile(0.99), max: quantile(1) };
 }
 
-const round = (milliseconds: number) => Math.round(milliseconds * 100) / 100;
+function round(milliseconds: number): number {
+  return Math.round(milliseconds * 100) / 100;
+}
 
 function start(script: string, args: readonly string[]): ChildProcess {
   return fork(join(import.meta.dirname, script), args, {
