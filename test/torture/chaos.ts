@@ -12,9 +12,9 @@ const ACTS: Record<Act, number> = {
   'kill worker': 40,
   'stop worker': 12,
   'end worker': 10,
-  'kill mount': 12,
-  'stop mount': 12,
-  'end mount': 5,
+  'kill mount': 8,
+  'stop mount': 8,
+  'end mount': 3,
 };
 
 /** Milliseconds of a stop: mostly short; sometimes longer than an operation on another mount may take. */
@@ -22,7 +22,7 @@ const SHORT_STOP = [100, 4_000] as const;
 const LONG_STOP = [DEADLINE * 1000 + 5_000, DEADLINE * 1000 + 20_000] as const;
 const LONG_STOP_CHANCE = 0.06;
 /** Milliseconds after which a mount that was killed is mounted again. */
-const ABSENCE = [0, 1_500] as const;
+const ABSENCE = [0, 800] as const;
 
 export class Chaos {
   readonly #arena: Arena;

@@ -18,9 +18,12 @@ export interface LookerTask {
 }
 
 /** Milliseconds between a look and the next: without faults they would take all of the machine. */
-const PAUSE = 100;
+const PAUSE = 50;
 /** How often each kind is looked at. */
-const LOOKS = { image: 3, folder: 0.3, nothing: 6 };
+const LOOKS = { image: 2, folder: 0.2, nothing: 8 };
+
+/** How often nothing is looked for in the first folder: an OCI registry answers ten times as fast as the imitation of S3. */
+const NEAR = 0.7;
 
 /** Where a registry cannot be asked, a writable mount shows what may be there with this mode, so that it can be written. */
 const UNSEEN = constants.S_IWUSR;
@@ -28,6 +31,7 @@ const UNSEEN = constants.S_IWUSR;
 const task = JSON.parse(process.argv[2] ?? '{}') as LookerTask;
 const random = new Random(task.seed);
 const folders = [...new Set(task.tags.map(({ path }) => join(path, '..')))];
+const near = folders[0] ?? '';
 let tally = emptyTally();
 let looks = 0;
 
@@ -43,7 +47,7 @@ async function lookOn(): Promise<void> {
     try {
       if (kind === 'image') await lookAtImage(random.pick(task.tags));
       else if (kind === 'folder') await readdir(join(task.mountpoint, random.pick(folders)));
-      else await lookAtNothing(random.pick(folders));
+      else await lookAtNothing(random.chance(NEAR) ? near : random.pick(folders));
       tally.opens += 1;
     } catch (error) {
       tally.errors[codeOf(error)] = (tally.errors[codeOf(error)] ?? 0) + 1;

@@ -38,7 +38,7 @@ export function startReader(arena: Arena, options: ReaderOptions): Worker {
 }
 
 /** Looks at the same time, in each looker. */
-const CONCURRENCY = 16;
+const CONCURRENCY = 40;
 
 export function startLooker(arena: Arena, mount: MountPoint, seed: string): Worker {
   const task: LookerTask = { seed, mountpoint: mount.path, tags: tagsOf(arena), concurrency: CONCURRENCY };

@@ -110,6 +110,17 @@ export class Rig {
     }
   }
 
+  /** Which process serves which mount point, by the records in the runtime directory. */
+  servers(): Map<string, number> {
+    const names = readdirSync(this.runtime).filter((name) => name.endsWith('.json'));
+    return new Map(
+      names.map((name) => {
+        const { mountpoint, pid } = JSON.parse(readFileSync(join(this.runtime, name), 'utf8'));
+        return [mountpoint, pid];
+      }),
+    );
+  }
+
   /** Processes of this rig, by what their environment says; zombies are none. */
   processes(): { pid: number; command: string }[] {
     return readdirSync('/proc')
@@ -176,8 +187,7 @@ export class MountPoint {
     );
     this.stopped = false;
     this.disturbed = Date.now();
-    const { mounts } = await this.#rig.status();
-    this.pid = mounts.find(({ mountpoint }) => mountpoint === this.path)?.pid;
+    this.pid = this.#rig.servers().get(this.path);
     return outcome;
   }
 

@@ -27,7 +27,7 @@ import { startWrite } from './writers.ts';
 
 export type Flavour = 'kills' | 'faults' | 'wrong bytes' | 'small disk';
 
-const FLAVOURS: Record<Flavour, number> = { kills: 2, faults: 6, 'wrong bytes': 2, 'small disk': 2 };
+const FLAVOURS: Record<Flavour, number> = { kills: 1.5, faults: 6, 'wrong bytes': 2, 'small disk': 2 };
 
 /** Mebibytes of a small disk, and what the cache on it may take. */
 const SMALL_DISK = 40;
@@ -76,8 +76,8 @@ function chooseFlavour(arena: Arena, random: Random): Flavour {
 
 function planFaults(flavour: Flavour, random: Random): Plan {
   if (flavour === 'kills') return { rate: 0, weights: {} };
-  if (flavour === 'wrong bytes') return { rate: 0.25, weights: { ...USUAL, 'wrong-bytes': 25 } };
-  return { rate: flavour === 'small disk' ? 0.25 : 0.25 + random.next() * 0.35, weights: USUAL };
+  if (flavour === 'wrong bytes') return { rate: 0.35, weights: { ...USUAL, 'wrong-bytes': 25 } };
+  return { rate: flavour === 'small disk' ? 0.35 : 0.3 + random.next() * 0.4, weights: USUAL };
 }
 
 /** Gives the mounts the cache of the round; the answer takes a small disk away again. */
