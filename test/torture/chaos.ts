@@ -125,7 +125,7 @@ export class Chaos {
     if (!(await mount.ended())) {
       this.#arena.violation(
         'a mount does not end',
-        `${mount.name} (process ${mount.pid}), a minute after SIGTERM`,
+        `${mount.name} (process ${mount.pid}), long after SIGTERM`,
       );
       await mount.destroy();
     }

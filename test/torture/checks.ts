@@ -81,7 +81,7 @@ export async function unmountAll(arena: Arena): Promise<void> {
       await mount.unmount('--force');
     }
     if (await mount.ended()) continue;
-    arena.violation('a mount does not end', `${mount.name} (process ${mount.pid}), a minute after unmount`);
+    arena.violation('a mount does not end', `${mount.name} (process ${mount.pid}), long after unmount`);
     await mount.destroy();
   }
   await checkNothingRuns(arena);

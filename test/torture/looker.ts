@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from './random.ts';
 import { codeOf, emit, emptyTally, isMountedAt, type ReadTag, TALLY_INTERVAL } from './reports.ts';
@@ -19,10 +19,14 @@ export interface LookerTask {
 
 /** Milliseconds between a look and the next: without faults they would take all of the machine. */
 const PAUSE = 50;
-/** How often each kind is looked at. */
-const LOOKS = { image: 2, folder: 0.2, nothing: 8 };
+/**
+ * How many of the looks are at what is there, and how often at which. The kernel looks up one name of a folder at a time, so that
+ * too many in one folder wait for each other; names that nobody has are in folders that nobody has.
+ */
+const KNOWN_LOOKERS = 3;
+const KNOWN = { image: 10, folder: 1 };
 
-/** How often nothing is looked for in the first folder: an OCI registry answers ten times as fast as the imitation of S3. */
+/** How often nothing is looked for in the first registry. */
 const NEAR = 0.7;
 
 /** Where a registry cannot be asked, a writable mount shows what may be there with this mode, so that it can be written. */
@@ -31,27 +35,30 @@ const UNSEEN = constants.S_IWUSR;
 const task = JSON.parse(process.argv[2] ?? '{}') as LookerTask;
 const random = new Random(task.seed);
 const folders = [...new Set(task.tags.map(({ path }) => join(path, '..')))];
-const near = folders[0] ?? '';
+const backends = [...new Set(folders.map((folder) => dirname(folder)))];
 let tally = emptyTally();
 let looks = 0;
+/** When looks began that have not ended. */
+const underWay = new Map<number, number>();
 
 setInterval(() => {
-  emit({ tally });
+  emit({ tally, waitingSince: underWay.size > 0 ? Math.min(...underWay.values()) : undefined });
   tally = emptyTally();
 }, TALLY_INTERVAL);
-for (let i = 0; i < task.concurrency; i++) void lookOn();
+for (let i = 0; i < task.concurrency; i++) void lookOn(i);
 
-async function lookOn(): Promise<void> {
+async function lookOn(which: number): Promise<void> {
   for (;;) {
-    const kind = random.weighted(LOOKS);
+    underWay.set(which, Date.now());
     try {
-      if (kind === 'image') await lookAtImage(random.pick(task.tags));
-      else if (kind === 'folder') await readdir(join(task.mountpoint, random.pick(folders)));
-      else await lookAtNothing(random.chance(NEAR) ? near : random.pick(folders));
+      if (which >= KNOWN_LOOKERS) await lookAtNothing(which);
+      else if (random.weighted(KNOWN) === 'image') await lookAtImage(random.pick(task.tags));
+      else await readdir(join(task.mountpoint, random.pick(folders)));
       tally.opens += 1;
     } catch (error) {
       tally.errors[codeOf(error)] = (tally.errors[codeOf(error)] ?? 0) + 1;
     }
+    underWay.delete(which);
     await sleep(PAUSE);
   }
 }
@@ -70,9 +77,11 @@ async function lookAtImage({ path, isStable }: ReadTag): Promise<void> {
   }
 }
 
-async function lookAtNothing(folder: string): Promise<void> {
+async function lookAtNothing(which: number): Promise<void> {
   looks += 1;
-  const path = join(folder, `none-${process.pid}-${looks}:1.sif`);
+  // An OCI registry answers ten times as fast as the imitation of S3.
+  const backend = random.chance(NEAR) ? (backends[0] ?? '') : random.pick(backends);
+  const path = join(backend, `nowhere-${which}`, `none-${process.pid}-${looks}:1.sif`);
   const opened = Date.now();
   try {
     const { mode, size } = await stat(join(task.mountpoint, path));

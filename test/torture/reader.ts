@@ -35,6 +35,8 @@ export interface ReaderTask {
 
 /** Chance that a reader goes on after an error within a file, as one that retries does. */
 const PERSISTENCE = 0.5;
+/** Milliseconds between two files: what is tortured needs the processor more than who does it. */
+const PAUSE = 20;
 
 class Reader {
   readonly #task: ReaderTask;
@@ -64,6 +66,7 @@ class Reader {
       if (this.#task.mode === 'sequential') this.#attempt(tag, (fd, file) => this.#readAll(tag, fd, file));
       else this.#attempt(tag, (fd, file) => this.#readParts(tag, fd, file));
       this.#tell(false);
+      pause(PAUSE);
     }
   }
 
@@ -168,7 +171,7 @@ class Reader {
     const code = codeOf(error);
     this.#tally.errors[code] = (this.#tally.errors[code] ?? 0) + 1;
     // Where nothing answers, do not ask a thousand times a second.
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+    pause(PAUSE);
   }
 
   #tell(force: boolean): void {
@@ -177,6 +180,10 @@ class Reader {
     emit({ tally: this.#tally });
     this.#tally = emptyTally();
   }
+}
+
+function pause(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
 interface OpenFile {

@@ -8,8 +8,11 @@ import type { Finding, Report, Tally } from './reports.ts';
 import { DEADLINE, type MountPoint } from './rig.ts';
 import { Worker } from './workers.ts';
 
-/** Milliseconds within which a system call ends: its deadline, and what a machine with much to do may add. */
-const PATIENCE = (DEADLINE + 15) * 1000;
+/**
+ * Milliseconds within which a system call ends: its deadline, what it may wait for others in the same folder, and what a machine
+ * with much to do may add.
+ */
+const PATIENCE = (DEADLINE + 20) * 1000;
 
 export interface ReaderOptions {
   readonly mount: MountPoint;
@@ -65,6 +68,7 @@ function start(
       if ('finding' in report) judge(arena, mount, report.finding);
       else if ('tally' in report) count(arena, report.tally);
       else onWhole(report.whole.path);
+      return 'tally' in report ? report.waitingSince : undefined;
     },
   });
 }

@@ -28,7 +28,11 @@ export interface Tally {
   errors: Record<string, number>;
 }
 
-export type Report = { finding: Finding } | { tally: Tally } | { whole: { path: string } };
+export type Report =
+  | { finding: Finding }
+  /** With the time, in milliseconds since the epoch, at which the oldest call that has not ended began. */
+  | { tally: Tally; waitingSince?: number | undefined }
+  | { whole: { path: string } };
 
 /** Milliseconds between two tallies. */
 export const TALLY_INTERVAL = 200;

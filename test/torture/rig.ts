@@ -142,8 +142,8 @@ export class Rig {
   }
 }
 
-/** Milliseconds a process may take to end after it was told to. */
-const END_LIMIT = 60_000;
+/** Milliseconds a process may take to end after it was told to: it may wait for pushes, but no longer than systemd would. */
+const END_LIMIT = 90_000;
 
 /** One mount, or the place for one. */
 export class MountPoint {
@@ -207,7 +207,7 @@ export class MountPoint {
     if (signal === 'SIGCONT' || signal === 'SIGKILL') this.stopped = false;
   }
 
-  /** Waits until its process has ended; false where it does not within a minute. */
+  /** Waits until its process has ended; false where it does not in time. */
   async ended(): Promise<boolean> {
     const deadline = Date.now() + END_LIMIT;
     while (this.isUp) {

@@ -29,6 +29,9 @@ export type Flavour = 'kills' | 'faults' | 'wrong bytes' | 'small disk';
 
 const FLAVOURS: Record<Flavour, number> = { kills: 1.5, faults: 6, 'wrong bytes': 2, 'small disk': 2 };
 
+/** A short run has one round of each. */
+const FIRST: readonly Flavour[] = ['faults', 'small disk', 'kills', 'wrong bytes'];
+
 /** Mebibytes of a small disk, and what the cache on it may take. */
 const SMALL_DISK = 40;
 const SMALL_LIMITS = { size: 28 * 1024 * 1024, minFree: 2 * 1024 * 1024 };
@@ -41,6 +44,9 @@ const TICK = 100;
 const ACT_INTERVAL = 500;
 const MOVE_INTERVAL = 1_200;
 const WATCH_INTERVAL = 1_000;
+
+/** Milliseconds a process may take to die whose mount was taken away. */
+const LAST_PATIENCE = 60_000;
 
 /** `wanted`: the flavour; default by chance. */
 export async function runRound(arena: Arena, seconds: number, wanted?: Flavour): Promise<void> {
@@ -68,7 +74,7 @@ export async function runRound(arena: Arena, seconds: number, wanted?: Flavour):
 const since = (from: number, to = Date.now()) => `${Math.round((to - from) / 1000)} s`;
 
 function chooseFlavour(arena: Arena, random: Random): Flavour {
-  const flavour = random.weighted(FLAVOURS);
+  const flavour = FIRST[arena.round - 1] ?? random.weighted(FLAVOURS);
   if (flavour !== 'small disk' || process.getuid?.() === 0) return flavour;
   add(arena.counters.skipped, 'small disks (not root)');
   return 'faults';
@@ -201,8 +207,10 @@ class Storm {
     const deadline = Date.now() + WRITE_PATIENCE;
     while (this.#workers.size > 0) {
       for (const worker of this.#workers) {
-        if (worker.isSilentTooLong || Date.now() > deadline) await this.#chaos.breakHang(worker);
+        if (worker.isSilentTooLong || (Date.now() > deadline && !worker.hangs))
+          await this.#chaos.breakHang(worker);
       }
+      if (Date.now() > deadline + LAST_PATIENCE) throw new Error('a process cannot be killed');
       await sleep(TICK);
     }
     await this.#chaos.rest();
@@ -237,7 +245,10 @@ async function checkAll(arena: Arena, random: Random, wrongBytes: boolean): Prom
 /** An image with wrong bytes in the cache fails once and is fetched anew: it may take as many tries as blocks were hit. */
 const TRIES = { healthy: 1, 'after wrong bytes': 4 };
 
-/** Each image, read whole through a mount with nothing in its way, is what the registry has. */
+/**
+ * Each image, read whole through a mount with nothing in its way, is what the registry has. After wrong bytes that is all of them: nothing is
+ * left then that was not compared with its digest.
+ */
 async function readEverything(
   arena: Arena,
   mount: Worker['mount'],
@@ -246,7 +257,10 @@ async function readEverything(
 ): Promise<void> {
   const wanted = new Map(
     arena.tags
-      .filter(({ settled, image }) => settled !== 'absent' && (image !== 'large' || random.chance(0.3)))
+      .filter(
+        ({ settled, image }) =>
+          settled !== 'absent' && (image !== 'large' || wrongBytes || random.chance(0.3)),
+      )
       .map(({ path, settled }) => [path, settled]),
   );
   const tries = wrongBytes ? TRIES['after wrong bytes'] : TRIES.healthy;

@@ -16,7 +16,8 @@ export interface WorkerOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds within which it has to say something, or end. */
   readonly patience: number;
-  readonly onLine: (line: string) => void;
+  /** May answer since when the worker has been waiting (milliseconds since the epoch), if it is. */
+  readonly onLine: (line: string) => number | undefined;
 }
 
 export class Worker {
@@ -43,8 +44,7 @@ export class Worker {
     this.#child = child;
     this.pid = child.pid ?? 0;
     createInterface({ input: child.stdout }).on('line', (line) => {
-      this.#heard = Date.now();
-      onLine(line);
+      this.#heard = onLine(line) ?? Date.now();
     });
     child.stderr.on('data', (chunk) => {
       this.stderr += chunk;

@@ -105,7 +105,7 @@ function run(arena: Arena, { how, mount, tag, value, variables, source }: Job): 
   return worker;
 }
 
-function hear(arena: Arena, tag: Tag, write: Write, line: string): void {
+function hear(arena: Arena, tag: Tag, write: Write, line: string): undefined {
   if (line === 'done') {
     write.acked = true;
     write.end = Date.now();
