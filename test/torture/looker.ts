@@ -7,7 +7,15 @@ import { readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from './random.ts';
-import { codeOf, emit, emptyTally, isMountedAt, type ReadTag, TALLY_INTERVAL } from './reports.ts';
+import {
+  codeOf,
+  emit,
+  emptyTally,
+  isMountedAt,
+  isThereAgain,
+  type ReadTag,
+  TALLY_INTERVAL,
+} from './reports.ts';
 
 export interface LookerTask {
   readonly seed: string;
@@ -69,7 +77,8 @@ async function lookAtImage({ path, isStable }: ReadTag): Promise<void> {
   try {
     await stat(join(task.mountpoint, path));
   } catch (error) {
-    if (codeOf(error) === 'ENOENT' && isStable && wasMounted && isMountedAt(task.mountpoint))
+    const isMissing = codeOf(error) === 'ENOENT' && isStable && wasMounted && isMountedAt(task.mountpoint);
+    if (isMissing && !isThereAgain(join(task.mountpoint, path)) && isMountedAt(task.mountpoint))
       emit({
         finding: { kind: 'absent', path, detail: 'ENOENT of an image that exists', opened, read: Date.now() },
       });

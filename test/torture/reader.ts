@@ -12,6 +12,7 @@ import {
   emptyTally,
   type Finding,
   isMountedAt,
+  isThereAgain,
   type ReadTag,
   TALLY_INTERVAL,
 } from './reports.ts';
@@ -152,6 +153,12 @@ class Reader {
   /** A registry that cannot be asked is an error: only where nothing is mounted may an image be missing. */
   #checkAbsence({ path, isStable }: ReadTag, error: unknown, wasMounted: boolean): void {
     if (codeOf(error) !== 'ENOENT' || !isStable || !wasMounted || !this.#isMounted()) return;
+    try {
+      if (isThereAgain(join(this.#task.mountpoint, path))) return;
+    } catch {
+      return;
+    }
+    if (!this.#isMounted()) return;
     const now = Date.now();
     emit({
       finding: { kind: 'absent', path, detail: 'ENOENT of an image that exists', opened: now, read: now },

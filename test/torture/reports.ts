@@ -52,6 +52,14 @@ export function isMountedAt(mountpoint: string): boolean {
   }
 }
 
+/**
+ * Is the file there when one looks again? libfuse gives ENOENT to who opens a file just when another is renamed over it: the number
+ * the kernel knows it by is gone. That lasts for a moment; what a registry is said not to have lasts.
+ */
+export function isThereAgain(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
 export function codeOf(error: unknown): string {
   const { code, errno } = error as { code?: string; errno?: number };
   return code ?? (errno === undefined ? String(error) : `errno ${errno}`);
