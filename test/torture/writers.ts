@@ -51,7 +51,8 @@ function planWrite(arena: Arena, random: Random): Job | undefined {
     if (tag.running > 0 || certain === undefined || certain === 'absent') return undefined;
     return planUpdate(arena, tag, arena.contents.get(certain), own, random);
   }
-  if (tag.kind === 'volatile' && tag.running === 0 && tag.certain !== 'absent' && random.chance(0.4)) {
+  // Where a write was kept, rm drops that one and shows what the registry has.
+  if (tag.kind === 'volatile' && typeof tag.certain === 'number' && random.chance(0.4)) {
     const [mount] = mounts;
     if (mount === undefined) return undefined;
     return { how: 'rm', mount, tag, value: 'absent', variables: {}, source: undefined };
