@@ -23,6 +23,8 @@ const LONG_STOP = [DEADLINE * 1000 + 5_000, DEADLINE * 1000 + 20_000] as const;
 const LONG_STOP_CHANCE = 0.06;
 /** Milliseconds after which a mount that was killed is mounted again. */
 const ABSENCE = [0, 800] as const;
+/** Milliseconds after which a mount that did not come back is tried once more. */
+const SECOND_TRY = 1_000;
 
 export class Chaos {
   readonly #arena: Arena;
@@ -130,7 +132,12 @@ export class Chaos {
       await mount.destroy();
     }
     await sleep(after);
-    const outcome = await mount.mount();
+    let outcome = await mount.mount();
+    if (outcome.code !== 0) {
+      // The kernel may still be taking the dead process apart; its user tries again.
+      await sleep(SECOND_TRY);
+      outcome = await mount.mount();
+    }
     if (outcome.code === 0 && mount.isUp) return;
     const { code, stdout, stderr } = outcome;
     this.#arena.violation(
