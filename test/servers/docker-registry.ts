@@ -18,6 +18,8 @@ export interface RegistryOptions {
   dir?: string;
   /** Default: any free port. */
   port?: number;
+  /** Keep every request for `log()` (default true): for hours of them there is no room. */
+  record?: boolean;
 }
 
 /** One answered request. The registry does not record the `Range` asked for: a ranged answer has status 206. */
@@ -65,7 +67,9 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
   const folder = mkdtempSync(join(tmpdir(), 'sregistry-registry-'));
   const requests: RegistryRequest[] = [];
   const launch = (port: number) =>
-    serve(writeConfig(folder, options.dir ?? join(folder, 'data'), port, options.auth), requests);
+    serve(writeConfig(folder, options.dir ?? join(folder, 'data'), port, options.auth), (request) => {
+      if (options.record !== false) requests.push(request);
+    });
 
   // Between finding a free port and listening on it somebody else may take it.
   const started = await pRetry(
@@ -112,8 +116,8 @@ function writeConfig(folder: string, storage: string, port: number, auth: Regist
   return path;
 }
 
-/** Resolves when the registry listens; adds to `requests` for as long as it runs. */
-function serve(config: string, requests: RegistryRequest[]): Promise<ChildProcess> {
+/** Resolves when the registry listens; tells `record` of requests for as long as it runs. */
+function serve(config: string, record: (request: RegistryRequest) => void): Promise<ChildProcess> {
   // setpriv: also when the test process is killed, the kernel ends its registry.
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'docker-registry', 'serve', config], {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -132,7 +136,7 @@ function serve(config: string, requests: RegistryRequest[]): Promise<ChildProces
     lastMessage = entry.msg ?? line;
     if (lastMessage.startsWith('listening on')) resolve(child);
     const request = toRequest(entry);
-    if (request) requests.push(request);
+    if (request) record(request);
   });
   child.once('error', (error) => fail(error.message));
   child.once('close', (code) => fail(`it ended with ${code}: ${lastMessage}`));

@@ -60,6 +60,8 @@ export interface FaultProxy extends AsyncDisposable {
 export interface ProxyOptions {
   /** Changes the address of every request: to make a service's pages small, for one. */
   readonly rewrite?: ((url: URL) => void) | undefined;
+  /** Keep every request in `requests` (default true): for hours of them there is no room. */
+  readonly record?: boolean | undefined;
 }
 
 /** Starts a proxy in front of `origin`, which is `http://host:port`. */
@@ -79,7 +81,7 @@ export async function startFaultProxy(origin: string, options: ProxyOptions = {}
   const server = await listen((request, response) => {
     const { method = '', url = '', headers } = request;
     const record = { method, url, headers, at: performance.now(), received: 0 };
-    requests.push(record);
+    if (options.record !== false) requests.push(record);
     active += 1;
     response.on('close', () => {
       active -= 1;
