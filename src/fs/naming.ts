@@ -165,7 +165,7 @@ export class Naming {
     this.#lookup.noteChange(backend, target.name, copied);
     await this.#replaceStaged(to);
     await this.#removeNow(source, backend, image, signal);
-    this.#lookup.pinned.move(keyOf(from), keyOf(to), copied);
+    this.#lookup.pinned.move(keyOf(from), { key: keyOf(to), path: to, image: copied });
     return copied;
   }
 

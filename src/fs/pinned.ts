@@ -11,13 +11,17 @@ export interface Pin {
   release(): void;
 }
 
+interface Reader {
+  /** Path under which it was opened; follows renames. */
+  path: string;
+}
+
 interface Held {
   /** Where it is found; changes when the image is renamed. */
   key: string;
   /** What further readers get. */
   image: RemoteImage;
-  /** Path under which each reader opened it. */
-  readonly readers: string[];
+  readonly readers: Set<Reader>;
 }
 
 export class PinnedRevisions {
@@ -29,22 +33,20 @@ export class PinnedRevisions {
 
   /** One more reader, under `path`: of `image`, or of the revision that is held already. */
   pin(key: string, image: RemoteImage, path: string): Pin {
-    const held = this.#held.get(key) ?? { key, image, readers: [] };
-    held.readers.push(path);
+    const held = this.#held.get(key) ?? { key, image, readers: new Set() };
+    const reader = { path };
+    held.readers.add(reader);
     this.#held.set(key, held);
-    let released = false;
     const release = () => {
-      if (released) return;
-      released = true;
-      held.readers.splice(held.readers.indexOf(path), 1);
-      if (held.readers.length === 0 && this.#held.get(held.key) === held) this.#held.delete(held.key);
+      held.readers.delete(reader);
+      if (held.readers.size === 0 && this.#held.get(held.key) === held) this.#held.delete(held.key);
     };
     return { image: held.image, release };
   }
 
   /** Is the image open under another path than this one? */
   isHeldElsewhere(key: string, path: string): boolean {
-    return this.#held.get(key)?.readers.some((reader) => reader !== path) ?? false;
+    return [...(this.#held.get(key)?.readers ?? [])].some((reader) => reader.path !== path);
   }
 
   /** The name stands for something else from now on. Its readers keep what they hold. */
@@ -52,13 +54,14 @@ export class PinnedRevisions {
     this.#held.delete(key);
   }
 
-  /** The image got another name, under which further readers get `image`, of the same bytes. */
-  move(from: string, to: string, image: RemoteImage): void {
-    const held = this.#held.get(from);
+  /** The image got another path, under which further readers get `image`, of the same bytes. */
+  move(key: string, to: { readonly key: string; readonly path: string; readonly image: RemoteImage }): void {
+    const held = this.#held.get(key);
     if (held === undefined) return;
-    held.key = to;
-    held.image = image;
-    this.#held.delete(from);
-    this.#held.set(to, held);
+    held.key = to.key;
+    held.image = to.image;
+    for (const reader of held.readers) reader.path = to.path;
+    this.#held.delete(key);
+    this.#held.set(to.key, held);
   }
 }
