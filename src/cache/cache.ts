@@ -85,6 +85,11 @@ export class ImageCache {
     return this.#eviction.makeRoom(bytes);
   }
 
+  /** As {@link makeRoom}, for something that is not of the cache and may use the reserve: a file being written. */
+  makeRoomOnDisk(bytes: number): Promise<boolean> {
+    return this.#eviction.makeRoomOnDisk(bytes);
+  }
+
   /** Bytes that came over the network in this process. */
   get fetchedBytes(): number {
     return this.#fetchedBytes;

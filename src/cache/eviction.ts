@@ -50,7 +50,18 @@ export class Eviction {
     if (bytes > limit) return false;
     const excess = index.total() + bytes - limit;
     const shortage = minFree + bytes - (await freeSpace(root));
-    const needed = Math.max(excess, shortage);
+    return this.#freeIfPossible(Math.max(excess, shortage));
+  }
+
+  /**
+   * Makes room on the disk for so many bytes of something else, which may use the reserve. False where what is left is open,
+   * pinned, or not ours; then nothing is evicted.
+   */
+  async makeRoomOnDisk(bytes: number): Promise<boolean> {
+    return this.#freeIfPossible(bytes - (await freeSpace(this.#options.root)));
+  }
+
+  async #freeIfPossible(needed: number): Promise<boolean> {
     if (needed <= 0) return true;
     if (!this.#canFree(needed)) return false;
     return (await this.#free(needed)) >= needed;

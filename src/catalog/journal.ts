@@ -16,6 +16,11 @@ import {
   toRow,
 } from './push-record.ts';
 
+const SUPERSEDED = {
+  error: 'Another image was pushed to this name since',
+  hint: 'sregistry push --kept pushes it all the same, sregistry push --drop removes it',
+} as const;
+
 /** Refused pushes are only there to be shown: so many of the newest are. */
 const REFUSED_KEPT = 100;
 
@@ -36,6 +41,10 @@ const prepare = (db: Database) => ({
        error = @error, hint = @hint, staged = @staged, updated = @updated, pid = @pid, start_time = @start_time,
        resume = @resume, annotations = @annotations WHERE id = @id`,
   ),
+  supersede: db.prepare<[{ uri: string; since: number; now: number; error: string; hint: string }]>(
+    `UPDATE pushes SET state = 'incomplete', error = @error, hint = @hint, updated = @now
+       WHERE uri = @uri AND state = 'kept' AND updated < @since`,
+  ),
   remove: db.prepare('DELETE FROM pushes WHERE id = ?'),
   dropRefused: db.prepare(
     `DELETE FROM pushes WHERE state = 'refused' AND id NOT IN
@@ -45,12 +54,13 @@ const prepare = (db: Database) => ({
 
 export class Journal {
   readonly #db: Database;
-  readonly #isAlive: IsAlive;
+  /** Does the owner of a record live? */
+  readonly isAlive: IsAlive;
   readonly #sql: ReturnType<typeof prepare>;
 
   constructor(db: Database, isAlive: IsAlive) {
     this.#db = db;
-    this.#isAlive = isAlive;
+    this.isAlive = isAlive;
     this.#sql = prepare(db);
   }
 
@@ -81,6 +91,14 @@ export class Journal {
   /** Every record, oldest first. */
   list(): PushRecord[] {
     return this.#sql.list.all().map(fromRow);
+  }
+
+  /**
+   * An image was pushed to `uri` that was whole after `since` (milliseconds since the epoch): what was kept for that name before
+   * is not pushed without being asked any more.
+   */
+  supersede(uri: string, since: number): void {
+    this.#sql.supersede.run({ ...SUPERSEDED, uri, since, now: Date.now() });
   }
 
   /** Records that `owner` may {@link adopt}, oldest first. */
@@ -118,7 +136,7 @@ export class Journal {
   }
 
   #isFreeFor(record: PushRecord, owner: ProcessId): boolean {
-    return isSame(record.owner, owner) || !this.#isAlive(record.owner);
+    return isSame(record.owner, owner) || !this.isAlive(record.owner);
   }
 
   #exclusive<T>(body: () => T): T {

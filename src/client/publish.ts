@@ -1,12 +1,16 @@
 /** Pushing an image file: metadata, the backend's push, and what the catalog and the cache learn from it. */
 import type { Progress, PushState } from '../backends/backend.ts';
+import { isError } from '../base/errors.ts';
 import { flattenAnnotations } from '../image/annotations.ts';
 import { getMetadata } from '../image/metadata.ts';
 import type { ImageName } from '../image/name.ts';
 import { formatImageName, parseImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import { debugLog } from '../log/index.ts';
 import type { Session } from './session.ts';
 import { unsupported } from './unsupported.ts';
+
+const debug = debugLog('push');
 
 export interface PublishRequest {
   readonly backend: string;
@@ -27,6 +31,7 @@ export async function publish(session: Session, request: PublishRequest): Promis
   if (backend.push === undefined)
     throw await unsupported(backend, 'push', 'cannot be pushed to', session.env);
   const { file, size, name, extension, progress, resume, signal } = request;
+  const started = Date.now();
   const annotations = await annotationsOf(file, name, signal);
   const image = await backend.push({ path: file, size, extension }, name, {
     annotations,
@@ -36,7 +41,18 @@ export async function publish(session: Session, request: PublishRequest): Promis
   });
   session.view.remember(backend, name, image);
   session.view.expireListing(backend, name.collection);
+  forgetOlder(session, session.uri(backend.name, name), started);
   return image;
+}
+
+/** What a push that failed left for the same name must not replace what was pushed after it. */
+function forgetOlder(session: Session, uri: string, started: number): void {
+  try {
+    session.state.journal.supersede(uri, started);
+  } catch (error) {
+    if (!isError(error, 'DATABASE', 'NO_SPACE')) throw error;
+    debug('%s: the journal cannot be written: %o', uri, error);
+  }
 }
 
 /** What the image says of itself, for the service to keep beside it; an image that cannot be read inside has a name. */

@@ -321,6 +321,6 @@ function publisher(session: Session, log: Log): Publisher {
       return image;
     },
     settle: (backend, image, file) => keepPublished(session, backend, image, file),
-    makeRoom: (bytes) => session.cache.makeRoom(bytes),
+    makeRoom: (bytes) => session.cache.makeRoomOnDisk(bytes),
   };
 }

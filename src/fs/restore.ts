@@ -9,11 +9,12 @@ import { readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import pMap from 'p-map';
 import { describeError, systemCode } from '../base/errors.ts';
-import { ownProcess, processStartTime } from '../base/process.ts';
+import { ownProcess } from '../base/process.ts';
 import type { Journal } from '../catalog/journal.ts';
 import type { PushRecord } from '../catalog/push-record.ts';
 import { debugLog } from '../log/index.ts';
 import { StagedFile } from './staged-file.ts';
+import { ownerOf } from './staged-name.ts';
 import { keyOf, parsePath } from './tree.ts';
 
 const debug = debugLog('staging');
@@ -60,8 +61,7 @@ export async function removeOrphans(folder: string, journal: Journal): Promise<v
   });
   const known = new Set(journal.list().map(({ staged }) => staged && basename(staged)));
   for (const name of names) {
-    const owner = Number.parseInt(name, 10);
-    if (known.has(name) || processStartTime(owner) !== undefined) continue;
+    if (known.has(name) || journal.isAlive(ownerOf(name))) continue;
     await rm(join(folder, name), { force: true, recursive: true });
   }
 }

@@ -8,7 +8,6 @@
  * A file leaves the paths of the mount in the same step in which its last handle is released: whoever opens the path next
  * sees the registry's image, and waits until its bytes are in the cache ({@link Staging.settled}).
  */
-import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { SregistryError } from '../base/errors.ts';
 import type { Journal } from '../catalog/journal.ts';
@@ -19,11 +18,15 @@ import type { Publisher } from './publisher.ts';
 import { removeOrphans, takeOver } from './restore.ts';
 import { type Original, StagedFile } from './staged-file.ts';
 import { StagedJournal } from './staged-journal.ts';
+import { newStagedName } from './staged-name.ts';
 import { errorOfStaging, isDiskFull } from './staging-errors.ts';
 import { baseOf, keyOf, parentOf } from './tree.ts';
 import type { FindWriters } from './writers.ts';
 
 const debug = debugLog('staging');
+
+/** Bytes that a record of the journal may take on disk: pages of the database and of its log. */
+const RECORD_ROOM = 256 * 1024;
 
 export interface StagingOptions {
   /** Folder of the staged files, on the file system of the cache. */
@@ -228,11 +231,7 @@ export class Staging {
   }
 
   #add(path: string, original?: Original): StagedFile {
-    const staged = new StagedFile(
-      path,
-      join(this.#options.folder, `${process.pid}-${randomUUID()}`),
-      original,
-    );
+    const staged = new StagedFile(path, join(this.#options.folder, newStagedName()), original);
     this.#files.set(staged.key, staged);
     return staged;
   }
@@ -254,7 +253,8 @@ export class Staging {
     if (begins && inPlace) staged.writers = (await this.#options.findWriters?.(staged.path)) ?? [];
     while (staged.state === 'pushing') await this.#closing.cancel(staged);
     staged.enter('change');
-    if (staged.state === 'open' && staged.recorded !== 'staging') this.#journal.begin(staged);
+    if (staged.state === 'open' && staged.recorded !== 'staging')
+      await this.#withRoom(staged, RECORD_ROOM, async () => this.#journal.begin(staged));
   }
 
   /** Runs `act`; where the disk is full, once more after cached images made room. */

@@ -1,29 +1,9 @@
-import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { needs } from '../helpers/skip.ts';
-import { MIB, openCache, readAll, temporaryFolder, testImage } from './support.ts';
+import { smallDisk } from '../helpers/small-disk.ts';
+import { MIB, openCache, readAll, testImage } from './support.ts';
 
 const TARGET = 'http://registry.test';
-
-/** A file system of so many MiB, and what fills it to its last byte. */
-async function smallDisk(size: number) {
-  const root = await temporaryFolder();
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}m`, 'sregistry-test', root]);
-  onTestFinished(() => void execFileSync('umount', ['-l', root]));
-  const fill = () => {
-    const file = openSync(join(root, 'filler'), 'w');
-    try {
-      for (;;) writeSync(file, Buffer.alloc(4096));
-    } catch (error) {
-      expect((error as NodeJS.ErrnoException).code).toBe('ENOSPC');
-    } finally {
-      closeSync(file);
-    }
-  };
-  return { root, fill };
-}
 
 needs({ root: true })('a disk without a byte left', () => {
   test('gives what is cached, and reads what is not through', async () => {

@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { needs } from '../helpers/skip.ts';
+import { smallDisk } from '../helpers/small-disk.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
 import { Kernel } from './kernel.ts';
 import { errnoOfCall, image, openWorld, stagedFiles, type WorldOptions, writeAll } from './support.ts';
@@ -35,7 +36,7 @@ async function stored(): Promise<Buffer | undefined> {
   return bytes;
 }
 
-needs({ registry: true })('readers and writers', () => {
+function useRegistry(): void {
   beforeEach(async () => {
     registry = await startRegistry();
     small = await image('small-gzip.sif');
@@ -43,6 +44,10 @@ needs({ registry: true })('readers and writers', () => {
     await publishElsewhere(small);
   });
   afterEach(() => registry.remove());
+}
+
+needs({ registry: true })('readers and writers', () => {
+  useRegistry();
 
   test('Opening for writing what is open for reading gives ETXTBSY, whatever the spelling of its name.', async () => {
     const { kernel, filesystem } = await open();
@@ -200,6 +205,25 @@ needs({ registry: true })('readers and writers', () => {
       }
       await stop();
     }
+  });
+});
+
+needs({ registry: true, root: true })('a full disk', () => {
+  useRegistry();
+
+  test('A file that is written takes the room of cached images where the disk is full.', async () => {
+    const { root, fill } = await smallDisk(16);
+    const { kernel, session, filesystem } = await open({
+      home: root,
+      session: { cacheMinFree: '0', cacheSize: '10M' },
+    });
+    await kernel.readFile(IMAGE);
+    expect(session.cache.bytes).toBeGreaterThan(0);
+    fill();
+    await kernel.copyIn('/lab/demo/written:1.sif', other);
+    expect((await kernel.readFile('/lab/demo/written:1.sif')).equals(other)).toBe(true);
+    expect((await kernel.readFile(IMAGE)).equals(small)).toBe(true);
+    expect((await filesystem.getattr('/lab/demo/written:1.sif')).size).toBe(other.length);
   });
 });
 

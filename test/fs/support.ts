@@ -49,7 +49,7 @@ export async function openWorld(secrets: Record<string, object>, options: WorldO
     uri: (backend, name) => session.uri(backend, name),
     push: (request) => publish(session, request),
     settle: (backend, image, file) => keepPublished(session, backend, image, file),
-    makeRoom: (bytes) => session.cache.makeRoom(bytes),
+    makeRoom: (bytes) => session.cache.makeRoomOnDisk(bytes),
     ...options.publisher?.(session),
   };
   const staging = new Staging({

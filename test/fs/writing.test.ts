@@ -14,6 +14,7 @@ import type { Publisher, PushRequest } from '../../src/fs/publisher.ts';
 import { Kernel } from './kernel.ts';
 import {
   errnoOfCall,
+  fixture,
   image,
   openWorld,
   stagedFiles,
@@ -244,6 +245,29 @@ describe('what was written is known', () => {
     const [name] = (await readdir(join(base, 'demo'))).filter((each) => each.startsWith('kept'));
     expect(await stored(name as string)).toEqual(other);
     expect(await stagedFiles(session)).toEqual([]);
+  });
+
+  test('what was kept is not pushed over what another process pushed to the same name since', async () => {
+    const home = await temporaryFolder();
+    const kept = await open({ home, publisher: failing('1.0') });
+    expect(await errnoOfCall(kept.kernel.copyIn('/lab/demo/small:1.0.sif', other))).toBe(EHOSTUNREACH);
+    await kept.stop();
+    const { session, staging, kernel } = await open({ home });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await publish(session, {
+      backend: 'lab',
+      name: { collection: 'demo', image: 'small', tag: '1.0' },
+      extension: 'sif',
+      file: fixture('small-signed.sif'),
+      size: (await image('small-signed.sif')).length,
+    });
+    await staging.restore(['lab']);
+    await staging.idle();
+    expect(session.state.journal.list()).toMatchObject([
+      { state: 'incomplete', uri: 'lab://demo/small:1.0' },
+    ]);
+    const bytes = await kernel.readFile('/lab/demo/small:1.0.sif');
+    expect(bytes.equals(await image('small-signed.sif'))).toBe(true);
   });
 
   test('pushes that were left are taken up two at a time', async () => {
