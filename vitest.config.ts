@@ -1,4 +1,7 @@
+import { existsSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
+
+const TALLY = './.ci/tally.ts';
 
 export default defineConfig({
   test: {
@@ -13,7 +16,7 @@ export default defineConfig({
     reporters: [
       'default',
       './test/helpers/semantics-reporter.ts',
-      ...(process.env.TALLY_FILE ? ['./.ci/tally.ts'] : []),
+      ...(process.env.TALLY_FILE && existsSync(TALLY) ? [TALLY] : []),
     ],
   },
 });

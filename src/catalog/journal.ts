@@ -41,10 +41,6 @@ const prepare = (db: Database) => ({
        error = @error, hint = @hint, staged = @staged, updated = @updated, pid = @pid, start_time = @start_time,
        resume = @resume, annotations = @annotations WHERE id = @id`,
   ),
-  supersede: db.prepare<[{ uri: string; since: number; now: number; error: string; hint: string }]>(
-    `UPDATE pushes SET state = 'incomplete', error = @error, hint = @hint, updated = @now
-       WHERE uri = @uri AND state = 'kept' AND updated < @since`,
-  ),
   remove: db.prepare('DELETE FROM pushes WHERE id = ?'),
   dropRefused: db.prepare(
     `DELETE FROM pushes WHERE state = 'refused' AND id NOT IN
@@ -98,7 +94,12 @@ export class Journal {
    * is not pushed without being asked any more.
    */
   supersede(uri: string, since: number): void {
-    this.#sql.supersede.run({ ...SUPERSEDED, uri, since, now: Date.now() });
+    this.#exclusive(() => {
+      for (const record of this.list()) {
+        const isOlder = record.uri === uri && record.updated < since;
+        if (isOlder && this.#isLeft(record)) this.#change(record, { state: 'incomplete', ...SUPERSEDED });
+      }
+    });
   }
 
   /** Records that `owner` may {@link adopt}, oldest first. */
@@ -133,6 +134,11 @@ export class Journal {
 
   #dropOldRefused(record: PushRecord): void {
     if (record.state === 'refused') this.#sql.dropRefused.run();
+  }
+
+  /** Would the next mount push it? */
+  #isLeft({ state, owner }: PushRecord): boolean {
+    return state === 'kept' || (state === 'pushing' && !this.isAlive(owner));
   }
 
   #isFreeFor(record: PushRecord, owner: ProcessId): boolean {

@@ -36,7 +36,6 @@ export default defineCommand({
       .check(checkUse),
   examples: [
     ['sregistry push hello.sif --name lab://demo/hello:1.0', 'Send an image to the backend lab'],
-    ['sregistry push hello.sif --name lab://demo/hello --tag 2.0', 'The same, with the tag apart'],
     ['sregistry push --kept', 'Push what sregistry status lists as not pushed'],
     ['sregistry push --drop lab://demo/hello:1.0', 'Remove what was written there and not pushed'],
   ],

@@ -54,6 +54,10 @@ export class StagedFile {
   /** Bytes from the start that are still the original's. */
   #original: number;
   readonly #written = new Extents();
+  /** Did each write begin where the last one ended, or behind that? */
+  #isInOrder = true;
+  /** Where the last write ended. */
+  #end = 0;
   #copyUp: CopyUp | undefined;
   #handle: Promise<FileHandle> | undefined;
   readonly #writing = new Set<Promise<void>>();
@@ -137,18 +141,15 @@ export class StagedFile {
 
   /**
    * The first bytes of `wanted` that nobody wrote. Where the original is updated its bytes count as written, unless the
-   * writer began to overwrite it from its first byte and stopped before the end.
+   * writer began to overwrite it from its first byte and stopped before the end. A small hole that a writer passed over on its
+   * way from the beginning to the end counts as written: copies leave out runs of zeros.
    */
   missing(wanted: readonly ByteRange[]): ByteRange | undefined {
     const known = new Extents();
     for (const { start, end } of this.#written.ranges) known.add(start, end);
-    const overwrite = this.#interruptedOverwrite(wanted);
-    if (overwrite === undefined) known.add(0, this.#original);
-    for (const range of wanted) {
-      const missing = known.missing(range);
-      if (missing !== undefined) return missing;
-    }
-    return undefined;
+    if (!this.#isInterruptedOverwrite(wanted)) known.add(0, this.#original);
+    const allowed = this.#isInOrder ? SPARSE : 0;
+    return wanted.map((range) => firstHole(known, range, allowed)).find((hole) => hole !== undefined);
   }
 
   /** Takes the bytes as they are for what is meant. */
@@ -172,6 +173,8 @@ export class StagedFile {
       }
       this.#size = Math.max(this.#size, offset + length);
       this.#written.add(offset, offset + length);
+      this.#isInOrder &&= offset >= this.#end;
+      this.#end = offset + length;
     });
   }
 
@@ -182,6 +185,8 @@ export class StagedFile {
       this.#size = size;
       this.#original = Math.min(this.#original, size);
       this.#written.clip(size);
+      this.#end = Math.min(this.#end, size);
+      this.#isInOrder ||= size === 0;
     });
   }
 
@@ -220,13 +225,13 @@ export class StagedFile {
     }
   }
 
-  /** The one run of written bytes from byte 0 that ends inside a part of the image, behind its beginning. */
-  #interruptedOverwrite(wanted: readonly ByteRange[]): ByteRange | undefined {
+  /** Is what was written one run from byte 0 that ends inside a part of the image, behind its beginning? */
+  #isInterruptedOverwrite(wanted: readonly ByteRange[]): boolean {
     const [run, ...others] = this.#written.ranges;
-    if (run === undefined || others.length > 0 || run.start > 0) return undefined;
+    if (run === undefined || others.length > 0 || run.start > 0) return false;
     const header = wanted[0]?.end ?? 0;
     const isInside = wanted.some(({ start, end }) => start < run.end && run.end < end);
-    return run.end > Math.max(header, OVERWRITE) && isInside ? run : undefined;
+    return run.end > Math.max(header, OVERWRITE) && isInside;
   }
 
   /** Opens it once, when its bytes are first needed; what fails is tried again by the next who needs them. */
@@ -248,6 +253,21 @@ export class StagedFile {
     return open(this.file, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   }
 }
+
+/** The first run of more than `allowed` bytes of `range` that are not known. */
+function firstHole(known: Extents, range: ByteRange, allowed: number): ByteRange | undefined {
+  let hole = known.missing(range);
+  while (hole !== undefined && hole.end - hole.start <= allowed)
+    hole = known.missing({ start: hole.end, end: range.end });
+  return hole;
+}
+
+/**
+ * Bytes of the longest run of zeros that a copy may leave out of an image: SquashFS keeps no block of zeros (128 KiB unless told
+ * otherwise), so it has at most the end of one block and the beginning of the next. `cp` leaves them out where its source says
+ * that it is sparse, as an image of a mount is that is not all cached.
+ */
+const SPARSE = 256 * 1024;
 
 /** Bytes from the beginning of an image up to which a write is a patch of its header, not the start of another image. */
 const OVERWRITE = 64 * 1024;

@@ -182,6 +182,28 @@ describe('what was written is known', () => {
     expect(await stored('holes:1.sif')).toEqual(small);
   });
 
+  test('A copy that leaves out runs of zeros is whole.', async () => {
+    const { kernel } = await open();
+    const bytes = Buffer.from(small);
+    bytes.fill(0, 600_000, 700_000);
+    bytes.fill(0, bytes.length - 50_000);
+    const handle = await kernel.open('/lab/demo/sparse:1.sif', O_WRONLY | O_CREAT);
+    await writeAll(kernel.filesystem, handle, bytes.subarray(0, 600_000));
+    await writeAll(kernel.filesystem, handle, bytes.subarray(700_000, bytes.length - 50_000), 700_000);
+    await kernel.filesystem.ftruncate(handle, bytes.length);
+    await kernel.close(handle);
+    expect(await stored('sparse:1.sif')).toEqual(bytes);
+  });
+
+  test('a file that is not written from its beginning to its end may have no hole', async () => {
+    const { kernel, session } = await open();
+    const handle = await kernel.open('/lab/demo/holes:1.sif', O_WRONLY | O_CREAT);
+    await writeAll(kernel.filesystem, handle, small.subarray(700_000), 700_000);
+    await writeAll(kernel.filesystem, handle, small.subarray(0, 600_000));
+    await kernel.close(handle);
+    expect(session.state.journal.list()).toMatchObject([{ state: 'incomplete' }]);
+  });
+
   test('an image that is overwritten in place and not to its end is incomplete', async () => {
     const { kernel, session } = await open();
     const handle = await kernel.open('/lab/demo/small:1.0.sif', O_RDWR);

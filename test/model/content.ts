@@ -23,14 +23,22 @@ export function imageOf(number: number): Buffer {
   return bytes;
 }
 
-/** What a close finds: the rules of docs/SEMANTICS.md, written a second time and simply. `known`: was this byte written? */
-export function look(bytes: Buffer, known: Uint8Array): 'part' | 'whole' | 'foreign' {
+interface Looked {
+  readonly bytes: Buffer;
+  /** Which bytes were written. */
+  readonly known: Uint8Array;
+  /** Then holes are small runs of zeros that were left out. */
+  readonly inOrder: boolean;
+}
+
+/** What a close finds: the rules of docs/SEMANTICS.md, written a second time and simply. */
+export function look({ bytes, known, inOrder }: Looked): 'part' | 'whole' | 'foreign' {
   if (bytes.length === 0) return 'part';
   if (bytes.subarray(0, 4).toString('latin1') === 'hsqs') {
     if (bytes.length < 96) return 'part';
     const length = Number(bytes.readBigUInt64LE(40));
     if (bytes.length < length) return 'part';
-    return known.subarray(0, length).every((each) => each === 1) ? 'whole' : 'part';
+    return inOrder || known.subarray(0, length).every((each) => each === 1) ? 'whole' : 'part';
   }
   return bytes.subarray(0, 42).every((byte) => byte === 0) ? 'part' : 'foreign';
 }

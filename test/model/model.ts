@@ -15,6 +15,9 @@ export interface Written {
   known: Uint8Array;
   state: 'unchanged' | 'open' | 'incomplete' | 'pushed' | 'kept' | 'refused' | 'discarded';
   isClosed: boolean;
+  /** Did each write begin where the last one ended, or behind that? And where did that end? */
+  inOrder: boolean;
+  end: number;
   /** Was a byte written, so that a crash leaves something? */
   isRecorded: boolean;
   handles: number;
@@ -97,12 +100,16 @@ export class Model {
     resize(written, size);
     bytes.copy(written.bytes, at);
     written.known.fill(1, at, at + bytes.length);
+    written.inOrder &&= at >= written.end;
+    written.end = at + bytes.length;
     this.#change(written);
   }
 
   truncate({ file }: Opened, size: number): void {
     const written = file as Written;
     resize(written, size);
+    written.inOrder ||= size === 0;
+    written.end = Math.min(written.end, size);
     this.#change(written);
   }
 
@@ -203,7 +210,7 @@ export class Model {
     if (file.state === 'kept') return 'EHOSTUNREACH';
     if (file.state === 'refused') return 'EINVAL';
     if (file.state !== 'open') return undefined;
-    const found = look(file.bytes, file.known);
+    const found = look(file);
     if (found === 'foreign') {
       file.state = 'refused';
       return 'EINVAL';
@@ -302,6 +309,8 @@ function newFile(path: string, original: Buffer | undefined): Written {
     known: new Uint8Array(bytes.length).fill(1),
     state: original === undefined ? 'open' : 'unchanged',
     isClosed: false,
+    inOrder: true,
+    end: 0,
     isRecorded: false,
     handles: 0,
   };

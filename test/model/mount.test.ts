@@ -182,7 +182,10 @@ needs({ fuse: true, registry: true })('a mount', () => {
           } finally {
             await subject.setAway(false);
             await subject.end();
-            await world.shell('rm -f $MNT/lab/c/.x.tmp $MNT/lab/c/*');
+            const names = pathsOf('c')
+              .map((path) => `$MNT${path}`)
+              .join(' ');
+            await eventually(() => world.ok(`rm -f ${names}; ! ls ${names} 2> /dev/null`));
             for (const { id } of state.journal.list()) state.journal.remove(id);
           }
         },
