@@ -1,5 +1,6 @@
 /** The registries past the proxy: what they really hold, and a way to move a tag that no mount knows of. */
 import { createHash } from 'node:crypto';
+import pRetry, { AbortError } from 'p-retry';
 
 export interface Service {
   /** Name of the backend, and of the first folder in a mount. */
@@ -11,13 +12,19 @@ export interface Service {
 
 const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex');
 
+const RETRIES = { retries: 4, minTimeout: 100 } as const;
+
 /** Milliseconds. */
 const LIMIT = 60_000;
 
-async function ask(url: string, init: RequestInit = {}): Promise<Response> {
-  const response = await fetch(url, { ...init, signal: AbortSignal.timeout(LIMIT) });
-  if (response.ok || response.status === 404) return response;
-  throw new Error(`${init.method ?? 'GET'} ${url}: ${response.status} ${await response.text()}`);
+/** The services are real ones, which fail now and then under such load (moto with 500): such a request is made again. */
+function ask(url: string, init: RequestInit = {}): Promise<Response> {
+  return pRetry(async () => {
+    const response = await fetch(url, { ...init, signal: AbortSignal.timeout(LIMIT) });
+    if (response.ok || response.status === 404) return response;
+    const error = new Error(`${init.method ?? 'GET'} ${url}: ${response.status} ${await response.text()}`);
+    throw response.status >= 500 ? error : new AbortError(error);
+  }, RETRIES);
 }
 
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
