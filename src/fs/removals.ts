@@ -8,7 +8,7 @@
  * no one finds it missing while it is replaced.
  */
 /** Milliseconds within which libfuse sends the rename that follows: it does so as soon as it has the answer. */
-const GRACE = 250;
+const GRACE = 100;
 
 export interface Removal {
   readonly path: string;

@@ -185,7 +185,9 @@ needs({ fuse: true, registry: true })('a mount', () => {
             const names = pathsOf('c')
               .map((path) => `$MNT${path}`)
               .join(' ');
-            await eventually(() => world.ok(`rm -f ${names}; ! ls ${names} 2> /dev/null`));
+            await eventually(() =>
+              world.ok(`rm -f ${names}; for f in ${names}; do [ ! -e $f ] || exit 1; done`),
+            );
             for (const { id } of state.journal.list()) state.journal.remove(id);
           }
         },

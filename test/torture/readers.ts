@@ -33,7 +33,7 @@ export function startReader(arena: Arena, options: ReaderOptions): Worker {
     mountpoint: mount.path,
     table: arena.table,
     mode,
-    tags: tagsOf(arena).filter(({ path }) => once === undefined || once.includes(path)),
+    tags: readable(arena, mount).filter(({ path }) => once === undefined || once.includes(path)),
     wrongBytes,
     once: once !== undefined,
   };
@@ -47,6 +47,10 @@ export function startLooker(arena: Arena, mount: MountPoint, seed: string): Work
   const task: LookerTask = { seed, mountpoint: mount.path, tags: tagsOf(arena), concurrency: CONCURRENCY };
   return start(arena, mount, { what: 'looking reader', script: 'looker.ts', task });
 }
+
+/** What is removed through a mount is not open there: the registry would be asked to remove an open image after `rm` is done. */
+const readable = (arena: Arena, mount: MountPoint) =>
+  tagsOf(arena).filter(({ isStable }) => isStable || mount !== arena.mounts[0]);
 
 const tagsOf = ({ tags }: Arena) => tags.map(({ path, kind }) => ({ path, isStable: kind !== 'volatile' }));
 
