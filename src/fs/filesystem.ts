@@ -79,8 +79,8 @@ export class Filesystem {
   readonly #naming: Naming;
   readonly #owner: Ownership;
   readonly #handles = new Map<number, Handle>();
-  /** What removed files looked like that are still open, by their hidden path. */
-  readonly #hidden = new Map<string, Attributes>();
+  /** What was removed or replaced while open, by its hidden path: a file being written, or what the image looked like. */
+  readonly #hidden = new Map<string, StagedFile | Attributes>();
   #lastHandle = 0;
 
   constructor(session: Session, staging: Staging, options: FilesystemOptions) {
@@ -118,7 +118,7 @@ export class Filesystem {
     const staged = this.#staging.find(path);
     if (staged !== undefined) return this.#stagedAttributes(path, staged);
     const hidden = this.#hidden.get(path);
-    if (hidden !== undefined) return hidden;
+    if (hidden !== undefined) return 'handles' in hidden ? this.#stagedAttributes(path, hidden) : hidden;
     const place = parsePath(path);
     if (place === undefined || isForeign(path)) throw notFound(path);
     if (place.kind === 'root') return folderAttributes(this.#owner);
@@ -418,13 +418,14 @@ export class Filesystem {
 
   /** libfuse keeps a removed or replaced open file under a hidden name: its handles stay good. */
   async #hide(from: string, to: string): Promise<void> {
+    const staged = this.#staging.find(from);
     const attributes = await this.getattr(from).catch((error: unknown) => {
       // Opened under this spelling, and removed or renamed under another: there is nothing to hide.
       if (isError(error, 'NOT_FOUND')) return undefined;
       throw error;
     });
     if (attributes !== undefined) await this.#naming.hide(from, this.#lookup.signal());
-    this.#hidden.set(to, attributes ?? unseenAttributes(this.#owner));
+    this.#hidden.set(to, staged ?? attributes ?? unseenAttributes(this.#owner));
   }
 
   async #xattrSubject(path: string) {

@@ -17,6 +17,12 @@ const { ENOENT, ENODATA, ENOTSUP, EPERM, ERANGE } = constants.errno;
 
 /** Bytes of a "block" in statfs. fuse-native keeps counts in 32 bits: with 1 MiB they reach 4 PiB. */
 const STATFS_BLOCK = 1024 * 1024;
+/**
+ * Seconds for which the kernel goes by the attributes it was told: enough for the calls that make up one `stat` or `open`. The size
+ * of a path can change without the kernel's doing (a write that is refused gives the tag back, others move a tag), and the
+ * kernel cuts what is read to the size it knows.
+ */
+const ATTR_TIMEOUT = 0.02;
 /** Longest file name (NAME_MAX). */
 const NAME_MAX = 255;
 
@@ -85,6 +91,7 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
     fsname: 'sregistry',
     subtype: 'sregistry',
     allowOther: options.allowOther,
+    attrTimeout: ATTR_TIMEOUT,
   });
   await new Promise<void>((resolve, reject) => {
     mount.mount((error) => (error === null ? resolve() : reject(mountError(options.mountpoint, error))));

@@ -14,11 +14,8 @@ import type { RemoteImage } from '../image/remote.ts';
 import { PinnedRevisions } from './pinned.ts';
 import { baseOf, fileNameOf, imageKey, keyOf, type Place, parentOf } from './tree.ts';
 
-/**
- * Milliseconds for which the kernel may go by the size it was told last: its attributes live for one second (libfuse's
- * attr_timeout), and an answer takes its time.
- */
-const SHOWN = 2_000;
+/** Milliseconds within which an open that follows a look arrives: the kernel goes by the size that the look told (fuse.ts). */
+const SHOWN = 500;
 
 /** A place that stands for an image: its file, or the file that tells about it. */
 type OfImage = Extract<Place, { kind: 'image' | 'inspect' }>;

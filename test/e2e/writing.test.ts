@@ -54,6 +54,14 @@ needs({ fuse: true, registry: true })('writing into a mount', () => {
     expect(await world.ok('ls .cache/sregistry/staging')).toBe('');
   });
 
+  test('a tag over which something else than an image was written is whole for whoever opens it next', async () => {
+    await world.mount();
+    const sums = await world.ok(
+      `for i in 1 2 3; do cp /etc/passwd ${IMAGE} 2> refused && exit 1; sha256sum < ${IMAGE}; done`,
+    );
+    expect(sums).toBe(`${await sha256(SMALL)}  -\n`.repeat(3));
+  });
+
   test('what is open is not written in place; a rename over it leaves its readers what they opened', async () => {
     await world.mount();
     const script = `

@@ -272,6 +272,8 @@ describe('removing and renaming', () => {
     await writeAll(filesystem, handle, small);
     await filesystem.rename('/lab/demo/gone:1.sif', '/lab/demo/.fuse_hidden0000000100000001');
     await filesystem.write(handle, Buffer.from('more'), small.length, 4);
+    const { size } = await filesystem.getattr('/lab/demo/.fuse_hidden0000000100000001');
+    expect(size).toBe(small.length + 4);
     await filesystem.flush(handle);
     await filesystem.release(handle);
     await filesystem.unlink('/lab/demo/.fuse_hidden0000000100000001');

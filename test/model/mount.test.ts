@@ -23,7 +23,7 @@ const FLAGS = { read: O_RDONLY, update: O_RDWR, replace: O_WRONLY | O_CREAT | O_
 /** Sequences; more by hand: MODEL_MOUNT_RUNS=300 npx vitest run test/model/mount.test.ts */
 const RUNS = Number(process.env.MODEL_MOUNT_RUNS ?? 15);
 /** Milliseconds after which the kernel asks again for what it was told. */
-const KERNEL_MEMORY = 2_100;
+const KERNEL_MEMORY = 1_200;
 
 type Push = (path: string, bytes: Buffer) => Promise<void>;
 
