@@ -32,7 +32,7 @@ if (!(end > 0 && seconds > 0)) {
 
 console.error(`seed ${values.seed}`);
 const arena = await Arena.open(values.seed, new Random(values.seed, 'first contents'));
-process.once('SIGINT', () => void arena.close().then(() => process.exit(130)));
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void giveUp());
 try {
   do {
     arena.round += 1;
@@ -55,6 +55,14 @@ if (values.json !== undefined)
     `${JSON.stringify({ seed: values.seed, ...arena.counters.toJSON() }, null, 2)}\n`,
   );
 process.exit(arena.counters.violations.length > 0 ? 1 : 0);
+
+/** Told to stop: nothing of the run stays. */
+async function giveUp(): Promise<never> {
+  arena.rig.end();
+  await arena.close();
+  arena.rig.remove();
+  process.exit(130);
+}
 
 async function countRequests(): Promise<void> {
   const all = await Promise.all(arena.proxies.map((proxy) => proxy.count()));

@@ -137,6 +137,17 @@ export class Rig {
       });
   }
 
+  /** Kills all of its processes. */
+  end(): void {
+    for (const { pid } of this.processes()) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It ended by itself.
+      }
+    }
+  }
+
   remove(): void {
     rmSync(this.home, { recursive: true, force: true, maxRetries: 3 });
   }
