@@ -10,7 +10,7 @@
 import { existsSync, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Sqlite from 'better-sqlite3';
-import { SregistryError } from '../base/errors.ts';
+import { SregistryError, systemCode } from '../base/errors.ts';
 import { ensurePrivateFile, ensurePrivateFolder, tightenFile } from '../base/files.ts';
 import { DamagedDatabaseError, guarded } from './database-error.ts';
 
@@ -53,11 +53,18 @@ export const COMPANIONS = ['-wal', '-shm', '-journal'];
  */
 class GuardedDatabase extends Sqlite {
   onDamage: (() => void) | undefined;
+  readonly #patience: number;
+  #isPatient = true;
+
+  constructor(path: string, options: Sqlite.Options & { timeout: number }) {
+    super(path, options);
+    this.#patience = options.timeout;
+  }
 
   override prepare(source: string): never {
     const statement = super.prepare(source);
     const { run, get, all } = statement;
-    statement.run = this.#guarded(run.bind(statement));
+    statement.run = this.#guarded(this.#writing(run.bind(statement)));
     statement.get = this.#guarded(get.bind(statement));
     statement.all = this.#guarded(all.bind(statement));
     return statement as never;
@@ -69,9 +76,31 @@ class GuardedDatabase extends Sqlite {
     return Object.assign(this.#guarded(run), {
       default: this.#guarded(run),
       deferred: this.#guarded(deferred),
-      immediate: this.#guarded(immediate),
-      exclusive: this.#guarded(exclusive),
+      immediate: this.#guarded(this.#writing(immediate)),
+      exclusive: this.#guarded(this.#writing(exclusive)),
     }) as never;
+  }
+
+  /**
+   * After a write has waited for a lock in vain, writes no longer wait, until one succeeds: the holder may be a process that
+   * is stopped, and every wait stops the event loop.
+   */
+  #writing<A extends unknown[], R>(act: (...args: A) => R): (...args: A) => R {
+    return (...args) => {
+      try {
+        const result = act(...args);
+        if (!this.#isPatient) this.#setPatience(true);
+        return result;
+      } catch (error) {
+        if (this.#isPatient && /^SQLITE_BUSY/.test(systemCode(error) ?? '')) this.#setPatience(false);
+        throw error;
+      }
+    };
+  }
+
+  #setPatience(isPatient: boolean): void {
+    this.#isPatient = isPatient;
+    this.pragma(`busy_timeout = ${isPatient ? this.#patience : 0}`);
   }
 
   #guarded<A extends unknown[], R>(act: (...args: A) => R): (...args: A) => R {

@@ -9,7 +9,8 @@
  * sees the registry's image, and waits until its bytes are in the cache ({@link Staging.settled}).
  */
 import { join } from 'node:path';
-import { SregistryError } from '../base/errors.ts';
+import pRetry from 'p-retry';
+import { isError, SregistryError } from '../base/errors.ts';
 import type { Journal } from '../catalog/journal.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
@@ -27,6 +28,9 @@ const debug = debugLog('staging');
 
 /** Bytes that a record of the journal may take on disk: pages of the database and of its log. */
 const RECORD_ROOM = 256 * 1024;
+
+/** About six seconds, in which the event loop goes on. */
+const BUSY_JOURNAL = { retries: 6, minTimeout: 100 } as const;
 
 export interface StagingOptions {
   /** Folder of the staged files, on the file system of the cache. */
@@ -254,7 +258,15 @@ export class Staging {
     while (staged.state === 'pushing') await this.#closing.cancel(staged);
     staged.enter('change');
     if (staged.state === 'open' && staged.recorded !== 'staging')
-      await this.#withRoom(staged, RECORD_ROOM, async () => this.#journal.begin(staged));
+      await this.#withRoom(staged, RECORD_ROOM, () => this.#record(staged));
+  }
+
+  /** Notes in the journal that the file is being changed. Where another process holds the database, waits a while for it. */
+  async #record(staged: StagedFile): Promise<void> {
+    await pRetry(() => this.#journal.begin(staged), {
+      ...BUSY_JOURNAL,
+      shouldRetry: ({ error }) => isError(error, 'DATABASE'),
+    });
   }
 
   /** Runs `act`; where the disk is full, once more after cached images made room. */

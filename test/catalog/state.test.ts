@@ -351,6 +351,23 @@ test('a statement keeps the event loop for a second at most', () => {
   expect(open(temporaryFolder()).db.pragma('busy_timeout', { simple: true })).toBe(1000);
 });
 
+test('after a wait in vain writes do not wait for the lock again, until one succeeds', () => {
+  const folder = temporaryFolder();
+  const { db, journal } = open(folder);
+  const patience = () => db.pragma('busy_timeout', { simple: true });
+  const other = new Sqlite(join(folder, 'state.db'));
+  onTestFinished(() => void other.close());
+  other.exec('BEGIN IMMEDIATE');
+  expect(() => journal.create(push)).toThrow('another program keeps it locked');
+  expect(patience()).toBe(0);
+  expect(() => journal.create(push)).toThrow('another program keeps it locked');
+  expect(journal.list()).toEqual([]);
+  expect(patience()).toBe(0);
+  other.exec('ROLLBACK');
+  journal.create(push);
+  expect(patience()).toBe(1000);
+});
+
 test('a database that cannot be written is opened all the same', () => {
   const folder = temporaryFolder();
   open(folder);

@@ -5,7 +5,7 @@ import { constants } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { constants as os } from 'node:os';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { SregistryError } from '../../src/base/errors.ts';
 import { processStartTime } from '../../src/base/process.ts';
 import { publish } from '../../src/client/publish.ts';
@@ -316,6 +316,20 @@ describe('what was written is known', () => {
     await expect.poll(() => session.state.journal.list()).toEqual([]);
     expect(most).toBe(2);
   });
+});
+
+test('a write waits a while for another process that holds the journal', async () => {
+  const { kernel, filesystem, session } = await open();
+  const handle = await kernel.open('/lab/demo/new:1.sif', O_WRONLY | O_CREAT);
+  const busy = new SregistryError('DATABASE', 'another program keeps it locked');
+  const create = vi.spyOn(session.state.journal, 'create').mockImplementationOnce(() => {
+    throw busy;
+  });
+  onTestFinished(() => create.mockRestore());
+  await writeAll(filesystem, handle, small);
+  await kernel.close(handle);
+  expect(create).toHaveBeenCalledTimes(2);
+  expect(await stored('new:1.sif')).toEqual(small);
 });
 
 test('What is written and not yet in a registry is its owner’s alone.', async () => {

@@ -19,7 +19,7 @@ const ACTS: Record<Act, number> = {
 
 /** Milliseconds of a stop: mostly short; sometimes longer than an operation on another mount may take. */
 const SHORT_STOP = [100, 4_000] as const;
-const LONG_STOP = [DEADLINE * 1000 + 5_000, DEADLINE * 1000 + 20_000] as const;
+const LONG_STOP = [DEADLINE * 1000 + 5_000, DEADLINE * 1000 + 12_000] as const;
 const LONG_STOP_CHANCE = 0.06;
 /** Milliseconds after which a mount that was killed is mounted again. */
 const ABSENCE = [0, 800] as const;

@@ -33,7 +33,8 @@ export function startReader(arena: Arena, options: ReaderOptions): Worker {
     mountpoint: mount.path,
     table: arena.table,
     mode,
-    tags: readable(arena, mount).filter(({ path }) => once === undefined || once.includes(path)),
+    tags:
+      once === undefined ? readable(arena, mount) : tagsOf(arena).filter(({ path }) => once.includes(path)),
     wrongBytes,
     once: once !== undefined,
   };
