@@ -17,7 +17,7 @@ import {
 } from './push-record.ts';
 
 const SUPERSEDED = {
-  error: 'Another image was pushed to this name since',
+  error: 'Another image was written to this name since',
   hint: 'sregistry push --kept pushes it all the same, sregistry push --drop removes it',
 } as const;
 
@@ -97,9 +97,26 @@ export class Journal {
     this.#exclusive(() => {
       for (const record of this.list()) {
         const isOlder = record.uri === uri && record.updated < since;
-        if (isOlder && this.#isLeft(record)) this.#change(record, { state: 'incomplete', ...SUPERSEDED });
+        if (isOlder && this.#isLeft(record)) this.setAside(record.id);
       }
     });
+  }
+
+  /** Is a newer file being written or pushed to the same name, by a living process? */
+  hasNewer({ id, uri, created }: PushRecord): boolean {
+    return this.list().some(
+      (other) =>
+        other.uri === uri &&
+        other.id !== id &&
+        other.created > created &&
+        (other.state === 'staging' || other.state === 'pushing') &&
+        this.isAlive(other.owner),
+    );
+  }
+
+  /** Lists a file instead of having it pushed: something newer has its name. */
+  setAside(id: string): void {
+    this.update(id, { state: 'incomplete', ...SUPERSEDED });
   }
 
   /** Records that `owner` may {@link adopt}, oldest first. */

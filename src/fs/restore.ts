@@ -3,7 +3,8 @@
  *
  * A file that was closed whole (kept, or being pushed) is pushed. Any other is only listed (`sregistry status`): its writer
  * had not closed it, so nobody but its owner knows whether its bytes are meant (`sregistry push --kept`). Of several
- * closed files of one name the newest counts, as if they had been pushed in turn.
+ * closed files of one name the newest counts, as if they had been pushed in turn; one that another process writes anew is
+ * listed too.
  */
 import { readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -84,6 +85,10 @@ async function placeClosed(
   const newest = records.at(-1) as Staged;
   const path = pathOf(newest);
   if (!tree.isFree(path)) return [];
+  if (journal.hasNewer(newest)) {
+    journal.setAside(newest.id);
+    return [];
+  }
   const staged = await adopt(journal, newest, 'kept');
   if (staged === undefined) return [];
   tree.place(staged);
