@@ -156,6 +156,15 @@ export class Arena {
     }
   }
 
+  /**
+   * A registry that cannot be asked leaves a mount with what it knew, however long ago: then readers may see, whole, what a tag
+   * was before.
+   */
+  admitPast(): void {
+    for (const { path, past } of this.tags)
+      for (const id of past) this.#table.add(path, this.contents.get(id));
+  }
+
   async close(): Promise<void> {
     for (const mount of this.mounts) await mount.destroy();
     for (const end of this.#ends.reverse()) await end();

@@ -44,6 +44,7 @@ export class Tag {
   /** Value when everything had settled last. */
   #settled: Value = 'absent';
   #writes: Write[] = [];
+  readonly #past = new Set<number>();
 
   constructor({ backend, image, kind, sizes }: TagOptions) {
     this.backend = backend;
@@ -145,7 +146,13 @@ export class Tag {
     return this.#all.map(({ value }) => value);
   }
 
+  /** Contents it had before everything had settled last. */
+  get past(): ReadonlySet<number> {
+    return this.#past;
+  }
+
   settle(value: Value): void {
+    for (const each of this.possible) if (typeof each === 'number') this.#past.add(each);
     this.#settled = value;
     this.#writes = [];
   }

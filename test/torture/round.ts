@@ -56,6 +56,7 @@ export async function runRound(arena: Arena, seconds: number, wanted?: Flavour):
   console.error(
     `round ${arena.round}: ${flavour}, ${Math.round(plan.rate * 100)} % of requests with a fault`,
   );
+  if (plan.rate > 0) arena.admitPast();
   const release = await prepareCache(arena, flavour);
   try {
     for (const proxy of arena.proxies) proxy.spoil(plan);
