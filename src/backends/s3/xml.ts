@@ -42,7 +42,8 @@ function documentOf(text: string, names: RegExp): Element | undefined {
 
 function tryParse(text: string): Record<string, Element> {
   try {
-    return parser.parse(text);
+    // Validated, as an answer that was cut off would lack what is behind the cut.
+    return parser.parse(text, true);
   } catch {
     return {};
   }
