@@ -52,7 +52,7 @@ export class Closing {
     if (staged.state === 'open') await this.#start(staged);
   }
 
-  /** Ends a push under way; resolves when it has ended, whichever way. */
+  /** Ends a push under way; resolves when it has ended, whichever way. The caller decides what comes next. */
   async cancel(staged: StagedFile): Promise<void> {
     while (staged.closing !== undefined) {
       staged.cancelPush?.();
@@ -88,14 +88,14 @@ export class Closing {
     } finally {
       staged.closing = undefined;
       staged.cancelPush = undefined;
-      if (staged.handles === 0) await this.#afterwards(staged);
+      if (staged.handles === 0 && !staged.isHeld) await this.#afterwards(staged);
     }
   }
 
   async #lookAndPush(staged: StagedFile, canceled: AbortSignal): Promise<void> {
     await staged.quiet();
     const { changes, path } = staged;
-    const finding = await look(staged);
+    const finding = await look(staged).catch((error: unknown) => this.#keep(staged, error));
     const isSame = staged.changes === changes && staged.path === path && staged.state === 'open';
     if (!isSame || canceled.aborted) return;
     if (finding.kind === 'foreign') this.#refuse(staged, finding.reason);
@@ -108,11 +108,13 @@ export class Closing {
   async #push(staged: StagedFile, place: ImagePlace, canceled: AbortSignal): Promise<void> {
     const { backend, name, extension } = place;
     const { file, size } = staged;
+    const { changes } = staged;
     staged.enter('whole');
-    this.#journal.note(staged, { state: 'pushing', bytes: 0, error: undefined, hint: undefined });
     try {
       this.#stop.signal.throwIfAborted();
+      // A record that says "pushing" stands for bytes that are on disk.
       await staged.sync();
+      this.#journal.note(staged, { state: 'pushing', bytes: 0, error: undefined, hint: undefined });
       staged.remote = await this.#publisher.push({
         backend,
         name,
@@ -127,19 +129,29 @@ export class Closing {
         signal: AbortSignal.any([this.#stop.signal, canceled]),
       });
     } catch (error) {
-      if (canceled.aborted && !this.#stop.signal.aborted) {
-        staged.enter('cancel');
-        this.#journal.note(staged, { state: 'staging' });
-        return;
-      }
+      if (canceled.aborted && !this.#stop.signal.aborted) return this.#reopen(staged);
+      this.#keep(staged, error);
+    }
+    if (staged.changes !== changes) return this.#reopen(staged);
+    staged.enter('done');
+    this.#journal.pushed(staged);
+  }
+
+  /** What was pushed is not what is there now: the next close pushes again. */
+  #reopen(staged: StagedFile): void {
+    staged.enter('cancel');
+    this.#journal.note(staged, { state: 'staging' });
+  }
+
+  /** It could not be looked at, or pushed. */
+  #keep(staged: StagedFile, error: unknown): never {
+    if (staged.state === 'open' || staged.state === 'pushing') {
       staged.failure = error;
       staged.enter('fail');
       const hint = (isError(error) && error.hint) || KEPT_HINT;
       this.#journal.note(staged, { state: 'kept', error: describeError(error), hint });
-      throw error;
     }
-    staged.enter('done');
-    this.#journal.pushed(staged);
+    throw error;
   }
 
   /** Closed, and not to be pushed: it stays, and the journal says what it waits for. */

@@ -37,6 +37,7 @@ import { Removals } from './removals.ts';
 import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
+import { inUse } from './staging-errors.ts';
 import { baseOf, type ImagePlace, keyOf, parentOf, parsePath } from './tree.ts';
 import { attributeNames, attributeValue } from './xattrs.ts';
 
@@ -234,7 +235,7 @@ export class Filesystem {
   async rename(from: string, to: string): Promise<void> {
     checkLength(to);
     this.#permissions.checkWritable(from);
-    if (HIDDEN.test(baseOf(to))) await this.#hide(from, to);
+    if (HIDDEN.test(baseOf(to)) && this.#staging.find(from)?.handles !== 0) await this.#hide(from, to);
     else await this.#naming.rename(from, to, this.#lookup.signal());
     this.#lookup.showOther(to);
   }
@@ -350,6 +351,8 @@ export class Filesystem {
   async #openStaged(path: string, staged: StagedFile, flags: number): Promise<number> {
     if (flags & O_CREAT && flags & O_EXCL) throw exists(path);
     const writes = (flags & O_ACCMODE) !== O_RDONLY;
+    if (writes && staged.isInRegistry && staged.publishedReaders > 0) throw inUse(path);
+    if (!writes && this.#options.verify !== undefined && !staged.isInRegistry) throw beingWritten(path);
     const file = this.#stagedHandle(path, staged, writes);
     try {
       if (writes && this.#permissions.keepsExisting && staged.isInRegistry) throw exists(path);
@@ -410,10 +413,7 @@ export class Filesystem {
 
   /** IN_USE where an image is open for reading. */
   #checkUnread(path: string): void {
-    if (this.#lookup.pinned.get(keyOf(path)) === undefined) return;
-    throw new SregistryError('IN_USE', `${path} is open for reading and cannot be written in place`, {
-      hint: 'Write it under another name and rename it over this one, or wait until its readers are done',
-    });
+    if (this.#lookup.pinned.get(keyOf(path)) !== undefined) throw inUse(path);
   }
 
   /** libfuse keeps a removed or replaced open file under a hidden name: its handles stay good. */
@@ -445,6 +445,11 @@ export class Filesystem {
 /** Names that desktops and shells look for everywhere; no registry has them, so none is asked. */
 function isForeign(path: string): boolean {
   return baseOf(path).startsWith('.');
+}
+
+/** With --require-signed: bytes that can still change cannot be vouched for. */
+function beingWritten(path: string): SregistryError {
+  return new SregistryError('NOT_SIGNED', `${path} may not be read: it is being written`);
 }
 
 /** NAME_TOO_LONG where a part of a path is longer than a file name can be. */

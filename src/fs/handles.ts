@@ -133,13 +133,18 @@ export class StagedHandle implements OpenFile {
   readonly staged: StagedFile;
   readonly writes: boolean;
   readonly #staging: Staging;
+  /** Was it opened for reading when the file was what the registry has? */
+  readonly #isPublished: boolean;
 
   constructor(path: string, staged: StagedFile, staging: Staging, writes: boolean) {
     this.path = path;
     this.staged = staged;
     this.writes = writes;
     this.#staging = staging;
+    this.#isPublished = !writes && staged.isInRegistry;
     staged.handles += 1;
+    if (writes) staged.openings += 1;
+    if (this.#isPublished) staged.publishedReaders += 1;
   }
 
   read(target: Uint8Array, offset: number, length: number): Promise<number> {
@@ -147,6 +152,7 @@ export class StagedHandle implements OpenFile {
   }
 
   close(): Promise<void> {
+    if (this.#isPublished) this.staged.publishedReaders -= 1;
     return this.#staging.release(this.staged);
   }
 }

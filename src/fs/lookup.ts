@@ -15,7 +15,7 @@ import { PinnedRevisions } from './pinned.ts';
 import { baseOf, fileNameOf, imageKey, keyOf, type Place, parentOf } from './tree.ts';
 
 /** Milliseconds within which an open that follows a look arrives: the kernel goes by the size that the look told (fuse.ts). */
-const SHOWN = 500;
+const SHOWN = 1_000;
 
 /** A place that stands for an image: its file, or the file that tells about it. */
 type OfImage = Extract<Place, { kind: 'image' | 'inspect' }>;

@@ -33,8 +33,11 @@ export class Naming {
   }
 
   /** Removes a file that is not in a registry, else the image from its registry. */
-  async unlink(path: string, signal: AbortSignal): Promise<void> {
-    const staged = await this.#calm(path);
+  unlink(path: string, signal: AbortSignal): Promise<void> {
+    return this.#holding(path, (staged) => this.#unlink(path, staged, signal));
+  }
+
+  async #unlink(path: string, staged: StagedFile | undefined, signal: AbortSignal): Promise<void> {
     if (staged !== undefined && !staged.isInRegistry) return this.#staging.discard(staged);
     const place = parsePath(path);
     if (place?.kind !== 'image') throw notFound(path);
@@ -44,8 +47,11 @@ export class Naming {
   }
 
   /** Takes a name that is open from what it stands for: it is about to be removed, or replaced by a rename. */
-  async hide(path: string, signal: AbortSignal): Promise<void> {
-    const staged = await this.#calm(path);
+  hide(path: string, signal: AbortSignal): Promise<void> {
+    return this.#holding(path, (staged) => this.#hide(path, staged, signal));
+  }
+
+  async #hide(path: string, staged: StagedFile | undefined, signal: AbortSignal): Promise<void> {
     if (staged !== undefined && !staged.isInRegistry) return this.#staging.discard(staged);
     const place = parsePath(path);
     if (place?.kind !== 'image') throw notFound(path);
@@ -67,10 +73,20 @@ export class Naming {
   }
 
   async rename(from: string, to: string, signal: AbortSignal): Promise<void> {
+    // Whatever comes of the rename, what libfuse has hidden for it is not to be removed.
+    await this.#removals.supersede(keyOf(to));
+    await this.#holding(from, (staged) => this.#rename(from, to, staged, signal));
+  }
+
+  async #rename(
+    from: string,
+    to: string,
+    staged: StagedFile | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     const [source, target] = [parsePath(from), parsePath(to)];
     if (source === undefined || source.kind === 'root') throw notFound(from);
     if (target === undefined || target.kind === 'root' || parentOf(to) === '/') throw crossBackend(from, to);
-    const staged = await this.#calm(from);
     if (staged !== undefined && !staged.isInRegistry) return this.#renameStaged(staged, to, target, signal);
     if (this.#lookup.removeFolder(from)) return this.#lookup.makeFolder(to);
     if (source.backend !== target.backend || source.kind !== 'image' || target.kind !== 'image')
@@ -94,12 +110,16 @@ export class Naming {
     throw new SregistryError('FORBIDDEN', `${path} cannot be removed: a collection goes with its last image`);
   }
 
-  /** The file being written at a path, when no push of it is under way: its state tells what the path stands for. */
-  async #calm(path: string): Promise<StagedFile | undefined> {
+  /** Runs `act` on the file being written at a path, while no push of it is under way: its state tells what the path stands for. */
+  async #holding(path: string, act: (staged: StagedFile | undefined) => Promise<void>): Promise<void> {
     const staged = this.#staging.find(path);
-    if (staged === undefined) return undefined;
-    await this.#staging.cancel(staged);
-    return this.#staging.find(path);
+    if (staged === undefined) return act(undefined);
+    await this.#staging.hold(staged);
+    try {
+      await act(this.#staging.find(path));
+    } finally {
+      await this.#staging.letGo(staged);
+    }
   }
 
   /** The registry's image at a path; `staged` is the file that shows it, where one does. */
@@ -141,7 +161,6 @@ export class Naming {
       this.#checkUnread(to);
       await this.#replaceStaged(to);
     }
-    await this.#removals.supersede(keyOf(to));
     await this.#staging.rename(staged, to);
   }
 
@@ -161,7 +180,6 @@ export class Naming {
     this.#checkUnread(from);
     this.#checkUnread(to);
     const copied = await backend.copy(image, target.name, signal);
-    await this.#removals.supersede(keyOf(to));
     this.#lookup.noteChange(backend, target.name, copied);
     await this.#replaceStaged(to);
     await this.#removeNow(source, backend, image, signal);

@@ -42,7 +42,8 @@ export class Removals {
   /** Takes an image from its name. `mayBeReplaced`: a rename over it may follow. Throws where it must not be removed. */
   begin(key: string, removal: Removal, mayBeReplaced: boolean): void {
     if (!mayBeReplaced) removal.check();
-    const timer = setTimeout(() => void this.#carryOut(key), GRACE);
+    // The rename may wait in line behind what kept the event loop: it gets one more turn.
+    const timer = setTimeout(() => setImmediate(() => void this.#carryOut(key)), GRACE);
     this.#pending.set(key, { removal, timer, settled: Promise.withResolvers() });
   }
 

@@ -32,12 +32,20 @@ export class StagedFile {
   recorded: PushPhase | undefined;
   /** Open handles. */
   handles = 0;
+  /** Of these, the ones that opened it for reading when it was what the registry has. */
+  publishedReaders = 0;
+  /** How often it was opened for writing. */
+  openings = 0;
+  /** Does somebody who canceled its push decide what comes next? */
+  isHeld = false;
   /** Why the push of the present bytes failed, or why they were refused. */
   failure: unknown;
   /** What the registry has, where it was pushed or renamed from here. */
   remote: RemoteImage | undefined;
-  /** Of an update that did not truncate: who changed it. */
+  /** Who changes a file in place that was whole. */
   writers: readonly Writer[] = [];
+  /** {@link openings} when the writers were looked up. */
+  lookedUpAt = 0;
   /** Looking at it and pushing it, where that is under way. */
   closing: Promise<void> | undefined;
   /** Ends the push under way. */
@@ -116,13 +124,15 @@ export class StagedFile {
     return this.#state === 'pushed' || this.#state === 'unchanged';
   }
 
-  /** Does it still hold bytes of the revision it was opened to update? */
+  /** Does it hold bytes of an image that was whole before it was changed? */
   get isUpdate(): boolean {
     return this.#original > 0;
   }
 
   enter(event: StagedEvent): void {
+    const wasWhole = this.#state === 'pushed' || this.#state === 'kept';
     this.#state = nextState(this.#state, event);
+    if (wasWhole && this.#state === 'open') this.#takeAsOriginal();
   }
 
   rename(path: string): void {
@@ -200,9 +210,11 @@ export class StagedFile {
     await handle.datasync();
   }
 
+  /** Closes it on disk; it is opened again when its bytes are needed. */
   async close(): Promise<void> {
-    const handle = await this.#handle?.catch(() => undefined);
+    const opening = this.#handle;
     this.#handle = undefined;
+    const handle = await opening?.catch(() => undefined);
     await handle?.close();
   }
 
@@ -220,9 +232,21 @@ export class StagedFile {
     this.#writing.add(run);
     try {
       await run;
+    } catch (error) {
+      // What is missing now is no run of zeros that somebody left out.
+      this.#isInOrder = false;
+      throw error;
     } finally {
       this.#writing.delete(run);
     }
+  }
+
+  /** The bytes are those of a whole image: what is written from now on changes it. */
+  #takeAsOriginal(): void {
+    this.#original = this.#size;
+    this.#written.clip(0);
+    this.#isInOrder = true;
+    this.#end = 0;
   }
 
   /** Is what was written one run from byte 0 that ends inside a part of the image, behind its beginning? */

@@ -41,11 +41,11 @@ export class StagedJournal {
     });
   }
 
-  /** Notes the name that the file has now. */
-  rename(staged: StagedFile): void {
-    const { backend, path, uri } = this.#draft(staged);
+  /** Notes the path that the file is about to get. Throws where that cannot be noted: then it must keep its own. */
+  rename({ record }: StagedFile, to: string): void {
+    if (record === undefined) return;
     // What a driver kept of an interrupted push belongs to the old name.
-    this.note(staged, { backend, path, uri, resume: undefined });
+    this.#journal.update(record, { ...this.#placeOf(to), resume: undefined });
   }
 
   /** What the driver kept of a push that was interrupted. */
@@ -65,7 +65,7 @@ export class StagedJournal {
   /** The bytes are in the registry: what was refused at that path before is not told any more. */
   pushed(staged: StagedFile): void {
     this.end(staged);
-    const { backend, path } = this.#draft(staged);
+    const { backend, path } = this.#placeOf(staged.path);
     this.#tolerate(staged, () => {
       const record = this.#journal.findByPath(backend, path);
       if (record?.state === 'refused') this.#journal.remove(record.id);
@@ -89,14 +89,17 @@ export class StagedJournal {
     }
   }
 
-  #draft(staged: StagedFile) {
-    const [, backend = '', ...rest] = staged.path.split('/');
-    const place = parsePath(staged.path);
+  #placeOf(whole: string) {
+    const [, backend = '', ...rest] = whole.split('/');
+    const place = parsePath(whole);
     const path = rest.join('/');
+    const uri = place?.kind === 'image' ? this.#uri(backend, place.name) : `${backend}://${path}`;
+    return { backend, path, uri };
+  }
+
+  #draft(staged: StagedFile) {
     return {
-      backend,
-      path,
-      uri: place?.kind === 'image' ? this.#uri(backend, place.name) : `${backend}://${path}`,
+      ...this.#placeOf(staged.path),
       state: 'staging' as const,
       bytes: 0,
       size: staged.size,

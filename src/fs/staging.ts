@@ -20,9 +20,9 @@ import { removeOrphans, takeOver } from './restore.ts';
 import { type Original, StagedFile } from './staged-file.ts';
 import { StagedJournal } from './staged-journal.ts';
 import { newStagedName } from './staged-name.ts';
-import { errorOfStaging, isDiskFull } from './staging-errors.ts';
+import { errorOfStaging, inUse, isDiskFull } from './staging-errors.ts';
 import { baseOf, keyOf, parentOf } from './tree.ts';
-import type { FindWriters } from './writers.ts';
+import type { FindWriters, Writer } from './writers.ts';
 
 const debug = debugLog('staging');
 
@@ -39,6 +39,14 @@ export interface StagingOptions {
   readonly publisher: Publisher;
   /** Who has a path open; default: nobody can tell. */
   readonly findWriters?: FindWriters | undefined;
+}
+
+interface Change {
+  /** Room that it takes on disk. */
+  readonly bytes: number;
+  /** Do other bytes of the file stay? */
+  readonly inPlace: boolean;
+  readonly act: () => Promise<void>;
 }
 
 export class Staging {
@@ -97,13 +105,12 @@ export class Staging {
   }
 
   async write(staged: StagedFile, source: Uint8Array, offset: number, length: number): Promise<void> {
-    await this.#beginChange(staged, staged.isUpdate);
-    await this.#withRoom(staged, length, () => staged.write(source, offset, length));
+    const act = () => staged.write(source, offset, length);
+    await this.#change(staged, { bytes: length, inPlace: true, act });
   }
 
   async truncate(staged: StagedFile, size: number): Promise<void> {
-    await this.#beginChange(staged, staged.isUpdate && size > 0);
-    await this.#withRoom(staged, staged.size, () => staged.truncate(size));
+    await this.#change(staged, { bytes: staged.size, inPlace: size > 0, act: () => staged.truncate(size) });
   }
 
   async read(staged: StagedFile, target: Uint8Array, offset: number, length: number): Promise<number> {
@@ -124,9 +131,16 @@ export class Staging {
     return this.#closing.flush(staged);
   }
 
-  /** Ends a push of the file under way and waits for that; afterwards its state tells what came of it. */
-  cancel(staged: StagedFile): Promise<void> {
-    return this.#closing.cancel(staged);
+  /** Ends a push of the file under way and waits for that; its state tells what came of it, and nothing happens to it until letGo. */
+  async hold(staged: StagedFile): Promise<void> {
+    staged.isHeld = true;
+    await this.#closing.cancel(staged);
+  }
+
+  /** What {@link hold} was for is done, or failed: the file goes on as its state says. */
+  async letGo(staged: StagedFile): Promise<void> {
+    staged.isHeld = false;
+    if (staged.handles === 0 && staged.closing === undefined) await this.#rest(staged);
   }
 
   /** One handle fewer. */
@@ -138,8 +152,10 @@ export class Staging {
   /** Forgets the file; its bytes go when its last handle is released. */
   async discard(staged: StagedFile): Promise<void> {
     this.#drop(staged);
+    staged.isHeld = true;
     await this.#closing.cancel(staged);
-    if (staged.state === 'gone') return;
+    staged.isHeld = false;
+    if (staged.state === 'gone' || staged.state === 'discarded') return;
     staged.enter('discard');
     this.#journal.end(staged);
     if (staged.handles === 0) await this.#leave(staged);
@@ -152,6 +168,7 @@ export class Staging {
   async rename(staged: StagedFile, path: string): Promise<void> {
     const replaced = this.find(path);
     if (replaced !== undefined && replaced !== staged) await this.discard(replaced);
+    await this.#journaled(() => this.#journal.rename(staged, path));
     this.#move(staged, path);
     if (staged.state === 'open' && !staged.isClosed && staged.handles > 0) return;
     await this.#pushAgain(staged);
@@ -244,29 +261,57 @@ export class Staging {
     this.#drop(staged);
     staged.rename(path);
     this.#files.set(staged.key, staged);
-    this.#journal.rename(staged);
   }
 
   #drop(staged: StagedFile): void {
     if (this.#files.get(staged.key) === staged) this.#files.delete(staged.key);
   }
 
-  /** Before bytes change: nothing pushes them any more, and the journal knows. `inPlace`: bytes of the original stay. */
-  async #beginChange(staged: StagedFile, inPlace: boolean): Promise<void> {
-    const begins = staged.state !== 'open' && staged.state !== 'discarded';
-    if (begins && inPlace) staged.writers = (await this.#options.findWriters?.(staged.path)) ?? [];
-    while (staged.state === 'pushing') await this.#closing.cancel(staged);
-    staged.enter('change');
-    if (staged.state === 'open' && staged.recorded !== 'staging')
-      await this.#withRoom(staged, RECORD_ROOM, () => this.#record(staged));
+  /**
+   * Changes bytes when nothing pushes them any more and the journal knows. IN_USE where somebody reads them as a published
+   * revision.
+   */
+  #change(staged: StagedFile, { bytes, inPlace, act }: Change): Promise<void> {
+    return this.#withRoom(staged, bytes, async () => {
+      for (;;) {
+        if (staged.state === 'discarded') return act();
+        if (staged.isInRegistry && staged.publishedReaders > 0) throw inUse(staged.path);
+        if (staged.state === 'pushing') await this.#closing.cancel(staged);
+        else if (staged.state !== 'open') await this.#open(staged);
+        else if (staged.recorded !== 'staging') await this.#record(staged);
+        else if (inPlace && staged.isUpdate && staged.lookedUpAt !== staged.openings)
+          await this.#lookUpWriters(staged);
+        // In one step with the look at the state, so that no close comes between.
+        else return act();
+      }
+    });
+  }
+
+  /** A file that was closed is about to be changed. */
+  async #open(staged: StagedFile): Promise<void> {
+    await staged.closing?.catch(() => {});
+    if (staged.state !== 'open' && staged.state !== 'pushing' && staged.state !== 'discarded') {
+      staged.enter('change');
+      staged.lookedUpAt = 0;
+    }
+  }
+
+  async #lookUpWriters(staged: StagedFile): Promise<void> {
+    const { openings } = staged;
+    const found = (await this.#options.findWriters?.(staged.path)) ?? [];
+    const isNew = ({ pid, started }: Writer) =>
+      !staged.writers.some((known) => known.pid === pid && known.started === started);
+    staged.writers = [...staged.writers, ...found.filter(isNew)];
+    staged.lookedUpAt = openings;
   }
 
   /** Notes in the journal that the file is being changed. Where another process holds the database, waits a while for it. */
-  async #record(staged: StagedFile): Promise<void> {
-    await pRetry(() => this.#journal.begin(staged), {
-      ...BUSY_JOURNAL,
-      shouldRetry: ({ error }) => isError(error, 'DATABASE'),
-    });
+  #record(staged: StagedFile): Promise<void> {
+    return this.#withRoom(staged, RECORD_ROOM, () => this.#journaled(() => this.#journal.begin(staged)));
+  }
+
+  async #journaled(act: () => void): Promise<void> {
+    await pRetry(act, { ...BUSY_JOURNAL, shouldRetry: ({ error }) => isError(error, 'DATABASE') });
   }
 
   /** Runs `act`; where the disk is full, once more after cached images made room. */
@@ -282,7 +327,7 @@ export class Staging {
 
   /** Nobody has the file open any more. */
   async #rest(staged: StagedFile): Promise<void> {
-    if (staged.handles > 0) return;
+    if (staged.handles > 0 || staged.isHeld) return;
     switch (staged.state) {
       case 'pushed':
         return this.#settle(staged);
@@ -292,6 +337,9 @@ export class Staging {
         return this.#leave(staged);
       case 'open':
         return this.#abandon(staged);
+      case 'kept':
+      case 'incomplete':
+        return staged.close();
     }
   }
 

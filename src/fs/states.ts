@@ -12,7 +12,7 @@
  *   gone        left the staging folder
  *
  * What each operation does in each state. "Look" identifies the bytes: a whole image under an image's name is pushed, a
- * part is incomplete, what is no image is refused. "Cancel" ends the push and waits for its end, then does what the state
+ * part is incomplete, what is no image is refused, and what cannot be looked at is kept. "Cancel" ends the push and waits for its end, then does what the state
  * says that the push left behind: open, or pushed where the service was faster.
  *
  *              write,    close      rename          unlink        last handle   mount
@@ -27,7 +27,8 @@
  *   discarded  stays     nothing    -               -             gone          gone
  *
  * "The registry's": the operation is one on the registry's image, with the permissions that needs. "Journal": the record
- * stays, with the bytes. At the next mount a file that was kept or being pushed is pushed; any other is listed, for its
+ * stays, with the bytes. A reader that opened the file unchanged or pushed has opened a published revision: while it is there the
+ * file is not changed (IN_USE). At the next mount a file that was kept or being pushed is pushed; any other is listed, for its
  * owner to decide (restore.ts). fsync changes no state: it brings the bytes to disk.
  */
 import { SregistryError } from '../base/errors.ts';
@@ -50,7 +51,7 @@ export type StagedEvent =
   | 'part'
   | 'whole'
   | 'foreign'
-  /** The push ended: with success, with an error, canceled for a change. */
+  /** The push ended with success; the push, or the look before it, with an error; the push was canceled for a change. */
   | 'done'
   | 'fail'
   | 'cancel'
@@ -61,7 +62,14 @@ export type StagedEvent =
 
 const TRANSITIONS: Readonly<Record<StagedState, Partial<Record<StagedEvent, StagedState>>>> = {
   unchanged: { change: 'open', discard: 'discarded', leave: 'gone' },
-  open: { change: 'open', part: 'incomplete', whole: 'pushing', foreign: 'refused', discard: 'discarded' },
+  open: {
+    change: 'open',
+    part: 'incomplete',
+    whole: 'pushing',
+    foreign: 'refused',
+    fail: 'kept',
+    discard: 'discarded',
+  },
   incomplete: { change: 'open', discard: 'discarded' },
   pushing: { done: 'pushed', fail: 'kept', cancel: 'open' },
   pushed: { change: 'open', discard: 'discarded', leave: 'gone' },

@@ -133,7 +133,7 @@ needs({ fuse: true, registry: true })('writing into a mount', () => {
       // Whole by its header, with bytes that nobody wrote.
       const skip = 'bs=1000 conv=notrunc status=none';
       for (const name of ['mine:1', 'gone:1'])
-        await world.ok(`dd if=${OTHER} of=$MNT/lab/demo/${name}.simg ${skip} skip=1001 seek=1001`);
+        await world.ok(`dd if=${OTHER} of=$MNT/lab/demo/${name}.simg ${skip} skip=1300 seek=1300`);
       if (!lives) await world.unmount();
       expect((await world.status()).pushes.map(({ state }) => state)).toEqual(Array(3).fill('incomplete'));
       await world.ok(world.sregistry('push', '--drop', 'lab://demo/gone:1'));

@@ -2,13 +2,14 @@
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { SregistryError } from '../../src/base/errors.ts';
 import { needs } from '../helpers/skip.ts';
 import { smallDisk } from '../helpers/small-disk.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
 import { Kernel } from './kernel.ts';
 import { errnoOfCall, image, openWorld, stagedFiles, type WorldOptions, writeAll } from './support.ts';
 
-const { EBUSY, ENOENT, EPERM, ETXTBSY } = os.errno;
+const { EBUSY, EEXIST, EHOSTUNREACH, ENOENT, EPERM, ETXTBSY } = os.errno;
 const { O_CREAT, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 const IMAGE = '/lab/demo/image:1.sif';
 
@@ -91,6 +92,50 @@ needs({ registry: true })('readers and writers', () => {
     expect((await kernel.readFile(IMAGE)).equals(other)).toBe(true);
   });
 
+  test('a rename that fails leaves the open image it was to replace, and its own', async () => {
+    const { kernel, session, filesystem } = await open({ allowDelete: true });
+    await kernel.copyIn('/lab/demo/source:1.sif', other);
+    const backend = await session.backend('lab');
+    const copy = vi
+      .spyOn(backend as Required<typeof backend>, 'copy')
+      .mockRejectedValue(new SregistryError('UNREACHABLE', 'The registry is away'));
+    const reader = await kernel.open(IMAGE);
+    expect(await errnoOfCall(kernel.rename('/lab/demo/source:1.sif', IMAGE))).toBe(EHOSTUNREACH);
+    copy.mockRestore();
+    await filesystem.idle();
+    expect((await kernel.readFile(IMAGE)).equals(small)).toBe(true);
+    expect((await stored())?.equals(small)).toBe(true);
+    await kernel.close(reader);
+  });
+
+  test('with --no-overwrite a rename over an open tag gives EEXIST, and both stay', async () => {
+    const { kernel } = await open({ noOverwrite: true });
+    const reader = await kernel.open(IMAGE);
+    await kernel.copyIn('/lab/demo/.tmp', other);
+    expect(await errnoOfCall(kernel.rename('/lab/demo/.tmp', IMAGE))).toBe(EEXIST);
+    await kernel.close(reader);
+    expect((await stored())?.equals(small)).toBe(true);
+  });
+
+  test('Who opened a published image is not written over, also where its writer has it open still.', async () => {
+    const { kernel, filesystem } = await open();
+    const writer = await kernel.open('/lab/demo/new:1.sif', O_RDWR | O_CREAT);
+    await writeAll(filesystem, writer, small);
+    const early = await kernel.open('/lab/demo/new:1.sif');
+    await filesystem.flush(writer);
+    const reader = await kernel.open('/lab/demo/new:1.simg');
+    expect(await errnoOfCall(kernel.open('/lab/demo/new:1.sif', O_WRONLY | O_TRUNC))).toBe(ETXTBSY);
+    expect(await errnoOfCall(filesystem.write(writer, other, 0, 4096))).toBe(ETXTBSY);
+    expect((await kernel.readAll(reader)).equals(small)).toBe(true);
+    await kernel.close(reader);
+    await filesystem.write(writer, Buffer.from('#!/usr/bin/env RUN'), 0, 18);
+    await kernel.close(early);
+    await kernel.close(writer);
+    expect((await kernel.readFile('/lab/demo/new:1.sif')).subarray(0, 18).toString()).toBe(
+      '#!/usr/bin/env RUN',
+    );
+  });
+
   test('`rm` of an open image takes its name at once and the image soon after; its readers keep what they opened', async () => {
     const { kernel, filesystem } = await open({ allowDelete: true });
     const reader = await kernel.open(IMAGE);
@@ -124,8 +169,9 @@ needs({ registry: true })('readers and writers', () => {
 
   test('A tag that others move is the revision that `stat` told of last, then the new one.', async () => {
     const { kernel, filesystem, session } = await open();
-    expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
+    await filesystem.getattr(IMAGE);
     await publishElsewhere(other);
+    expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
     session.view.forget(await session.backend('lab'));
     const old = await filesystem.open(IMAGE, 0);
     expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:fs';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, open as openFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
@@ -23,7 +23,7 @@ import {
   writeAll,
 } from './support.ts';
 
-const { EEXIST, EHOSTUNREACH, EINVAL, ENOENT, EPERM } = os.errno;
+const { EEXIST, EHOSTUNREACH, EINVAL, EIO, ENOENT, EPERM } = os.errno;
 const { O_CREAT, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 
 let small: Buffer;
@@ -154,6 +154,53 @@ describe('closing', () => {
     expect(await stagedFiles(session)).toEqual([]);
   });
 
+  test('a file that cannot be looked at is kept, and can be removed', async () => {
+    const { kernel, filesystem, session, staging } = await open();
+    const handle = await kernel.open('/lab/demo/new:1.sif', O_WRONLY | O_CREAT);
+    await writeAll(filesystem, handle, small);
+    for (const name of await stagedFiles(session)) await rm(join(session.stagingFolder, name));
+    expect(await errnoOfCall(kernel.close(handle))).toBe(ENOENT);
+    expect(session.state.journal.list()).toMatchObject([{ state: 'kept' }]);
+    await kernel.unlink('/lab/demo/new:1.sif');
+    await staging.idle();
+    expect(session.state.journal.list()).toEqual([]);
+  });
+
+  test('a push that nobody waits for is canceled by `rm`, and by a rename that pushes to the new name', async () => {
+    for (const act of ['remove', 'rename'] as const) {
+      const home = await temporaryFolder();
+      const before = await open({ home, publisher: failing('1') });
+      expect(await errnoOfCall(before.kernel.copyIn('/lab/demo/kept:1.sif', small))).toBe(EHOSTUNREACH);
+      await before.stop();
+      const gate = gated();
+      const { kernel, staging, session } = await open({ home, publisher: gate.publisher });
+      await staging.restore(['lab']);
+      await gate.started;
+      gate.open();
+      if (act === 'remove') await kernel.unlink('/lab/demo/kept:1.sif').catch(() => {});
+      else await kernel.rename('/lab/demo/kept:1.sif', '/lab/demo/kept:2.sif').catch(() => {});
+      await staging.idle();
+      expect(session.state.journal.list()).toEqual([]);
+      expect(await stagedFiles(session)).toEqual([]);
+    }
+  });
+
+  test('a failed write is no run of zeros that was left out', async () => {
+    const { kernel, filesystem, session } = await open();
+    const handle = await kernel.open('/lab/demo/new:1.sif', O_WRONLY | O_CREAT);
+    await writeAll(filesystem, handle, small.subarray(0, 600_000));
+    const probe = await openFile('/dev/null');
+    const failure = Object.assign(new Error('bad disk'), { code: 'EIO' });
+    const write = vi.spyOn(Object.getPrototypeOf(probe), 'write').mockRejectedValueOnce(failure);
+    await probe.close();
+    const part = small.subarray(600_000, 700_000);
+    expect(await errnoOfCall(filesystem.write(handle, part, 600_000, part.length))).toBe(EIO);
+    write.mockRestore();
+    await writeAll(filesystem, handle, small.subarray(700_000), 700_000);
+    await kernel.close(handle);
+    expect(session.state.journal.list()).toMatchObject([{ state: 'incomplete' }]);
+  });
+
   test('an update right after a close starts from what was closed', async () => {
     const { kernel } = await open();
     await kernel.copyIn('/lab/demo/again:1.sif', other);
@@ -232,6 +279,25 @@ describe('what was written is known', () => {
     expect(session.state.journal.list()).toMatchObject([
       { state: 'incomplete', error: 'Its writer was killed while changing it' },
     ]);
+  });
+
+  test('an image that was pushed from here and is updated by a writer that is killed stays as it was pushed', async () => {
+    const writer = spawn('sleep', ['100']);
+    onTestFinished(() => void writer.kill('SIGKILL'));
+    const pid = writer.pid as number;
+    const started = (processStartTime(pid) ?? '').split(':').at(-1) as string;
+    const { kernel, filesystem } = await open({ findWriters: async () => [{ pid, started }] });
+    const first = await kernel.open('/lab/demo/new:1.sif', O_WRONLY | O_CREAT);
+    await writeAll(filesystem, first, other);
+    const reader = await kernel.open('/lab/demo/new:1.sif');
+    await kernel.close(first);
+    const killed = await kernel.open('/lab/demo/new:1.sif', O_RDWR);
+    await filesystem.write(killed, Buffer.from('#!/usr/bin/env RUN'), 0, 18);
+    writer.kill('SIGKILL');
+    await once(writer, 'exit');
+    await kernel.close(killed);
+    await kernel.close(reader);
+    expect(await stored('new:1.sif')).toEqual(other);
   });
 
   test('after a crash what its writer had not closed is listed, and not pushed', async () => {

@@ -153,8 +153,8 @@ export function commands<H>({ paths, images, duplicates }: CommandOptions): fc.A
           pick,
           isWriter,
           async (model, opened, subject, handle) => {
-            model.write(opened, imageOf(which), 0);
-            await subject.write(handle, imageOf(which), 0);
+            const outcome = model.write(opened, imageOf(which), 0);
+            expect(await outcomeOf(subject.write(handle, imageOf(which), 0))).toBe(outcome);
           },
         ),
       ),
@@ -169,8 +169,8 @@ export function commands<H>({ paths, images, duplicates }: CommandOptions): fc.A
           async (model, opened, subject, handle) => {
             const part = imageOf(which).subarray(at * 1000, (at + length) * 1000);
             if (part.length === 0) return;
-            model.write(opened, part, at * 1000);
-            await subject.write(handle, part, at * 1000);
+            const outcome = model.write(opened, part, at * 1000);
+            expect(await outcomeOf(subject.write(handle, part, at * 1000))).toBe(outcome);
           },
         ),
       ),
@@ -179,8 +179,8 @@ export function commands<H>({ paths, images, duplicates }: CommandOptions): fc.A
       weight: 1,
       arbitrary: picks.map((pick) =>
         onOpened<H>(`write text to #${pick}`, pick, isWriter, async (model, opened, subject, handle) => {
-          model.write(opened, TEXT, 0);
-          await subject.write(handle, TEXT, 0);
+          const outcome = model.write(opened, TEXT, 0);
+          expect(await outcomeOf(subject.write(handle, TEXT, 0))).toBe(outcome);
         }),
       ),
     },
@@ -192,8 +192,8 @@ export function commands<H>({ paths, images, duplicates }: CommandOptions): fc.A
           pick,
           isWriter,
           async (model, opened, subject, handle) => {
-            model.truncate(opened, size * 1000);
-            await subject.truncate(handle, size * 1000);
+            const outcome = model.truncate(opened, size * 1000);
+            expect(await outcomeOf(subject.truncate(handle, size * 1000))).toBe(outcome);
           },
         ),
       ),

@@ -29,6 +29,8 @@ export interface Opened {
   path: string | undefined;
   readonly writes: boolean;
   readonly file: Written | Buffer;
+  /** Was it opened for reading when the file was what the registry has? Then nobody changes it. */
+  readonly isPublished: boolean;
 }
 
 const isImage = (path: string) => parsePath(path)?.kind === 'image';
@@ -89,13 +91,16 @@ export class Model {
       file = newFile(path, tag);
       this.files.set(key, file);
     }
+    if (this.#isProtected(file)) return 'ETXTBSY';
     const opened = this.#open(path, true, file);
     if (how === 'replace' && existed) this.truncate(opened, 0);
     return opened;
   }
 
-  write({ file }: Opened, bytes: Buffer, at: number): void {
+  write({ file }: Opened, bytes: Buffer, at: number): Outcome {
     const written = file as Written;
+    if (this.#isProtected(written)) return 'ETXTBSY';
+    this.#reopen(written);
     const size = Math.max(written.bytes.length, at + bytes.length);
     resize(written, size);
     bytes.copy(written.bytes, at);
@@ -103,14 +108,18 @@ export class Model {
     written.inOrder &&= at >= written.end;
     written.end = at + bytes.length;
     this.#change(written);
+    return undefined;
   }
 
-  truncate({ file }: Opened, size: number): void {
+  truncate({ file }: Opened, size: number): Outcome {
     const written = file as Written;
+    if (this.#isProtected(written)) return 'ETXTBSY';
+    this.#reopen(written);
     resize(written, size);
     written.inOrder ||= size === 0;
     written.end = Math.min(written.end, size);
     this.#change(written);
+    return undefined;
   }
 
   flush({ file, writes }: Opened): Outcome {
@@ -193,10 +202,23 @@ export class Model {
   }
 
   #open(path: string, writes: boolean, file: Written | Buffer): Opened {
-    const opened = { path, writes, file };
+    const isPublished = !writes && !Buffer.isBuffer(file) && isInRegistry(file);
+    const opened = { path, writes, file, isPublished };
     if (!Buffer.isBuffer(file)) file.handles += 1;
     this.opened.add(opened);
     return opened;
+  }
+
+  #isProtected(file: Written): boolean {
+    return isInRegistry(file) && [...this.opened].some((each) => each.file === file && each.isPublished);
+  }
+
+  /** A whole image that is changed is one that is updated. */
+  #reopen(file: Written): void {
+    if (file.state !== 'pushed' && file.state !== 'kept') return;
+    file.known.fill(1);
+    file.inOrder = true;
+    file.end = 0;
   }
 
   #change(file: Written): void {
