@@ -94,6 +94,7 @@ export class Naming {
     const image = await this.#imageOf(from, source, staged, signal);
     const isOther = keyOf(from) !== keyOf(to);
     const renamed = isOther ? await this.#renameImage(from, source, image, to, target, signal) : image;
+    this.#lookup.pinned.move({ key: keyOf(from), path: from }, { key: keyOf(to), path: to }, renamed);
     if (staged !== undefined) this.#staging.follow(staged, to, renamed);
   }
 
@@ -183,7 +184,6 @@ export class Naming {
     this.#lookup.noteChange(backend, target.name, copied);
     await this.#replaceStaged(to);
     await this.#removeNow(source, backend, image, signal);
-    this.#lookup.pinned.move(keyOf(from), { key: keyOf(to), path: to, image: copied });
     return copied;
   }
 

@@ -11,6 +11,12 @@ export interface Pin {
   release(): void;
 }
 
+/** An image's key, and the path that spells it. */
+export interface Name {
+  readonly key: string;
+  readonly path: string;
+}
+
 interface Reader {
   /** Path under which it was opened; follows renames. */
   path: string;
@@ -54,14 +60,14 @@ export class PinnedRevisions {
     this.#held.delete(key);
   }
 
-  /** The image got another path, under which further readers get `image`, of the same bytes. */
-  move(key: string, to: { readonly key: string; readonly path: string; readonly image: RemoteImage }): void {
-    const held = this.#held.get(key);
+  /** The image got another path, under which further readers get `image`, of the same bytes. Readers under `from` follow. */
+  move(from: Name, to: Name, image: RemoteImage): void {
+    const held = this.#held.get(from.key);
     if (held === undefined) return;
     held.key = to.key;
-    held.image = to.image;
-    for (const reader of held.readers) reader.path = to.path;
-    this.#held.delete(key);
+    held.image = image;
+    for (const reader of held.readers) if (reader.path === from.path) reader.path = to.path;
+    this.#held.delete(from.key);
     this.#held.set(to.key, held);
   }
 }
