@@ -4,6 +4,7 @@
  * Five methods carry the weight (resolve, read, list, push, remove); each optional property's presence is the
  * capability, so callers ask `backend.copy` instead of "is it S3?".
  */
+import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { ImageName } from '../image/name.ts';
 import type { ListEntry, RemoteImage } from '../image/remote.ts';
@@ -82,6 +83,11 @@ export interface Backend {
 
   /** Local path of the image's bytes where the backend is a directory: read in place, never cached. */
   localPath?(image: RemoteImage): string;
+  /**
+   * Opens exactly that revision for reading, whatever was put at its path since; a changed revision is the error STALE. Never
+   * waits. Present where `localPath` is.
+   */
+  openLocal?(image: RemoteImage): Promise<FileHandle>;
   /** Streams the file; resumes where the service can; verified against what the service says it stored. */
   push?(file: ImageFile, name: ImageName, options?: PushOptions): Promise<RemoteImage>;
   search?(query: SearchQuery, signal?: AbortSignal): AsyncIterable<RemoteImage>;

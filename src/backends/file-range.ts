@@ -8,18 +8,44 @@ import { fileError, fileRevision } from '../base/files.ts';
 /** Bytes read at once. */
 const CHUNK = 256 * 1024;
 
-export interface FileRange {
+/** A file as it was when it was looked at. */
+export interface RevisedFile {
   readonly path: string;
   /** As `fileRevision` gave it. */
   readonly revision: string;
+}
+
+export interface FileRange extends RevisedFile {
   readonly offset: number;
   readonly length: number;
   readonly signal?: AbortSignal | undefined;
 }
 
+type OpenIt = (path: string) => Promise<FileHandle>;
+
 /** Opens a file for reading; opening never waits, not even for a named pipe's writer. `flags` are added. */
 export async function openFile(path: string, flags = 0): Promise<FileHandle> {
   return open(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
+}
+
+/**
+ * Opens that revision of a file for reading. `openIt` opens what is at its path.
+ *
+ * @throws {SregistryError} STALE when the file is gone or another one, or no file.
+ */
+export async function openRevision(wanted: RevisedFile, openIt: OpenIt = openFile): Promise<FileHandle> {
+  const file = await openIt(wanted.path).catch((error: unknown) => {
+    throw ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(systemCode(error) ?? '')
+      ? stale(wanted.path, error)
+      : fileError('read', wanted.path, error);
+  });
+  try {
+    await compareRevision(file, wanted);
+    return file;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
 }
 
 /**
@@ -28,23 +54,9 @@ export async function openFile(path: string, flags = 0): Promise<FileHandle> {
  *
  * @throws {SregistryError} STALE when the file is gone or another one.
  */
-export async function readFileRange(
-  range: FileRange,
-  openIt: (path: string) => Promise<FileHandle> = openFile,
-): Promise<Readable> {
+export async function readFileRange(range: FileRange, openIt?: OpenIt): Promise<Readable> {
   if (range.signal?.aborted) throw canceled(range);
-  const file = await openIt(range.path).catch((error: unknown) => {
-    throw ['ENOENT', 'ENOTDIR', 'ELOOP'].includes(systemCode(error) ?? '')
-      ? stale(range.path, error)
-      : fileError('read', range.path, error);
-  });
-  try {
-    await compareRevision(file, range);
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
-  return streamOf(file, range);
+  return streamOf(await openRevision(range, openIt), range);
 }
 
 function streamOf(file: FileHandle, range: FileRange): Readable {
@@ -80,7 +92,8 @@ function streamOf(file: FileHandle, range: FileRange): Readable {
   return stream;
 }
 
-async function compareRevision(file: FileHandle, { path, revision }: FileRange): Promise<void> {
+/** STALE where the open file is no longer that revision. */
+export async function compareRevision(file: FileHandle, { path, revision }: RevisedFile): Promise<void> {
   const stats = await file.stat({ bigint: true });
   if (!stats.isFile() || fileRevision(stats) !== revision) throw stale(path);
 }

@@ -34,9 +34,20 @@ export function temporaryName(): string {
   return `.sregistry-${randomUUID()}.part`;
 }
 
-/** Changes whenever a file's bytes were changed or replaced, as far as its file system tells. */
+/**
+ * Names what a file holds: another one when its bytes are changed or it is replaced, the same when it is renamed, linked or
+ * unlinked or its mode changes. It believes the file's time, which whoever may write to the file can set back.
+ */
 export function fileRevision(stats: BigIntStats): string {
   return `${stats.size}-${stats.mtimeNs}-${stats.ino}`;
+}
+
+/**
+ * As {@link fileRevision}, with the kernel's time of the last change, which nobody can set: another one after every change
+ * of the bytes, and also after a rename, a link or a change of the mode.
+ */
+export function fileStamp(stats: BigIntStats): string {
+  return `${fileRevision(stats)}-${stats.ctimeNs}`;
 }
 
 /**

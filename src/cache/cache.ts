@@ -56,6 +56,7 @@ export class ImageCache {
   readonly #openings = new Map<CachedImage, number>();
   readonly #closing = new Set<Promise<void>>();
   #fetchedBytes = 0;
+  #lastBytes = 0;
 
   constructor(options: CacheOptions) {
     this.#options = options;
@@ -95,9 +96,10 @@ export class ImageCache {
     return this.#fetchedBytes;
   }
 
-  /** Bytes on disk, of every process. */
+  /** Bytes on disk, of every process; as last known where the index cannot be asked. */
   get bytes(): number {
-    return this.#options.index.stored();
+    this.#lastBytes = askOr(this.#lastBytes, () => this.#options.index.stored());
+    return this.#lastBytes;
   }
 
   /** Images with fetches under way in this process. */
@@ -112,12 +114,12 @@ export class ImageCache {
       }));
   }
 
-  /** Bytes of this revision on local disk; no request, nothing opened. */
+  /** Bytes of this revision on local disk; no request, nothing opened. Of one not open, 0 where the index cannot be asked. */
   cachedBytes(target: string, image: RemoteImage): number {
-    const key = this.#keyOf(target, image);
+    const key = askOr(undefined, () => this.#keyOf(target, image)) ?? identityOf(target, image);
     const open = this.#images.get(key);
     if (open !== undefined) return open.cachedBytes;
-    return Math.min(image.size, this.#options.index.get(key)?.bytes ?? 0);
+    return askOr(0, () => Math.min(image.size, this.#options.index.get(key)?.bytes ?? 0));
   }
 
   /**
@@ -284,6 +286,17 @@ export class ImageCache {
     const verified = image.digest && this.#options.index.findVerified(image.digest);
     if (verified && verified.size === image.size) return verified.key;
     return identityOf(target, image);
+  }
+}
+
+/** What the index answers, or `otherwise` where it cannot be asked: what is only shown to people fails nothing. */
+function askOr<T>(otherwise: T, ask: () => T): T {
+  try {
+    return ask();
+  } catch (error) {
+    if (!isUnusable(error)) throw error;
+    debug('the index could not be asked: %o', error);
+    return otherwise;
   }
 }
 

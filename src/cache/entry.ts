@@ -13,6 +13,7 @@
 import { fdatasync, fstatSync, read, type Stats, statSync, write } from 'node:fs';
 import { promisify } from 'node:util';
 import { SregistryError } from '../base/errors.ts';
+import { copyFile } from '../base/files.ts';
 import { sha256File } from '../base/hash.ts';
 import type { Presence } from '../catalog/cache-index.ts';
 import { BLOCK_SIZE, type BlockMap, blocksOf, checksum } from './block-map.ts';
@@ -202,7 +203,12 @@ export class Entry implements Presence {
 
   /** `sha256:<64 hex>` of the data file, whatever its name leads to now. */
   sha256(signal: AbortSignal): Promise<string> {
-    return this.#calls.run(() => sha256File(`/proc/self/fd/${this.#fd}`, { signal }));
+    return this.#calls.run(() => sha256File(this.#opened, { signal }));
+  }
+
+  /** Copies the data file to the new file `file`, whatever its name leads to now; sharing its blocks where possible. */
+  copyTo(file: string): Promise<void> {
+    return this.#calls.run(() => copyFile(this.#opened, file));
   }
 
   /** Makes what is present outlive a crash of the machine. */
@@ -215,6 +221,11 @@ export class Entry implements Presence {
     if (this.#calls.isClosed) return this.#calls.close();
     await this.#calls.close();
     closeFiles(this.#fd, this.map);
+  }
+
+  /** A path of the data file that stays when its name goes. */
+  get #opened(): string {
+    return `/proc/self/fd/${this.#fd}`;
   }
 
   #allChecked(first: number, last: number): boolean {

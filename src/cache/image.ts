@@ -166,6 +166,20 @@ export class CachedImage {
     });
   }
 
+  /**
+   * Copies the image to the new file `file`, after {@link fetchAll}: the bytes that were compared, whatever another process
+   * has put in their place since.
+   */
+  copyTo(file: string): Promise<void> {
+    return this.#work.run(() => this.#require().entry.copyTo(file));
+  }
+
+  /** Another text whenever the bytes on local disk change, by anybody. */
+  stamp(): string {
+    this.#work.check();
+    return this.#require().entry.stamp();
+  }
+
   /** Fetches the next absent window; false when there is none. For completion in the background. */
   completeStep(signal: AbortSignal): Promise<boolean> {
     return this.#work.run(async () => {

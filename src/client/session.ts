@@ -2,8 +2,10 @@
  * One process's access to everything: settings, backends, catalog and cache, opened together and closed together. The
  * mount, the commands and the library are layers over it.
  */
+import { type FileHandle, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Backend, Progress } from '../backends/backend.ts';
+import { compareRevision } from '../backends/file-range.ts';
 import { type DriverEntry, drivers } from '../backends/registry.ts';
 import { SregistryError } from '../base/errors.ts';
 import { copyFile } from '../base/files.ts';
@@ -149,7 +151,7 @@ export class Session {
     file: string,
     options: { progress?: Progress | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<void> {
-    if (backend.localPath !== undefined) return copyFile(backend.localPath(image), file);
+    if (backend.openLocal !== undefined) return copyOpened(await backend.openLocal(image), image, file);
     const cached = this.openCached(backend, image);
     try {
       await cached.fetchAll(options.progress, options.signal);
@@ -159,7 +161,7 @@ export class Session {
       return streamTo(backend, image, file, options);
     }
     try {
-      await copyFile(cached.path, file);
+      await cached.copyTo(file);
     } finally {
       await this.cache.close(cached);
     }
@@ -203,6 +205,19 @@ interface Opened {
   readonly location: CacheLocation;
   readonly state: State;
   readonly cache: ImageCache;
+}
+
+/** Copies an image from its open file, which it closes. STALE where it was changed meanwhile. */
+async function copyOpened(opened: FileHandle, { name, revision }: RemoteImage, file: string): Promise<void> {
+  try {
+    await copyFile(`/proc/self/fd/${opened.fd}`, file);
+    await compareRevision(opened, { path: formatImageName(name), revision }).catch(async (error: unknown) => {
+      await rm(file, { force: true });
+      throw error;
+    });
+  } finally {
+    await opened.close();
+  }
 }
 
 const isFirst = (name: string, index: number, all: readonly string[]) => all.indexOf(name) === index;

@@ -1,7 +1,8 @@
 /** Open files: what a file handle of the mount stands for, and reading from it. */
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { openRevision } from '../backends/file-range.ts';
 import { SregistryError } from '../base/errors.ts';
-import { fileRevision } from '../base/files.ts';
+import { fileRevision, fileStamp } from '../base/files.ts';
 import type { CachedImage, Signal } from '../cache/image.ts';
 import type { ReadAhead } from '../cache/read-ahead.ts';
 import type { RemoteImage } from '../image/remote.ts';
@@ -55,7 +56,7 @@ export class CachedFile implements OpenFile {
   async settle(signal: () => AbortSignal): Promise<string> {
     while (await this.#cached.completeStep(signal()));
     await this.#cached.fetchAll();
-    return `${this.#cached.key} ${fileRevision(await stat(this.#cached.path, { bigint: true }))}`;
+    return `${this.#cached.key} ${this.#cached.stamp()}`;
   }
 
   close(): Promise<void> {
@@ -63,38 +64,40 @@ export class CachedFile implements OpenFile {
   }
 }
 
-/** An image that lies in a directory of this machine: read in place, as long as nobody changes it there. */
+/**
+ * An image that lies in a directory of this machine: read in place, as long as nobody changes it there. Renaming, replacing
+ * or removing it changes nothing for those who have it open, unless its bytes were vouched for ({@link settle}): the kernel
+ * does not tell these changes from one of its bytes whose time was set back, so that they end reading as well.
+ */
 export class LocalFile implements OpenFile {
   readonly path: string;
   readonly image: RemoteImage;
   readonly #handle: FileHandle;
-  /** Of the file when it was opened. */
-  readonly #revision: string;
+  /** Of the file when its bytes were vouched for. */
+  #stamp: string | undefined;
 
-  private constructor(path: string, image: RemoteImage, handle: FileHandle, revision: string) {
+  private constructor(path: string, image: RemoteImage, handle: FileHandle) {
     this.path = path;
     this.image = image;
     this.#handle = handle;
-    this.#revision = revision;
   }
 
   /** STALE where the file is no longer the image that was resolved. */
   static async open(path: string, image: RemoteImage, file: string): Promise<LocalFile> {
-    const handle = await open(file);
-    const stats = await handle.stat({ bigint: true });
-    if (Number(stats.size) === image.size) return new LocalFile(path, image, handle, fileRevision(stats));
-    await handle.close();
-    throw changed(path);
+    return new LocalFile(path, image, await openRevision({ path: file, revision: image.revision }));
   }
 
   async read(target: Uint8Array, offset: number, length: number): Promise<number> {
     const { bytesRead } = await this.#handle.read(target, 0, length, offset);
-    if (fileRevision(await this.#handle.stat({ bigint: true })) !== this.#revision) throw changed(this.path);
+    const stats = await this.#handle.stat({ bigint: true });
+    if (fileRevision(stats) !== this.image.revision) throw changed(this.path);
+    if (this.#stamp !== undefined && fileStamp(stats) !== this.#stamp) throw changed(this.path);
     return bytesRead;
   }
 
   async settle(): Promise<string> {
-    return `${this.path} ${this.#revision}`;
+    this.#stamp ??= fileStamp(await this.#handle.stat({ bigint: true }));
+    return `${this.path} ${this.#stamp}`;
   }
 
   close(): Promise<void> {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -6,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   utimesSync,
@@ -191,6 +193,34 @@ test('the bytes of a revision that was replaced or removed are STALE', async () 
   await expect(backend.read(image, 0, 5)).rejects.toMatchObject({ code: 'STALE' });
   await backend.remove?.((await backend.resolve(hello)) as RemoteImage);
   await expect(backend.read(image, 0, 5)).rejects.toMatchObject({ code: 'STALE' });
+});
+
+test('an image is opened as it was found: what was put at its path since is STALE, and no opening waits', async () => {
+  const { backend, outside, put } = house();
+  const file = put('lab/hello:1.0.sif', 'bytes');
+  const image = (await backend.resolve(hello)) as RemoteImage;
+  const opened = await backend.openLocal?.(image);
+  expect((await opened?.readFile())?.toString()).toBe('bytes');
+  await opened?.close();
+  const kept = join(outside, 'kept');
+  renameSync(file, kept);
+  symlinkSync(kept, file);
+  await expect(backend.openLocal?.(image)).rejects.toMatchObject({ code: 'STALE' });
+  rmSync(file);
+  execFileSync('mkfifo', [file]);
+  await expect(backend.openLocal?.(image)).rejects.toMatchObject({ code: 'STALE' });
+  rmSync(file);
+  put('lab/hello:1.0.sif', 'other');
+  await expect(backend.openLocal?.(image)).rejects.toMatchObject({ code: 'STALE' });
+});
+
+test('an image in a folder that became a link out of the base is not opened', async () => {
+  const { backend, base, outside, put } = house();
+  put('lab/hello:1.0.sif', 'bytes');
+  const image = (await backend.resolve(hello)) as RemoteImage;
+  renameSync(join(base, 'lab'), join(outside, 'lab'));
+  symlinkSync(join(outside, 'lab'), join(base, 'lab'));
+  await expect(backend.openLocal?.(image)).rejects.toMatchObject({ code: 'FORBIDDEN' });
 });
 
 test('a file that is cut short while it is read ends in STALE, not in fewer bytes', async () => {

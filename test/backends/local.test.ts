@@ -142,6 +142,18 @@ test('a read of an image that was changed in place is STALE', async () => {
   await expect(backend.read(image, 0, 10)).rejects.toMatchObject({ code: 'STALE' });
 });
 
+test('an image is opened as it was found: what was put at its path since is STALE', async () => {
+  const { backend, push } = house();
+  const image = await push('a/b', '0123456789');
+  const opened = await backend.openLocal?.(image);
+  expect((await opened?.readFile())?.toString()).toBe('0123456789');
+  await opened?.close();
+  const path = backend.localPath?.(image) as string;
+  rmSync(path);
+  writeFileSync(path, '9876543210');
+  await expect(backend.openLocal?.(image)).rejects.toMatchObject({ code: 'STALE' });
+});
+
 test('search finds by parts of names, by globs and by labels', async () => {
   const { backend, push } = house();
   await push('vsoch/hello:1', 'a', { ORG: 'lab' });

@@ -3,6 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { describe, expect, test, vi } from 'vitest';
+import { SregistryError } from '../../src/base/errors.ts';
 import { BLOCK_SIZE } from '../../src/cache/block-map.ts';
 import type { ImageCache } from '../../src/cache/cache.ts';
 import { entryFolder } from '../../src/cache/location.ts';
@@ -278,5 +279,26 @@ test('a file of another size is not taken into the cache', async () => {
   expect(existsSync(file)).toBe(true);
   expect(index.list()).toEqual([]);
   expect(existsSync(join(root, 'images'))).toBe(false);
+  await close();
+});
+
+test('an index that cannot be asked leaves the counts as last known, and says nothing is there of what is not open', async () => {
+  const { cache, index, close } = await openCache(await temporaryFolder());
+  const [image, other] = [testImage(MIB), testImage(MIB, { name: 'other' })];
+  const open = cache.open(TARGET, image.remote, image.source);
+  await open.fetchAll();
+  await keep(cache, other);
+  const { bytes } = cache;
+  expect(bytes).toBe(2 * MIB);
+  const damaged = () => {
+    throw new SregistryError('DATABASE', 'damaged');
+  };
+  for (const call of ['get', 'stored', 'findVerified'] as const)
+    vi.spyOn(index, call).mockImplementation(damaged);
+  expect(cache.bytes).toBe(bytes);
+  expect(cache.cachedBytes(TARGET, image.remote)).toBe(MIB);
+  expect(cache.cachedBytes(TARGET, other.remote)).toBe(0);
+  vi.restoreAllMocks();
+  await cache.close(open);
   await close();
 });

@@ -2,7 +2,7 @@ import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -129,4 +129,23 @@ test('a process that was killed does not keep others from the blocks it claimed'
   expect(index.total()).toBe(MIB);
   await cache.close(open);
   await close();
+});
+
+test('An image is copied from the bytes that were compared, though another process made its entry anew.', async () => {
+  const root = await temporaryFolder();
+  const [one, two] = [await openCache(root), await openCache(root)];
+  const image = testImage(MIB);
+  const open = one.cache.open('http://registry.test', image.remote, image.source);
+  await open.fetchAll();
+  const stamp = open.stamp();
+  await rm(join(entryFolder(root, open.key), 'blocks'));
+  const again = two.cache.open('http://registry.test', image.remote, image.source);
+  expect(readFileSync(again.path).equals(image.bytes)).toBe(false);
+  const file = join(await temporaryFolder(), 'copy');
+  await open.copyTo(file);
+  expect(readFileSync(file).equals(image.bytes)).toBe(true);
+  expect(again.stamp()).not.toBe(stamp);
+  await two.close();
+  await one.close();
+  await expect(open.copyTo(`${file}2`)).rejects.toMatchObject({ code: 'CANCELED' });
 });

@@ -1,8 +1,13 @@
+import { execFileSync } from 'node:child_process';
 import { constants } from 'node:fs';
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { constants as os } from 'node:os';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { SregistryError } from '../../src/base/errors.ts';
+import { LocalFile } from '../../src/fs/handles.ts';
+import { parseImageName } from '../../src/image/names.ts';
+import type { RemoteImage } from '../../src/image/remote.ts';
 import {
   copyIn,
   errnoOfCall,
@@ -15,7 +20,7 @@ import {
   writeAll,
 } from './support.ts';
 
-const { EEXIST, EINVAL, ENOENT, EPERM, EROFS, EXDEV } = os.errno;
+const { EEXIST, EINVAL, ENOENT, EPERM, EROFS, ESTALE, EXDEV } = os.errno;
 
 let small: Buffer;
 let other: Buffer;
@@ -119,6 +124,33 @@ describe('reading', () => {
     await filesystem.release(handle);
     expect((await filesystem.getattr(path)).size).toBe(other.length);
     expect((await readFileAt(filesystem, path)).equals(other)).toBe(true);
+  });
+
+  test('A link or a pipe put where an image lay, after the mount found it, is not opened.', async () => {
+    const { session } = await open();
+    const backend = await session.backend('lab');
+    const file = join(base, 'demo', 'small:1.0.sif');
+    const found = await session.view.resolve(backend, parseImageName('demo/small:1.0'));
+    const opening = () => LocalFile.open('/lab/demo/small:1.0.sif', found as RemoteImage, file);
+    const secret = join(await temporaryFolder(), 'secret');
+    await writeFile(secret, Buffer.alloc(small.length, 's'));
+    await rm(file);
+    await symlink(secret, file);
+    expect(await errnoOfCall(opening())).toBe(ESTALE);
+    await rm(file);
+    execFileSync('mkfifo', [file]);
+    expect(await errnoOfCall(opening())).toBe(ESTALE);
+  });
+
+  test('What the index of the cache does not answer fails no look at a file.', async () => {
+    const { filesystem, session } = await open();
+    const { bytes } = session.cache;
+    for (const call of ['get', 'stored', 'findVerified'] as const)
+      vi.spyOn(session.state.cacheIndex, call).mockImplementation(() => {
+        throw new SregistryError('DATABASE', 'damaged');
+      });
+    expect(filesystem.statfs().size).toBeGreaterThan(0);
+    expect(session.cache.bytes).toBe(bytes);
   });
 });
 

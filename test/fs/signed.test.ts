@@ -1,5 +1,5 @@
 /** A filesystem that gives only signed images to read, in-process, over a directory and over a real registry. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
@@ -19,7 +19,7 @@ import {
   writeAll,
 } from './support.ts';
 
-const { EACCES } = os.errno;
+const { EACCES, ESTALE } = os.errno;
 const O_RDWR = 2;
 
 let signed: Buffer;
@@ -150,4 +150,19 @@ needs({ registry: true })('over a registry', () => {
     expect(session.cache.fetchedBytes).toBeLessThan(signed.length + unsigned.length / 4);
     expect(await filesystem.getxattr('/lab/demo/bad:1.simg', 'user.sregistry.labels')).toBeDefined();
   });
+});
+
+test('Bytes changed in place are verified again though the time of the file was set back, and who has it open reads no further.', async () => {
+  const { filesystem } = await onShelf();
+  const path = '/shelf/demo/good:1.sif';
+  const file = join(base, 'demo/good:1.sif');
+  await writeFile(file, signed);
+  const time = new Date(1_700_000_000_000);
+  await utimes(file, time, time);
+  const handle = await filesystem.open(path, 0);
+  await writeFile(file, altered());
+  await utimes(file, time, time);
+  expect(await errnoOfCall(filesystem.read(handle, Buffer.alloc(4), 2_000_000, 4))).toBe(ESTALE);
+  await filesystem.release(handle);
+  expect(await errnoOfCall(readFileAt(filesystem, path))).toBe(EACCES);
 });

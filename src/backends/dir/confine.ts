@@ -42,11 +42,18 @@ export class Confinement {
     }
   }
 
-  /** Opens a file for reading if what is opened lies inside the base, whatever was changed since it was looked at. */
-  async open(path: string): Promise<FileHandle> {
-    const file = await openFile(path);
-    const opened = await readlink(`/proc/self/fd/${file.fd}`);
-    if (await this.#holds(opened)) return file;
+  /**
+   * Opens a file for reading if what is opened lies inside the base, whatever was changed since it was looked at. `flags`
+   * are added to those of the opening.
+   */
+  async open(path: string, flags = 0): Promise<FileHandle> {
+    const file = await openFile(path, flags);
+    try {
+      if (await this.#holds(await readlink(`/proc/self/fd/${file.fd}`))) return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
     await file.close();
     throw new SregistryError('FORBIDDEN', `${path} leads out of ${this.base}`);
   }

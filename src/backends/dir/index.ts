@@ -16,7 +16,7 @@ import { formatImageName } from '../../image/names.ts';
 import { debugLog } from '../../log/index.ts';
 import { type Backend, defineDriver, type PushOptions, type RemoteImage } from '../backend.ts';
 import { foldersOf, newFileName } from '../file-layout.ts';
-import { readFileRange, stale } from '../file-range.ts';
+import { openRevision, readFileRange, stale } from '../file-range.ts';
 import { hasLabels, nameMatcher } from '../name-match.ts';
 import { Confinement } from './confine.ts';
 import { declaration } from './declaration.ts';
@@ -41,6 +41,9 @@ export default defineDriver({
 function dirBackend(instance: string, base: string): Backend {
   const confinement = new Confinement(base);
   const directory = new Directory(confinement);
+
+  /** The path of a found image has no links: one that is there now was put there since. */
+  const openFound = (path: string) => confinement.open(path, constants.O_NOFOLLOW);
 
   async function store(source: Source, name: ImageName, options: PushOptions): Promise<RemoteImage> {
     const folders = foldersOf(folderOf(name));
@@ -68,7 +71,7 @@ function dirBackend(instance: string, base: string): Backend {
 
     async read(image, offset, length, signal) {
       const range = { path: handleOf(image).path, revision: image.revision, offset, length, signal };
-      return readFileRange(range, (path) => confinement.open(path));
+      return readFileRange(range, openFound);
     },
 
     async *list(collection) {
@@ -76,6 +79,8 @@ function dirBackend(instance: string, base: string): Backend {
     },
 
     localPath: (image) => handleOf(image).path,
+
+    openLocal: (image) => openRevision({ path: handleOf(image).path, revision: image.revision }, openFound),
 
     push: (file, name, options = {}) => store(file, name, options),
 

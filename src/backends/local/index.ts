@@ -13,7 +13,7 @@ import { formatImageName } from '../../image/names.ts';
 import { isEnabled } from '../../settings/environment.ts';
 import { getPaths } from '../../settings/paths.ts';
 import { type Backend, defineDriver, type RemoteImage } from '../backend.ts';
-import { readFileRange } from '../file-range.ts';
+import { openRevision, readFileRange } from '../file-range.ts';
 import { hasLabels, nameMatcher } from '../name-match.ts';
 import { declaration } from './declaration.ts';
 import { libraryNameOf, pathOf, type Shown, shown, toRemote } from './image.ts';
@@ -61,6 +61,8 @@ function localBackend(instance: string, storage: string, library: Library): Back
     },
 
     localPath: pathOf,
+
+    openLocal: (image) => openRevision({ path: pathOf(image), revision: image.revision }),
 
     async push(file, name, { annotations, progress, signal } = {}) {
       const container = await library.add({
