@@ -2,7 +2,7 @@
 import type { Backend } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
 import type { RemoteImage } from '../image/remote.ts';
-import { type ByteSource, openFileSource } from '../image/source.ts';
+import { type ByteSource, handleSource } from '../image/source.ts';
 import type { Session } from './session.ts';
 
 /** Fetches what is read of it and little more; `await using` closes it. NOT_PRESENTABLE where it is no image file. */
@@ -17,7 +17,7 @@ export async function openImageSource(
       'NOT_PRESENTABLE',
       `${session.uri(backend.name, image.name)}: ${image.unpresentable}`,
     );
-  if (backend.localPath !== undefined) return openFileSource(backend.localPath(image));
+  if (backend.openLocal !== undefined) return handleSource(await backend.openLocal(image));
   const cached = session.openCached(backend, image);
   const ahead = cached.readAhead();
   return {

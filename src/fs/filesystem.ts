@@ -393,7 +393,7 @@ export class Filesystem {
   }
 
   async #openBytes(path: string, backend: Backend, image: RemoteImage): Promise<OpenFile> {
-    if (backend.localPath !== undefined) return LocalFile.open(path, image, backend.localPath(image));
+    if (backend.openLocal !== undefined) return new LocalFile(path, image, await backend.openLocal(image));
     const cached = this.#session.openCached(backend, image);
     return new CachedFile(path, image, cached, (open) => this.#session.cache.close(open));
   }

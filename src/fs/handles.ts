@@ -1,6 +1,5 @@
 /** Open files: what a file handle of the mount stands for, and reading from it. */
 import type { FileHandle } from 'node:fs/promises';
-import { openRevision } from '../backends/file-range.ts';
 import { SregistryError } from '../base/errors.ts';
 import { fileRevision, fileStamp } from '../base/files.ts';
 import type { CachedImage, Signal } from '../cache/image.ts';
@@ -76,15 +75,11 @@ export class LocalFile implements OpenFile {
   /** Of the file when its bytes were vouched for. */
   #stamp: string | undefined;
 
-  private constructor(path: string, image: RemoteImage, handle: FileHandle) {
+  /** `handle` is open on that revision, as a backend's `openLocal` gives it. */
+  constructor(path: string, image: RemoteImage, handle: FileHandle) {
     this.path = path;
     this.image = image;
     this.#handle = handle;
-  }
-
-  /** STALE where the file is no longer the image that was resolved. */
-  static async open(path: string, image: RemoteImage, file: string): Promise<LocalFile> {
-    return new LocalFile(path, image, await openRevision({ path: file, revision: image.revision }));
   }
 
   async read(target: Uint8Array, offset: number, length: number): Promise<number> {

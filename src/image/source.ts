@@ -17,7 +17,11 @@ export async function fileSource(handle: FileHandle): Promise<ByteSource> {
 
 /** Opens a file for reading; `await using` closes it. */
 export async function openFileSource(path: string): Promise<ByteSource & AsyncDisposable> {
-  const handle = await open(path);
+  return handleSource(await open(path));
+}
+
+/** A {@link ByteSource} over an open file that it closes itself: `await using`, or where it fails. */
+export async function handleSource(handle: FileHandle): Promise<ByteSource & AsyncDisposable> {
   try {
     return Object.assign(await fileSource(handle), { [Symbol.asyncDispose]: () => handle.close() });
   } catch (error) {

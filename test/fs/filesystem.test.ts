@@ -5,7 +5,6 @@ import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { SregistryError } from '../../src/base/errors.ts';
-import { LocalFile } from '../../src/fs/handles.ts';
 import { parseImageName } from '../../src/image/names.ts';
 import type { RemoteImage } from '../../src/image/remote.ts';
 import {
@@ -127,11 +126,12 @@ describe('reading', () => {
   });
 
   test('A link or a pipe put where an image lay, after the mount found it, is not opened.', async () => {
-    const { session } = await open();
+    const { filesystem, session } = await open();
     const backend = await session.backend('lab');
     const file = join(base, 'demo', 'small:1.0.sif');
     const found = await session.view.resolve(backend, parseImageName('demo/small:1.0'));
-    const opening = () => LocalFile.open('/lab/demo/small:1.0.sif', found as RemoteImage, file);
+    vi.spyOn(backend, 'resolve').mockResolvedValue(found as RemoteImage);
+    const opening = () => filesystem.open('/lab/demo/small:1.0.sif', constants.O_RDONLY);
     const secret = join(await temporaryFolder(), 'secret');
     await writeFile(secret, Buffer.alloc(small.length, 's'));
     await rm(file);
