@@ -135,7 +135,9 @@ export class Closing {
       staged.failure = error;
       staged.enter('fail');
       const hint = (isError(error) && error.hint) || KEPT_HINT;
-      this.#journal.note(staged, { state: 'kept', error: describeError(error), hint });
+      // What must not be replaced would be in the way of every further attempt.
+      const state = isError(error, 'EXISTS') ? 'incomplete' : 'kept';
+      this.#journal.note(staged, { state, error: describeError(error), hint });
       throw error;
     }
     staged.enter('done');
