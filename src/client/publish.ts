@@ -37,10 +37,9 @@ export async function publish(session: Session, request: PublishRequest): Promis
   const backend = await session.backend(request.backend);
   if (backend.push === undefined)
     throw await unsupported(backend, 'push', 'cannot be pushed to', session.env);
-  const { file, size, name, extension, progress, resume, signal } = request;
-  const started = Date.now();
-  if (request.ifAbsent) await checkAbsent(session, backend, name, signal);
+  const { file, size, name, extension, progress, resume, closedAt = Date.now(), signal } = request;
   const annotations = await annotationsOf(file, name, signal);
+  if (request.ifAbsent) await checkAbsent(session, backend, name, signal);
   const image = await backend.push({ path: file, size, extension }, name, {
     annotations,
     progress,
@@ -49,9 +48,10 @@ export async function publish(session: Session, request: PublishRequest): Promis
   });
   session.view.remember(backend, name, image);
   session.view.expireListing(backend, name.collection);
-  forgetOlder(session, session.uri(backend.name, name), started);
+  forgetOlder(session, session.uri(backend.name, name), closedAt);
   return image;
 }
+
 /** Asks the service itself: what is remembered of the name may be older than what others pushed to it. */
 async function checkAbsent(
   session: Session,
@@ -67,11 +67,10 @@ async function checkAbsent(
   });
 }
 
-
 /** What a push that failed left for the same name must not replace what was pushed after it. */
-function forgetOlder(session: Session, uri: string, started: number): void {
+function forgetOlder(session: Session, uri: string, closedAt: number): void {
   try {
-    session.state.journal.supersede(uri, started);
+    session.state.journal.supersede(uri, closedAt);
   } catch (error) {
     if (!isError(error, 'DATABASE', 'NO_SPACE')) throw error;
     debug('%s: the journal cannot be written: %o', uri, error);

@@ -10,7 +10,7 @@ import { identify } from '../image/format.ts';
 import { openFileSource } from '../image/source.ts';
 import type { Publisher } from './publisher.ts';
 import type { StagedFile } from './staged-file.ts';
-import type { StagedJournal } from './staged-journal.ts';
+import { type StagedJournal, UNCLOSED } from './staged-journal.ts';
 import { type ImagePlace, parsePath } from './tree.ts';
 import { lookAfter } from './writers.ts';
 
@@ -109,7 +109,7 @@ export class Closing {
     const { backend, name, extension } = place;
     const { file, size } = staged;
     staged.enter('whole');
-    this.#journal.note(staged, { state: 'pushing', bytes: 0, error: undefined, hint: undefined });
+    const closedAt = this.#journal.beginPush(staged);
     try {
       this.#stop.signal.throwIfAborted();
       await staged.sync();
@@ -119,6 +119,7 @@ export class Closing {
         extension,
         file,
         size,
+        closedAt,
         progress: throttle((bytes) => this.#journal.note(staged, { bytes })),
         resume: {
           load: () => this.#journal.resume(staged),
@@ -129,7 +130,7 @@ export class Closing {
     } catch (error) {
       if (canceled.aborted && !this.#stop.signal.aborted) {
         staged.enter('cancel');
-        this.#journal.note(staged, { state: 'staging' });
+        this.#journal.note(staged, { state: 'staging', ...UNCLOSED });
         return;
       }
       staged.failure = error;

@@ -19,6 +19,8 @@ export interface PushRequest {
   readonly extension: string;
   readonly file: string;
   readonly size: number;
+  /** When the bytes were found whole, in milliseconds since the epoch. */
+  readonly closedAt: number;
   readonly progress: (done: number) => void;
   readonly resume: {
     load(): Record<string, unknown> | undefined;
