@@ -4,6 +4,7 @@
  * process at a time; when that process is dead, another may adopt it.
  */
 import { randomUUID } from 'node:crypto';
+import { basename } from 'node:path';
 import type { ProcessId } from '../base/process.ts';
 import type { Database } from './database.ts';
 import type { IsAlive } from './owners.ts';
@@ -34,12 +35,13 @@ const prepare = (db: Database) => ({
   list: db.prepare<[], PushRow>('SELECT * FROM pushes ORDER BY created, rowid'),
   insert: db.prepare<[PushRow]>(
     `INSERT INTO pushes VALUES (@id, @backend, @path, @uri, @state, @bytes, @size, @error, @hint, @staged, @created,
-       @updated, @pid, @start_time, @resume, @annotations)`,
+       @updated, @pid, @start_time, @resume, @annotations, @closed_at, @superseded)`,
   ),
   update: db.prepare<[PushRow]>(
     `UPDATE pushes SET backend = @backend, path = @path, uri = @uri, state = @state, bytes = @bytes, size = @size,
        error = @error, hint = @hint, staged = @staged, updated = @updated, pid = @pid, start_time = @start_time,
-       resume = @resume, annotations = @annotations WHERE id = @id`,
+       resume = @resume, annotations = @annotations, closed_at = @closed_at, superseded = @superseded
+       WHERE id = @id`,
   ),
   remove: db.prepare('DELETE FROM pushes WHERE id = ?'),
   dropRefused: db.prepare(
@@ -70,6 +72,16 @@ export class Journal {
     });
   }
 
+  /** Makes a record of a staged file that has none. Of several processes that try at once, one does. */
+  recover(push: NewPush & { readonly staged: string }): void {
+    this.#exclusive(() => {
+      const isKnown = this.list().some(
+        ({ staged }) => staged !== undefined && basename(staged) === basename(push.staged),
+      );
+      if (!isKnown) this.create(push);
+    });
+  }
+
   /** Changes what `changes` names; a property given as undefined is cleared. Undefined when the record is gone. */
   update(id: string, changes: PushChanges): PushRecord | undefined {
     return this.#exclusive(() => this.#change(this.get(id), changes));
@@ -90,33 +102,36 @@ export class Journal {
   }
 
   /**
-   * An image was pushed to `uri` that was whole after `since` (milliseconds since the epoch): what was kept for that name before
-   * is not pushed without being asked any more.
+   * An image was pushed to `uri` that was whole at `since` (milliseconds since the epoch): what was closed for that name before
+   * is not pushed without being asked any more. A push under way by a living process goes on; should it fail, it is not kept.
    */
   supersede(uri: string, since: number): void {
     this.#exclusive(() => {
       for (const record of this.list()) {
-        const isOlder = record.uri === uri && record.updated < since;
-        if (isOlder && this.#isLeft(record)) this.setAside(record.id);
+        if (record.uri !== uri || closedAt(record) >= since) continue;
+        if (this.#isLeft(record)) this.setAside(record.id);
+        else if (record.state === 'pushing') this.update(record.id, { superseded: true });
       }
     });
   }
 
-  /** Is a newer file being written or pushed to the same name, by a living process? */
-  hasNewer({ id, uri, created }: PushRecord): boolean {
+  /**
+   * Is a newer file being written or pushed to the same name, by a living process? One being written is newer than all that
+   * are closed.
+   */
+  hasNewer(record: PushRecord): boolean {
     return this.list().some(
       (other) =>
-        other.uri === uri &&
-        other.id !== id &&
-        other.created > created &&
-        (other.state === 'staging' || other.state === 'pushing') &&
+        other.uri === record.uri &&
+        other.id !== record.id &&
+        (other.state === 'staging' || (other.state === 'pushing' && closedAt(other) > closedAt(record))) &&
         this.isAlive(other.owner),
     );
   }
 
   /** Lists a file instead of having it pushed: something newer has its name. */
   setAside(id: string): void {
-    this.update(id, { state: 'incomplete', ...SUPERSEDED });
+    this.update(id, { state: 'incomplete', superseded: true, ...SUPERSEDED });
   }
 
   /** Records that `owner` may {@link adopt}, oldest first. */
@@ -143,7 +158,9 @@ export class Journal {
 
   #change(record: PushRecord | undefined, changes: PushChanges): PushRecord | undefined {
     if (record === undefined) return undefined;
-    const changed = { ...record, ...changes, updated: Date.now() };
+    const wanted = { ...record, ...changes, updated: Date.now() };
+    const isOutdated = wanted.state === 'kept' && wanted.superseded;
+    const changed: PushRecord = isOutdated ? { ...wanted, state: 'incomplete', ...SUPERSEDED } : wanted;
     this.#sql.update.run(toRow(changed));
     this.#dropOldRefused(changed);
     return changed;
@@ -165,6 +182,11 @@ export class Journal {
   #exclusive<T>(body: () => T): T {
     return this.#db.transaction(body).immediate();
   }
+}
+
+/** When the bytes of a closed file were found whole, as far as its record tells. */
+export function closedAt(record: PushRecord): number {
+  return record.closedAt ?? record.created;
 }
 
 function optional(row: PushRow | undefined): PushRecord | undefined {

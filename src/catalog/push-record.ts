@@ -26,6 +26,10 @@ export interface PushRecord {
   readonly staged?: string | undefined;
   readonly created: number;
   readonly updated: number;
+  /** When its bytes were found whole and their first push began; none while they are being changed. */
+  readonly closedAt?: number | undefined;
+  /** Was something newer pushed to its name? Then it is not pushed any more without being asked. */
+  readonly superseded?: boolean | undefined;
   /** The process that works on it. */
   readonly owner: ProcessId;
   /** What the driver needs to go on where an interrupted push ended: plain JSON. */
@@ -59,6 +63,11 @@ export const JOURNAL_SCHEMA = `
   CREATE INDEX pushes_path ON pushes (backend, path);
 `;
 
+export const JOURNAL_CLOSED_SCHEMA = `
+  ALTER TABLE pushes ADD COLUMN closed_at INTEGER;
+  ALTER TABLE pushes ADD COLUMN superseded INTEGER NOT NULL DEFAULT 0;
+`;
+
 export interface PushRow {
   readonly id: string;
   readonly backend: string;
@@ -76,10 +85,12 @@ export interface PushRow {
   readonly start_time: string;
   readonly resume: string | null;
   readonly annotations: string | null;
+  readonly closed_at: number | null;
+  readonly superseded: 0 | 1;
 }
 
 export function toRow(record: PushRecord): PushRow {
-  const { owner, error, hint, staged, resume, annotations, ...plain } = record;
+  const { owner, error, hint, staged, closedAt, superseded, resume, annotations, ...plain } = record;
   return {
     ...plain,
     error: error ?? null,
@@ -89,11 +100,13 @@ export function toRow(record: PushRecord): PushRow {
     start_time: owner.startTime,
     resume: resume === undefined ? null : JSON.stringify(resume),
     annotations: annotations === undefined ? null : JSON.stringify(annotations),
+    closed_at: closedAt ?? null,
+    superseded: superseded ? 1 : 0,
   };
 }
 
 export function fromRow(row: PushRow): PushRecord {
-  const { pid, start_time, error, hint, staged, resume, annotations, ...plain } = row;
+  const { pid, start_time, error, hint, staged, closed_at, superseded, resume, annotations, ...plain } = row;
   return {
     ...plain,
     error: error ?? undefined,
@@ -102,5 +115,7 @@ export function fromRow(row: PushRow): PushRecord {
     owner: { pid, startTime: start_time },
     resume: resume === null ? undefined : JSON.parse(resume),
     annotations: annotations === null ? undefined : JSON.parse(annotations),
+    closedAt: closed_at ?? undefined,
+    superseded: superseded === 1 || undefined,
   };
 }

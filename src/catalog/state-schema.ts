@@ -1,7 +1,7 @@
 /** The schema of state.db as numbered migrations. Append only: one that was released is never changed. */
 import { CACHE_CHECKSUMS_SCHEMA, CACHE_SCHEMA } from './cache-tables.ts';
 import { LISTINGS_SCHEMA } from './listings.ts';
-import { JOURNAL_SCHEMA } from './push-record.ts';
+import { JOURNAL_CLOSED_SCHEMA, JOURNAL_SCHEMA } from './push-record.ts';
 import { REMOTES_SCHEMA } from './remotes.ts';
 import { TEXT_INDEX_SCHEMA } from './text-index.ts';
 
@@ -10,4 +10,5 @@ export const STATE_MIGRATIONS: readonly string[] = [
   CACHE_SCHEMA,
   TEXT_INDEX_SCHEMA,
   CACHE_CHECKSUMS_SCHEMA,
+  JOURNAL_CLOSED_SCHEMA,
 ];

@@ -2,12 +2,12 @@
  * Files that were written into a mount and not pushed, for their owner to decide: pushed as they are, or dropped. A file of a
  * mount that lives belongs to that mount; these functions take only what nobody works on.
  */
-import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Progress } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
 import { ownProcess } from '../base/process.ts';
 import type { PushRecord } from '../catalog/push-record.ts';
+import { removeStaged } from '../catalog/staged-note.ts';
 import { parseFileName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { requireWholeImage } from './image-file.ts';
@@ -56,12 +56,12 @@ export async function pushKept(
   const image = await publish(session, request);
   session.state.journal.remove(id);
   await keepPublished(session, backend.name, image, staged);
-  await rm(staged, { force: true });
+  await removeStaged(staged);
   return image;
 }
 
 /** Removes a file that nobody works on. */
 export async function dropKept(session: Session, { id, staged }: Kept): Promise<void> {
   session.state.journal.remove(id);
-  await rm(staged, { force: true });
+  await removeStaged(staged);
 }

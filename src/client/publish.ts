@@ -1,6 +1,6 @@
 /** Pushing an image file: metadata, the backend's push, and what the catalog and the cache learn from it. */
-import type { Progress, PushState } from '../backends/backend.ts';
-import { isError } from '../base/errors.ts';
+import type { Backend, Progress, PushState } from '../backends/backend.ts';
+import { isError, SregistryError } from '../base/errors.ts';
 import { flattenAnnotations } from '../image/annotations.ts';
 import { getMetadata } from '../image/metadata.ts';
 import type { ImageName } from '../image/name.ts';
@@ -22,17 +22,24 @@ export interface PublishRequest {
   readonly size: number;
   readonly progress?: Progress | undefined;
   readonly resume?: PushState | undefined;
+  /** When the file was whole, in milliseconds since the epoch; default: now. */
+  readonly closedAt?: number | undefined;
+  /** Refuse to replace what the service has under the name by then. */
+  readonly ifAbsent?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Pushes a whole image. UNSUPPORTED where the backend cannot be pushed to; else the backend's errors. */
+/**
+ * Pushes a whole image. UNSUPPORTED where the backend cannot be pushed to, EXISTS where `ifAbsent` forbids it; else the
+ * backend's errors.
+ */
 export async function publish(session: Session, request: PublishRequest): Promise<RemoteImage> {
   const backend = await session.backend(request.backend);
   if (backend.push === undefined)
     throw await unsupported(backend, 'push', 'cannot be pushed to', session.env);
-  const { file, size, name, extension, progress, resume, signal } = request;
-  const started = Date.now();
+  const { file, size, name, extension, progress, resume, closedAt = Date.now(), signal } = request;
   const annotations = await annotationsOf(file, name, signal);
+  if (request.ifAbsent) await checkAbsent(session, backend, name, signal);
   const image = await backend.push({ path: file, size, extension }, name, {
     annotations,
     progress,
@@ -41,14 +48,29 @@ export async function publish(session: Session, request: PublishRequest): Promis
   });
   session.view.remember(backend, name, image);
   session.view.expireListing(backend, name.collection);
-  forgetOlder(session, session.uri(backend.name, name), started);
+  forgetOlder(session, session.uri(backend.name, name), closedAt);
   return image;
 }
 
+/** Asks the service itself: what is remembered of the name may be older than what others pushed to it. */
+async function checkAbsent(
+  session: Session,
+  backend: Backend,
+  name: ImageName,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const image = await backend.resolve(name, signal);
+  if (image === undefined) return;
+  session.view.remember(backend, name, image);
+  throw new SregistryError('EXISTS', `${session.uri(backend.name, name)} exists already`, {
+    hint: 'Rename the file to another tag to push it there, or remove it',
+  });
+}
+
 /** What a push that failed left for the same name must not replace what was pushed after it. */
-function forgetOlder(session: Session, uri: string, started: number): void {
+function forgetOlder(session: Session, uri: string, closedAt: number): void {
   try {
-    session.state.journal.supersede(uri, started);
+    session.state.journal.supersede(uri, closedAt);
   } catch (error) {
     if (!isError(error, 'DATABASE', 'NO_SPACE')) throw error;
     debug('%s: the journal cannot be written: %o', uri, error);

@@ -10,7 +10,7 @@ import { identify } from '../image/format.ts';
 import { openFileSource } from '../image/source.ts';
 import type { Publisher } from './publisher.ts';
 import type { StagedFile } from './staged-file.ts';
-import type { StagedJournal } from './staged-journal.ts';
+import { type StagedJournal, UNCLOSED } from './staged-journal.ts';
 import { type ImagePlace, parsePath } from './tree.ts';
 import { lookAfter } from './writers.ts';
 
@@ -114,13 +114,14 @@ export class Closing {
       this.#stop.signal.throwIfAborted();
       // A record that says "pushing" stands for bytes that are on disk.
       await staged.sync();
-      this.#journal.note(staged, { state: 'pushing', bytes: 0, error: undefined, hint: undefined });
+      const closedAt = this.#journal.beginPush(staged);
       staged.remote = await this.#publisher.push({
         backend,
         name,
         extension,
         file,
         size,
+        closedAt,
         progress: throttle((bytes) => this.#journal.note(staged, { bytes })),
         resume: {
           load: () => this.#journal.resume(staged),
@@ -140,7 +141,7 @@ export class Closing {
   /** What was pushed is not what is there now: the next close pushes again. */
   #reopen(staged: StagedFile): void {
     staged.enter('cancel');
-    this.#journal.note(staged, { state: 'staging' });
+    this.#journal.note(staged, { state: 'staging', ...UNCLOSED });
   }
 
   /** It could not be looked at, or pushed. */
@@ -149,7 +150,9 @@ export class Closing {
       staged.failure = error;
       staged.enter('fail');
       const hint = (isError(error) && error.hint) || KEPT_HINT;
-      this.#journal.note(staged, { state: 'kept', error: describeError(error), hint });
+      // What must not be replaced would be in the way of every further attempt.
+      const state = isError(error, 'EXISTS') ? 'incomplete' : 'kept';
+      this.#journal.note(staged, { state, error: describeError(error), hint });
     }
     throw error;
   }

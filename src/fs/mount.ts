@@ -86,7 +86,7 @@ export class Mount {
     this.#staging = new Staging({
       folder: session.stagingFolder,
       journal: session.state.journal,
-      publisher: publisher(session, log),
+      publisher: publisher(session, log, request.noOverwrite ?? false),
       findWriters: writersBelow(request.mountpoint),
     });
     this.#filesystem = new Filesystem(session, this.#staging, {
@@ -310,13 +310,13 @@ function environmentOf({ allowOther }: MountRequest): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !roaming.test(name)));
 }
 
-function publisher(session: Session, log: Log): Publisher {
+function publisher(session: Session, log: Log, ifAbsent: boolean): Publisher {
   return {
     uri: (backend, name) => session.uri(backend, name),
     push: async (request) => {
       const uri = session.uri(request.backend, request.name);
       log(`pushing ${uri}, ${request.size} bytes`);
-      const image = await publish(session, request);
+      const image = await publish(session, { ...request, ifAbsent });
       log(`pushed ${uri}`);
       return image;
     },

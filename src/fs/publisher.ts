@@ -5,7 +5,7 @@ import type { RemoteImage } from '../image/remote.ts';
 export interface Publisher {
   /** `sregistry` URI of a name, for people. */
   uri(backend: string, name: ImageName): string;
-  /** Pushes a whole image; resolves to what the registry has then. */
+  /** Pushes a whole image; resolves to what the registry has then. EXISTS where the mount must not replace what is there. */
   push(request: PushRequest): Promise<RemoteImage>;
   /** Disposes of the bytes of a pushed file that nobody has open: into the cache, where it takes them. */
   settle(backend: string, image: RemoteImage, file: string): Promise<void>;
@@ -19,6 +19,8 @@ export interface PushRequest {
   readonly extension: string;
   readonly file: string;
   readonly size: number;
+  /** When the bytes were found whole, in milliseconds since the epoch. */
+  readonly closedAt: number;
   readonly progress: (done: number) => void;
   readonly resume: {
     load(): Record<string, unknown> | undefined;

@@ -4,18 +4,19 @@
  * A file that was closed whole (kept, or being pushed) is pushed. Any other is only listed (`sregistry status`): its writer
  * had not closed it, so nobody but its owner knows whether its bytes are meant (`sregistry push --kept`). Of several
  * closed files of one name the newest counts, as if they had been pushed in turn; one that another process writes anew is
- * listed too.
+ * listed too, as is a file that the journal does not know any more.
  */
-import { readdir, rm } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import pMap from 'p-map';
-import { describeError, systemCode } from '../base/errors.ts';
+import { describeError, SregistryError, systemCode } from '../base/errors.ts';
 import { ownProcess } from '../base/process.ts';
-import type { Journal } from '../catalog/journal.ts';
+import { closedAt, type Journal } from '../catalog/journal.ts';
 import type { PushRecord } from '../catalog/push-record.ts';
+import { readNote, removeStaged, stagedNameOf } from '../catalog/staged-note.ts';
 import { debugLog } from '../log/index.ts';
 import { StagedFile } from './staged-file.ts';
-import { ownerOf } from './staged-name.ts';
+import { isStagedName, ownerOf } from './staged-name.ts';
 import { keyOf, parsePath } from './tree.ts';
 
 const debug = debugLog('staging');
@@ -28,11 +29,16 @@ const LEFT = {
   hint: 'sregistry push --kept pushes it as it is, sregistry push --drop removes it',
 } as const;
 
+const FOUND = { ...LEFT, error: 'It was found without a record in the journal' } as const;
+
 export interface Place {
   /** Is the file of this record in place already? */
   has(record: string): boolean;
   isFree(path: string): boolean;
-  place(staged: StagedFile): void;
+  /** Puts a file in its place; false where another was faster. */
+  place(staged: StagedFile): boolean;
+  /** Takes a file from its place. */
+  withdraw(staged: StagedFile): void;
   /** Pushes a file that is in place. */
   push(staged: StagedFile): Promise<void>;
 }
@@ -54,17 +60,42 @@ export async function takeOver(journal: Journal, backends: readonly string[], tr
   void pMap(placed.flat(), (push) => push(), { concurrency: CONCURRENCY });
 }
 
-/** Removes files of processes that ended which no record names: never written, or pushed and not cleared away. */
+/**
+ * Clears away files of processes that ended which no record names: never written, or pushed and not removed since. What would
+ * be lost with them, after a loss of the journal, gets a record again.
+ */
 export async function removeOrphans(folder: string, journal: Journal): Promise<void> {
   const names = await readdir(folder).catch((error) => {
     if (systemCode(error) === 'ENOENT') return [];
     throw error;
   });
   const known = new Set(journal.list().map(({ staged }) => staged && basename(staged)));
-  for (const name of names) {
+  for (const name of new Set(names.map(stagedNameOf))) {
     if (known.has(name) || journal.isAlive(ownerOf(name))) continue;
-    await rm(join(folder, name), { force: true, recursive: true });
+    const file = join(folder, name);
+    const size = await sizeOf(file);
+    const place = readNote(file) ?? { backend: '', path: name, uri: file };
+    if (size === 0 || place === 'spare' || !isStagedName(name)) await removeStaged(file);
+    else
+      journal.recover({
+        ...place,
+        state: 'incomplete',
+        bytes: 0,
+        size,
+        staged: file,
+        owner: ownerOf(name),
+        ...FOUND,
+      });
   }
+}
+
+/** Zero where there is no file. */
+async function sizeOf(file: string): Promise<number> {
+  const stats = await lstat(file).catch((error) => {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  return stats?.isFile() ? stats.size : 0;
 }
 
 /** A part under a name that is no image's hides nothing: it is shown, to be finished, renamed or removed. */
@@ -72,8 +103,7 @@ async function placePart(journal: Journal, record: Staged, tree: Place): Promise
   const path = pathOf(record);
   if (parsePath(path)?.kind === 'image' || !tree.isFree(path)) return;
   const staged = await adopt(journal, record, 'incomplete');
-  if (staged === undefined) return;
-  tree.place(staged);
+  if (staged !== undefined && !tree.place(staged)) giveBack(journal, record);
 }
 
 /** Puts the newest of several files of one name in its place; what pushes it, and removes the others when that is done. */
@@ -82,20 +112,27 @@ async function placeClosed(
   records: readonly Staged[],
   tree: Place,
 ): Promise<(() => Promise<void>)[]> {
-  const newest = records.at(-1) as Staged;
+  const sorted = records.toSorted((one, other) => closedAt(one) - closedAt(other));
+  const newest = sorted.at(-1) as Staged;
   const path = pathOf(newest);
   if (!tree.isFree(path)) return [];
-  if (journal.hasNewer(newest)) {
+  if (newest.superseded || journal.hasNewer(newest)) {
     journal.setAside(newest.id);
     return [];
   }
   const staged = await adopt(journal, newest, 'kept');
   if (staged === undefined) return [];
-  tree.place(staged);
+  if (!tree.place(staged)) {
+    journal.setAside(newest.id);
+    giveBack(journal, newest);
+    return [];
+  }
   const push = async () => {
     try {
+      // While it waited for its turn, something newer may have been pushed to its name.
+      if (journal.get(newest.id)?.superseded) return await withdraw(journal, newest, staged, tree);
       await tree.push(staged);
-      if (staged.isInRegistry || staged.state === 'gone') await removeReplaced(journal, records.slice(0, -1));
+      if (staged.isInRegistry || staged.state === 'gone') await removeReplaced(journal, sorted.slice(0, -1));
     } catch (error) {
       debug('%s is still not pushed: %s', path, describeError(error));
     }
@@ -118,10 +155,24 @@ async function adopt(
   }
 }
 
+/** The path shows what is in the registry again; where somebody has the file open it stays, as one that failed. */
+async function withdraw(journal: Journal, record: Staged, staged: StagedFile, tree: Place): Promise<void> {
+  staged.failure = new SregistryError('STALE', `Something newer than ${staged.path} was pushed to its name`);
+  if (staged.handles > 0) return;
+  tree.withdraw(staged);
+  giveBack(journal, record);
+  await staged.close();
+}
+
+/** Others may take a record over that has no place here. */
+function giveBack(journal: Journal, { id, owner }: Staged): void {
+  journal.update(id, { owner });
+}
+
 async function removeReplaced(journal: Journal, records: readonly Staged[]): Promise<void> {
   for (const { id, staged } of records) {
     if (journal.adopt(id, ownProcess()) === undefined) continue;
-    await rm(staged, { force: true });
+    await removeStaged(staged);
     journal.remove(id);
   }
 }

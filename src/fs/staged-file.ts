@@ -5,10 +5,11 @@
  * that truncates first, as most do, costs no transfer.
  */
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type ByteRange, Extents } from '../base/extents.ts';
 import type { PushPhase } from '../catalog/push-record.ts';
+import { noteSpare, removeStaged } from '../catalog/staged-note.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { nextState, type StagedEvent, type StagedState } from './states.ts';
 import { keyOf } from './tree.ts';
@@ -221,7 +222,7 @@ export class StagedFile {
   /** Closes it and removes its bytes. */
   async remove(): Promise<void> {
     await this.close();
-    await rm(this.file, { force: true });
+    await removeStaged(this.file);
   }
 
   /** Counts the change before the first byte moves, so that nobody takes a file that is being changed for settled. */
@@ -272,6 +273,7 @@ export class StagedFile {
 
   async #openNow(): Promise<FileHandle> {
     await mkdir(dirname(this.file), { recursive: true, mode: 0o700 });
+    if (this.#state === 'unchanged') noteSpare(this.file);
     await this.#copyUp?.(this.file);
     this.#copyUp = undefined;
     return open(this.file, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);

@@ -2,16 +2,20 @@
  * What the journal of pushes says of files being written. A file has a record from its first byte until its bytes are in
  * the registry or given up, so that neither a crash nor an unreachable service loses one.
  */
-import { isError, type SregistryError } from '../base/errors.ts';
+import { isError, type SregistryError, systemCode } from '../base/errors.ts';
 import { ownProcess } from '../base/process.ts';
 import type { Journal } from '../catalog/journal.ts';
 import type { PushChanges } from '../catalog/push-record.ts';
+import { noteSpare, noteStaged } from '../catalog/staged-note.ts';
 import type { ImageName } from '../image/name.ts';
 import { debugLog } from '../log/index.ts';
 import type { StagedFile } from './staged-file.ts';
 import { parsePath } from './tree.ts';
 
 const debug = debugLog('staging');
+
+/** Of a file whose bytes, or whose name, are not those that were pushed. */
+export const UNCLOSED = { closedAt: undefined, superseded: undefined } as const;
 
 export class StagedJournal {
   readonly #journal: Journal;
@@ -25,10 +29,23 @@ export class StagedJournal {
 
   /** Notes that the file is being changed. Throws where that cannot be noted: then the change must not happen. */
   begin(staged: StagedFile): void {
-    const changes = { state: 'staging', error: undefined, hint: undefined, resume: undefined } as const;
-    if (staged.record === undefined) staged.record = this.#journal.create(this.#draft(staged)).id;
-    else this.#journal.update(staged.record, changes);
+    const cleared = { error: undefined, hint: undefined, resume: undefined, ...UNCLOSED } as const;
+    const draft = this.#draft(staged);
+    noteStaged(staged.file, draft);
+    if (staged.record === undefined) staged.record = this.#journal.create(draft).id;
+    else this.#journal.update(staged.record, { state: 'staging', ...cleared });
     staged.recorded = 'staging';
+  }
+
+  /** Notes that the file was found whole and is pushed. Returns since when it is whole: another attempt does not change that. */
+  beginPush(staged: StagedFile): number {
+    let closedAt: number | undefined;
+    this.#tolerate(staged, () => {
+      closedAt = staged.record === undefined ? undefined : this.#journal.get(staged.record)?.closedAt;
+    });
+    closedAt ??= Date.now();
+    this.note(staged, { state: 'pushing', bytes: 0, error: undefined, hint: undefined, closedAt });
+    return closedAt;
   }
 
   /** Notes where a file stands. A database that is busy or full does not change where that is. */
@@ -42,10 +59,13 @@ export class StagedJournal {
   }
 
   /** Notes the path that the file is about to get. Throws where that cannot be noted: then it must keep its own. */
-  rename({ record }: StagedFile, to: string): void {
+  rename(staged: StagedFile, to: string): void {
+    const { record, file } = staged;
     if (record === undefined) return;
-    // What a driver kept of an interrupted push belongs to the old name.
-    this.#journal.update(record, { ...this.#placeOf(to), resume: undefined });
+    const place = this.#placeOf(to);
+    // What a driver kept of an interrupted push belongs to the old name, and so does what was pushed there since.
+    this.#journal.update(record, { ...place, resume: undefined, ...UNCLOSED });
+    this.#tolerate(staged, () => noteStaged(file, place));
   }
 
   /** What the driver kept of a push that was interrupted. */
@@ -57,6 +77,7 @@ export class StagedJournal {
   end(staged: StagedFile): void {
     const { record } = staged;
     if (record === undefined) return;
+    this.#tolerate(staged, () => noteSpare(staged.file));
     this.#tolerate(staged, () => this.#journal.remove(record));
     staged.record = undefined;
     staged.recorded = undefined;
@@ -75,6 +96,7 @@ export class StagedJournal {
   /** Turns the record into the notice of a refusal, which no file belongs to. */
   refuse(staged: StagedFile, { message, hint }: SregistryError): void {
     if (staged.record === undefined) this.begin(staged);
+    this.#tolerate(staged, () => noteSpare(staged.file));
     this.note(staged, { state: 'refused', error: message, hint, staged: undefined });
     staged.record = undefined;
     staged.recorded = undefined;
@@ -84,7 +106,7 @@ export class StagedJournal {
     try {
       act();
     } catch (error) {
-      if (!isError(error, 'DATABASE', 'NO_SPACE')) throw error;
+      if (!isError(error, 'DATABASE', 'NO_SPACE') && systemCode(error) === undefined) throw error;
       debug('%s: the journal cannot be written: %o', staged.path, error);
     }
   }

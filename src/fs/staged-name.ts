@@ -9,6 +9,11 @@ export function newStagedName({ pid, startTime }: ProcessId = ownProcess()): str
   return [pid, startTime.replaceAll(':', SEPARATOR), randomUUID()].join(SEPARATOR);
 }
 
+/** Is it a name that {@link newStagedName} gives? */
+export function isStagedName(name: string): boolean {
+  return name.includes(SEPARATOR);
+}
+
 /** The process that made the file. A name that is none of ours gives one that lives nowhere. */
 export function ownerOf(name: string): ProcessId {
   const [pid = '', ...rest] = name.split(SEPARATOR);

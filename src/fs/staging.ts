@@ -190,7 +190,12 @@ export class Staging {
     await takeOver(journal, backends, {
       has: (record) => this.#all().some((staged) => staged.record === record),
       isFree: (path) => this.find(path) === undefined,
-      place: (staged) => void this.#files.set(staged.key, staged),
+      place: (staged) => {
+        if (this.find(staged.path) !== undefined) return false;
+        this.#files.set(staged.key, staged);
+        return true;
+      },
+      withdraw: (staged) => this.#drop(staged),
       push: (staged) => this.#pushAgain(staged),
     });
   }

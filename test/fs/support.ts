@@ -47,7 +47,7 @@ export async function openWorld(secrets: Record<string, object>, options: WorldO
   const session = await Session.open({ ttl: '1h', ...options.session, env: environment(home) });
   const publisher: Publisher = {
     uri: (backend, name) => session.uri(backend, name),
-    push: (request) => publish(session, request),
+    push: (request) => publish(session, { ...request, ifAbsent: options.noOverwrite }),
     settle: (backend, image, file) => keepPublished(session, backend, image, file),
     makeRoom: (bytes) => session.cache.makeRoomOnDisk(bytes),
     ...options.publisher?.(session),
