@@ -405,10 +405,24 @@ export class Filesystem {
     if (written !== undefined) return this.#openStaged(path, written, flags);
     this.#checkUnread(path);
     const copyUp = async (to: string) => {
+      await this.#checkCurrent(path, backend, image);
       if (this.#options.verify !== undefined) await (await this.#openImage(path, backend, image)).close();
       await this.#session.copyTo(backend, image, to);
     };
     return this.#openStaged(path, this.#staging.update(path, { copyUp, size: image.size }), flags);
+  }
+
+  /**
+   * STALE where the registry has another revision by now: what is known of a service that cannot be reached may be old, and an
+   * update of it would undo what others pushed since.
+   */
+  async #checkCurrent(path: string, backend: Backend, { name, revision }: RemoteImage): Promise<void> {
+    const current = await backend.resolve(name, this.#lookup.signal());
+    if (current?.revision === revision) return;
+    this.#lookup.noteChange(backend, name, current);
+    throw new SregistryError('STALE', `${path} was changed in its registry since it was opened`, {
+      hint: 'Open it again',
+    });
   }
 
   /** IN_USE where an image is open for reading. */

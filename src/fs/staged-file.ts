@@ -163,6 +163,16 @@ export class StagedFile {
     return wanted.map((range) => firstHole(known, range, allowed)).find((hole) => hole !== undefined);
   }
 
+  /** Are the bytes of the revision it updates here, where any are needed? */
+  get isHere(): boolean {
+    return this.#copyUp === undefined;
+  }
+
+  /** Copies the revision it updates; where that fails it is as it was. */
+  async fetch(): Promise<void> {
+    await this.#open();
+  }
+
   /** Takes the bytes as they are for what is meant. */
   accept(): void {
     this.#written.add(0, this.#size);

@@ -282,6 +282,7 @@ export class Staging {
         if (staged.state === 'discarded') return act();
         if (staged.isInRegistry && staged.publishedReaders > 0) throw inUse(staged.path);
         if (staged.state === 'pushing') await this.#closing.cancel(staged);
+        else if (inPlace && !staged.isHere) await staged.fetch();
         else if (staged.state !== 'open') await this.#open(staged);
         else if (staged.recorded !== 'staging') await this.#record(staged);
         else if (inPlace && staged.isUpdate && staged.lookedUpAt !== staged.openings)

@@ -9,7 +9,7 @@ import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts'
 import { Kernel } from './kernel.ts';
 import { errnoOfCall, image, openWorld, stagedFiles, type WorldOptions, writeAll } from './support.ts';
 
-const { EBUSY, EEXIST, EHOSTUNREACH, ENOENT, EPERM, ETXTBSY } = os.errno;
+const { EBUSY, EEXIST, EHOSTUNREACH, ENOENT, EPERM, ESTALE, ETXTBSY } = os.errno;
 const { O_CREAT, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 const IMAGE = '/lab/demo/image:1.sif';
 
@@ -90,6 +90,21 @@ needs({ registry: true })('readers and writers', () => {
     await kernel.close(reader);
     await kernel.rename('/lab/demo/.tmp', IMAGE);
     expect((await kernel.readFile(IMAGE)).equals(other)).toBe(true);
+  });
+
+  test('An update in place starts from what the registry has, never from what it had.', async () => {
+    const { kernel, filesystem } = await open();
+    expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
+    await publishElsewhere(other);
+    const handle = await kernel.open(IMAGE, O_RDWR);
+    const change = () => filesystem.write(handle, Buffer.from('#!/usr/bin/env RUN'), 0, 18);
+    expect(await errnoOfCall(change())).toBe(ESTALE);
+    await kernel.close(handle).catch(() => {});
+    expect((await stored())?.equals(other)).toBe(true);
+    const again = await kernel.open(IMAGE, O_RDWR);
+    await filesystem.write(again, Buffer.from('#!/usr/bin/env RUN'), 0, 18);
+    await kernel.close(again);
+    expect((await stored())?.subarray(18).equals(other.subarray(18))).toBe(true);
   });
 
   test('a rename that fails leaves the open image it was to replace, and its own', async () => {
