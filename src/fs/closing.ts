@@ -22,22 +22,24 @@ type Finding =
   | { readonly kind: 'whole' }
   | { readonly kind: 'part' | 'foreign'; readonly reason: string; readonly hint?: string };
 
+export interface ClosingEvents {
+  /** A file turned out to be no image. */
+  onRefused(staged: StagedFile): void;
+  /** The closing of a file that nobody has open is done. */
+  onClosed(staged: StagedFile): Promise<void>;
+}
+
 export class Closing {
   readonly #publisher: Publisher;
   readonly #journal: StagedJournal;
-  readonly #afterwards: (staged: StagedFile) => Promise<void>;
+  readonly #events: ClosingEvents;
   readonly #running = new Set<Promise<void>>();
   readonly #stop = new AbortController();
 
-  /** `afterwards` is called for a file that nobody has open when its closing is done. */
-  constructor(
-    publisher: Publisher,
-    journal: StagedJournal,
-    afterwards: (staged: StagedFile) => Promise<void>,
-  ) {
+  constructor(publisher: Publisher, journal: StagedJournal, events: ClosingEvents) {
     this.#publisher = publisher;
     this.#journal = journal;
-    this.#afterwards = afterwards;
+    this.#events = events;
   }
 
   /** Files being looked at or pushed. */
@@ -88,7 +90,7 @@ export class Closing {
     } finally {
       staged.closing = undefined;
       staged.cancelPush = undefined;
-      if (staged.handles === 0 && !staged.isHeld) await this.#afterwards(staged);
+      if (staged.handles === 0 && !staged.isHeld) await this.#events.onClosed(staged);
     }
   }
 
@@ -169,6 +171,8 @@ export class Closing {
     });
     staged.failure = failure;
     staged.enter('foreign');
+    // At once: what the path had before is whole for whoever opens it next, before its writer has let go of this.
+    this.#events.onRefused(staged);
     this.#journal.refuse(staged, failure);
     throw failure;
   }

@@ -62,7 +62,10 @@ export class Staging {
     this.#options = options;
     const { publisher } = options;
     this.#journal = new StagedJournal(options.journal, (backend, name) => publisher.uri(backend, name));
-    this.#closing = new Closing(publisher, this.#journal, (staged) => this.#rest(staged));
+    this.#closing = new Closing(publisher, this.#journal, {
+      onRefused: (staged) => this.#drop(staged),
+      onClosed: (staged) => this.#rest(staged),
+    });
   }
 
   /** The file that a path, or another path of the same image, stands for. */
@@ -280,6 +283,7 @@ export class Staging {
     return this.#withRoom(staged, bytes, async () => {
       for (;;) {
         if (staged.state === 'discarded') return act();
+        if (staged.state === 'refused') throw staged.failure;
         if (staged.isInRegistry && staged.publishedReaders > 0) throw inUse(staged.path);
         if (staged.state === 'pushing') await this.#closing.cancel(staged);
         else if (inPlace && !staged.isHere) await staged.fetch();

@@ -7,7 +7,7 @@
  *   pushing     closed whole; its push is under way
  *   pushed      its bytes are the registry's
  *   kept        its push failed; the bytes wait for the next mount, a further change, or a new name
- *   refused     closed, and no image
+ *   refused     closed, and no image: it has left its path, and whoever has it open can only close it
  *   discarded   removed or replaced; whoever has it open goes on with the bytes
  *   gone        left the staging folder
  *
@@ -23,7 +23,7 @@
  *   pushing    cancel    its result cancel          cancel        stays         kept
  *   pushed     -> open   nothing    the registry's  the registry's  gone        gone
  *   kept       -> open   its error  moves, look     discarded     stays         journal
- *   refused    -> open   its error  moves, look     discarded     gone          gone
+ *   refused    its error its error  -               -             gone          gone
  *   discarded  stays     nothing    -               -             gone          gone
  *
  * "The registry's": the operation is one on the registry's image, with the permissions that needs. "Journal": the record
@@ -74,7 +74,7 @@ const TRANSITIONS: Readonly<Record<StagedState, Partial<Record<StagedEvent, Stag
   pushing: { done: 'pushed', fail: 'kept', cancel: 'open' },
   pushed: { change: 'open', discard: 'discarded', leave: 'gone' },
   kept: { change: 'open', discard: 'discarded' },
-  refused: { change: 'open', discard: 'discarded', leave: 'gone' },
+  refused: { leave: 'gone' },
   discarded: { change: 'discarded', leave: 'gone' },
   gone: {},
 };

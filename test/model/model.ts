@@ -99,6 +99,7 @@ export class Model {
 
   write({ file }: Opened, bytes: Buffer, at: number): Outcome {
     const written = file as Written;
+    if (written.state === 'refused') return 'EINVAL';
     if (this.#isProtected(written)) return 'ETXTBSY';
     this.#reopen(written);
     const size = Math.max(written.bytes.length, at + bytes.length);
@@ -113,6 +114,7 @@ export class Model {
 
   truncate({ file }: Opened, size: number): Outcome {
     const written = file as Written;
+    if (written.state === 'refused') return 'EINVAL';
     if (this.#isProtected(written)) return 'ETXTBSY';
     this.#reopen(written);
     resize(written, size);
@@ -235,6 +237,7 @@ export class Model {
     const found = look(file);
     if (found === 'foreign') {
       file.state = 'refused';
+      this.#drop(file);
       return 'EINVAL';
     }
     if (found === 'part' || !isImage(file.path)) {
