@@ -112,6 +112,8 @@ export class Closing {
     const { file, size } = staged;
     const { changes } = staged;
     staged.enter('whole');
+    // They finished. Who has it open still is looked up again when it is changed.
+    staged.forgetWriters();
     try {
       this.#stop.signal.throwIfAborted();
       // A record that says "pushing" stands for bytes that are on disk.

@@ -173,6 +173,11 @@ export class StagedFile {
     await this.#open();
   }
 
+  forgetWriters(): void {
+    this.writers = [];
+    this.lookedUpAt = 0;
+  }
+
   /** Takes the bytes as they are for what is meant. */
   accept(): void {
     this.#written.add(0, this.#size);

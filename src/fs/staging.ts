@@ -302,7 +302,7 @@ export class Staging {
     await staged.closing?.catch(() => {});
     if (staged.state !== 'open' && staged.state !== 'pushing' && staged.state !== 'discarded') {
       staged.enter('change');
-      staged.lookedUpAt = 0;
+      staged.forgetWriters();
     }
   }
 

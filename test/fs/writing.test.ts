@@ -300,6 +300,28 @@ describe('what was written is known', () => {
     expect(await stored('new:1.sif')).toEqual(other);
   });
 
+  test('a writer that closed its update and ended does not make the next update a part', async () => {
+    const writer = spawn('sleep', ['100']);
+    onTestFinished(() => void writer.kill('SIGKILL'));
+    const pid = writer.pid as number;
+    const started = (processStartTime(pid) ?? '').split(':').at(-1) as string;
+    const found = [[{ pid, started }], []];
+    const { kernel, filesystem } = await open({ findWriters: async () => found.shift() ?? [] });
+    const update = async (text: string) => {
+      const handle = await kernel.open('/lab/demo/small:1.0.sif', O_RDWR);
+      await filesystem.write(handle, Buffer.from(text), 0, 18);
+      return handle;
+    };
+    const first = await update('#!/usr/bin/env RUN');
+    const reader = await kernel.open('/lab/demo/small:1.0.sif');
+    await kernel.close(first);
+    writer.kill('SIGKILL');
+    await once(writer, 'exit');
+    await kernel.close(await update('#!/usr/bin/env MUN'));
+    await kernel.close(reader);
+    expect((await stored('small:1.0.sif'))?.subarray(0, 18).toString()).toBe('#!/usr/bin/env MUN');
+  });
+
   test('after a crash what its writer had not closed is listed, and not pushed', async () => {
     const first = await open();
     const handle = await first.kernel.open('/lab/demo/small:1.0.sif', O_RDWR);

@@ -189,6 +189,7 @@ needs({ fuse: true, registry: true })('a mount', () => {
               world.ok(`rm -f ${names}; for f in ${names}; do [ ! -e $f ] || exit 1; done`),
             );
             for (const { id } of state.journal.list()) state.journal.remove(id);
+            await world.ok('rm -rf .cache/sregistry/staging');
           }
         },
       ),
