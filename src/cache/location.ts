@@ -9,7 +9,7 @@ import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { ensurePrivateFolder } from '../base/files.ts';
+import { ensurePrivateFolder } from '../base/private.ts';
 
 /** `f_type` of statfs(2) for file systems that other machines write to as well (linux/magic.h and the vendors' own). */
 const NETWORK_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([

@@ -11,7 +11,7 @@ import { existsSync, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { SregistryError, systemCode } from '../base/errors.ts';
-import { ensurePrivateFile, ensurePrivateFolder, tightenFile } from '../base/files.ts';
+import { ensurePrivateFile, ensurePrivateFolder, tightenFile } from '../base/private.ts';
 import { DamagedDatabaseError, guarded } from './database-error.ts';
 
 export type Database = Sqlite.Database;

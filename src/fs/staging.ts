@@ -11,6 +11,7 @@
 import { join } from 'node:path';
 import pRetry from 'p-retry';
 import { isError, SregistryError } from '../base/errors.ts';
+import { isFull } from '../cache/degraded.ts';
 import type { Journal } from '../catalog/journal.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
@@ -20,7 +21,7 @@ import { removeOrphans, takeOver } from './restore.ts';
 import { type Original, StagedFile } from './staged-file.ts';
 import { StagedJournal } from './staged-journal.ts';
 import { newStagedName } from './staged-name.ts';
-import { errorOfStaging, inUse, isDiskFull } from './staging-errors.ts';
+import { errorOfStaging, inUse } from './staging-errors.ts';
 import { baseOf, keyOf, parentOf } from './tree.ts';
 import type { FindWriters, Writer } from './writers.ts';
 
@@ -329,7 +330,7 @@ export class Staging {
     try {
       await act();
     } catch (error) {
-      if (!isDiskFull(error) || !(await this.#options.publisher.makeRoom(bytes)))
+      if (!isFull(error) || !(await this.#options.publisher.makeRoom(bytes)))
         throw errorOfStaging(staged.path, error);
       await act().catch((again) => Promise.reject(errorOfStaging(staged.path, again)));
     }

@@ -14,7 +14,8 @@ import {
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { describeError } from '../../src/base/errors.ts';
-import { copyFile, ensurePrivateFile, ensurePrivateFolder, fileError } from '../../src/base/files.ts';
+import { copyFile, fileError } from '../../src/base/files.ts';
+import { ensurePrivateFile, ensurePrivateFolder } from '../../src/base/private.ts';
 import { needs } from '../helpers/skip.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 
