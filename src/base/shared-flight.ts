@@ -20,7 +20,7 @@ export class SharedFlights<T> {
   readonly #flights = new Map<string, Flight<T>>();
 
   /**
-   * The outcome of the flight under `key`, started with `work` where there is none.
+   * The outcome of the flight under `key`, started with `work` where no flight is under way.
    *
    * @throws {SregistryError} CANCELED, TIMED_OUT or the signal's own reason when `signal` fires first.
    */

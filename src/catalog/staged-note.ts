@@ -26,7 +26,7 @@ export function noteSpare(file: string): void {
   write(file, { spare: true });
 }
 
-/** Undefined where there is no note that can be read. */
+/** Undefined where no readable note exists. */
 export function readNote(file: string): StagedPlace | 'spare' | undefined {
   try {
     const { backend, path, uri, spare } = JSON.parse(readFileSync(file + NOTE, 'utf8'));

@@ -29,7 +29,7 @@ const PAGE_SIZE = 1000;
 const MAX_NAMES = 1_000_000;
 
 export function createCatalog(http: Http, host: string): Catalog {
-  // That it does not list is as good an answer as a list; a failure is none.
+  // A backend that cannot list has answered; one that failed has not.
   const known = new LRUCache<'all', readonly string[] | SregistryError>({ max: 1, ttl: CATALOG_TTL });
   const flights = new SharedFlights<readonly string[] | SregistryError>();
   const ask = async ({ signal, isCurrent }: FlightControls) => {
