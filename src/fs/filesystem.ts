@@ -67,6 +67,8 @@ const UNSEEN = 'unseen';
 interface Handle {
   readonly file: OpenFile;
   readonly pin: Pin | undefined;
+  /** What it is called now: it follows renames, as it does in the kernel. */
+  path: string;
 }
 
 export class Filesystem {
@@ -107,8 +109,8 @@ export class Filesystem {
 
   /** A path for each of them, and whether it was opened for writing. */
   get openPaths(): OpenPath[] {
-    return [...this.#handles.values()].map(({ file }) => ({
-      path: file.path,
+    return [...this.#handles.values()].map(({ file, path }) => ({
+      path: HIDDEN.test(baseOf(path)) ? file.path : path,
       writing: file.writes === true,
     }));
   }
@@ -235,8 +237,9 @@ export class Filesystem {
   async rename(from: string, to: string): Promise<void> {
     checkLength(to);
     this.#permissions.checkWritable(from);
-    if (HIDDEN.test(baseOf(to)) && this.#staging.find(from)?.handles !== 0) await this.#hide(from, to);
+    if (HIDDEN.test(baseOf(to)) && this.#mayBeOpen(from)) await this.#hide(from, to);
     else await this.#naming.rename(from, to, this.#lookup.signal());
+    for (const handle of this.#handles.values()) if (handle.path === from) handle.path = to;
     this.#lookup.showOther(to);
   }
 
@@ -322,7 +325,7 @@ export class Filesystem {
   #add(file: OpenFile, pin?: Pin): number {
     do this.#lastHandle = this.#lastHandle === MAX_HANDLE ? 1 : this.#lastHandle + 1;
     while (this.#handles.has(this.#lastHandle));
-    this.#handles.set(this.#lastHandle, { file, pin });
+    this.#handles.set(this.#lastHandle, { file, pin, path: file.path });
     this.errors.clear(file.path);
     return this.#lastHandle;
   }
@@ -428,6 +431,12 @@ export class Filesystem {
   /** IN_USE where an image is open for reading. */
   #checkUnread(path: string): void {
     if (this.#lookup.pinned.get(keyOf(path)) !== undefined) throw inUse(path);
+  }
+
+  /** Does libfuse count a path as open? Handles may have it whose file has another path by now. */
+  #mayBeOpen(path: string): boolean {
+    if (this.#staging.find(path)?.handles !== 0) return true;
+    return [...this.#handles.values()].some((handle) => handle.path === path);
   }
 
   /** libfuse keeps a removed or replaced open file under a hidden name: its handles stay good. */

@@ -451,6 +451,20 @@ describe('names', () => {
     expect((await kernel.readFile('/lab/demo/new:1.simg')).equals(small)).toBe(true);
   });
 
+  test('a closed file is removed at once, also where its path is open by handles of another', async () => {
+    const { kernel, filesystem } = await open();
+    const replaced = await kernel.open('/lab/demo/new:1.sif', O_WRONLY | O_CREAT);
+    const writer = await kernel.open('/lab/demo/part.tmp', O_WRONLY | O_CREAT);
+    // Over the first file, by another spelling of its name, and away again by its own: the first handle's path goes along.
+    await kernel.rename('/lab/demo/part.tmp', '/lab/demo/new:1.simg');
+    await kernel.rename('/lab/demo/new:1.sif', '/lab/demo/part.tmp');
+    await writeAll(filesystem, writer, small);
+    await kernel.close(writer);
+    await kernel.unlink('/lab/demo/part.tmp');
+    expect(await filesystem.readdir('/lab/demo')).toEqual(['small:1.0.sif']);
+    await kernel.close(replaced);
+  });
+
   test('what was pushed and is still open for writing is removed like any image of the registry', async () => {
     for (const allowDelete of [false, true]) {
       const { kernel, filesystem } = await open({ allowDelete });
