@@ -22,6 +22,9 @@ const SUPERSEDED = {
   hint: 'sregistry push --kept pushes it all the same, sregistry push --drop removes it',
 } as const;
 
+/** Milliseconds without a sign of progress after which a push is not waited for. */
+const STUCK = 30_000;
+
 /** Refused pushes are only there to be shown: so many of the newest are. */
 const REFUSED_KEPT = 100;
 
@@ -125,6 +128,24 @@ export class Journal {
         other.uri === record.uri &&
         other.id !== record.id &&
         (other.state === 'staging' || (other.state === 'pushing' && closedAt(other) > closedAt(record))) &&
+        this.isAlive(other.owner),
+    );
+  }
+
+  /**
+   * Is a file that was closed before this one being pushed to the same name, by a living process that gets on with it? Of
+   * two pushes at the same time either may come last.
+   */
+  isOlderUnderWay(id: string): boolean {
+    const record = this.get(id);
+    if (record === undefined) return false;
+    return this.list().some(
+      (other) =>
+        other.uri === record.uri &&
+        other.id !== id &&
+        other.state === 'pushing' &&
+        closedAt(other) < closedAt(record) &&
+        other.updated > Date.now() - STUCK &&
         this.isAlive(other.owner),
     );
   }

@@ -119,6 +119,7 @@ export class Closing {
       // A record that says "pushing" stands for bytes that are on disk.
       await staged.sync();
       const closedAt = this.#journal.beginPush(staged);
+      await this.#journal.turn(staged, AbortSignal.any([this.#stop.signal, canceled]));
       staged.remote = await this.#publisher.push({
         backend,
         name,

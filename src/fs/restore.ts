@@ -129,8 +129,14 @@ async function placeClosed(
   }
   const push = async () => {
     try {
-      // While it waited for its turn, something newer may have been pushed to its name.
-      if (journal.get(newest.id)?.superseded) return await withdraw(journal, newest, staged, tree);
+      // Said first, so that one of two processes that look at each other's records at the same time sees the other.
+      journal.update(newest.id, { state: 'pushing' });
+      // While it waited for its turn, something newer may have been pushed to its name, or be about to.
+      const isNewerPushed = journal.get(newest.id)?.superseded;
+      if (isNewerPushed || journal.hasNewer(newest)) {
+        journal.setAside(newest.id);
+        return await withdraw(journal, newest, staged, tree);
+      }
       await tree.push(staged);
       if (staged.isInRegistry || staged.state === 'gone') await removeReplaced(journal, sorted.slice(0, -1));
     } catch (error) {

@@ -2,6 +2,7 @@
  * What the journal of pushes says of files being written. A file has a record from its first byte until its bytes are in
  * the registry or given up, so that neither a crash nor an unreachable service loses one.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isError, type SregistryError, systemCode } from '../base/errors.ts';
 import { ownProcess } from '../base/process.ts';
 import type { Journal } from '../catalog/journal.ts';
@@ -13,6 +14,9 @@ import type { StagedFile } from './staged-file.ts';
 import { parsePath } from './tree.ts';
 
 const debug = debugLog('staging');
+
+/** Milliseconds between two looks at whether another process is done. */
+const TURN_INTERVAL = 50;
 
 /** Of a file whose bytes, or whose name, are not those that were pushed. */
 export const UNCLOSED = { closedAt: undefined, superseded: undefined } as const;
@@ -46,6 +50,21 @@ export class StagedJournal {
     closedAt ??= Date.now();
     this.note(staged, { state: 'pushing', bytes: 0, error: undefined, hint: undefined, closedAt });
     return closedAt;
+  }
+
+  /** Resolves when no file that was closed before this one is on its way to the same name: the last to be closed counts. */
+  async turn(staged: StagedFile, signal: AbortSignal): Promise<void> {
+    const { record } = staged;
+    if (record === undefined) return;
+    for (;;) {
+      let mustWait = false;
+      this.#tolerate(staged, () => {
+        mustWait = this.#journal.isOlderUnderWay(record);
+      });
+      if (!mustWait) return;
+      await sleep(TURN_INTERVAL);
+      signal.throwIfAborted();
+    }
   }
 
   /** Notes where a file stands. A database that is busy or full does not change where that is. */

@@ -222,6 +222,62 @@ describe('beside newer files', () => {
     expect(await stored('new:1.sif')).toEqual(other);
   });
 
+  test('a retry does not begin while another process writes or pushes something newer to its name', async () => {
+    const home = await homeWithKept();
+    const gate = Promise.withResolvers<void>();
+    const started = Promise.withResolvers<void>();
+    const publisher = (session: Session): Partial<Publisher> => ({
+      push: async (request) => {
+        started.resolve();
+        await gate.promise;
+        return publish(session, request);
+      },
+    });
+    const retrying = await open({ home });
+    const newer = await open({ home, publisher });
+    const restore = StagedFile.restore.bind(StagedFile);
+    const copies: Promise<void>[] = [];
+    const spy = vi.spyOn(StagedFile, 'restore').mockImplementation(async (...args) => {
+      copies.push(newer.kernel.copyIn(PATH, other));
+      await started.promise;
+      return restore(...args);
+    });
+    onTestFinished(() => spy.mockRestore());
+    await retrying.staging.restore(['lab']);
+    await expect.poll(() => retrying.staging.find(PATH)).toBeUndefined();
+    expect(await stored('new:1.sif')).toBeUndefined();
+    gate.resolve();
+    await Promise.all(copies);
+    expect(await stored('new:1.sif')).toEqual(other);
+    expect(retrying.session.state.journal.list()).toMatchObject([{ state: 'incomplete', superseded: true }]);
+  });
+
+  test('a push waits for one under way to its name whose file was closed before', async () => {
+    const home = await homeWithKept();
+    const gate = Promise.withResolvers<void>();
+    const started = Promise.withResolvers<void>();
+    const publisher = (session: Session): Partial<Publisher> => ({
+      push: async (request) => {
+        started.resolve();
+        await gate.promise;
+        return publish(session, request);
+      },
+    });
+    const retrying = await open({ home, publisher });
+    await retrying.staging.restore(['lab']);
+    await started.promise;
+    const newer = await open({ home });
+    const copy = newer.kernel.copyIn(PATH, other);
+    // Time enough to push, were it not to wait.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(await stored('new:1.sif')).toBeUndefined();
+    gate.resolve();
+    await copy;
+    await retrying.staging.idle();
+    expect(await stored('new:1.sif')).toEqual(other);
+    expect(newer.session.state.journal.list()).toEqual([]);
+  });
+
   test('when a file was closed is not moved by retries, and forgotten with its next change', async () => {
     const home = await homeWithKept();
     const { session, staging, kernel, filesystem } = await open({ home, publisher: away });
