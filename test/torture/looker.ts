@@ -3,7 +3,7 @@
  * a registry, so this is what meets most faults. What is there must not be missing, and what is not there must not appear.
  */
 import { constants } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from './random.ts';
@@ -26,13 +26,16 @@ export interface LookerTask {
 }
 
 /** Milliseconds between a look and the next: without faults they would take all of the machine. */
-const PAUSE = 50;
+const PAUSE = 20;
 /**
  * How many of the looks are at what is there, and how often at which. The kernel looks up one name of a folder at a time, so that
- * too many in one folder wait for each other; names that nobody has are in folders that nobody has.
+ * too many in one folder wait for each other: names that nobody has are looked for in a folder of each looker's own.
  */
 const KNOWN_LOOKERS = 3;
 const KNOWN = { image: 10, folder: 1 };
+
+/** Looks after which a looker makes its folder anew: a mount that came back has forgotten it, and asks nothing of what is in it. */
+const FOLDER_INTERVAL = 20;
 
 /** How often nothing is looked for in the first registry. */
 const NEAR = 0.7;
@@ -90,7 +93,9 @@ async function lookAtNothing(which: number): Promise<void> {
   looks += 1;
   // An OCI registry answers ten times as fast as the imitation of S3.
   const backend = random.chance(NEAR) ? (backends[0] ?? '') : random.pick(backends);
-  const path = join(backend, `nowhere-${which}`, `none-${process.pid}-${looks}:1.sif`);
+  const folder = join(backend, `nowhere-${which}`);
+  if (random.integer(0, FOLDER_INTERVAL) === 0) await makeFolder(join(task.mountpoint, folder));
+  const path = join(folder, `none-${process.pid}-${looks}:1.sif`);
   const opened = Date.now();
   try {
     const { mode, size } = await stat(join(task.mountpoint, path));
@@ -100,4 +105,10 @@ async function lookAtNothing(which: number): Promise<void> {
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') throw error;
   }
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder).catch((error) => {
+    if (codeOf(error) !== 'EEXIST') throw error;
+  });
 }
