@@ -31,6 +31,11 @@ export interface PushOptions {
   readonly annotations?: Readonly<Record<string, string>> | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Put the image there only if the name stands for nothing then, else fail with EXISTS. Decided by the service where it can
+   * (a conditional request), so that of two pushes at the same time one fails; else by a look right before.
+   */
+  readonly ifAbsent?: boolean | undefined;
   /** A driver may keep what it needs to resume an interrupted push here: plain JSON, persisted by the caller. */
   readonly resume?: PushState | undefined;
 }
