@@ -6,6 +6,7 @@
  * the processes that have the file open are looked up in /proc when they begin to change it, and looked at again when the
  * file is closed. Processes that cannot be seen (of another user, in another pid namespace) count as done.
  */
+import { constants } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 
 /** A process, by its pid and the clock ticks from boot to its start. */
@@ -14,7 +15,7 @@ export interface Writer {
   readonly started: string;
 }
 
-/** The processes that have a path of the mount open. */
+/** The processes that have a path of the mount open for writing. */
 export type FindWriters = (path: string) => Promise<Writer[]>;
 
 /** proc(5), /proc/pid/stat, counted from the field behind the command's name: state, flags, starttime, exit_code. */
@@ -24,7 +25,7 @@ const EXITING = 0x4;
 /** Bits of an exit code that hold the signal (wait(2)). */
 const SIGNAL = 0x7f;
 
-/** Looks for processes that have `mountpoint` + path open. This process is never among them. */
+/** Looks for processes that have `mountpoint` + path open for writing. This process is never among them. */
 export function writersBelow(mountpoint: string): FindWriters {
   return async (path) => {
     const wanted = mountpoint + path;
@@ -32,7 +33,7 @@ export function writersBelow(mountpoint: string): FindWriters {
       (name) => /^\d+$/.test(name) && Number(name) !== process.pid,
     );
     const found = await Promise.all(
-      pids.map(async (pid) => ((await hasOpen(pid, wanted)) ? writer(pid) : [])),
+      pids.map(async (pid) => ((await writesTo(pid, wanted)) ? writer(pid) : [])),
     );
     return found.flat();
   };
@@ -57,11 +58,20 @@ function hasEnded(fields: readonly string[]): boolean {
   return ['Z', 'X'].includes(fields[FIELDS.state] ?? '') || (Number(fields[FIELDS.flags]) & EXITING) !== 0;
 }
 
-async function hasOpen(pid: string, path: string): Promise<boolean> {
-  const folder = `/proc/${pid}/fd`;
-  const descriptors = await readdir(folder).catch(() => []);
-  const targets = descriptors.map((name) => readlink(`${folder}/${name}`).catch(() => ''));
-  return (await Promise.all(targets)).includes(path);
+async function writesTo(pid: string, path: string): Promise<boolean> {
+  const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
+  const checks = descriptors.map(async (name) => {
+    const target = await readlink(`/proc/${pid}/fd/${name}`).catch(() => '');
+    return target === path && (await isForWriting(pid, name));
+  });
+  return (await Promise.all(checks)).includes(true);
+}
+
+/** `flags` of proc(5), /proc/pid/fdinfo: those of open(2), in octal. */
+async function isForWriting(pid: string, descriptor: string): Promise<boolean> {
+  const info = await readFile(`/proc/${pid}/fdinfo/${descriptor}`, 'utf8').catch(() => '');
+  const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
+  return (flags & (constants.O_WRONLY | constants.O_RDWR)) !== 0;
 }
 
 async function writer(pid: string): Promise<Writer[]> {
