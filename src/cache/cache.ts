@@ -181,8 +181,12 @@ export class ImageCache {
     await Promise.allSettled(this.#closing);
   }
 
-  #end(image: CachedImage): Promise<void> {
+  #retire(image: CachedImage): void {
     if (this.#images.get(image.key) === image) this.#images.delete(image.key);
+  }
+
+  #end(image: CachedImage): Promise<void> {
+    this.#retire(image);
     const ended = this.#closeAndLeave(image).finally(() => this.#closing.delete(ended));
     this.#closing.add(ended);
     return ended;
@@ -265,15 +269,17 @@ export class ImageCache {
         this.#fetchedBytes += bytes;
       },
       quarantine: (wrong) => this.#quarantine(image, wrong),
+      retire: () => this.#retire(image),
     });
     this.#images.set(key, image);
     return image;
   }
 
   /** Sets wrong bytes aside under another key, where nothing reads them and eviction finds them. */
-  #quarantine({ key, uri, size }: CachedImage, entry: Entry): void {
+  #quarantine(image: CachedImage, entry: Entry): void {
     const { index, root } = this.#options;
-    this.#images.delete(key);
+    const { key, uri, size } = image;
+    this.#retire(image);
     const aside = `${QUARANTINE}${Date.now()}-${key}`;
     index.setAside(key, { key: aside, uri, size }, entry, () => {
       const folder = entryFolder(root, aside);

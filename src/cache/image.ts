@@ -6,7 +6,7 @@
  * What is handed out is right. Each block is compared with its checksum when it is read first. A complete image is
  * compared with its digest, and a read of the blocks that made it complete waits for that: whoever reads all of an
  * image reads these too, so nobody gets a whole wrong image. In an image that was complete when it was opened and was
- * never compared, these are all blocks.
+ * never compared, these are all blocks. Bytes that are read through are compared as passed.ts says.
  *
  * | state   | read, fetchAll, completeStep | close                                                    |
  * |---------|------------------------------|----------------------------------------------------------|
@@ -24,6 +24,7 @@ import { isFull, isUnusable } from './degraded.ts';
 import { type Entry, LostBlocksError } from './entry.ts';
 import { Fetcher, type RangeSource } from './fetcher.ts';
 import { InFlight } from './in-flight.ts';
+import { PassedBlocks } from './passed.ts';
 import { ReadAhead } from './read-ahead.ts';
 
 export { isFull };
@@ -56,6 +57,8 @@ export interface CachedImageOptions {
   onBytes(bytes: number): void;
   /** The bytes do not have the digest the service stated: take the entry out of use. */
   quarantine(entry: Entry): void;
+  /** Give whoever opens the image from now on another one. */
+  retire(): void;
 }
 
 /** An entry, and what fills and compares it. */
@@ -76,6 +79,7 @@ export class CachedImage {
   lastRead = 0;
   readonly #options: CachedImageOptions;
   readonly #kept: Kept | undefined;
+  readonly #passed: PassedBlocks;
   readonly #work: InFlight;
   /** Ends the comparison and what reads past the cache. */
   readonly #stop = new AbortController();
@@ -87,6 +91,7 @@ export class CachedImage {
     this.key = options.key;
     this.uri = options.uri;
     this.size = options.size;
+    this.#passed = new PassedBlocks(options);
     this.#work = new InFlight(options.uri);
     const { entry } = options;
     this.#kept = entry === undefined ? undefined : this.#keep(entry);
@@ -136,12 +141,14 @@ export class CachedImage {
       const count = Math.min(length, this.size - offset);
       if (count <= 0) return 0;
       if (signal instanceof AbortSignal) signal.throwIfAborted();
+      if (this.#passed.failure !== undefined) throw this.#passed.failure;
       this.lastRead = Date.now();
       this.firstRead ||= this.lastRead;
       const stop = once(signal);
       const served =
         this.#kept !== undefined && (await this.#readKept(this.#kept, target, offset, count, ahead, stop));
       if (!served) await this.#readThrough(target, offset, count, stop());
+      await this.#comparePassed(stop);
       return count;
     });
   }
@@ -258,6 +265,8 @@ export class CachedImage {
       try {
         if (!entry.map.hasAll(first, last)) await fetcher.ensure(first, last, until, stop());
         if (this.#mustCompare(kept, first, last)) await comparison.run();
+        const wrong = this.#passed.wrongIn(entry.map, first, last);
+        if (wrong.length > 0) throw new LostBlocksError(entry.path, wrong);
         await entry.read(target, offset, count);
         return true;
       } catch (error) {
@@ -306,28 +315,51 @@ export class CachedImage {
     await Promise.all(Array.from({ length: COMPLETION_STREAMS }, stream));
   }
 
-  /** Reads from the service without keeping the bytes. */
+  /** Reads from the service without keeping the bytes: whole blocks, whose checksums are noted. */
   async #readThrough(
     target: Uint8Array,
     offset: number,
     count: number,
     signal: AbortSignal | undefined,
   ): Promise<void> {
+    const { first, last } = blocksOf(offset, count);
+    const start = first * BLOCK_SIZE;
+    const end = Math.min(this.size, (last + 1) * BLOCK_SIZE);
+    const isAligned = start === offset && end === offset + count;
+    const blocks = isAligned ? target.subarray(0, count) : Buffer.allocUnsafe(end - start);
+    await this.#receive(blocks, start, this.#until(signal));
+    this.#passed.note(first, blocks);
+    if (!isAligned) target.set(blocks.subarray(offset - start, offset - start + count));
+  }
+
+  async #comparePassed(stop: () => AbortSignal | undefined): Promise<void> {
+    const { entry, comparison } = this.#kept ?? {};
+    if (entry !== undefined && comparison?.isRight) this.#passed.compareWith(entry.map);
+    else if (this.#passed.isDue(entry?.map)) await this.#passed.compare(this.#until(stop()));
+  }
+
+  /** Fills `target` with the bytes from `offset` on. */
+  async #receive(target: Uint8Array, offset: number, signal: AbortSignal): Promise<void> {
     const { source, onBytes } = this.#options;
-    const stop = this.#stop.signal;
-    const either = signal === undefined ? stop : AbortSignal.any([signal, stop]);
-    either.throwIfAborted();
-    const stream = await abortable(source(offset, count, either), either, (late) => late.destroy());
+    const stream = await abortable(source(offset, target.length, signal), signal, (late) => late.destroy());
     let done = 0;
-    for await (const chunk of chunksOf(stream, either)) {
-      if (done + chunk.length > count)
+    for await (const chunk of chunksOf(stream, signal)) {
+      if (done + chunk.length > target.length)
         throw new SregistryError('SERVICE', `${this.uri}: more bytes than asked for`);
       target.set(chunk, done);
       done += chunk.length;
       onBytes(chunk.length);
     }
-    if (done !== count)
-      throw new SregistryError('SERVICE', `${this.uri}: ${done} of the ${count} bytes asked for`);
+    if (done !== target.length)
+      throw new SregistryError('SERVICE', `${this.uri}: ${done} of the ${target.length} bytes asked for`);
+  }
+
+  /** Fires with `signal`, and when the image is closed. */
+  #until(signal: AbortSignal | undefined): AbortSignal {
+    const stop = this.#stop.signal;
+    const either = signal === undefined ? stop : AbortSignal.any([signal, stop]);
+    either.throwIfAborted();
+    return either;
   }
 }
 

@@ -1,0 +1,132 @@
+/**
+ * Bytes that were handed out and that the cache could not keep: the disk was full, or the index was locked. They are compared
+ * with the digest all the same, when the last block of an image has been handed out: then the image is fetched once more
+ * without being kept, its sha256 is compared with the digest, and the checksums of its blocks with those of the blocks that
+ * were handed out. What is handed out after that is compared at once.
+ */
+import { createHash } from 'node:crypto';
+import { SregistryError } from '../base/errors.ts';
+import { abortable, chunksOf } from './abortable.ts';
+import { BLOCK_SIZE, type BlockMap, checksum } from './block-map.ts';
+import { BlockWriter } from './block-writer.ts';
+import type { RangeSource } from './fetcher.ts';
+
+/** Bytes of the largest image that is fetched again: a larger one would take longer than a read may. */
+const LARGEST = 512 * 1024 * 1024;
+
+export interface PassedOptions {
+  readonly uri: string;
+  readonly size: number;
+  readonly digest: string | undefined;
+  readonly source: RangeSource;
+  /** Called when wrong bytes were handed out: who opens the image from now on gets another one. */
+  retire(): void;
+}
+
+export class PassedBlocks {
+  readonly #options: PassedOptions;
+  /** Checksums of the blocks that were handed out. */
+  readonly #handedOut = new Map<number, number>();
+  /** Checksums of all blocks of the right image, once it was fetched again. */
+  #right: readonly number[] | undefined;
+  #running: Promise<void> | undefined;
+  #failure: SregistryError | undefined;
+
+  constructor(options: PassedOptions) {
+    this.#options = options;
+  }
+
+  /** What every read throws once wrong bytes were handed out. */
+  get failure(): SregistryError | undefined {
+    return this.#failure;
+  }
+
+  /** Notes whole blocks from block `first` on that are about to be handed out. CORRUPT where they differ from those of before. */
+  note(first: number, bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; at += BLOCK_SIZE) {
+      const block = first + at / BLOCK_SIZE;
+      const sum = checksum(bytes.subarray(at, at + BLOCK_SIZE));
+      const known = this.#right?.[block] ?? this.#handedOut.get(block);
+      if (known !== undefined && known !== sum) this.#fail();
+      if (this.#right === undefined) this.#handedOut.set(block, sum);
+    }
+  }
+
+  /** Is the image now to be compared, as all of its blocks have been handed out or are in `map`? */
+  isDue(map: BlockMap | undefined): boolean {
+    const { digest, size } = this.#options;
+    if (this.#handedOut.size === 0 || digest === undefined || size > LARGEST) return false;
+    const blocks = Math.ceil(size / BLOCK_SIZE);
+    for (let block = 0; block < blocks; block += 1)
+      if (!this.#handedOut.has(block) && !map?.has(block)) return false;
+    return true;
+  }
+
+  /** Compares with a map whose blocks are known to be right. CORRUPT where other bytes were handed out. */
+  compareWith(map: BlockMap): void {
+    const isWrong = [...this.#handedOut].some(([block, sum]) => !map.matches(block, sum));
+    this.#handedOut.clear();
+    if (isWrong) this.#fail();
+  }
+
+  /** Fetches the image again and compares it. CORRUPT where other bytes were handed out; else the source's errors. */
+  async compare(signal: AbortSignal): Promise<void> {
+    this.#running ??= this.#compare(signal).finally(() => {
+      this.#running = undefined;
+    });
+    await this.#running;
+  }
+
+  /** The blocks of `first..last` in `map` that are known to be wrong. */
+  wrongIn(map: BlockMap, first: number, last: number): number[] {
+    const wrong: number[] = [];
+    if (this.#right === undefined) return wrong;
+    for (let block = first; block <= last; block += 1)
+      if (map.has(block) && !map.matches(block, this.#right[block] ?? 0)) wrong.push(block);
+    return wrong;
+  }
+
+  async #compare(signal: AbortSignal): Promise<void> {
+    const { digest, uri } = this.#options;
+    const { sha256, sums } = await this.#fetch(signal);
+    if (sha256 !== digest)
+      throw new SregistryError(
+        'CORRUPT',
+        `${uri}: the bytes received have ${sha256}, the service stated ${digest}`,
+        { hint: 'Open the image again to fetch it anew' },
+      );
+    const isWrong = [...this.#handedOut].some(([block, sum]) => sums[block] !== sum);
+    this.#right = sums;
+    this.#handedOut.clear();
+    if (isWrong) this.#fail();
+  }
+
+  async #fetch(signal: AbortSignal): Promise<{ sha256: string; sums: number[] }> {
+    const { size, source, uri } = this.#options;
+    const hash = createHash('sha256');
+    const sums: number[] = [];
+    const write = async (chunk: Uint8Array) => void hash.update(chunk);
+    const writer = new BlockWriter({ size, write, mark: (_first, more) => void sums.push(...more) }, 0);
+    const stream = await abortable(source(0, size, signal), signal, (late) => late.destroy());
+    for await (const chunk of chunksOf(stream, signal)) {
+      if (writer.position + chunk.length > size)
+        throw new SregistryError('SERVICE', `${uri}: more bytes than asked for`);
+      await writer.write(chunk);
+    }
+    if (writer.position !== size)
+      throw new SregistryError('SERVICE', `${uri}: ${writer.position} of the ${size} bytes asked for`);
+    return { sha256: `sha256:${hash.digest('hex')}`, sums };
+  }
+
+  #fail(): never {
+    this.#failure = new SregistryError(
+      'CORRUPT',
+      `${this.#options.uri}: wrong bytes arrived from the service`,
+      {
+        hint: 'Open the image again to fetch it anew',
+      },
+    );
+    this.#options.retire();
+    throw this.#failure;
+  }
+}

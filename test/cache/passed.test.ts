@@ -1,0 +1,64 @@
+/** Bytes that the cache cannot keep are compared with the digest all the same. */
+import { Readable } from 'node:stream';
+import { expect, test, vi } from 'vitest';
+import { SregistryError } from '../../src/base/errors.ts';
+import type { RangeSource } from '../../src/cache/fetcher.ts';
+import { MIB, openCache, readAll, readRange, type TestImage, temporaryFolder, testImage } from './support.ts';
+
+const TARGET = 'http://registry.test';
+
+/** A source whose first so many answers have a flipped bit at `at`, where that is in their range. */
+function flipping({ source }: TestImage, at: number, times: number): RangeSource {
+  let left = times;
+  return async (offset, length, signal) => {
+    const bytes = Buffer.concat(await (await source(offset, length, signal)).toArray());
+    const isHit = offset <= at && at < offset + length && left > 0;
+    if (isHit) {
+      left -= 1;
+      bytes.writeUInt8(bytes.readUInt8(at - offset) ^ 1, at - offset);
+    }
+    return Readable.from([bytes], { objectMode: false });
+  };
+}
+
+/** A cache whose index answers no claim: another process keeps the database locked. */
+async function lockedCache() {
+  const opened = await openCache(await temporaryFolder());
+  const locked = vi.spyOn(opened.index, 'claim').mockImplementation(() => {
+    throw new SregistryError('DATABASE', 'another program keeps it locked');
+  });
+  return { ...opened, locked };
+}
+
+test('whoever reads all of an image past the cache gets an error where bytes were wrong', async () => {
+  const { cache, close } = await lockedCache();
+  const image = testImage(MIB + 5);
+  const open = cache.open(TARGET, image.remote, flipping(image, 300_000, 1));
+  await expect(readAll(open)).rejects.toMatchObject({ code: 'CORRUPT' });
+  await expect(readRange(open, 0, 10)).rejects.toMatchObject({ code: 'CORRUPT' });
+  const again = cache.open(TARGET, image.remote, flipping(image, 0, 0));
+  expect((await readAll(again)).equals(image.bytes)).toBe(true);
+  for (const each of [open, again]) await cache.close(each);
+  await close();
+});
+
+test('a part that went past the cache is compared when the cache works again', async () => {
+  const { cache, close, locked } = await lockedCache();
+  const image = testImage(MIB);
+  const open = cache.open(TARGET, image.remote, flipping(image, 70_000, 1));
+  await readRange(open, 65_536, 65_536);
+  locked.mockRestore();
+  await expect(readAll(open)).rejects.toMatchObject({ code: 'CORRUPT' });
+  await cache.close(open);
+  await close();
+});
+
+test('what is right passes, fetched once more as a whole and no more', async () => {
+  const { cache, close } = await lockedCache();
+  const image = testImage(MIB);
+  const open = cache.open(TARGET, image.remote, image.source);
+  for (let i = 0; i < 2; i += 1) expect((await readAll(open)).equals(image.bytes)).toBe(true);
+  expect(image.requests.filter(({ length }) => length === MIB)).toHaveLength(1);
+  await cache.close(open);
+  await close();
+});
