@@ -7,6 +7,10 @@ export function inUse(path: string): SregistryError {
   });
 }
 
+export function ended(path: string): SregistryError {
+  return new SregistryError('CANCELED', `${path} is not written any more: its mount was ended`);
+}
+
 /** For a full disk under the staging folder, an error that says which disk and what to do; any other as it is. */
 export function errorOfStaging(path: string, cause: unknown): unknown {
   if (!isFull(cause)) return cause;

@@ -21,7 +21,7 @@ import { removeOrphans, takeOver } from './restore.ts';
 import { type Original, StagedFile } from './staged-file.ts';
 import { StagedJournal } from './staged-journal.ts';
 import { newStagedName } from './staged-name.ts';
-import { errorOfStaging, inUse } from './staging-errors.ts';
+import { ended, errorOfStaging, inUse } from './staging-errors.ts';
 import { baseOf, keyOf, parentOf } from './tree.ts';
 import type { FindWriters, Writer } from './writers.ts';
 
@@ -228,7 +228,7 @@ export class Staging {
     } while (this.#closing.active > 0 || this.#leaving.size > 0);
   }
 
-  /** Ends pushes, which stay in the journal, and closes the files. */
+  /** Ends pushes, which stay in the journal, and closes the files. Who is still writing gets an error. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#closing.stop();
@@ -283,6 +283,7 @@ export class Staging {
   #change(staged: StagedFile, { bytes, inPlace, act }: Change): Promise<void> {
     return this.#withRoom(staged, bytes, async () => {
       for (;;) {
+        if (this.#stopped) throw ended(staged.path);
         if (staged.state === 'discarded') return act();
         if (staged.state === 'refused') throw staged.failure;
         if (staged.isInRegistry && staged.publishedReaders > 0) throw inUse(staged.path);

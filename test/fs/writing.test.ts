@@ -406,6 +406,21 @@ describe('what was written is known', () => {
   });
 });
 
+test('a write that begins or goes on after its mount was ended is an error', async () => {
+  const { kernel, filesystem, staging } = await open();
+  await kernel.copyIn('/lab/demo/old:1.sif', small);
+  const update = await kernel.open('/lab/demo/old:1.sif', O_RDWR);
+  const copy = await kernel.open('/lab/demo/new:1.sif', O_WRONLY | O_CREAT);
+  await filesystem.write(copy, small.subarray(0, 4096), 0, 4096);
+  await staging.stop();
+  for (const handle of [update, copy]) {
+    expect(await errnoOfCall(filesystem.write(handle, small.subarray(4096, 8192), 4096, 4096))).toBe(EIO);
+    await errnoOfCall(kernel.close(handle));
+  }
+  expect(await stored('old:1.sif')).toEqual(small);
+  expect(await stored('new:1.sif')).toBeUndefined();
+});
+
 test('a write waits a while for another process that holds the journal', async () => {
   const { kernel, filesystem, session } = await open();
   const handle = await kernel.open('/lab/demo/new:1.sif', O_WRONLY | O_CREAT);
