@@ -27,6 +27,9 @@ import { detach } from './trash.ts';
 
 const debug = debugLog('cache');
 
+/** Milliseconds between two looks at the free space of the disk. */
+const RESERVE_INTERVAL = 5_000;
+
 export interface CacheOptions {
   /** Folder of the cache, from `locateCache`. */
   readonly root: string;
@@ -55,6 +58,9 @@ export class ImageCache {
   /** The index's number of each opening that has not ended. */
   readonly #openings = new Map<CachedImage, number>();
   readonly #closing = new Set<Promise<void>>();
+  #reserve: NodeJS.Timeout | undefined;
+  /** Giving the disk its reserve back, where that is under way. */
+  #keeping: Promise<void> | undefined;
   #fetchedBytes = 0;
   #lastBytes = 0;
 
@@ -76,6 +82,7 @@ export class ImageCache {
       debug('the cache could not be looked after: %o', error);
     }
     this.#completion.start();
+    this.#reserve = setInterval(() => this.#keepReserve(), RESERVE_INTERVAL).unref();
   }
 
   /**
@@ -176,9 +183,19 @@ export class ImageCache {
 
   /** Closes every image, and waits for closes under way. */
   async stop(): Promise<void> {
-    await this.#completion.stop();
+    clearInterval(this.#reserve);
+    await Promise.all([this.#completion.stop(), this.#keeping]);
     await Promise.allSettled([...this.#openings.keys()].map((image) => this.#end(image)));
     await Promise.allSettled(this.#closing);
+  }
+
+  #keepReserve(): void {
+    this.#keeping ??= this.#eviction
+      .keepReserve()
+      .catch((error: unknown) => debug('the reserve of the disk could not be kept: %o', error))
+      .finally(() => {
+        this.#keeping = undefined;
+      });
   }
 
   #retire(image: CachedImage): void {

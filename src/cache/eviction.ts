@@ -61,6 +61,14 @@ export class Eviction {
     return this.#freeIfPossible(bytes - (await freeSpace(this.#options.root)));
   }
 
+  /** Gives the disk its reserve back, as far as evicting can: others, and files being written, use it up. */
+  async keepReserve(): Promise<void> {
+    const { index, minFree, root } = this.#options;
+    const shortage = minFree - (await freeSpace(root));
+    const freed = Math.min(shortage, index.evictable());
+    if (freed > 0) await this.#free(freed);
+  }
+
   async #freeIfPossible(needed: number): Promise<boolean> {
     if (needed <= 0) return true;
     if (!this.#canFree(needed)) return false;

@@ -42,16 +42,26 @@ const prepare = (db: Database) => ({
   forget: db.prepare('DELETE FROM remotes WHERE backend = ? AND name = ?'),
   forgetAll: db.prepare('DELETE FROM remotes WHERE backend = ?'),
   forgetAbsent: db.prepare('DELETE FROM remotes WHERE image IS NULL AND fetched_at < ?'),
+  dropAbsent: db.prepare(
+    `DELETE FROM remotes WHERE image IS NULL AND fetched_at <
+       (SELECT fetched_at FROM remotes WHERE image IS NULL ORDER BY fetched_at DESC LIMIT 1 OFFSET ?)`,
+  ),
   list: db.prepare<[string], RemoteRow & { image: string }>(
     'SELECT image, fetched_at FROM remotes WHERE backend = ? AND image IS NOT NULL ORDER BY name',
   ),
 });
+
+/** Names that are absent are only kept to save a question: so many of the newest are, give or take one step. */
+const ABSENT_MAX = 5_000;
+const ABSENT_STEP = 500;
 
 /** Names are the caller's keys: one text for each image, such as `formatImageName` gives. */
 export class Remotes {
   readonly #db: Database;
   readonly #sql: ReturnType<typeof prepare>;
   readonly #texts: TextIndex;
+  /** Absent names noted since the oldest were dropped. */
+  #absent = 0;
 
   constructor(db: Database, texts: TextIndex) {
     this.#db = db;
@@ -70,10 +80,18 @@ export class Remotes {
     this.#db
       .transaction(() => {
         this.#sql.put.run(backend, name, image, answer.fetchedAt);
-        if (answer.image === undefined) this.#texts.forget(backend, name);
+        if (answer.image === undefined) this.#noteAbsent(backend, name);
         else this.#texts.put(backend, name, answer.image);
       })
       .immediate();
+  }
+
+  #noteAbsent(backend: string, name: string): void {
+    this.#texts.forget(backend, name);
+    this.#absent += 1;
+    if (this.#absent < ABSENT_STEP) return;
+    this.#absent = 0;
+    this.#sql.dropAbsent.run(ABSENT_MAX);
   }
 
   /** One name, or every one of the backend. */

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { freeSpace } from '../../src/cache/location.ts';
 import { needs } from '../helpers/skip.ts';
 import { smallDisk } from '../helpers/small-disk.ts';
 import { MIB, openCache, readAll, testImage } from './support.ts';
@@ -40,6 +41,21 @@ needs({ root: true })('a disk without a byte left', () => {
     expect(index.list()).toHaveLength(1);
     expect(await cache.makeRoom(MIB)).toBe(true);
     expect(index.list()).toHaveLength(0);
+    await close();
+  });
+
+  test('gets its reserve back from cached images, whoever used it up', async () => {
+    const { root, fill } = await smallDisk(12);
+    const { cache, index, close } = await openCache(root, { limit: 8 * MIB, minFree: MIB });
+    for (const name of ['old', 'older', 'oldest']) {
+      const image = testImage(MIB, { name });
+      const open = cache.open(TARGET, image.remote, image.source);
+      await open.fetchAll();
+      await cache.close(open);
+    }
+    fill();
+    await expect.poll(async () => (await freeSpace(root)) >= MIB).toBe(true);
+    expect(index.list().length).toBeGreaterThan(0);
     await close();
   });
 });

@@ -106,6 +106,13 @@ test('the images seen at a backend are listed by name, without the absent ones',
   ]);
 });
 
+test('of the names that are absent only the newest thousands are kept', () => {
+  const { remotes } = open(temporaryFolder());
+  for (let i = 0; i < 7_000; i += 1) remotes.put('lab', `none-${i}`, { image: undefined, fetchedAt: i });
+  expect(remotes.get('lab', 'none-0')).toBeUndefined();
+  expect(remotes.get('lab', 'none-6999')).toBeDefined();
+});
+
 test('names that were absent days ago do not pile up', () => {
   const folder = temporaryFolder();
   const first = openState(folder);
