@@ -27,7 +27,7 @@ import { startWrite } from './writers.ts';
 
 export type Flavour = 'kills' | 'faults' | 'wrong bytes' | 'small disk';
 
-const FLAVOURS: Record<Flavour, number> = { kills: 1.5, faults: 6, 'wrong bytes': 2, 'small disk': 2 };
+const FLAVOURS: Record<Flavour, number> = { kills: 1.5, faults: 12, 'wrong bytes': 2, 'small disk': 2 };
 
 /** A short run has one round of each. */
 const FIRST: readonly Flavour[] = ['faults', 'small disk', 'kills', 'wrong bytes'];
