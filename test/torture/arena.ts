@@ -59,6 +59,8 @@ export class Arena {
   #table: TableWriter;
   /** From 1. */
   round = 0;
+  /** Told to stop: nothing more is started. */
+  isGivenUp = false;
 
   private constructor(seed: string) {
     this.seed = seed;

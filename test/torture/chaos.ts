@@ -113,6 +113,7 @@ export class Chaos {
 
   /** Mounts again, after its process has ended and a while. */
   #bringBack(mount: MountPoint, after: number): void {
+    if (this.#arena.isGivenUp) return;
     mount.returning = true;
     const returned = this.#return(mount, after)
       .catch((error: Error) => this.#arena.violation('a mount does not come back', String(error.stack)))
@@ -132,6 +133,7 @@ export class Chaos {
       await mount.destroy();
     }
     await sleep(after);
+    if (this.#arena.isGivenUp) return;
     let outcome = await mount.mount();
     if (outcome.code !== 0) {
       // The kernel may still be taking the dead process apart; its user tries again.

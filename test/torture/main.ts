@@ -58,8 +58,11 @@ process.exit(arena.counters.violations.length > 0 ? 1 : 0);
 
 /** Told to stop: nothing of the run stays. */
 async function giveUp(): Promise<never> {
+  arena.isGivenUp = true;
   arena.rig.end();
   await arena.close();
+  // What was about to be started when the run was given up.
+  arena.rig.end();
   arena.rig.remove();
   process.exit(130);
 }

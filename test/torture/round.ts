@@ -151,6 +151,7 @@ class Storm {
 
   /** Starts readers and writers in the place of those that ended. */
   #populate(): void {
+    if (this.#arena.isGivenUp) return;
     const running = [...this.#workers].filter(({ isRunning }) => isRunning);
     for (const mount of this.#arena.mounts) {
       for (const mode of MODES) {
