@@ -12,8 +12,8 @@ import type { CacheEntryRow, CacheIndex } from '../catalog/cache-index.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
+import { BackgroundFill } from './background-fill.ts';
 import { BLOCK_SIZE } from './block-map.ts';
-import { Completion } from './completion.ts';
 import { isUnusable } from './degraded.ts';
 import { Entry } from './entry.ts';
 import { type EntryDescription, placeWhole } from './entry-files.ts';
@@ -49,7 +49,7 @@ export class ImageCache {
   readonly limit: number;
   readonly #options: CacheOptions;
   readonly #eviction: Eviction;
-  readonly #completion: Completion;
+  readonly #backgroundFill: BackgroundFill;
   /** What an open finds, by key. */
   readonly #images = new Map<string, CachedImage>();
   /** The index's number of each opening that has not ended. */
@@ -63,7 +63,7 @@ export class ImageCache {
     this.root = options.root;
     this.limit = options.limit;
     this.#eviction = new Eviction(options);
-    this.#completion = new Completion(() => this.#images.values());
+    this.#backgroundFill = new BackgroundFill(() => this.#images.values());
   }
 
   /** Mends what crashes left behind, and frees what is over the limit, as after a start with a smaller one. */
@@ -75,7 +75,7 @@ export class ImageCache {
       if (!isUnusable(error)) throw error;
       debug('the cache could not be looked after: %o', error);
     }
-    this.#completion.start();
+    this.#backgroundFill.start();
   }
 
   /**
@@ -176,7 +176,7 @@ export class ImageCache {
 
   /** Closes every image, and waits for closes under way. */
   async stop(): Promise<void> {
-    await this.#completion.stop();
+    await this.#backgroundFill.stop();
     await Promise.allSettled([...this.#openings.keys()].map((image) => this.#end(image)));
     await Promise.allSettled(this.#closing);
   }

@@ -10,7 +10,7 @@ import { bot } from '../log/index.ts';
 import type { Command, Context, Group } from './command.ts';
 import { COMMANDS, type CommandEntry, namesOf } from './commands.ts';
 import { addCompletion, COMPLETION_FLAG } from './completion.ts';
-import { watchForEnd } from './ending.ts';
+import { watchForShutdown } from './shutdown-signal.ts';
 
 const FAILED = 1;
 const USAGE = 2;
@@ -20,11 +20,11 @@ const INTERRUPTED = 130;
 const MAX_WIDTH = 100;
 
 export async function main(argv: string[]): Promise<number> {
-  using ending = watchForEnd();
+  using shutdown = watchForShutdown();
   try {
-    return await run(argv, { env: process.env, signal: ending.signal });
+    return await run(argv, { env: process.env, signal: shutdown.signal });
   } catch (error) {
-    return ending.code ?? report(error);
+    return shutdown.code ?? report(error);
   }
 }
 

@@ -11,7 +11,7 @@ import { removeStaged } from '../catalog/staged-note.ts';
 import { parseFileName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { requireWholeImage } from './image-file.ts';
-import { keepPublished, publish } from './publish.ts';
+import { adoptPublished, publish } from './publish.ts';
 import type { Session } from './session.ts';
 import { parseTarget } from './target.ts';
 
@@ -55,7 +55,7 @@ export async function pushKept(
   const request = { backend: backend.name, name, extension, file: staged, size, progress, signal };
   const image = await publish(session, request);
   session.state.journal.remove(id);
-  await keepPublished(session, backend.name, image, staged);
+  await adoptPublished(session, backend.name, image, staged);
   await removeStaged(staged);
   return image;
 }

@@ -95,7 +95,7 @@ async function annotationsOf(
  * Gives the bytes of an image that was pushed to the cache, where the file may be taken from its place. `image` is what the
  * push made: the name may stand for another revision by now.
  */
-export async function keepPublished(
+export async function adoptPublished(
   session: Session,
   backendName: string,
   image: RemoteImage,

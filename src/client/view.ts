@@ -10,7 +10,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
 import { isError, type SregistryError } from '../base/errors.ts';
-import { type FlightControls, SharedFlights } from '../base/shared-flight.ts';
+import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { Listing as KnownListing } from '../catalog/listings.ts';
 import type { Answer } from '../catalog/remotes.ts';
 import type { State } from '../catalog/state.ts';
@@ -42,8 +42,8 @@ export interface Listing {
 
 export class View {
   readonly #options: ViewOptions;
-  readonly #lookups = new SharedFlights<RemoteImage | undefined>();
-  readonly #relistings = new SharedFlights<Listing>();
+  readonly #lookups = new SingleFlight<RemoteImage | undefined>();
+  readonly #relistings = new SingleFlight<Listing>();
   readonly #failures = new LRUCache<string, SregistryError>({ max: 10_000, ttl: FAILURE_TTL });
   readonly #images = new LRUCache<string, { image: RemoteImage | undefined; fetchedAt: number }>({
     max: 50_000,
@@ -62,9 +62,9 @@ export class View {
     const known = this.#images.get(id) ?? this.#recall(id, identityOf(backend), key);
     if (known !== undefined && (this.#options.offline || this.#isFresh(known))) return known.image;
     if (this.#options.offline) return undefined;
-    const ask = async (flight: FlightControls) => {
-      const image = await backend.resolve(name, flight.signal);
-      if (flight.isCurrent()) this.remember(backend, name, image);
+    const ask = async (call: SharedCall) => {
+      const image = await backend.resolve(name, call.signal);
+      if (call.isCurrent()) this.remember(backend, name, image);
       return image;
     };
     return this.#orStale(this.#lookups, { id, known: known?.image, ask, signal });
@@ -80,7 +80,7 @@ export class View {
       return known;
     if (this.#options.offline)
       return { entries: this.#seen(identityOf(backend), collection), complete: false };
-    const ask = (flight: FlightControls) => this.#fetchListing(backend, collection, id, flight);
+    const ask = (call: SharedCall) => this.#fetchListing(backend, collection, id, call);
     return this.#orStale(this.#relistings, { id, known, ask, signal });
   }
 
@@ -167,7 +167,7 @@ export class View {
     backend: Backend,
     collection: string,
     id: string,
-    { signal, isCurrent }: FlightControls,
+    { signal, isCurrent }: SharedCall,
   ): Promise<Listing> {
     const entries: ListEntry[] = [];
     let complete = true;
@@ -205,17 +205,17 @@ export class View {
   }
 
   /** Asks once for all who ask at the same time; falls back on what was known when the service cannot be reached. */
-  async #orStale<T>(flights: SharedFlights<T>, { id, known, ask, signal }: Question<T>): Promise<T> {
+  async #orStale<T>(flights: SingleFlight<T>, { id, known, ask, signal }: Question<T>): Promise<T> {
     const recent = this.#failures.get(id);
     if (recent !== undefined) {
       if (known !== undefined) return known;
       throw recent;
     }
-    const askAndNote = async (flight: FlightControls) => {
+    const askAndNote = async (call: SharedCall) => {
       try {
-        return await ask(flight);
+        return await ask(call);
       } catch (error) {
-        if (isUnavailable(error) && flight.isCurrent()) this.#failures.set(id, error);
+        if (isUnavailable(error) && call.isCurrent()) this.#failures.set(id, error);
         throw error;
       }
     };
@@ -231,7 +231,7 @@ export class View {
 interface Question<T> {
   readonly id: string;
   readonly known: T | undefined;
-  ask(flight: FlightControls): Promise<T>;
+  ask(call: SharedCall): Promise<T>;
   /** The caller's own. */
   readonly signal: AbortSignal | undefined;
 }

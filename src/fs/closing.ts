@@ -11,7 +11,7 @@ import { openFileSource } from '../image/source.ts';
 import type { Publisher } from './publisher.ts';
 import type { StagedFile } from './staged-file.ts';
 import { type StagedJournal, UNCLOSED } from './staged-journal.ts';
-import { type ImagePlace, parsePath } from './tree.ts';
+import { type ImagePath, parsePath } from './tree.ts';
 import { lookAfter } from './writers.ts';
 
 const NAME_HINT = 'Rename it to <image>:<tag>.simg to push it, or remove it';
@@ -101,14 +101,14 @@ export class Closing {
     const isSame = staged.changes === changes && staged.path === path && staged.state === 'open';
     if (!isSame || canceled.aborted) return;
     if (finding.kind === 'foreign') this.#refuse(staged, finding.reason);
-    const place = parsePath(path);
+    const parsed = parsePath(path);
     if (finding.kind === 'part') this.#setAside(staged, finding.reason, finding.hint);
-    else if (place?.kind === 'image') await this.#push(staged, place, canceled);
+    else if (parsed?.kind === 'image') await this.#push(staged, parsed, canceled);
     else this.#setAside(staged, 'The image is whole, but its file name is not one of an image', NAME_HINT);
   }
 
-  async #push(staged: StagedFile, place: ImagePlace, canceled: AbortSignal): Promise<void> {
-    const { backend, name, extension } = place;
+  async #push(staged: StagedFile, parsed: ImagePath, canceled: AbortSignal): Promise<void> {
+    const { backend, name, extension } = parsed;
     const { file, size } = staged;
     const { changes } = staged;
     staged.enter('whole');

@@ -26,19 +26,19 @@ import {
   type Ownership,
   unseenAttributes,
 } from './attributes.ts';
-import { ErrorNotes } from './error-notes.ts';
 import { CachedFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './handles.ts';
 import type { OpenPath } from './in-use.ts';
+import { LastErrors } from './last-errors.ts';
 import { Lookup, notFound } from './lookup.ts';
 import { Naming } from './naming.ts';
+import type { RevisionReference } from './open-revisions.ts';
 import { exists, type PermissionOptions, Permissions, readOnly } from './permissions.ts';
-import type { Pin } from './pinned.ts';
 import { Removals } from './removals.ts';
 import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
 import { inUse } from './staging-errors.ts';
-import { baseOf, type ImagePlace, keyOf, parentOf, parsePath } from './tree.ts';
+import { baseOf, type ImagePath, keyOf, parentOf, parsePath } from './tree.ts';
 import { attributeNames, attributeValue } from './xattrs.ts';
 
 export interface FilesystemOptions extends PermissionOptions {
@@ -66,13 +66,13 @@ const UNSEEN = 'unseen';
 
 interface Handle {
   readonly file: OpenFile;
-  readonly pin: Pin | undefined;
+  readonly reference: RevisionReference | undefined;
   /** What it is called now: it follows renames, as it does in the kernel. */
   path: string;
 }
 
 export class Filesystem {
-  readonly errors = new ErrorNotes();
+  readonly errors = new LastErrors();
   readonly #session: Session;
   readonly #staging: Staging;
   readonly #options: FilesystemOptions;
@@ -122,26 +122,26 @@ export class Filesystem {
     if (staged !== undefined) return this.#stagedAttributes(path, staged);
     const hidden = this.#hidden.get(path);
     if (hidden !== undefined) return 'handles' in hidden ? this.#stagedAttributes(path, hidden) : hidden;
-    const place = parsePath(path);
-    if (place === undefined || isForeign(path)) throw notFound(path);
-    if (place.kind === 'root') return folderAttributes(this.#owner);
+    const parsed = parsePath(path);
+    if (parsed === undefined || isForeign(path)) throw notFound(path);
+    if (parsed.kind === 'root') return folderAttributes(this.#owner);
     const signal = this.#lookup.signal();
-    if (place.kind === 'folder') {
-      if (await this.#lookup.hasFolder(path, place, signal)) return folderAttributes(this.#owner);
+    if (parsed.kind === 'folder') {
+      if (await this.#lookup.hasFolder(path, parsed, signal)) return folderAttributes(this.#owner);
       throw notFound(path);
     }
-    const backend = await this.#lookup.backend(place.backend);
-    if (place.kind === 'image') return this.#imageAttributes(path, place, backend, signal);
-    const image = await this.#lookup.existingImage(path, place, signal);
+    const backend = await this.#lookup.backend(parsed.backend);
+    if (parsed.kind === 'image') return this.#imageAttributes(path, parsed, backend, signal);
+    const image = await this.#lookup.existingImage(path, parsed, signal);
     return this.#textAttributes(await this.#lookup.inspectText(backend, image, signal), image);
   }
 
   async readdir(path: string): Promise<string[]> {
-    const place = parsePath(path);
-    if (place?.kind === 'root') return [...this.#session.backendNames];
-    if (place?.kind !== 'folder') throw notFound(path);
+    const parsed = parsePath(path);
+    if (parsed?.kind === 'root') return [...this.#session.backendNames];
+    if (parsed?.kind !== 'folder') throw notFound(path);
     const staged = this.#staging.list(path);
-    const names = await this.#lookup.names(path, place, staged.length > 0, this.#lookup.signal());
+    const names = await this.#lookup.names(path, parsed, staged.length > 0, this.#lookup.signal());
     return [...new Set([...staged, ...names])];
   }
 
@@ -152,15 +152,15 @@ export class Filesystem {
     await this.#settled(path);
     const staged = this.#staging.find(path);
     if (staged !== undefined) return this.#openStaged(path, staged, flags);
-    const place = parsePath(path);
-    if (place?.kind !== 'image' && place?.kind !== 'inspect') throw notFound(path);
+    const parsed = parsePath(path);
+    if (parsed?.kind !== 'image' && parsed?.kind !== 'inspect') throw notFound(path);
     const signal = this.#lookup.signal();
-    const backend = await this.#lookup.backend(place.backend);
-    const image = await this.#lookup.imageToOpen(place, signal).catch((error: unknown) => {
+    const backend = await this.#lookup.backend(parsed.backend);
+    const image = await this.#lookup.imageToOpen(parsed, signal).catch((error: unknown) => {
       if (writes && this.#permissions.mayWriteUnseen(backend, error)) return UNSEEN as typeof UNSEEN;
       throw error;
     });
-    if (place.kind === 'inspect') {
+    if (parsed.kind === 'inspect') {
       if (image === UNSEEN || image === undefined) throw notFound(path);
       if (writes) throw readOnly(path, 'it is made from the image beside it');
       return this.#add(new TextFile(path, await this.#lookup.inspectText(backend, image, signal)));
@@ -174,13 +174,13 @@ export class Filesystem {
   async create(path: string): Promise<number> {
     checkLength(path);
     this.#permissions.checkWritable(path);
-    const place = parsePath(path);
-    if (place === undefined || place.kind === 'root' || parentOf(path) === '/')
+    const parsed = parsePath(path);
+    if (parsed === undefined || parsed.kind === 'root' || parentOf(path) === '/')
       throw new SregistryError('FORBIDDEN', `${path} cannot be created: files live in a registry's folder`);
-    await this.#permissions.checkPush(path, place.backend);
+    await this.#permissions.checkPush(path, parsed.backend);
     await this.#settled(path);
-    if (place.kind === 'image' && this.#permissions.keepsExisting) {
-      if (await this.#lookup.image(place, this.#lookup.signal())) throw exists(path);
+    if (parsed.kind === 'image' && this.#permissions.keepsExisting) {
+      if (await this.#lookup.image(parsed, this.#lookup.signal())) throw exists(path);
     }
     const staged = this.#staging.find(path);
     if (staged !== undefined) return this.#openStaged(path, staged, O_WRONLY | O_TRUNC);
@@ -209,9 +209,9 @@ export class Filesystem {
   }
 
   async release(handle: number): Promise<void> {
-    const { file, pin } = this.#entry(handle);
+    const { file, reference } = this.#entry(handle);
     this.#handles.delete(handle);
-    pin?.release();
+    reference?.release();
     await file.close();
   }
 
@@ -261,13 +261,13 @@ export class Filesystem {
   }
 
   async listxattr(path: string): Promise<string[]> {
-    return attributeNames(await this.#xattrSubject(path));
+    return attributeNames(await this.#xattrTarget(path));
   }
 
   /** The value, or undefined where the path has no such attribute. */
   async getxattr(path: string, name: string): Promise<Buffer | undefined> {
     if (!name.startsWith('user.sregistry.')) return undefined;
-    const value = await attributeValue(await this.#xattrSubject(path), name);
+    const value = await attributeValue(await this.#xattrTarget(path), name);
     return value === undefined ? undefined : Buffer.from(value);
   }
 
@@ -302,12 +302,12 @@ export class Filesystem {
 
   async #imageAttributes(
     path: string,
-    place: ImagePlace,
+    parsed: ImagePath,
     backend: Backend,
     signal: AbortSignal,
   ): Promise<Attributes> {
     try {
-      const image = await this.#lookup.shownImage(path, place, signal);
+      const image = await this.#lookup.shownImage(path, parsed, signal);
       const { size, modified, unpresentable } = image;
       const local = this.#session.cachedBytes(backend, image);
       const access = unpresentable === undefined ? undefined : 'nobody';
@@ -322,10 +322,10 @@ export class Filesystem {
     return fileAttributes(this.#owner, { size: text.length, modified });
   }
 
-  #add(file: OpenFile, pin?: Pin): number {
+  #add(file: OpenFile, reference?: RevisionReference): number {
     do this.#lastHandle = this.#lastHandle === MAX_HANDLE ? 1 : this.#lastHandle + 1;
     while (this.#handles.has(this.#lastHandle));
-    this.#handles.set(this.#lastHandle, { file, pin, path: file.path });
+    this.#handles.set(this.#lastHandle, { file, reference, path: file.path });
     this.errors.clear(file.path);
     return this.#lastHandle;
   }
@@ -372,11 +372,11 @@ export class Filesystem {
   async #openForReading(path: string, backend: Backend, image: RemoteImage, flags: number): Promise<number> {
     const written = this.#staging.find(path);
     if (written !== undefined) return this.#openStaged(path, written, flags);
-    const pin = this.#lookup.pinned.pin(keyOf(path), image, path);
+    const reference = this.#lookup.openRevisions.acquire(keyOf(path), image, path);
     try {
-      return this.#add(await this.#openImage(path, backend, pin.image), pin);
+      return this.#add(await this.#openImage(path, backend, reference.image), reference);
     } catch (error) {
-      pin.release();
+      reference.release();
       throw error;
     }
   }
@@ -430,7 +430,7 @@ export class Filesystem {
 
   /** IN_USE where an image is open for reading. */
   #checkUnread(path: string): void {
-    if (this.#lookup.pinned.get(keyOf(path)) !== undefined) throw inUse(path);
+    if (this.#lookup.openRevisions.get(keyOf(path)) !== undefined) throw inUse(path);
   }
 
   /** Does libfuse count a path as open? Handles may have it whose file has another path by now. */
@@ -451,16 +451,16 @@ export class Filesystem {
     this.#hidden.set(to, staged ?? attributes ?? unseenAttributes(this.#owner));
   }
 
-  async #xattrSubject(path: string) {
-    const place = parsePath(path);
+  async #xattrTarget(path: string) {
+    const parsed = parsePath(path);
     const error = this.errors.get(path);
-    if (place?.kind !== 'image' || this.#staging.find(path)?.isInRegistry === false) {
-      const backend = place === undefined || place.kind === 'root' ? undefined : place.backend;
+    if (parsed?.kind !== 'image' || this.#staging.find(path)?.isInRegistry === false) {
+      const backend = parsed === undefined || parsed.kind === 'root' ? undefined : parsed.backend;
       return { error, backend };
     }
     const signal = this.#lookup.signal();
-    const service = await this.#lookup.backend(place.backend);
-    const image = await this.#lookup.existingImage(path, place, signal);
+    const service = await this.#lookup.backend(parsed.backend);
+    const image = await this.#lookup.existingImage(path, parsed, signal);
     return { error, backend: service.name, session: this.#session, signal, service, image };
   }
 }

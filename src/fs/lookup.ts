@@ -11,17 +11,17 @@ import { inspectRemote } from '../client/inspect-remote.ts';
 import type { Session } from '../client/session.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
-import { PinnedRevisions } from './pinned.ts';
-import { baseOf, fileNameOf, imageKey, keyOf, type Place, parentOf } from './tree.ts';
+import { OpenRevisions } from './open-revisions.ts';
+import { baseOf, fileNameOf, imageKey, keyOf, type ParsedPath, parentOf } from './tree.ts';
 
 /** Milliseconds within which an open that follows a look arrives: the kernel goes by the size that the look told (fuse.ts). */
 const SHOWN = 1_000;
 
-/** A place that stands for an image: its file, or the file that tells about it. */
-type OfImage = Extract<Place, { kind: 'image' | 'inspect' }>;
+/** A path that stands for an image: its file, or the file that tells about it. */
+type OfImage = Extract<ParsedPath, { kind: 'image' | 'inspect' }>;
 
 export class Lookup {
-  readonly pinned = new PinnedRevisions();
+  readonly openRevisions = new OpenRevisions();
   readonly #session: Session;
   readonly #deadline: number;
   readonly #isLeaving: (key: string) => boolean;
@@ -50,27 +50,27 @@ export class Lookup {
     return this.#session.backend(name);
   }
 
-  /** The image a place shows now, or undefined where there is none. */
-  async image(place: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
-    const key = imageKey(place.backend, place.name);
-    const pinned = this.pinned.get(key);
-    if (pinned !== undefined) return pinned;
+  /** The image a path shows now, or undefined where there is none. */
+  async image(parsed: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
+    const key = imageKey(parsed.backend, parsed.name);
+    const open = this.openRevisions.get(key);
+    if (open !== undefined) return open;
     if (this.#isLeaving(key)) return undefined;
-    const backend = await this.backend(place.backend);
-    return this.#session.view.resolve(backend, place.name, signal);
+    const backend = await this.backend(parsed.backend);
+    return this.#session.view.resolve(backend, parsed.name, signal);
   }
 
   /** {@link image}, and NOT_FOUND where there is none. */
-  async existingImage(path: string, place: OfImage, signal: AbortSignal): Promise<RemoteImage> {
-    const image = await this.image(place, signal);
+  async existingImage(path: string, parsed: OfImage, signal: AbortSignal): Promise<RemoteImage> {
+    const image = await this.image(parsed, signal);
     if (image === undefined) throw notFound(path);
     return image;
   }
 
   /** The image whose attributes the kernel is told now. */
-  async shownImage(path: string, place: OfImage, signal: AbortSignal): Promise<RemoteImage> {
-    const image = await this.existingImage(path, place, signal);
-    this.#shown.set(imageKey(place.backend, place.name), image);
+  async shownImage(path: string, parsed: OfImage, signal: AbortSignal): Promise<RemoteImage> {
+    const image = await this.existingImage(path, parsed, signal);
+    this.#shown.set(imageKey(parsed.backend, parsed.name), image);
     return image;
   }
 
@@ -83,32 +83,34 @@ export class Lookup {
    * {@link image}, for opening it: the one that the kernel was told of last, where that was just now. It would cut a newer
    * revision to the size it knows.
    */
-  async imageToOpen(place: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
-    const key = imageKey(place.backend, place.name);
+  async imageToOpen(parsed: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
+    const key = imageKey(parsed.backend, parsed.name);
     const shown = this.#isLeaving(key) ? undefined : this.#shown.get(key);
-    return shown !== undefined && this.pinned.get(key) === undefined ? shown : this.image(place, signal);
+    return shown !== undefined && this.openRevisions.get(key) === undefined
+      ? shown
+      : this.image(parsed, signal);
   }
 
   async hasFolder(
     path: string,
-    place: Extract<Place, { kind: 'folder' }>,
+    parsed: Extract<ParsedPath, { kind: 'folder' }>,
     signal: AbortSignal,
   ): Promise<boolean> {
-    const backend = await this.backend(place.backend);
-    if (place.collection === '' || this.#isMade(path)) return true;
-    return this.#session.view.hasCollection(backend, place.collection, signal);
+    const backend = await this.backend(parsed.backend);
+    if (parsed.collection === '' || this.#isMade(path)) return true;
+    return this.#session.view.hasCollection(backend, parsed.collection, signal);
   }
 
   /** File and folder names in a folder. `mayBeNew`: something is there that the registry does not know yet. */
   async names(
     path: string,
-    place: Extract<Place, { kind: 'folder' }>,
+    parsed: Extract<ParsedPath, { kind: 'folder' }>,
     mayBeNew: boolean,
     signal: AbortSignal,
   ): Promise<string[]> {
     const made = [...this.#madeFolders].filter((folder) => parentOf(folder) === path).map(baseOf);
     const isNew = mayBeNew || made.length > 0 || this.#isMade(path);
-    return [...made, ...(await this.#listed(place.backend, place.collection, isNew, signal))];
+    return [...made, ...(await this.#listed(parsed.backend, parsed.collection, isNew, signal))];
   }
 
   makeFolder(path: string): void {

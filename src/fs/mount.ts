@@ -6,27 +6,27 @@
  * - by a signal (SIGTERM, SIGINT), after its pushes but within a limit, whoever uses it;
  * - unmounted by someone from outside, when the last file is closed.
  *
- * What was cut off is logged. From there on the end is a list of steps (ending.ts), each of which runs also where an
+ * What was cut off is logged. From there on the end is a list of steps (shutdown.ts), each of which runs also where an
  * earlier one failed.
  */
 import type { Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '../base/errors.ts';
 import { ownProcess } from '../base/process.ts';
-import { keepPublished, publish } from '../client/publish.ts';
+import { adoptPublished, publish } from '../client/publish.ts';
 import { Session, type SessionOptions } from '../client/session.ts';
 import { openKeyRing } from '../client/signatures.ts';
 import type { KeyRing } from '../image/signatures.ts';
 import { parseDuration } from '../settings/environment.ts';
 import { ensureRuntimeDir } from '../settings/paths.ts';
 import { closeControl, type MountStatus, serveControl } from './control.ts';
-import { isDoneWithin, runSteps, type Step } from './ending.ts';
 import { Filesystem } from './filesystem.ts';
 import { isConnected, mountFuse } from './fuse.ts';
 import { type Cut, describeUsed, inUse, isHeld, type UsedPath, usedPaths } from './in-use.ts';
 import { removeRecord, socketPath, writeRecord } from './mount-record.ts';
 import { isMounted, prepareMountpoint, unmountLazily, unmountUnused } from './mountpoint.ts';
 import type { Publisher } from './publisher.ts';
+import { isDoneWithin, runSteps, type Step } from './shutdown.ts';
 import { signedOnly } from './signed.ts';
 import { Staging } from './staging.ts';
 import { writersBelow } from './writers.ts';
@@ -320,7 +320,7 @@ function publisher(session: Session, log: Log, ifAbsent: boolean): Publisher {
       log(`pushed ${uri}`);
       return image;
     },
-    settle: (backend, image, file) => keepPublished(session, backend, image, file),
+    settle: (backend, image, file) => adoptPublished(session, backend, image, file),
     makeRoom: (bytes) => session.cache.makeRoomOnDisk(bytes),
   };
 }

@@ -31,7 +31,7 @@ const LEFT = {
 
 const FOUND = { ...LEFT, error: 'It was found without a record in the journal' } as const;
 
-export interface Place {
+export interface StagedPaths {
   /** Is the file of this record in place already? */
   has(record: string): boolean;
   isFree(path: string): boolean;
@@ -45,7 +45,11 @@ export interface Place {
 
 type Staged = PushRecord & { readonly staged: string };
 
-export async function takeOver(journal: Journal, backends: readonly string[], tree: Place): Promise<void> {
+export async function takeOver(
+  journal: Journal,
+  backends: readonly string[],
+  tree: StagedPaths,
+): Promise<void> {
   const left = journal
     .listAdoptable(ownProcess())
     .filter((record): record is Staged => record.staged !== undefined && backends.includes(record.backend))
@@ -99,7 +103,7 @@ async function sizeOf(file: string): Promise<number> {
 }
 
 /** A part under a name that is no image's hides nothing: it is shown, to be finished, renamed or removed. */
-async function placePart(journal: Journal, record: Staged, tree: Place): Promise<void> {
+async function placePart(journal: Journal, record: Staged, tree: StagedPaths): Promise<void> {
   const path = pathOf(record);
   if (parsePath(path)?.kind === 'image' || !tree.isFree(path)) return;
   const staged = await adopt(journal, record, 'incomplete');
@@ -110,7 +114,7 @@ async function placePart(journal: Journal, record: Staged, tree: Place): Promise
 async function placeClosed(
   journal: Journal,
   records: readonly Staged[],
-  tree: Place,
+  tree: StagedPaths,
 ): Promise<(() => Promise<void>)[]> {
   const sorted = records.toSorted((one, other) => closedAt(one) - closedAt(other));
   const newest = sorted.at(-1) as Staged;
@@ -162,7 +166,12 @@ async function adopt(
 }
 
 /** The path shows what is in the registry again; where somebody has the file open it stays, as one that failed. */
-async function withdraw(journal: Journal, record: Staged, staged: StagedFile, tree: Place): Promise<void> {
+async function withdraw(
+  journal: Journal,
+  record: Staged,
+  staged: StagedFile,
+  tree: StagedPaths,
+): Promise<void> {
   staged.failure = new SregistryError('STALE', `Something newer than ${staged.path} was pushed to its name`);
   if (staged.handles > 0) return;
   tree.withdraw(staged);

@@ -11,26 +11,26 @@ import {
   splitExtension,
 } from '../image/names.ts';
 
-/** A place below a backend's folder. `collection` is `''` at its top. */
-interface Below {
+/** A path below a backend's folder. `collection` is `''` at its top. */
+interface BelowBackend {
   readonly backend: string;
   readonly collection: string;
 }
 
-export type Place =
+export type ParsedPath =
   | { readonly kind: 'root' }
-  | ({ readonly kind: 'folder' } & Below)
+  | ({ readonly kind: 'folder' } & BelowBackend)
   /** A file that names an image. */
-  | ({ readonly kind: 'image'; readonly name: ImageName; readonly extension: string } & Below)
+  | ({ readonly kind: 'image'; readonly name: ImageName; readonly extension: string } & BelowBackend)
   /** `<image file>.json`: what inspect says of it. */
-  | ({ readonly kind: 'inspect'; readonly name: ImageName } & Below);
+  | ({ readonly kind: 'inspect'; readonly name: ImageName } & BelowBackend);
 
-export type ImagePlace = Extract<Place, { kind: 'image' }>;
+export type ImagePath = Extract<ParsedPath, { kind: 'image' }>;
 
 const INSPECT_SUFFIX = '.json';
 
-/** The place of an absolute path; undefined where nothing of ours can have that path. */
-export function parsePath(path: string): Place | undefined {
+/** What an absolute path stands for; undefined where nothing of ours can have that path. */
+export function parsePath(path: string): ParsedPath | undefined {
   const parts = path.split('/').filter((part) => part !== '');
   if (!parts.every(isPathComponent)) return undefined;
   const [backend, ...rest] = parts;
@@ -54,8 +54,8 @@ export function parsePath(path: string): Place | undefined {
  * else has one.
  */
 export function keyOf(path: string): string {
-  const place = parsePath(path);
-  return place?.kind === 'image' ? imageKey(place.backend, place.name) : path;
+  const parsed = parsePath(path);
+  return parsed?.kind === 'image' ? imageKey(parsed.backend, parsed.name) : path;
 }
 
 export function imageKey(backend: string, name: ImageName): string {

@@ -3,13 +3,13 @@ import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { keepPublished } from '../../src/client/publish.ts';
+import { adoptPublished } from '../../src/client/publish.ts';
 import type { Session } from '../../src/client/session.ts';
 import { errnoOf } from '../../src/fs/errno.ts';
 import { Filesystem } from '../../src/fs/filesystem.ts';
 import type { Publisher } from '../../src/fs/publisher.ts';
 import { Staging } from '../../src/fs/staging.ts';
-import { type ImagePlace, parsePath } from '../../src/fs/tree.ts';
+import { type ImagePath, parsePath } from '../../src/fs/tree.ts';
 import type { ImageName } from '../../src/image/name.ts';
 import { Kernel } from '../fs/kernel.ts';
 import { openWorld } from '../fs/support.ts';
@@ -68,7 +68,7 @@ class InProcess implements Subject<number> {
         session.view.expireListing(service, name.collection);
         return image;
       },
-      settle: (backend, image, file) => keepPublished(session, backend, image, file),
+      settle: (backend, image, file) => adoptPublished(session, backend, image, file),
       makeRoom: async () => false,
     };
   }
@@ -90,7 +90,7 @@ class InProcess implements Subject<number> {
   }
 
   async moveTag(path: string, bytes: Buffer): Promise<void> {
-    this.#registry.put((parsePath(path) as ImagePlace).name, bytes);
+    this.#registry.put((parsePath(path) as ImagePath).name, bytes);
     this.#session.view.forget(await this.#session.backend('lab'));
   }
 

@@ -5,7 +5,7 @@
 import type { RemoteImage } from '../image/remote.ts';
 
 /** One revision, held by a reader. */
-export interface Pin {
+export interface RevisionReference {
   readonly image: RemoteImage;
   /** One reader fewer. */
   release(): void;
@@ -30,7 +30,7 @@ interface Held {
   readonly readers: Set<Reader>;
 }
 
-export class PinnedRevisions {
+export class OpenRevisions {
   readonly #held = new Map<string, Held>();
 
   get(key: string): RemoteImage | undefined {
@@ -38,7 +38,7 @@ export class PinnedRevisions {
   }
 
   /** One more reader, under `path`: of `image`, or of the revision that is held already. */
-  pin(key: string, image: RemoteImage, path: string): Pin {
+  acquire(key: string, image: RemoteImage, path: string): RevisionReference {
     const held = this.#held.get(key) ?? { key, image, readers: new Set() };
     const reader = { path };
     held.readers.add(reader);

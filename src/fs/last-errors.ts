@@ -6,7 +6,7 @@ import { LRUCache } from 'lru-cache';
 import { describeError, isError } from '../base/errors.ts';
 import { parentOf } from './tree.ts';
 
-export class ErrorNotes {
+export class LastErrors {
   /** Called with every note, for the log. */
   onNote: (path: string, text: string) => void = () => {};
   readonly #notes = new LRUCache<string, string>({ max: 10_000 });
