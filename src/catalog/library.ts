@@ -4,9 +4,7 @@
  */
 import type { ImageName } from '../image/name.ts';
 import type { Container, ContainerFields } from './container.ts';
-import { DisabledLibrary } from './disabled-library.ts';
 import type { LabelFilter, LabelUse } from './labels.ts';
-import { SqliteLibrary } from './sqlite-library.ts';
 import type { Transfer } from './storage.ts';
 
 export interface LibraryOptions {
@@ -63,9 +61,4 @@ export interface Library {
   /** `sha256:<hex>` of an image's file as it is now, where that is known without reading it. */
   digestOf(container: Container): string | undefined;
   close(): void;
-}
-
-/** Touches no file before the first call of a method. */
-export function openLibrary(options: LibraryOptions): Library {
-  return options.disabled === true ? new DisabledLibrary() : new SqliteLibrary(options);
 }

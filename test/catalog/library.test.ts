@@ -14,7 +14,8 @@ import {
 import { dirname, join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { expect, onTestFinished, test } from 'vitest';
-import { type Addition, type Library, openLibrary } from '../../src/catalog/library.ts';
+import type { Addition, Library } from '../../src/catalog/library.ts';
+import { openLibrary } from '../../src/catalog/open-library.ts';
 import { parseImageName } from '../../src/image/names.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { expect, onTestFinished, test } from 'vitest';
-import { openLibrary } from '../../src/catalog/library.ts';
+import { openLibrary } from '../../src/catalog/open-library.ts';
 import { parseImageName } from '../../src/image/names.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 
