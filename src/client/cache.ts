@@ -74,7 +74,7 @@ export async function pin(
   const uri = session.uri(backend.name, name);
   if (backend.localPath !== undefined)
     throw new SregistryError('UNSUPPORTED', `${uri} is on a disk here and never cached`);
-  const image = await session.view.resolve(backend, name, signal);
+  const image = await session.metadata.images.resolve(backend, name, signal);
   if (image === undefined)
     throw new SregistryError('NOT_FOUND', `${uri} does not exist in ${backend.target}`);
   const cached = session.openCached(backend, image);

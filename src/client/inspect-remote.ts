@@ -7,10 +7,10 @@ import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
 import { type Inspection, inspect, unreadable } from '../image/inspect.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import { identityOf } from './identity.ts';
 import { openImageSource } from './image-source.ts';
 import { remembered } from './remembered.ts';
 import type { Session } from './session.ts';
-import { identityOf } from './view.ts';
 
 /** What the service states of an image, as plain JSON. */
 export function factsOf(session: Session, backend: Backend, image: RemoteImage) {

@@ -7,10 +7,10 @@ import { hasLabels } from '../backends/name-match.ts';
 import { readAnnotations } from '../image/annotations.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import { identityOf } from './identity.ts';
 import { isFoundByService, lookAround, matcherOf } from './seen.ts';
 import type { Session } from './session.ts';
 import { unsupported } from './unsupported.ts';
-import { identityOf } from './view.ts';
 
 export interface SearchRequest extends SearchQuery {
   /** Names of backends. Default: every configured one that can be searched. */
@@ -109,10 +109,10 @@ async function searchService(
 }
 
 /** A search may tell less of an image than a look at it: that is no reason to forget what was told before. */
-function remember({ state, view }: Session, backend: Backend, image: RemoteImage): void {
+function remember({ state, metadata }: Session, backend: Backend, image: RemoteImage): void {
   const known = state.remotes.get(identityOf(backend), formatImageName(image.name));
   const isNew = known?.image?.revision !== image.revision;
-  if (isNew && image.annotations !== undefined) view.remember(backend, image.name, image);
+  if (isNew && image.annotations !== undefined) metadata.images.put(backend, image.name, image);
 }
 
 /** Tells of the images that were seen before and that the service did not find, but for those it should have found. */

@@ -6,8 +6,8 @@ import type { Backend, SearchQuery } from '../backends/backend.ts';
 import { hasLabels, isPattern, nameMatcher } from '../backends/name-match.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import { identityOf } from './identity.ts';
 import type { Session } from './session.ts';
-import { identityOf } from './view.ts';
 
 /** Does an image match, by its name, its labels, or a word in it? */
 export type Matcher = (image: RemoteImage) => boolean;

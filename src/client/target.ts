@@ -88,7 +88,7 @@ export async function findImage(
   signal?: AbortSignal,
 ): Promise<RemoteImage> {
   const image = await backend.resolve(name, signal);
-  session.view.remember(backend, name, image);
+  session.metadata.images.put(backend, name, image);
   if (image !== undefined) return image;
   throw new SregistryError(
     'NOT_FOUND',

@@ -57,7 +57,7 @@ export class Lookup {
     if (open !== undefined) return open;
     if (this.#isLeaving(key)) return undefined;
     const backend = await this.backend(parsed.backend);
-    return this.#session.view.resolve(backend, parsed.name, signal);
+    return this.#session.metadata.images.resolve(backend, parsed.name, signal);
   }
 
   /** {@link image}, and NOT_FOUND where there is none. */
@@ -98,7 +98,7 @@ export class Lookup {
   ): Promise<boolean> {
     const backend = await this.backend(parsed.backend);
     if (parsed.collection === '' || this.#isMade(path)) return true;
-    return this.#session.view.hasCollection(backend, parsed.collection, signal);
+    return this.#session.metadata.listings.hasCollection(backend, parsed.collection, signal);
   }
 
   /** File and folder names in a folder. `mayBeNew`: something is there that the registry does not know yet. */
@@ -126,8 +126,7 @@ export class Lookup {
   /** Notes what a name stands for after a change made here; undefined after a removal. */
   noteChange(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
     this.#shown.delete(imageKey(backend.name, name));
-    this.#session.view.remember(backend, name, image);
-    this.#session.view.expireListing(backend, name.collection);
+    this.#session.metadata.noteChange(backend, name, image);
   }
 
   /** The content of `<image>.json`. */
@@ -149,7 +148,7 @@ export class Lookup {
   ): Promise<string[]> {
     const backend = await this.backend(backendName);
     try {
-      const { entries } = await this.#session.view.list(backend, collection, signal);
+      const { entries } = await this.#session.metadata.listings.list(backend, collection, signal);
       return entries.flatMap((entry) => {
         if (entry.kind === 'collection') return [entry.name];
         if (this.#isLeaving(imageKey(backendName, entry.name))) return [];

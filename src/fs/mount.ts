@@ -193,7 +193,7 @@ export class Mount {
 
   async #forget(name: string | undefined): Promise<void> {
     const names = name === undefined ? this.#session.backendNames : [name];
-    for (const each of names) this.#session.view.forget(await this.#session.backend(each));
+    for (const each of names) this.#session.metadata.forget(await this.#session.backend(each));
   }
 
   /** Unmounts after pushes under way. BUSY where somebody uses the mount: then it goes on as before. */

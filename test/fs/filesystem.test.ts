@@ -115,7 +115,7 @@ describe('reading', () => {
     const handle = await filesystem.open(path, constants.O_RDONLY);
     await writeFile(join(base, 'demo', 'new'), other);
     await rename(join(base, 'demo', 'new'), join(base, 'demo', 'small:1.0.sif'));
-    session.view.forget(await session.backend('lab'));
+    session.metadata.forget(await session.backend('lab'));
     expect((await filesystem.getattr(path)).size).toBe(small.length);
     const bytes = Buffer.alloc(small.length);
     await filesystem.read(handle, bytes, 0, bytes.length);
@@ -129,7 +129,7 @@ describe('reading', () => {
     const { filesystem, session } = await open();
     const backend = await session.backend('lab');
     const file = join(base, 'demo', 'small:1.0.sif');
-    const found = await session.view.resolve(backend, parseImageName('demo/small:1.0'));
+    const found = await session.metadata.images.resolve(backend, parseImageName('demo/small:1.0'));
     vi.spyOn(backend, 'resolve').mockResolvedValue(found as RemoteImage);
     const opening = () => filesystem.open('/lab/demo/small:1.0.sif', constants.O_RDONLY);
     const secret = join(await temporaryFolder(), 'secret');

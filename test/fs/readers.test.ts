@@ -187,7 +187,7 @@ needs({ registry: true })('readers and writers', () => {
     await filesystem.getattr(IMAGE);
     await publishElsewhere(other);
     expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
-    session.view.forget(await session.backend('lab'));
+    session.metadata.forget(await session.backend('lab'));
     const old = await filesystem.open(IMAGE, 0);
     expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
     expect((await kernelBytes(filesystem, old)).equals(small)).toBe(true);
@@ -207,7 +207,7 @@ needs({ registry: true })('readers and writers', () => {
     const opening = filesystem.open(IMAGE, 0);
     await looking.promise;
     await publishElsewhere(other);
-    session.view.forget(await session.backend('lab'));
+    session.metadata.forget(await session.backend('lab'));
     expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
     const second = filesystem.open(IMAGE, 0);
     go.resolve();
@@ -240,7 +240,7 @@ needs({ registry: true })('readers and writers', () => {
     await writeAll(kernel.filesystem, handle, padded);
     await kernel.filesystem.flush(handle);
     await publishElsewhere(small);
-    session.view.forget(await session.backend('lab'));
+    session.metadata.forget(await session.backend('lab'));
     await kernel.release(handle);
     expect((await kernel.readFile(IMAGE)).equals(small)).toBe(true);
   });
@@ -248,7 +248,7 @@ needs({ registry: true })('readers and writers', () => {
   test('a reader and a writer that come at the same time never share bytes of two revisions', async () => {
     for (let round = 0; round < 10; round += 1) {
       const { kernel, session, stop } = await open();
-      session.view.forget(await session.backend('lab'));
+      session.metadata.forget(await session.backend('lab'));
       const before = await stored();
       const next = before?.equals(small) ? other : small;
       const [reading, writing] = await Promise.allSettled([

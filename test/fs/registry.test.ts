@@ -105,7 +105,7 @@ needs({ registry: true })('over a registry', () => {
     await filesystem.readdir('/lab');
     await readFileAt(filesystem, '/lab/demo/small:1.0.simg');
     await registry.stop();
-    session.view.expireListing(await session.backend('lab'), 'demo');
+    session.metadata.listings.expire(await session.backend('lab'), 'demo');
     expect((await readFileAt(filesystem, '/lab/demo/small:1.0.simg')).equals(small)).toBe(true);
     expect(await filesystem.readdir('/lab')).toEqual(['demo']);
   });

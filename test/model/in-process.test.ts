@@ -64,8 +64,7 @@ class InProcess implements Subject<number> {
         const service = await session.backend(backend);
         const image = await service.push?.({ path: file, size }, name);
         if (image === undefined) throw new Error('not pushed');
-        session.view.remember(service, name, image);
-        session.view.expireListing(service, name.collection);
+        session.metadata.noteChange(service, name, image);
         return image;
       },
       settle: (backend, image, file) => adoptPublished(session, backend, image, file),
@@ -91,12 +90,12 @@ class InProcess implements Subject<number> {
 
   async moveTag(path: string, bytes: Buffer): Promise<void> {
     this.#registry.put((parsePath(path) as ImagePath).name, bytes);
-    this.#session.view.forget(await this.#session.backend('lab'));
+    this.#session.metadata.forget(await this.#session.backend('lab'));
   }
 
   async setAway(isAway: boolean): Promise<void> {
     this.#registry.isAway = isAway;
-    this.#session.view.forget(await this.#session.backend('lab'));
+    this.#session.metadata.forget(await this.#session.backend('lab'));
   }
 
   async crash(): Promise<void> {
@@ -153,7 +152,7 @@ test.each([true, false])(
         async (sequence) => {
           round += 1;
           registry.tags.clear();
-          session.view.forget(backend);
+          session.metadata.forget(backend);
           const paths = PATHS.map((name) => `/lab/X/${name}`);
           const subject = new InProcess(session, registry, allowDelete, paths);
           const model = new Model(allowDelete);
