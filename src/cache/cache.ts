@@ -8,7 +8,8 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, renameSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { CacheEntryRow, CacheIndex } from '../catalog/cache-index.ts';
+import type { CacheIndex } from '../catalog/cache-index.ts';
+import type { CacheEntryRow } from '../catalog/cache-tables.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
@@ -98,7 +99,7 @@ export class ImageCache {
 
   /** Bytes on disk, of every process; as last known where the index cannot be asked. */
   get bytes(): number {
-    this.#lastBytes = askOr(this.#lastBytes, () => this.#options.index.stored());
+    this.#lastBytes = askOr(this.#lastBytes, () => this.#options.index.entries.stored());
     return this.#lastBytes;
   }
 
@@ -119,7 +120,7 @@ export class ImageCache {
     const key = askOr(undefined, () => this.#keyOf(target, image)) ?? identityOf(target, image);
     const open = this.#images.get(key);
     if (open !== undefined) return open.cachedBytes;
-    return askOr(0, () => Math.min(image.size, this.#options.index.get(key)?.bytes ?? 0));
+    return askOr(0, () => Math.min(image.size, this.#options.index.entries.get(key)?.bytes ?? 0));
   }
 
   /**
@@ -159,7 +160,7 @@ export class ImageCache {
   async #adopt(target: string, image: RemoteImage, file: string): Promise<boolean> {
     const { index, root } = this.#options;
     const key = this.#keyOf(target, image);
-    if (index.get(key)?.complete === 1 || !(await this.makeRoom(image.size))) return false;
+    if (index.entries.get(key)?.complete === 1 || !(await this.makeRoom(image.size))) return false;
     const description = this.#describe(target, image);
     await using incoming = await takeIn(root, file, image.size);
     if (incoming === undefined) return false;
@@ -171,7 +172,7 @@ export class ImageCache {
   }
 
   list(): CacheEntryRow[] {
-    return this.#options.index.list();
+    return this.#options.index.entries.list();
   }
 
   /** Closes every image, and waits for closes under way. */
@@ -183,18 +184,18 @@ export class ImageCache {
 
   #end(image: CachedImage): Promise<void> {
     if (this.#images.get(image.key) === image) this.#images.delete(image.key);
-    const ended = this.#closeAndLeave(image).finally(() => this.#closing.delete(ended));
+    const ended = this.#closeAndRelease(image).finally(() => this.#closing.delete(ended));
     this.#closing.add(ended);
     return ended;
   }
 
-  async #closeAndLeave(image: CachedImage): Promise<void> {
+  async #closeAndRelease(image: CachedImage): Promise<void> {
     try {
       await image.close();
     } finally {
       const opening = this.#openings.get(image);
       this.#openings.delete(image);
-      if (opening !== undefined) this.#options.index.leave(image.key, opening);
+      if (opening !== undefined) this.#options.index.opens.release(image.key, opening);
     }
   }
 
@@ -232,7 +233,7 @@ export class ImageCache {
 
   #create(key: string, description: EntryDescription, source: RangeSource): CachedImage {
     const { index, root } = this.#options;
-    const { row, opening, opened } = enter(index, root, key, description);
+    const { row, opening, opened } = openEntry(index, root, key, description);
     const isCompared = row.complete === 1 && opened.map.complete;
     const image = this.#add(key, description, source, opened, isCompared);
     this.#openings.set(image, opening);
@@ -283,7 +284,7 @@ export class ImageCache {
   }
 
   #keyOf(target: string, image: RemoteImage): string {
-    const verified = image.digest && this.#options.index.findVerified(image.digest);
+    const verified = image.digest && this.#options.index.entries.findVerified(image.digest);
     if (verified && verified.size === image.size) return verified.key;
     return identityOf(target, image);
   }
@@ -307,11 +308,11 @@ function identityOf(target: string, image: RemoteImage): string {
   return createHash('sha256').update(JSON.stringify(identity)).digest('hex');
 }
 
-/** Enters an image and opens its files, making them if they are not there. */
-function enter(index: CacheIndex, root: string, key: string, description: EntryDescription) {
+/** Opens the files of an entry, making both if they are not there. */
+function openEntry(index: CacheIndex, root: string, key: string, description: EntryDescription) {
   let entry: Entry | undefined;
   try {
-    return index.enter({ key, ...description }, () => {
+    return index.opens.acquire({ key, ...description }, () => {
       entry = Entry.open(root, key, description);
       return entry;
     });

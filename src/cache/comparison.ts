@@ -93,7 +93,7 @@ export class Comparison {
   #isKnown(): boolean {
     const { entry, index, key } = this.#options;
     try {
-      return index.get(key)?.complete === 1 && entry.isCurrent();
+      return index.entries.get(key)?.complete === 1 && entry.isCurrent();
     } catch (error) {
       if (!isError(error, 'DATABASE')) throw error;
       return false;

@@ -15,7 +15,7 @@ import { promisify } from 'node:util';
 import { SregistryError } from '../base/errors.ts';
 import { copyFile } from '../base/files.ts';
 import { sha256File } from '../base/hash.ts';
-import type { Presence } from '../catalog/cache-index.ts';
+import type { Presence } from '../catalog/cache-claims.ts';
 import { BLOCK_SIZE, type BlockMap, blocksOf, checksum } from './block-map.ts';
 import { BlockWriter } from './block-writer.ts';
 import {

@@ -7,7 +7,8 @@
  * little more than needed is freed, so that a full cache does not evict for every fetch.
  */
 import { LRUCache } from 'lru-cache';
-import type { CacheEntryRow, CacheIndex } from '../catalog/cache-index.ts';
+import type { CacheIndex } from '../catalog/cache-index.ts';
+import type { CacheEntryRow } from '../catalog/cache-tables.ts';
 import { isFull } from './degraded.ts';
 import { freeSpace } from './location.ts';
 import { detach } from './trash.ts';
@@ -69,9 +70,9 @@ export class Eviction {
 
   #canFree(needed: number): boolean {
     const { index } = this.#options;
-    if (index.evictable() >= needed) return true;
-    index.forgetDeadOpenings();
-    return index.evictable() >= needed;
+    if (index.entries.evictable() >= needed) return true;
+    index.opens.forgetDead();
+    return index.entries.evictable() >= needed;
   }
 
   /** Evicts until `needed` bytes are free; how many are, once their files are gone. */
@@ -106,6 +107,6 @@ export class Eviction {
   /** The entries that go first, and in which order. */
   #oldest(): CacheEntryRow[] {
     const lastUse = ({ key, last_used }: CacheEntryRow) => Math.max(last_used, this.#used.get(key) ?? 0);
-    return this.#options.index.leastRecentlyUsed(BATCH).sort((a, b) => lastUse(a) - lastUse(b));
+    return this.#options.index.entries.leastRecentlyUsed(BATCH).sort((a, b) => lastUse(a) - lastUse(b));
   }
 }

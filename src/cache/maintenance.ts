@@ -29,39 +29,39 @@ const ABANDONED = 60 * 60 * 1000;
 
 /** Forgets what dead processes had open or were fetching, and counts what such fetches left. */
 async function clearDead({ root, index }: CacheFolder): Promise<Counts> {
-  const keys = index.forgetDeadClaims();
+  const keys = index.claims.forgetDead();
   for (const key of new Set(keys)) {
     const found = await lookAt(root, key);
     if (found !== undefined) index.setBytes(key, found.bytes);
   }
-  return { openings: index.forgetDeadOpenings(), claims: keys.length };
+  return { openings: index.opens.forgetDead(), claims: keys.length };
 }
 
 /** Enters what is on disk and the index does not know, as after its loss. It is compared when it is read. */
 async function rebuildIndex({ root, index }: CacheFolder): Promise<Counts> {
   let entries = 0;
   for (const key of await keysOnDisk(root)) {
-    if (index.get(key) !== undefined) continue;
+    if (index.entries.get(key) !== undefined) continue;
     const found = await lookAt(root, key);
     if (found === undefined) continue;
     const { uri, digest, size } = found.description;
-    if (index.restore({ key, uri, digest, size }, found.bytes, found.lastUsed)) entries += 1;
+    if (index.entries.restore({ key, uri, digest, size }, found.bytes, found.lastUsed)) entries += 1;
   }
   return { entries };
 }
 
 /** Rebuilds an index that knows nothing, and removes what nobody could read: without an entry it would never go. */
 async function rebuildLostIndex(folder: CacheFolder): Promise<Counts> {
-  if (folder.index.list().length > 0) return { entries: 0, unknown: 0 };
+  if (folder.index.entries.list().length > 0) return { entries: 0, unknown: 0 };
   return { ...(await rebuildIndex(folder)), unknown: await sweepUnknown(folder) };
 }
 
 /** Sets the bytes of each entry that nobody has open to what its map says. */
 async function countBlocks({ root, index }: CacheFolder): Promise<Counts> {
   let miscounted = 0;
-  for (const { key, bytes } of index.list()) {
+  for (const { key, bytes } of index.entries.list()) {
     const found = await lookAt(root, key);
-    if (found === undefined || found.bytes === bytes || index.isOpen(key)) continue;
+    if (found === undefined || found.bytes === bytes || index.opens.isOpen(key)) continue;
     index.setBytes(key, found.bytes);
     miscounted += 1;
   }
@@ -76,7 +76,8 @@ async function sweep(folder: CacheFolder): Promise<Counts> {
 async function sweepUnknown({ root, index }: CacheFolder): Promise<number> {
   let unknown = 0;
   for (const key of await keysOnDisk(root)) {
-    if (index.get(key) === undefined && index.removeUnknown(key, () => void detach(root, key))) unknown += 1;
+    if (index.entries.get(key) === undefined && index.removeUnknown(key, () => void detach(root, key)))
+      unknown += 1;
   }
   return unknown;
 }

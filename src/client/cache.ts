@@ -3,7 +3,7 @@ import { SregistryError } from '../base/errors.ts';
 import { freeSpace } from '../cache/location.ts';
 import { detach } from '../cache/trash.ts';
 import { type Verification, type VerifyCounts, verifyCache } from '../cache/verify.ts';
-import type { CacheEntryRow } from '../catalog/cache-index.ts';
+import type { CacheEntryRow } from '../catalog/cache-tables.ts';
 import type { Session } from './session.ts';
 import { parseTarget } from './target.ts';
 
@@ -79,7 +79,7 @@ export async function pin(
     throw new SregistryError('NOT_FOUND', `${uri} does not exist in ${backend.target}`);
   const cached = session.openCached(backend, image);
   try {
-    session.state.cacheIndex.pin(cached.key, pinned);
+    session.state.cacheIndex.entries.pin(cached.key, pinned);
   } finally {
     await session.cache.close(cached);
   }

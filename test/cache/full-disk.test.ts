@@ -37,9 +37,9 @@ needs({ root: true })('a disk without a byte left', () => {
     await cache.close(open);
     fill();
     expect(await cache.makeRoom(4 * MIB)).toBe(false);
-    expect(index.list()).toHaveLength(1);
+    expect(index.entries.list()).toHaveLength(1);
     expect(await cache.makeRoom(MIB)).toBe(true);
-    expect(index.list()).toHaveLength(0);
+    expect(index.entries.list()).toHaveLength(0);
     await close();
   });
 });

@@ -146,7 +146,7 @@ describe('reading', () => {
     const { filesystem, session } = await open();
     const { bytes } = session.cache;
     for (const call of ['get', 'stored', 'findVerified'] as const)
-      vi.spyOn(session.state.cacheIndex, call).mockImplementation(() => {
+      vi.spyOn(session.state.cacheIndex.entries, call).mockImplementation(() => {
         throw new SregistryError('DATABASE', 'damaged');
       });
     expect(filesystem.statfs().size).toBeGreaterThan(0);
