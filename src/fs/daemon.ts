@@ -5,7 +5,7 @@ import { basename, extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type ErrorCode, isError, SregistryError } from '../base/errors.ts';
-import { openPrivateLog } from '../base/private.ts';
+import { openLogNoFollow } from '../base/no-follow.ts';
 import { isAlive } from '../base/process.ts';
 import { ensureLogDir, getPaths, LOG_HINT } from '../settings/paths.ts';
 import { askMount, type MountStatus } from './control.ts';
@@ -172,5 +172,5 @@ async function openLog(folder: string, mountpoint: string) {
     () => 0,
   );
   if (size > LOG_LIMIT) await rename(path, `${path}.1`);
-  return { path, handle: await openPrivateLog(path, LOG_HINT) };
+  return { path, handle: await openLogNoFollow(path, LOG_HINT) };
 }

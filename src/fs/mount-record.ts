@@ -8,7 +8,8 @@ import { readFileSync, statSync } from 'node:fs';
 import { readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, isAbsolute, join } from 'node:path';
 import { describeError } from '../base/errors.ts';
-import { isOurs, readPrivateFile } from '../base/private.ts';
+import { readFileNoFollow } from '../base/no-follow.ts';
+import { isOurs } from '../base/private.ts';
 import { isAlive, liveness, type ProcessId } from '../base/process.ts';
 import { hasRuntimeDir } from '../settings/paths.ts';
 import { warnOnce } from '../settings/warn-once.ts';
@@ -92,7 +93,7 @@ function isReadable(runtimeDir: string): boolean {
 
 async function readRecord(runtimeDir: string, name: string): Promise<MountRecord | undefined> {
   if (!name.endsWith('.json')) return undefined;
-  const record = parseObject((await readPrivateFile(join(runtimeDir, name), RECORD_LIMIT)) ?? '');
+  const record = parseObject((await readFileNoFollow(join(runtimeDir, name), RECORD_LIMIT)) ?? '');
   return isRecord(record) && name === basename(recordPath('', record.mountpoint)) ? record : undefined;
 }
 

@@ -2,6 +2,7 @@
  * What a path of the mount stands for: `/<backend>/<collection...>/<image>:<tag>[@<version>].<ext>`. Pure: whether
  * something is there is for the filesystem to find out.
  */
+import { SregistryError } from '../base/errors.ts';
 import type { ImageName } from '../image/name.ts';
 import {
   formatFileName,
@@ -28,6 +29,9 @@ export type ParsedPath =
 export type ImagePath = Extract<ParsedPath, { kind: 'image' }>;
 
 const INSPECT_SUFFIX = '.json';
+
+/** Bytes of the longest file name (NAME_MAX of Linux's file systems). */
+const NAME_MAX = 255;
 
 /** What an absolute path stands for; undefined where nothing of ours can have that path. */
 export function parsePath(path: string): ParsedPath | undefined {
@@ -79,4 +83,10 @@ export function parentOf(path: string): string {
 
 export function baseOf(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);
+}
+
+/** NAME_TOO_LONG where a part of a path is longer than a file name can be. */
+export function checkLength(path: string): void {
+  if (path.length <= NAME_MAX || path.split('/').every((part) => Buffer.byteLength(part) <= NAME_MAX)) return;
+  throw new SregistryError('NAME_TOO_LONG', `A part of ${path} is longer than ${NAME_MAX} bytes`);
 }
