@@ -5,7 +5,7 @@ import { isError, SregistryError } from './errors.ts';
 export function abortError(signal: AbortSignal, what: string): SregistryError {
   if (isError(signal.reason)) return signal.reason;
   if (signal.reason?.name === 'TimeoutError')
-    return new SregistryError('TIMED_OUT', `${what}: not done in the time it was given`, {
+    return new SregistryError('TIMED_OUT', `${what} did not finish in time`, {
       cause: signal.reason,
     });
   return new SregistryError('CANCELED', `${what}: canceled`, { cause: signal.reason });

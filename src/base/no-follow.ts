@@ -33,7 +33,9 @@ export function closeFolderNoFollow(path: string, hint: string): boolean {
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (stats === undefined) return false;
   if (!stats.isDirectory() || !isOurs(stats))
-    throw new SregistryError('SETTINGS', `${path} is not a directory of yours; it is not used.`, { hint });
+    throw new SregistryError('SETTINGS', `Refusing to use ${path}: it is not a directory of yours.`, {
+      hint,
+    });
   if (stats.mode & OTHERS) chmodSync(path, 0o700);
   return true;
 }
@@ -46,7 +48,10 @@ export function isOurFolder(path: string): boolean {
 /** Opens a file to append to it, made with mode 0600 or closed to others. */
 export async function openLogNoFollow(path: string, hint: string): Promise<FileHandle> {
   const refused = (cause?: unknown) =>
-    new SregistryError('SETTINGS', `${path} is not a file of yours; it is not written to.`, { hint, cause });
+    new SregistryError('SETTINGS', `Refusing to write to ${path}: it is not a file of yours.`, {
+      hint,
+      cause,
+    });
   const handle = await open(path, O_APPEND | O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK, 0o600).catch(
     (cause) => {
       throw refused(cause);

@@ -96,7 +96,7 @@ function makePrivate(path: string, { mode }: Stats, wanted: number): void {
   if ((lstatSync(path).mode & 0o077) !== 0)
     throw notPrivate(
       path,
-      'others can get at it',
+      'others can access it',
       'Choose a place on a file system with permissions',
       failure,
     );

@@ -234,7 +234,7 @@ export class CachedImage {
 
   #require(): Kept {
     if (this.#kept !== undefined) return this.#kept;
-    throw new SregistryError('NO_SPACE', `The cache could not take up ${this.uri}`, {
+    throw new SregistryError('NO_SPACE', `The cache could not store ${this.uri}`, {
       hint: 'Free disk space, or set SREGISTRY_CACHEDIR to a folder with room',
     });
   }
@@ -321,13 +321,16 @@ export class CachedImage {
     let done = 0;
     for await (const chunk of chunksOf(stream, either)) {
       if (done + chunk.length > count)
-        throw new SregistryError('SERVICE', `${this.uri}: more bytes than asked for`);
+        throw new SregistryError('SERVICE', `The service sent more bytes of ${this.uri} than asked for`);
       target.set(chunk, done);
       done += chunk.length;
       onBytes(chunk.length);
     }
     if (done !== count)
-      throw new SregistryError('SERVICE', `${this.uri}: ${done} of the ${count} bytes asked for`);
+      throw new SregistryError(
+        'SERVICE',
+        `The service sent ${done} of the ${count} bytes asked for of ${this.uri}`,
+      );
   }
 }
 

@@ -18,8 +18,8 @@ import {
 } from './push-record.ts';
 
 const SUPERSEDED = {
-  error: 'Another image was written to this name since',
-  hint: 'sregistry push --kept pushes it all the same, sregistry push --drop removes it',
+  error: 'Another image has been written to this name since',
+  hint: 'sregistry push --kept pushes it anyway; sregistry push --drop removes it',
 } as const;
 
 /** Milliseconds without a sign of progress after which a push is not waited for. */

@@ -100,7 +100,7 @@ function build(yargs: Argv, module: Command | Group, execute: Execute): Argv {
       handler: (args) => execute(subcommand, args),
     });
   }
-  return yargs.demandCommand(1, 1, 'Say what to do').group(GLOBAL_OPTIONS, 'Global options:');
+  return yargs.demandCommand(1, 1, 'No command is given').group(GLOBAL_OPTIONS, 'Global options:');
 }
 
 function buildCommand(yargs: Argv, command: Command): Argv {
@@ -145,7 +145,9 @@ function usageError(message: string, argv: readonly string[]): SregistryError {
 function report(error: unknown): number {
   if (isError(error, 'CANCELED')) return INTERRUPTED;
   bot.error(error);
-  const hint = isError(error) ? error.hint : 'This is a defect of sregistry; --debug tells where';
+  const hint = isError(error)
+    ? error.hint
+    : 'This is a bug in sregistry. Run the command again with --debug to see where';
   if (hint !== undefined) bot.custom({ prefix: 'Hint:', message: hint, color: 'CYAN' });
   if (error instanceof Error) bot.debug(error.stack);
   return isError(error, 'USAGE') ? USAGE : FAILED;

@@ -70,7 +70,7 @@ function isKey<T extends object>(table: T, key: string): key is keyof T & string
 
 function unknownOption(option: string): SregistryError {
   const known = [...Object.keys(SWITCHES), ...[...Object.keys(VALUES), 'backend'].map((key) => `${key}=...`)];
-  return new SregistryError('USAGE', `-o ${option} is no option of a mount`, {
-    hint: `There are ${[...known, ...FOR_FUSE].join(', ')}`,
+  return new SregistryError('USAGE', `-o ${option} is not a mount option`, {
+    hint: `The mount options are ${[...known, ...FOR_FUSE].join(', ')}`,
   });
 }

@@ -20,7 +20,7 @@ export default defineCommand({
         force: { type: 'boolean', alias: 'f', describe: 'Replace the file if it is there' },
         'no-cache': {
           type: 'boolean',
-          describe: 'Keep it out of the library; without --name it becomes a file in the working directory',
+          describe: 'Do not store it in the library; without --name, write a file in the working directory',
         },
         ...JSON_OPTION,
       }),

@@ -73,7 +73,7 @@ export async function pin(
   const { backend, name } = await parseTarget(text, session);
   const uri = session.uri(backend.name, name);
   if (backend.localPath !== undefined)
-    throw new SregistryError('UNSUPPORTED', `${uri} is on a disk here and never cached`);
+    throw new SregistryError('UNSUPPORTED', `${uri} is on a local disk, so it is never cached`);
   const image = await session.metadata.images.resolve(backend, name, signal);
   if (image === undefined)
     throw new SregistryError('NOT_FOUND', `${uri} does not exist in ${backend.target}`);

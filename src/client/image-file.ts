@@ -34,7 +34,7 @@ export async function requireWholeImage(path: string): Promise<LocalImage> {
   throw new SregistryError('NOT_AN_IMAGE', `${path} is not a whole image: ${image.reason}`, {
     hint:
       image.state === 'partial'
-        ? 'It is truncated or still being written: get it again from where it came'
+        ? 'It is truncated or still being written: download it again, or wait for its writer'
         : 'An image is a SIF, a SquashFS or a Singularity 2 file',
   });
 }

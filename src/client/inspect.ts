@@ -39,8 +39,8 @@ export async function inspectParts(
   if (lacking.length === 0) return data.attributes;
   throw new SregistryError(
     'UNSUPPORTED',
-    `The ${lacking.join(', ')} of ${target.title} cannot be told. ${unknown?.reason}`,
-    { hint: 'Of a file on this machine, Apptainer is asked where it is installed' },
+    `Cannot read the ${lacking.join(', ')} of ${target.title}. ${unknown?.reason}`,
+    { hint: 'Install Apptainer, which can read such a file on this machine' },
   );
 }
 

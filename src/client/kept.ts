@@ -45,7 +45,7 @@ export async function pushKept(
 ): Promise<RemoteImage> {
   const file = parseFileName(basename(path));
   if (file === undefined) {
-    throw new SregistryError('INVALID_NAME', `${path} is not a file name of an image`, {
+    throw new SregistryError('INVALID_NAME', `${path} is not the file name of an image`, {
       hint: `Push the file itself: sregistry push ${staged} --name BACKEND://COLLECTION/IMAGE:TAG`,
     });
   }

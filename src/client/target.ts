@@ -53,14 +53,10 @@ export async function backendOf(text: string, session: Session): Promise<Backend
     return await session.backend(DEFAULT_CLIENT);
   } catch (cause) {
     if (!isError(cause, 'SETTINGS')) throw cause;
-    throw new SregistryError(
-      'SETTINGS',
-      `"${text}" does not say which backend is meant, and none is active`,
-      {
-        hint: `Write for instance docker://${removeUri(text)}, or run: sregistry backend activate NAME`,
-        cause,
-      },
-    );
+    throw new SregistryError('SETTINGS', `"${text}" names no backend, and no backend is active`, {
+      hint: `Write for instance docker://${removeUri(text)}, or run: sregistry backend activate NAME`,
+      cause,
+    });
   }
 }
 

@@ -104,7 +104,7 @@ export class Closing {
     const parsed = parsePath(path);
     if (finding.kind === 'part') this.#setAside(staged, finding.reason, finding.hint);
     else if (parsed?.kind === 'image') await this.#push(staged, parsed, canceled);
-    else this.#setAside(staged, 'The image is whole, but its file name is not one of an image', NAME_HINT);
+    else this.#setAside(staged, 'The image is whole, but its file name is not an image name', NAME_HINT);
   }
 
   async #push(staged: StagedFile, parsed: ImagePath, canceled: AbortSignal): Promise<void> {

@@ -127,7 +127,7 @@ export async function askMount<K extends keyof ControlRequests>(
 ): Promise<ControlRequests[K]['answer']> {
   const failed = (why: string, cause?: unknown) =>
     new SregistryError('UNREACHABLE', `The mount at ${mountpoint} does not answer: ${why}`, {
-      hint: 'Its log tells more; sregistry unmount --force ends it',
+      hint: 'Read its log, or end it with: sregistry unmount --force',
       cause,
     });
   const connection = createConnection(ownSocket(runtimeDir, mountpoint));
@@ -135,7 +135,7 @@ export async function askMount<K extends keyof ControlRequests>(
   const hangUp = () => reject(signal?.reason);
   signal?.addEventListener('abort', hangUp);
   if (signal?.aborted) hangUp();
-  connection.setTimeout(timeout, () => reject(failed('it did not in time')));
+  connection.setTimeout(timeout, () => reject(failed('it took too long')));
   connection.on('error', (cause) => reject(failed('its socket is closed', cause)));
   connection.on('close', () => reject(failed('it ended')));
   linesOf(connection).once('line', (line) => {
@@ -144,7 +144,7 @@ export async function askMount<K extends keyof ControlRequests>(
       if (error === undefined) resolve(answer);
       else reject(new SregistryError(error.code ?? 'SERVICE', String(error.message ?? error), error));
     } catch (cause) {
-      reject(failed('what it says makes no sense', cause));
+      reject(failed('its answer is malformed', cause));
     }
   });
   connection.write(`${JSON.stringify({ request, ...parameters })}\n`);
@@ -162,7 +162,7 @@ function ownSocket(runtimeDir: string, mountpoint: string): string {
   const stats = hasRuntimeDir(runtimeDir) ? lstatSync(path, { throwIfNoEntry: false }) : undefined;
   // Connecting tells that nobody listens.
   if (stats === undefined || (stats.isSocket() && isOurs(stats))) return path;
-  throw new SregistryError('SETTINGS', `${path} is not a socket of yours; nothing is asked over it.`, {
+  throw new SregistryError('SETTINGS', `Refusing to use ${path}: it is not a socket of yours.`, {
     hint: 'Remove it; sregistry unmount --force ends the mount',
   });
 }

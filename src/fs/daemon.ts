@@ -151,7 +151,7 @@ async function unmountForeign(mountpoint: string, force: boolean): Promise<Cut> 
   if (!(await isMounted(mountpoint))) {
     const others = await mountedPaths();
     throw new SregistryError('NOT_FOUND', `No sregistry is mounted at ${mountpoint}`, {
-      hint: others.length > 0 ? `There is one at ${others.join(', ')}` : 'sregistry status lists the mounts',
+      hint: others.length > 0 ? `It is mounted at ${others.join(', ')}` : 'sregistry status lists the mounts',
     });
   }
   const files = await usedPaths(mountpoint, []);

@@ -123,7 +123,7 @@ export function loadFuse(): FuseClass {
 
 function mountError(mountpoint: string, cause: Error): SregistryError {
   return new SregistryError('UNSUPPORTED', `${mountpoint} cannot be mounted: ${cause.message}`, {
-    hint: 'Is /dev/fuse there and fusermount3 installed, and may you write to the folder? sregistry doctor tells',
+    hint: 'Check that /dev/fuse and fusermount3 exist and that you may write to the folder: sregistry doctor',
     cause,
   });
 }

@@ -70,7 +70,7 @@ export function inUse(mountpoint: string, used: readonly UsedPath[]): SregistryE
   const names = used.slice(0, NAMED).map(describeUsed);
   if (used.length > NAMED) names.push(`and ${used.length - NAMED} more`);
   // Processes of other users are not seen.
-  if (names.length === 0) names.push('it cannot be seen by whom');
+  if (names.length === 0) names.push('its users cannot be seen');
   return new SregistryError('BUSY', `${mountpoint} is in use and stays mounted: ${names.join('; ')}`, {
     hint: `Close what is open and try again, or cut it off: sregistry unmount --force ${mountpoint}`,
   });

@@ -140,7 +140,7 @@ export class Naming {
   }
 
   #checkRemove(path: string, backend: Backend): void {
-    this.#permissions.checkDelete(`${path} is not removed from the registry`, 'use sregistry delete');
+    this.#permissions.checkDelete(`Refusing to remove ${path} from the registry`, 'use sregistry delete');
     if (backend.remove !== undefined) return;
     throw new SregistryError('UNSUPPORTED', `${backend.name} (${backend.driver}) cannot remove images`);
   }
@@ -175,7 +175,7 @@ export class Naming {
     signal: AbortSignal,
   ): Promise<RemoteImage> {
     const backend = await this.#lookup.backend(source.backend);
-    this.#permissions.checkDelete(`${from} is not renamed: that removes its old name`, 'copy it');
+    this.#permissions.checkDelete(`Refusing to rename ${from}: that would remove its old name`, 'copy it');
     if (backend.copy === undefined || backend.remove === undefined) throw crossBackend(from, to);
     await this.#checkNew(to, target, signal);
     this.#checkUnread(from);
@@ -213,5 +213,5 @@ export class Naming {
 }
 
 function crossBackend(from: string, to: string): SregistryError {
-  return new SregistryError('CROSS_BACKEND', `${from} cannot be renamed to ${to} by the registry itself`);
+  return new SregistryError('CROSS_BACKEND', `The registry cannot rename ${from} to ${to}`);
 }

@@ -80,7 +80,7 @@ export class Opening {
     });
     if (parsed.kind === 'inspect') {
       if (image === UNSEEN || image === undefined) throw notFound(path);
-      if (writes) throw readOnly(path, 'it is made from the image beside it');
+      if (writes) throw readOnly(path, 'it is generated from the image beside it');
       return this.#add(new TextFile(path, await this.#lookup.inspectText(backend, image, signal)));
     }
     if (image === UNSEEN || (image === undefined && writes && flags & O_CREAT)) return this.create(path);
@@ -208,5 +208,5 @@ export class Opening {
 
 /** With --require-signed: bytes that can still change cannot be vouched for. */
 function beingWritten(path: string): SregistryError {
-  return new SregistryError('NOT_SIGNED', `${path} may not be read: it is being written`);
+  return new SregistryError('NOT_SIGNED', `${path} cannot be read while it is being written`);
 }

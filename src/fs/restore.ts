@@ -26,7 +26,7 @@ const CONCURRENCY = 2;
 
 const LEFT = {
   error: 'Its writer had not finished when the mount ended',
-  hint: 'sregistry push --kept pushes it as it is, sregistry push --drop removes it',
+  hint: 'sregistry push --kept pushes it as it is; sregistry push --drop removes it',
 } as const;
 
 const FOUND = { ...LEFT, error: 'It was found without a record in the journal' } as const;
@@ -172,7 +172,7 @@ async function withdraw(
   staged: StagedFile,
   tree: StagedPaths,
 ): Promise<void> {
-  staged.failure = new SregistryError('STALE', `Something newer than ${staged.path} was pushed to its name`);
+  staged.failure = new SregistryError('STALE', `A newer image was pushed to the name of ${staged.path}`);
   if (staged.handles > 0) return;
   tree.withdraw(staged);
   giveBack(journal, record);

@@ -39,8 +39,8 @@ export function signedOnly(keys: KeyRing): Verify {
   return async (file, signal) => {
     const lack = await outcomeOf(file, signal);
     if (lack === undefined) return;
-    throw new SregistryError('NOT_SIGNED', `${file.path} may not be read: ${lack}`, {
-      hint: 'The mount only shows images that a key of its ring has signed (--require-signed)',
+    throw new SregistryError('NOT_SIGNED', `${file.path} cannot be read: ${lack}`, {
+      hint: 'The mount opens only images that a key in its ring has signed (--require-signed)',
     });
   };
 }

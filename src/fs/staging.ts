@@ -200,9 +200,13 @@ export class Staging {
     staged.accept();
     await this.#pushAgain(staged);
     if (staged.state !== 'incomplete') return;
-    throw new SregistryError('NOT_AN_IMAGE', `${staged.path} is not a whole image under a name of one`, {
-      hint: 'sregistry status says what it lacks',
-    });
+    throw new SregistryError(
+      'NOT_AN_IMAGE',
+      `${staged.path} is not a whole image, or its name is not an image name`,
+      {
+        hint: 'sregistry status says what it lacks',
+      },
+    );
   }
 
   /** Removes a file on its owner's word. BUSY while it is open. */

@@ -5,7 +5,7 @@ import { SregistryError } from '../base/errors.ts';
 export function malformed(why: string, cause?: unknown): SregistryError {
   return new SregistryError('NOT_AN_IMAGE', why, {
     cause,
-    hint: 'The file is damaged or is no container image; get it again from where it came',
+    hint: 'The file is damaged or is not a container image; download it again',
   });
 }
 

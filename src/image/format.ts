@@ -83,7 +83,8 @@ async function identifyHead(source: ByteSource, head: Uint8Array): Promise<Ident
     return measured(kind, add(launch, length), source.size, [{ start: 0, end: launch + EXT_HEADER_SIZE }]);
   }
   if (mayBecomeHeader(head) || isZero(payload.subarray(0, ZERO_HEADER))) return unknown(source.size);
-  if (launch > 0) return notAnImage('Behind the launch line of Singularity is neither SIF, SquashFS nor ext');
+  if (launch > 0)
+    return notAnImage('No SIF, SquashFS or ext file system follows the launch line of Singularity');
   return notAnImage(`It is ${describeForeign(head)}, not a SIF, SquashFS or ext image`);
 }
 

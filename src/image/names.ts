@@ -60,7 +60,7 @@ export function parseImageName(text: string, options: ParseNameOptions = {}): Pa
   const image = components.pop() as string;
   const registry = isRegistry(components, options.first ?? 'registry') ? components.shift() : undefined;
   if (components.some((component) => component.includes(':')))
-    throw invalid(text, 'a collection holds no colon');
+    throw invalid(text, 'a collection cannot contain a colon');
 
   const fold = (part: string) => (lowercase ? part.toLowerCase() : part);
   const collection = components.join('/') || (defaults ? (options.defaultCollection ?? 'library') : '');
@@ -99,7 +99,8 @@ function splitText(text: string, base: string | undefined) {
   const at = stem.indexOf('@');
   const slash = stem.lastIndexOf('/', at < 0 ? stem.length : at);
   const reference = splitReference(stem.slice(slash + 1));
-  if (reference === undefined) throw invalid(text, 'image, tag and version are each one part and not empty');
+  if (reference === undefined)
+    throw invalid(text, 'image, tag and version must each be one part and not empty');
   const components = slash < 0 ? [] : stem.slice(0, slash).split('/');
   components.push(reference.image);
   const bad = [...components, reference.tag, reference.version].find(
