@@ -1,4 +1,4 @@
-/** AbortSignals as errors, and waiting no longer than one allows. */
+/** Turns an aborted signal into an error, and ends a wait when a signal fires. */
 import { isError, SregistryError } from './errors.ts';
 
 /** The error for an aborted signal: its reason where that is an error of ours (a deadline's), else TIMED_OUT or CANCELED. */

@@ -1,9 +1,9 @@
 /**
- * One piece of work that all who ask for it at the same time wait for together.
+ * Shares one run of some work between all callers who ask for it at the same time.
  *
- * Each caller waits with a signal of its own. A caller whose signal fires leaves at once, and the others go on waiting; when
- * the last one has left, the work is aborted and whoever asks next starts it anew. Success and failure reach every caller
- * that still waits.
+ * Each caller waits with a signal of its own. A caller whose signal fires stops waiting at once, and the others go on; when
+ * the last one stops, the work is aborted and the next caller starts it anew. Success and failure reach every caller that
+ * still waits.
  */
 import { abortError } from './abort.ts';
 

@@ -1,5 +1,5 @@
 /**
- * The comparison of a complete image with the digest its service stated: once, whoever asks first.
+ * Compares a complete image with the digest its service stated, once for all who ask.
  *
  * | state   | asked for                         | outcome of the comparison                            |
  * |---------|-----------------------------------|------------------------------------------------------|
@@ -8,8 +8,8 @@
  * | right   | nothing to do                     |                                                      |
  * | wrong   | throws CORRUPT, for good          |                                                      |
  *
- * A failure (no descriptor left, no memory, closed meanwhile) says nothing about the bytes, so the next one who asks
- * starts it again. So does what another process left: complete, and killed before it was compared.
+ * A failure (no descriptor left, no memory, closed meanwhile) says nothing about the bytes, so the next caller
+ * starts the comparison again. The same holds for an image that another process completed and was killed before comparing.
  */
 import { isError, SregistryError } from '../base/errors.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
@@ -119,7 +119,7 @@ export class Comparison {
     throw failure;
   }
 
-  /** Tells other processes. Where that fails the bytes are right all the same: the next opening compares again. */
+  /** Tells other processes. If that fails, the bytes are still right: the next opening compares them again. */
   async #note(stamp: string | undefined): Promise<void> {
     const { entry, index, key, uri } = this.#options;
     try {

@@ -1,4 +1,4 @@
-/** When the cache cannot keep bytes: then they are read from the service and handed on. */
+/** Tells when the cache cannot keep bytes. Reads then go through to the service. */
 import { isError, systemCode } from '../base/errors.ts';
 
 /** Did it fail because cache or disk have no room? */

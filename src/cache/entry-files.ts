@@ -1,5 +1,5 @@
 /**
- * The files of a cache entry: made, put in place, and opened. On opening they are looked over without reading the
+ * Makes the files of a cache entry, puts them in place, and opens them. Opening checks them without reading the
  * image, as others may have cut, emptied, replaced or removed them.
  */
 import {

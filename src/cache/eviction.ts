@@ -1,10 +1,10 @@
 /**
  * Keeps the cache below its limit and the disk above its reserve: least recently used images go first, open and pinned
- * ones stay. The index knows when each was used last, in any process; what this process has used since is kept by
- * lru-cache and weighs more.
+ * ones stay. The index knows when any process last used each one. lru-cache keeps what this process has used since,
+ * which counts more.
  *
- * Whether enough can be freed is decided before anything is evicted: something too large to fit empties nothing. A
- * little more than needed is freed, so that a full cache does not evict for every fetch.
+ * It decides whether it can free enough before it evicts anything: something too large to fit evicts nothing. It frees
+ * a little more than needed, so that a full cache does not evict for every fetch.
  */
 import { LRUCache } from 'lru-cache';
 import type { CacheIndex } from '../catalog/cache-index.ts';

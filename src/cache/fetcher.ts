@@ -4,8 +4,8 @@
  * Within the process, a fetch under way is shared: a reader waits for the blocks it needs, not for the whole fetch, and
  * goes on as soon as they are on disk. Between processes, a fetch first claims its blocks in the cache index; where
  * another process holds the claim, this one looks at the map until the blocks appear, and takes over when that process
- * ended or hangs. A fetch that nobody waits for any more because all its waiters were canceled is ended, so no request
- * is left behind. Closing ends every fetch and waits for it.
+ * ended or hangs. A fetch ends when all its waiters were canceled, so that no request is left
+ * behind. Closing ends every fetch and waits for it.
  */
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,12 +1,12 @@
 /**
- * One image revision as its readers see it: reads come from the cache, what is absent is fetched first, and where the
- * cache can keep nothing (no room, a busy index) reads go through to the service. Shared by every handle of the process
- * on that revision.
+ * One image revision as its readers see it. Reads come from the cache, after fetching what is absent. Where the cache can
+ * keep nothing (no room, a busy index), reads go through to the service. All handles of the process on that revision
+ * share it.
  *
- * What is handed out is right. Each block is compared with its checksum when it is read first. A complete image is
- * compared with its digest, and a read of the blocks that made it complete waits for that: whoever reads all of an
- * image reads these too, so nobody gets a whole wrong image. In an image that was complete when it was opened and was
- * never compared, these are all blocks.
+ * Readers get right bytes. The first read of each block compares the block with its checksum. A complete image is compared
+ * with its digest, and a read of the blocks that completed it waits for that: a reader of the whole image reads these
+ * blocks too, so nobody gets a whole wrong image. In an image that was complete but not compared when it was opened,
+ * every read waits.
  *
  * | state   | read, fetchAll, completeStep | close                                                    |
  * |---------|------------------------------|----------------------------------------------------------|
@@ -37,7 +37,7 @@ const ATTEMPTS = 3;
 
 const debug = debugLog('cache');
 
-/** Ends a wait; as a function where it is only made when something is waited for, as most reads find their bytes. */
+/** Aborts a wait. A function defers creating the signal until a read has to wait, as most reads find their bytes. */
 export type Signal = AbortSignal | (() => AbortSignal);
 
 export interface CachedImageOptions {

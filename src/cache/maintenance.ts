@@ -1,7 +1,6 @@
 /**
- * Looking after a cache folder, in named steps after cacache's `verify`: each step mends what it can and returns what it
- * counted. `sregistry cache verify` runs all of them. Opening a cache runs those that cost little, so what the command
- * can mend, mounting mends too.
+ * Repairs a cache folder in named steps, after cacache's `verify`: each step repairs what it can and returns what it
+ * counted. `sregistry cache verify` runs all of them. Opening a cache, as a mount does, runs those that cost little.
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -5,7 +5,7 @@
  * one small request. A copy reads on and on: each time it has consumed half of what was fetched ahead, the window
  * doubles and the next one is requested, so the connection is busy while the reader works. The kernel's own read-ahead
  * sends neighbouring reads out of order; a read is still sequential when it starts a little before or after the place
- * where the last one ended. Anything else starts again with the small window.
+ * where the last one ended. Any other read starts again with the small window.
  */
 
 /** Fetched around a read that follows nothing: one FUSE read (128 KiB) and the next. */

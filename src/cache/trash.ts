@@ -1,4 +1,4 @@
-/** Removing what nobody may find any more: a rename takes it out of sight at once, its bytes are freed afterwards. */
+/** Removes what nobody may find any more. A rename takes it out of sight at once; its bytes are freed afterwards. */
 import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';

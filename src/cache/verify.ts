@@ -1,7 +1,6 @@
 /**
- * Verifying a whole cache: first the steps of maintenance.ts, which read no image, then every image is compared with
- * its digest, those included that never were. Of an image that is not whole, or has no digest, each block is compared
- * with its checksum.
+ * Verifies a whole cache. The steps of maintenance.ts come first and read no image. Then every whole image is compared
+ * with its digest. In an image that is not whole, or has no digest, each block is compared with its checksum.
  */
 import type { CacheEntryRow } from '../catalog/cache-tables.ts';
 import { Entry } from './entry.ts';

@@ -1,6 +1,6 @@
 /**
- * The journal of pushes: every image that someone wrote and that is not yet where it belongs, so that neither a crash
- * nor an unreachable service loses one. The staged files themselves lie beside the database. A record belongs to one
+ * The journal of pushes: every image that someone wrote and that is not yet in its registry, so that neither a crash nor
+ * an unreachable service loses one. The staged files themselves lie beside the database. A record belongs to one
  * process at a time; when that process is dead, another may adopt it.
  */
 import { randomUUID } from 'node:crypto';

@@ -1,6 +1,6 @@
 /**
  * The library: the user's own images, rows of sregistry.db with their files in the storage folder. Queries are image
- * names; without a version they mean the one added last.
+ * names; a query without a version means the version added last.
  */
 import type { ImageName } from '../image/name.ts';
 import type { Container, ContainerFields } from './container.ts';
@@ -46,7 +46,7 @@ export interface Library {
   get(query: Query): Container | undefined;
   /** Those whose name, tag or URI holds `query`; all for none, `''` or `*`. By name, then the newest first. */
   images(query?: string): Container[];
-  /** The row itself, as the Python tool prints it. */
+  /** The row itself, as the Python client prints it. */
   inspect(query: Query): ContainerFields;
   /** Moves the file to `path`, a folder or a new file, out of the storage. EXISTS if something is there. */
   mv(query: Query, path: string): Promise<Container>;

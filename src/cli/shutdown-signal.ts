@@ -1,6 +1,6 @@
 /**
- * How a command ends before it is done: by a signal, or because nobody reads what it prints any more. The first time it is
- * asked to end, so that it can leave things in order; a second signal ends it at once.
+ * Ends a command before it is done: on a signal, or when nobody reads its output any more. The first signal asks the command
+ * to end, so that it can clean up; a second one ends it at once.
  */
 import { setMaxListeners } from 'node:events';
 import { SregistryError, systemCode } from '../base/errors.ts';

@@ -1,4 +1,4 @@
-/** The image cache as its user handles it: what is in it, what stays, what goes, whether it is right. */
+/** The image cache for its user: lists, pins, removes and verifies images in it. */
 import { SregistryError } from '../base/errors.ts';
 import { freeSpace } from '../cache/location.ts';
 import { detach } from '../cache/trash.ts';

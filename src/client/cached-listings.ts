@@ -18,7 +18,7 @@ import { StaleIfError } from './stale-if-error.ts';
 /** Milliseconds after which a lookup that misses in a listing may list again. */
 const RELIST_AFTER = 2_000;
 
-/** What is in a collection, as far as is known. An entry that is not in an incomplete one may exist all the same. */
+/** What is in a collection, as far as is known. An entry that is missing in an incomplete listing may still exist. */
 export type Entries = Pick<Listing, 'entries' | 'complete'>;
 
 export class CachedListings {

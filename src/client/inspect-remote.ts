@@ -1,6 +1,6 @@
 /**
- * What is known of a registry's image without a pull: what the service states, and what is inside it, from the metadata
- * that was pushed with it or else from the few blocks of the image that tell.
+ * What is known of a registry's image without a pull: what the service states, and what is inside it. The latter comes from
+ * the metadata that was pushed with the image, or else from the few blocks of the image that hold it.
  */
 import type { Backend } from '../backends/backend.ts';
 import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';

@@ -1,4 +1,4 @@
-/** What a text stands for where an image is to be looked into: a file on this machine, one of the library, or one of a backend. */
+/** The image that a text names for `inspect` and `verify`: a file on this machine, an image of the library or of a backend. */
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { SregistryError } from '../base/errors.ts';
@@ -75,7 +75,7 @@ function imageFile(path: string, signal?: AbortSignal): InspectTarget {
   };
 }
 
-/** The facts are its row, as the Python tool prints it; where its file is gone, the row also tells what was inside. */
+/** The facts are its row, as the Python client prints it; where its file is gone, the row also tells what was inside. */
 function libraryImage(session: Session, container: Container, signal?: AbortSignal): InspectTarget {
   const { file, metrics, name, uri } = container;
   const facts = async () => ({ ...session.library.inspect(name) });

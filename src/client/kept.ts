@@ -1,6 +1,6 @@
 /**
- * Files that were written into a mount and not pushed, for their owner to decide: pushed as they are, or dropped. A file of a
- * mount that lives belongs to that mount; these functions take only what nobody works on.
+ * Files that were written into a mount and not pushed. Their owner decides whether to push them as they are or to drop them. A
+ * running mount owns its files; these functions take only files that no process works on.
  */
 import { basename } from 'node:path';
 import type { Progress } from '../backends/backend.ts';

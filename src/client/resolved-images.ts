@@ -1,4 +1,4 @@
-/** The cache of images: what each backend answered for a name, also that there is none, in memory and in the catalog. */
+/** The cache of images: what each backend answered for a name, an image or that there is none, in memory and in the catalog. */
 import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
 import type { SharedCall } from '../base/single-flight.ts';

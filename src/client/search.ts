@@ -1,6 +1,6 @@
 /**
- * Searching the backends, all at the same time. What a service finds comes first; to that comes what was seen of its images
- * before, which also finds words that services do not look at.
+ * Searching the backends, all at the same time. What a service finds comes first. Images seen before are searched too, also for words that
+ * services do not search.
  */
 import type { Backend, SearchQuery } from '../backends/backend.ts';
 import { hasLabels } from '../backends/name-match.ts';
@@ -108,7 +108,7 @@ async function searchService(
   return true;
 }
 
-/** A search may tell less of an image than a look at it: that is no reason to forget what was told before. */
+/** A search may tell less of an image than a lookup. What is known already is kept then. */
 function remember({ state, metadata }: Session, backend: Backend, image: RemoteImage): void {
   const known = state.remotes.get(identityOf(backend), formatImageName(image.name));
   const isNew = known?.image?.revision !== image.revision;

@@ -1,4 +1,4 @@
-/** Who signed an image, and whether it is still so. */
+/** Tells who signed an image, and verifies the signatures. */
 import { readFile } from 'node:fs/promises';
 import type { Progress } from '../backends/backend.ts';
 import { fileError } from '../base/files.ts';

@@ -1,5 +1,5 @@
 /**
- * What the text of a command means: which backend, and which name in it. The backend is the scheme (`lab://demo/x:1`: an
+ * Finds the backend and the name that a command's text means. The backend is the scheme (`lab://demo/x:1`: an
  * instance's own name, or an alias of a driver), else `SREGISTRY_CLIENT`, else the active client, else `hub`.
  */
 import type { Backend } from '../backends/backend.ts';
@@ -10,7 +10,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import { ACTIVE, activeClient, entryOf } from '../settings/secrets.ts';
 import type { Session } from './session.ts';
 
-/** The client of the Python tool where nothing says which. */
+/** The client of the Python client where nothing says which. */
 export const DEFAULT_CLIENT = 'hub';
 
 type Configuration = Pick<Session, 'env' | 'secrets'>;

@@ -1,7 +1,7 @@
 /**
- * Changing the bytes of a file being written: first whatever pushes them is canceled, what stays of them is fetched, and the
- * journal gets a record; then, in one step with a last look at the file's state, they change. What needs room on a full disk
- * takes that of cached images.
+ * Changes the bytes of a file being written. Before that it cancels a push of them, fetches the bytes that stay, and makes a
+ * record in the journal. The change itself happens in one step with a last look at the file's state. On a full disk it takes
+ * the room of cached images.
  */
 import pRetry from 'p-retry';
 import { isError } from '../base/errors.ts';

@@ -1,8 +1,8 @@
 /**
- * Closing a file being written: looking at its bytes, and pushing them where they are a whole image under an image's name.
+ * Closes a file being written: looks at its bytes, and pushes them if they are a whole image under an image's name.
  *
- * All who close a file at the same time share one push and its outcome. A change cancels a push under way: the bytes that
- * are pushed never change meanwhile, and whoever closed the file before the change is answered as for an early close.
+ * All who close a file at the same time share one push and its outcome. A change cancels a push under way: the bytes
+ * never change during a push, and whoever closed the file before the change gets the answer of an early close.
  */
 import { describeError, isError, SregistryError } from '../base/errors.ts';
 import type { ByteRange } from '../base/extents.ts';

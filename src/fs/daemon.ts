@@ -1,4 +1,4 @@
-/** Mounts in the background: starting the process that serves one, asking it, ending it. */
+/** Mounts in the background: starts the process that serves a mount, asks it, and ends it. */
 import { spawn } from 'node:child_process';
 import { rename, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
@@ -75,7 +75,7 @@ export async function mountStatuses(
 }
 
 export interface UnmountOptions {
-  /** Cut off whoever uses the mount, and end a process that does not answer. Default: that is the error BUSY. */
+  /** Cut off all users of the mount, and end a process that does not answer. Default: use of it is the error BUSY. */
   readonly force: boolean;
   readonly env: NodeJS.ProcessEnv;
   /** Called about once a second while pushes are waited for. */

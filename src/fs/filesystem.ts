@@ -8,11 +8,9 @@
  * - opening for writing what is open for reading is refused (IN_USE), as for any program that is being run;
  * - opening for reading what is being written shows the file as it is so far;
  * - a rename over what is open replaces the name, and the readers keep their revision (removals.ts);
- * - what was changed in the registry by others is seen by the next open after the last close.
+ * - the next open after the last close shows what others changed in the registry.
  *
- * An operation decides which of these holds, and enters itself as reader or writer, in one step after the last question to
- * a service was answered: whoever came first meanwhile counts. Each operation has one deadline; pushes end when the
- * service does.
+ * opening.ts decides which of these holds. Each operation has one deadline; pushes end when the service does.
  */
 import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';

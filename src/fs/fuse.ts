@@ -1,7 +1,7 @@
 /**
- * The adapter to fuse-native: the only file that knows it. Every operation is answered exactly once, with an errno
- * where the filesystem threw; operations have no time limit here because each one in the filesystem has its own, and a
- * push takes as long as it takes.
+ * The adapter to fuse-native, and the only file that knows it. It answers every operation exactly once, with an errno if
+ * the filesystem threw. It sets no time limit: each operation of the filesystem has its own, and a push takes as long as it
+ * needs.
  */
 import { readdir, readlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -128,7 +128,7 @@ function mountError(mountpoint: string, cause: Error): SregistryError {
   });
 }
 
-/** Answers, not failures: what is not there, an attribute longer than the caller guessed, attributes we keep none of. */
+/** Answers that are not failures: a missing file, an attribute longer than the caller guessed, attributes that we do not keep. */
 const EXPECTED = new Set([ENOENT, ENODATA, ERANGE, ENOTSUP]);
 
 type Run = (name: string, path: string, answer: Answer, body: () => Promise<number | unknown[]>) => void;

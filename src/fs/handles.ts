@@ -11,7 +11,7 @@ import type { Staging } from './staging.ts';
 export interface OpenFile {
   /** Path it was opened under. */
   readonly path: string;
-  /** The revision it shows; none for files that are no image of a registry. */
+  /** The revision it shows; none for files that are not an image of a registry. */
   readonly image?: RemoteImage;
   /** Set where it was opened to a file being written. */
   readonly staged?: StagedFile;

@@ -1,11 +1,11 @@
 /**
  * Who uses a mount, for people: processes that have a file open, mapped or run, or that work in a folder; loop devices;
  * other mounts. All of it is read from /proc and /sys, where no look touches the mount itself, so it also works on one
- * that does not answer. Processes of other users are only seen by root, and whether a mount can be unmounted is the
- * kernel's to say: this gives the names.
+ * that does not answer. Only root sees processes of other users. The kernel decides whether a mount can be
+ * unmounted; this module only finds the names.
  *
- * In the mount namespace of the asker a path below the mount point tells. In another one (a container) the mount may lie
- * elsewhere, and the number of the file system (major:minor) tells.
+ * In this process's mount namespace, a path below the mount point shows use. In another one (a container) the mount may lie
+ * elsewhere, and the number of the file system (major:minor) shows it.
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { SregistryError } from '../base/errors.ts';

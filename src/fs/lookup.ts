@@ -1,6 +1,6 @@
 /**
- * What is at a path, as the registries say: images, folders, listings. An image that is open stays at the revision it was
- * opened at; folders that mkdir made are there until the registry knows them by an image.
+ * What the registries have at a path: images, folders, listings. An open image stays at the revision it was opened at. A
+ * folder that mkdir made exists until the registry has an image in it.
  *
  * Every question takes the signal of the operation that asks it, so that an operation with several has one deadline.
  */

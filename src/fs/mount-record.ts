@@ -1,7 +1,7 @@
 /**
  * What is known of a mount without asking it: a small file in the runtime directory, beside the mount's control
- * socket. A record is believed only as far as its writer can be: the directory and the file belong to this user, and no
- * link leads there. Even so it may be old, so a process is only ever ended after /proc said that it is the mount's.
+ * socket. A record is trusted only if the directory and the file belong to this user and no link leads there. It may still
+ * be old, so a process is ended only after /proc has confirmed that it is the mount's.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';

@@ -3,11 +3,10 @@
  * ways:
  *
  * - asked over the control socket, after its pushes and only where nobody uses it; forced, at once;
- * - by a signal (SIGTERM, SIGINT), after its pushes but within a limit, whoever uses it;
+ * - by a signal (SIGTERM, SIGINT), after its pushes but within a limit, even if it is in use;
  * - unmounted by someone from outside, when the last file is closed.
  *
- * What was cut off is logged. From there on the end is a list of steps (shutdown.ts), each of which runs also where an
- * earlier one failed.
+ * The log says what was cut off. Then the end is a list of steps (shutdown.ts); each runs even if an earlier one failed.
  */
 import type { Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -122,7 +121,7 @@ export class Mount {
 
   /**
    * Ends the mount as a service manager wants it: pushes are waited for within 60 seconds and stay in the journal then;
-   * whoever still uses the mount is cut off.
+   * all who still use the mount are cut off.
    */
   async end(): Promise<void> {
     // Unmounted already, it waits for files to be closed.
@@ -212,7 +211,7 @@ export class Mount {
     }
   }
 
-  /** Unmounts whoever uses the mount, and logs what that cuts off. */
+  /** Unmounts even if the mount is in use, and logs what that cuts off. */
   async #cutOff(): Promise<Cut> {
     const used = await this.#used().catch(() => []);
     const { journal } = this.#session.state;

@@ -1,4 +1,4 @@
-/** Mount points as the kernel sees them: what is mounted, mending what a dead process left, unmounting. */
+/** Mount points as the kernel sees them: lists mounts, clears mounts of dead processes, and unmounts. */
 import { execFile } from 'node:child_process';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -6,7 +6,7 @@ import { SregistryError, systemCode } from '../base/errors.ts';
 
 const run = promisify(execFile);
 
-/** Milliseconds a call of fusermount or a look at a mount point may take: a hung mount blocks whoever touches it. */
+/** Milliseconds a call of fusermount or a look at a mount point may take: a hung mount blocks every process that touches it. */
 const PATIENCE = 10_000;
 
 /** For programs whose messages are read here. */
@@ -57,7 +57,7 @@ export async function isMounted(mountpoint: string): Promise<boolean> {
 
 /**
  * Makes a folder ready to be mounted on: creates it, and unmounts what a process that died left there. BUSY where a
- * process serves it, also one that does not answer now; USAGE where it is no folder.
+ * process serves it, also one that does not answer now; USAGE where it is not a folder.
  */
 export async function prepareMountpoint(mountpoint: string): Promise<void> {
   if (await isMounted(mountpoint)) {

@@ -1,5 +1,5 @@
 /**
- * Operations on names: removing, renaming, making folders. Of files being written and of images in registries.
+ * Operations on names, of files being written and of images in registries: removes, renames, and makes folders.
  *
  * A rename to another spelling of the same image (`x:1.simg` to `x:1.sif`) changes nothing, as rename(2) has it for two names
  * of one file.

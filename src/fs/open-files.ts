@@ -1,4 +1,4 @@
-/** The table of open files: what each handle that the kernel has stands for, and what its file is called now. */
+/** The table of open files: for each handle of the kernel, its file and the present path of the file. */
 
 import type { OpenFile } from './handles.ts';
 import type { OpenPath } from './in-use.ts';

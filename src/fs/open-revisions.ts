@@ -1,6 +1,6 @@
 /**
- * Which revision each image is open at for reading. All paths of an image share it: an image that is open stays at its
- * revision for every further reader, so that the kernel, which keeps pages by path, never mixes two.
+ * The revision at which each image is open for reading. All paths of an image share it. An open image stays at its revision
+ * for every further reader, so that the kernel, which keeps pages by path, never mixes two revisions.
  */
 import type { RemoteImage } from '../image/remote.ts';
 

@@ -1,9 +1,9 @@
 /**
- * Opening files: which file a path is opened to, for reading, for writing or for both.
+ * Opens files, for reading, for writing or for both: decides what a path stands for.
  *
  * A path is, in this order: a file being written, a revision that is open, what the registry says. An open decides which of
- * these holds, and acquires the file or the revision, in one step after the last question to a service was answered: whoever
- * came first meanwhile counts.
+ * these holds, and acquires the file or the revision, in one step after the last answer of a service: an operation that came
+ * first meanwhile wins.
  */
 import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';

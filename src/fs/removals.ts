@@ -3,9 +3,9 @@
  *
  * Before it removes or replaces a file that is open, libfuse renames it to a hidden name: the same call, whether `rm` follows
  * or a rename over it. So the image leaves its name at once, its readers keep their revision under the hidden name, and the
- * registry is asked to remove it only when no rename to the name has come shortly after. Where it may not be removed, that is
- * said at once, unless a closed file is there that may be about to replace it. Who looks the name up meanwhile waits, so that
- * no one finds it missing while it is replaced.
+ * registry is asked to remove it only if no rename to the name follows shortly. If the removal is not allowed, it fails at once,
+ * unless a closed file may be about to replace the image. Lookups of the name wait meanwhile, so that nobody finds it missing
+ * while it is replaced.
  */
 /** Milliseconds within which libfuse sends the rename that follows: it does so as soon as it has the answer. */
 const GRACE = 100;
@@ -47,7 +47,7 @@ export class Removals {
     this.#pending.set(key, { removal, timer, settled: Promise.withResolvers() });
   }
 
-  /** Resolves when it is known what the name stands for: for whoever looks it up or is about to use it. */
+  /** Resolves when it is known what the name stands for. Lookups and uses of the name wait for it. */
   async settled(key: string): Promise<void> {
     await this.#pending.get(key)?.settled.promise;
   }

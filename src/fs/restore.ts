@@ -1,10 +1,10 @@
 /**
- * What mounts that ended left in the journal: taken over by the next one.
+ * Takes over what earlier mounts left in the journal.
  *
- * A file that was closed whole (kept, or being pushed) is pushed. Any other is only listed (`sregistry status`): its writer
- * had not closed it, so nobody but its owner knows whether its bytes are meant (`sregistry push --kept`). Of several
- * closed files of one name the newest counts, as if they had been pushed in turn; one that another process writes anew is
- * listed too, as is a file that the journal does not know any more.
+ * A file that was closed whole (kept, or being pushed) is pushed. Any other file is only listed (`sregistry status`): its
+ * writer had not closed it, so only its owner knows whether it is finished (`sregistry push --kept`). Of several closed files of
+ * one name the newest is pushed. A file whose name another process writes anew is only listed too, and so is a file that the
+ * journal has lost.
  */
 import { lstat, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -102,7 +102,7 @@ async function sizeOf(file: string): Promise<number> {
   return stats?.isFile() ? stats.size : 0;
 }
 
-/** A part under a name that is no image's hides nothing: it is shown, to be finished, renamed or removed. */
+/** A part whose name is not an image's hides nothing. The mount shows it, so that it can be finished, renamed or removed. */
 async function placePart(journal: Journal, record: Staged, tree: StagedPaths): Promise<void> {
   const path = pathOf(record);
   if (parsePath(path)?.kind === 'image' || !tree.isFree(path)) return;

@@ -5,8 +5,8 @@
  * an image's name. states.ts says what each operation does in each state; closing.ts looks and pushes; restore.ts takes over
  * what processes that ended left.
  *
- * A file leaves the paths of the mount in the same step in which its last handle is released: whoever opens the path next
- * sees the registry's image, and waits until its bytes are in the cache ({@link Staging.settled}).
+ * A file leaves the paths of the mount in the same step in which its last handle is released: the next open of
+ * the path gets the registry's image, and waits until its bytes are in the cache ({@link Staging.settled}).
  */
 import { join } from 'node:path';
 import { SregistryError } from '../base/errors.ts';

@@ -1,6 +1,6 @@
 /**
- * What a path of the mount stands for: `/<backend>/<collection...>/<image>:<tag>[@<version>].<ext>`. Pure: whether
- * something is there is for the filesystem to find out.
+ * What a path of the mount stands for: `/<backend>/<collection...>/<image>:<tag>[@<version>].<ext>`. Pure: the
+ * filesystem finds out whether something is there.
  */
 import { SregistryError } from '../base/errors.ts';
 import type { ImageName } from '../image/name.ts';

@@ -1,4 +1,4 @@
-/** Little-endian fields of on-disk structures, read without trust: a number is one JavaScript holds exactly. */
+/** Reads little-endian fields of on-disk structures without trusting them: a number must be one that JavaScript holds exactly. */
 import { SregistryError } from '../base/errors.ts';
 
 /** The error of a header that cannot be right. `why` names structure and field. */

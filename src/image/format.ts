@@ -1,9 +1,9 @@
 /**
- * Is this an image, which kind, how long is it when whole, is it whole?
+ * Tells whether bytes are an image, of which kind, how long it is when whole, and whether it is whole.
  *
  * The answer comes from the image's own header, so a writer's `close()` can tell a finished copy from an early one
  * without being told the size. A header that is not there yet (nothing written, zeros, the beginning of a known one)
- * is `unknown`: whoever writes may still write it. Bytes that no image can begin with are `not-an-image` at once.
+ * is `unknown`: its writer may still write it. Bytes that no image can begin with are `not-an-image` at once.
  */
 import { isError } from '../base/errors.ts';
 import type { ByteRange } from '../base/extents.ts';
@@ -29,7 +29,7 @@ export interface Identification {
   readonly whole: boolean;
   readonly state: 'whole' | 'partial' | 'unknown' | 'not-an-image';
   /**
-   * The bytes that whoever writes the image writes, as far as its header tells. What lies between is padding, or may be a
+   * The bytes that every writer of the image writes, as far as its header tells. What lies between is padding, or may be a
    * hole, as in a sparse ext file system.
    */
   readonly parts: readonly ByteRange[];

@@ -1,10 +1,10 @@
 /**
  * Image names as people write them: `[registry/][collection/]image[:tag][@version][.sif]`.
  *
- * The rules are those of the Python sregistry client, whose three regular expressions come down to: whatever follows
+ * The rules are those of the Python client, whose three regular expressions come down to: whatever follows
  * the first `@` is the version; of three or more components the first is always the registry, of two it is one when
  * it holds a dot or a colon after its first character; what is left between registry and image is the collection.
- * Here they are one pass over the text. A trailing image extension is no part of the name; the Python tool removed
+ * Here they are one pass over the text. A trailing image extension is not part of the name; the Python client removed
  * the letters wherever they stood.
  */
 import { SregistryError } from '../base/errors.ts';
@@ -32,14 +32,14 @@ export interface ParseNameOptions {
   /** Default `latest`. */
   readonly defaultTag?: string | undefined;
   /**
-   * What the first of three or more components is. `registry` (default): always the registry, as in the Python tool.
+   * What the first of three or more components is. `registry` (default): always the registry, as in the Python client.
    * `host`: only if it looks like one (a dot, a colon, or `localhost`), as Docker reads names; else the collection is
    * nested.
    */
   readonly first?: 'registry' | 'host' | undefined;
 }
 
-/** A name in the Python tool's terms. Where `defaults` is off, `collection` and `tag` may be `''`: not given. */
+/** A name in the Python client's terms. Where `defaults` is off, `collection` and `tag` may be `''`: not given. */
 export interface ParsedName extends ImageName {
   readonly registry: string | undefined;
   readonly version: string | undefined;

@@ -348,7 +348,7 @@ test('the database is for its owner only, unless its folder is a group’s', asy
   const { databaseFile, add, library } = house();
   await add('lab/x:1', 'one');
   expect(modeOf(databaseFile)).toBe('600');
-  // As the Python tool makes it.
+  // As the Python client makes it.
   chmodSync(databaseFile, 0o644);
   library.close();
   await add('lab/y:1', 'two');

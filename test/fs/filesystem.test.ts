@@ -77,7 +77,7 @@ describe('paths', () => {
     expect(await filesystem.readdir('/lab/demo')).not.toContain('small:1.0.sif.json');
   });
 
-  test('`mkdir` makes a collection that is there when it holds an image.', async () => {
+  test('`mkdir` makes a folder that becomes a collection when it holds an image.', async () => {
     const { filesystem } = await open();
     await filesystem.mkdir('/lab/new');
     expect(await filesystem.readdir('/lab/new')).toEqual([]);

@@ -132,7 +132,7 @@ needs({ registry: true })('readers and writers', () => {
     expect((await stored())?.equals(small)).toBe(true);
   });
 
-  test('Who opened a published image is not written over, also where its writer has it open still.', async () => {
+  test('A published image that a reader has open is not written over, even if its writer still has it open.', async () => {
     const { kernel, filesystem } = await open();
     const writer = await kernel.open('/lab/demo/new:1.sif', O_RDWR | O_CREAT);
     await writeAll(filesystem, writer, small);
@@ -182,7 +182,7 @@ needs({ registry: true })('readers and writers', () => {
     expect((await stored())?.equals(other)).toBe(true);
   });
 
-  test('A tag that others move is the revision that `stat` told of last, then the new one.', async () => {
+  test('A tag that others move shows the revision that `stat` saw last, then the new one.', async () => {
     const { kernel, filesystem, session } = await open();
     await filesystem.getattr(IMAGE);
     await publishElsewhere(other);
@@ -272,7 +272,7 @@ needs({ registry: true })('readers and writers', () => {
 needs({ registry: true, root: true })('a full disk', () => {
   useRegistry();
 
-  test('A file that is written takes the room of cached images where the disk is full.', async () => {
+  test('A file being written takes the room of cached images if the disk is full.', async () => {
     const { root, fill } = await smallDisk(16);
     const { kernel, session, filesystem } = await open({
       home: root,
