@@ -110,7 +110,7 @@ const pruneCommand = defineSubcommand({
         requiresArg: true,
         describe: 'Only images unused for this long: 12h, 7d',
       },
-      'down-to': { type: 'string', requiresArg: true, describe: 'Stop when the cache is that small: 10G' },
+      'down-to': { type: 'string', requiresArg: true, describe: 'Stop when the cache is this small: 10G' },
       ...JSON_OPTION,
     }),
   examples: [

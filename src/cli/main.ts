@@ -119,8 +119,8 @@ function createParser(argv: readonly string[]): Argv {
     .scriptName('sregistry')
     .usage('$0 <command> [options]\n\nContainer images of every registry, as files and by commands.')
     .options({
-      quiet: { type: 'boolean', describe: 'Say nothing but warnings and errors' },
-      debug: { type: 'boolean', describe: 'Say everything' },
+      quiet: { type: 'boolean', describe: 'Print only warnings and errors' },
+      debug: { type: 'boolean', describe: 'Print everything' },
     })
     .version(version)
     .parserConfiguration({ 'boolean-negation': false, 'parse-positional-numbers': false })

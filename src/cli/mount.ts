@@ -48,7 +48,11 @@ export default defineCommand({
           group: HOW,
           describe: 'Refuse to open images that no key in this file has signed',
         },
-        'allow-other': { type: 'boolean', group: HOW, describe: 'Let other users of this machine in' },
+        'allow-other': {
+          type: 'boolean',
+          group: HOW,
+          describe: 'Let other users of this machine use the mount',
+        },
         'cache-size': {
           type: 'string',
           requiresArg: true,
@@ -61,14 +65,19 @@ export default defineCommand({
           group: CACHE,
           describe: 'Space to keep free on its file system [2G]',
         },
-        foreground: { type: 'boolean', alias: 'f', group: PROCESS, describe: 'Stay; Ctrl-C unmounts' },
+        foreground: {
+          type: 'boolean',
+          alias: 'f',
+          group: PROCESS,
+          describe: 'Stay in the foreground; Ctrl-C unmounts',
+        },
         options: {
           type: 'string',
           alias: 'o',
           array: true,
           nargs: 1,
           group: PROCESS,
-          describe: 'The same as mount(8) writes it: ro,allow_other,cache_size=50G,backend=lab',
+          describe: 'Options in the form of mount(8): ro,allow_other,cache_size=50G,backend=lab',
         },
       }),
   examples: [

@@ -88,7 +88,7 @@ async function keep(
 ): Promise<string> {
   const { backend } = target;
   if (backend.driver === 'local' && backend.localPath !== undefined) return backend.localPath(image);
-  if (file !== undefined) return enter(session, target, image, { file, transfer: 'copy' }, options);
+  if (file !== undefined) return addToLibrary(session, target, image, { file, transfer: 'copy' }, options);
   const known = knownContainer(session, target, image);
   if (known?.file !== undefined) return known.file;
   const { storage } = session.paths;
@@ -96,7 +96,7 @@ async function keep(
   try {
     await mkdir(storage, { recursive: true });
     await bring(session, target, image, temporary, options);
-    return await enter(session, target, image, { file: temporary, transfer: 'move' }, options);
+    return await addToLibrary(session, target, image, { file: temporary, transfer: 'move' }, options);
   } catch (error) {
     throw fileError('store in', storage, error);
   } finally {
@@ -116,7 +116,7 @@ function knownContainer(
   return isSame ? known : undefined;
 }
 
-async function enter(
+async function addToLibrary(
   session: Session,
   { backend, name }: Target,
   { digest }: RemoteImage,
