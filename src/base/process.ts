@@ -1,7 +1,7 @@
 /**
- * Which process owns something that outlives it: a pid alone is reused, a pid with its start time is not. Read from
- * Linux's /proc, which shows the processes of one pid namespace. It does not show whether a process of another namespace (a container
- * on this machine) lives; src/catalog/owners.ts asks a lock instead.
+ * Which process owns something that outlives it: a pid alone is reused, a pid with its start time is not. Read from Linux's
+ * /proc, which shows the processes of one pid namespace. It does not show whether a process of another namespace (a
+ * container on this machine) lives; src/catalog/owners.ts asks a lock instead.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 

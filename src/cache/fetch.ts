@@ -1,4 +1,7 @@
-/** One fetch under way: blocks `first..last` of an image, how far it has come (blocks before `next` have arrived), and who waits. */
+/**
+ * One fetch under way: blocks `first..last` of an image, how far it has come (blocks before `next` have arrived), and who
+ * waits.
+ */
 
 interface Waiter {
   readonly block: number;

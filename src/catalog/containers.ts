@@ -128,7 +128,7 @@ export class Containers {
     return this.get(Number(lastInsertRowid)) as ContainerRow;
   }
 
-  /** Gives a row another name, of which it becomes the newest, its version kept, and its file another path. Undefined when it is gone. */
+  /** Renames a row, as the newest of its new name and with its version, and moves its file. Undefined when it is gone. */
   rename(id: number, name: ImageName, file: string | undefined): ContainerRow | undefined {
     this.#sql.rename.run({
       id,

@@ -1,6 +1,6 @@
 /**
- * The command line: parses `argv` (without node and script), runs one command, returns the exit code: 0 done, 1 failed, 2 usage,
- * 130 interrupted. Data goes to stdout, all else to stderr.
+ * The command line: parses `argv` (without node and script), runs one command, returns the exit code: 0 done, 1 failed, 2
+ * usage, 130 interrupted. Data goes to stdout, all else to stderr.
  */
 import yargs, { type Argv } from 'yargs';
 import { isError, SregistryError } from '../base/errors.ts';

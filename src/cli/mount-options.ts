@@ -1,6 +1,6 @@
 /**
- * The options of `mount -o`, as mount(8) and fstab(5) hand them on: our own flags by their names (`cache_size=50G`, with `_` or `-`),
- * FUSE's own options, and words that only concern who mounts and when.
+ * The options of `mount -o`, as mount(8) and fstab(5) hand them on: our own flags by their names (`cache_size=50G`, with
+ * `_` or `-`), FUSE's own options, and words that only concern who mounts and when.
  */
 import { SregistryError } from '../base/errors.ts';
 

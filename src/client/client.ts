@@ -57,8 +57,8 @@ export interface Client extends Settings, AsyncDisposable {
   /** For the functions of the library that take one. */
   readonly session: Session;
   /**
-   * get, post, put, delete, head, paginate, stream, download and healthy, as in the Python client: with the backend's credentials and
-   * their renewal after a 401, or without any where it has no service that speaks HTTP.
+   * get, post, put, delete, head, paginate, stream, download and healthy, as in the Python client: with the backend's
+   * credentials and their renewal after a 401, or without any where it has no service that speaks HTTP.
    */
   readonly http: Http;
 

@@ -1,6 +1,6 @@
 /**
- * Searching the backends, all at the same time. What a service finds comes first. Images seen before are searched too, also for words that
- * services do not search.
+ * Searches the backends, all at the same time. What a service finds comes first. Images seen before are searched too, also
+ * for words that services do not search.
  */
 import type { Backend, SearchQuery } from '../backends/backend.ts';
 import { hasLabels } from '../backends/name-match.ts';

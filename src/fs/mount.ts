@@ -40,7 +40,7 @@ const PUSH_LIMIT = 60_000;
 const GRACE = 5_000;
 /** Milliseconds one step of closing may take; the next one begins then. */
 const STEP_LIMIT = 10_000;
-/** Milliseconds for which the kernel may call the mount busy while nobody can be seen who uses it: a path being looked up holds it too. */
+/** Milliseconds for which the kernel may call the mount busy without a visible user: a lookup in progress holds it too. */
 const BUSY_PATIENCE = 2_000;
 /** Milliseconds between looks whether something is over. */
 const LOOK_INTERVAL = 50;

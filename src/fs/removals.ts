@@ -1,11 +1,11 @@
 /**
  * Removing and replacing images that somebody has open.
  *
- * Before it removes or replaces a file that is open, libfuse renames it to a hidden name: the same call, whether `rm` follows
- * or a rename over it. So the image leaves its name at once, its readers keep their revision under the hidden name, and the
- * registry is asked to remove it only if no rename to the name follows shortly. If the removal is not allowed, it fails at once,
- * unless a closed file may be about to replace the image. Lookups of the name wait meanwhile, so that nobody finds it missing
- * while it is replaced.
+ * Before it removes or replaces a file that is open, libfuse renames it to a hidden name: the same call, whether `rm`
+ * follows or a rename over it. So the image leaves its name at once, its readers keep their revision under the hidden name,
+ * and the registry is asked to remove it only if no rename to the name follows shortly. If the removal is not allowed, it
+ * fails at once, unless a closed file may be about to replace the image. Lookups of the name wait meanwhile, so that nobody
+ * finds it missing while it is replaced.
  */
 /** Milliseconds within which libfuse sends the rename that follows: it does so as soon as it has the answer. */
 const GRACE = 100;

@@ -2,9 +2,9 @@
  * Takes over what earlier mounts left in the journal.
  *
  * A file that was closed whole (kept, or being pushed) is pushed. Any other file is only listed (`sregistry status`): its
- * writer had not closed it, so only its owner knows whether it is finished (`sregistry push --kept`). Of several closed files of
- * one name the newest is pushed. A file whose name another process writes anew is only listed too, and so is a file that the
- * journal has lost.
+ * writer had not closed it, so only its owner knows whether it is finished (`sregistry push --kept`). Of several closed
+ * files of one name the newest is pushed. A file whose name another process writes anew is only listed too, and so is a
+ * file that the journal has lost.
  */
 import { lstat, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';

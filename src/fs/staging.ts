@@ -125,7 +125,7 @@ export class Staging {
     return this.#closing.flush(staged);
   }
 
-  /** Ends a push of the file under way and waits for that; its state tells what came of it, and nothing happens to it until letGo. */
+  /** Ends a push of the file and waits for its end; the state then tells the outcome. Nothing else happens to the file until letGo. */
   async hold(staged: StagedFile): Promise<void> {
     staged.isHeld = true;
     await this.#closing.cancel(staged);

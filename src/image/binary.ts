@@ -1,4 +1,6 @@
-/** Reads little-endian fields of on-disk structures without trusting them: a number must be one that JavaScript holds exactly. */
+/**
+ * Reads little-endian fields of on-disk structures without trusting them: a number must be one that JavaScript holds exactly.
+ */
 import { SregistryError } from '../base/errors.ts';
 
 /** The error of a header that cannot be right. `why` names structure and field. */

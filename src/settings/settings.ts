@@ -1,6 +1,6 @@
 /**
- * Helpers, as in the Python client, for the settings of one client. Values of the environment are used, and written to disk only by
- * the two functions whose purpose that is.
+ * Helpers, as in the Python client, for the settings of one client. Values of the environment are used, and written to disk
+ * only by the two functions whose purpose that is.
  */
 import { join } from 'node:path';
 import { SregistryError } from '../base/errors.ts';
