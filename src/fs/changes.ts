@@ -16,7 +16,7 @@ import type { FindWriters, Writer } from './writers.ts';
 /** Bytes that a record of the journal may take on disk: pages of the database and of its log. */
 const RECORD_ROOM = 256 * 1024;
 
-/** About six seconds, in which the event loop goes on. */
+/** About six seconds. The event loop runs meanwhile. */
 const BUSY_JOURNAL = { retries: 6, minTimeout: 100 } as const;
 
 export interface Change {
@@ -47,7 +47,7 @@ export class Changes {
   }
 
   /**
-   * Changes bytes when nothing pushes them any more and the journal knows. IN_USE where somebody reads them as a published
+   * Changes bytes after their push has ended and the journal has a record. IN_USE where somebody reads them as a published
    * revision.
    */
   change(staged: StagedFile, { bytes, inPlace, act }: Change): Promise<void> {
@@ -96,7 +96,7 @@ export class Changes {
     await pRetry(act, { ...BUSY_JOURNAL, shouldRetry: ({ error }) => isError(error, 'DATABASE') });
   }
 
-  /** Runs `act`; where the disk is full, once more after cached images made room. */
+  /** Runs `act`; if the disk is full, evicts cached images and runs it once more. */
   async withRoom(staged: StagedFile, bytes: number, act: () => Promise<void>): Promise<void> {
     try {
       await act();

@@ -23,7 +23,7 @@ type Finding =
   | { readonly kind: 'part' | 'foreign'; readonly reason: string; readonly hint?: string };
 
 export interface ClosingEvents {
-  /** A file turned out to be no image. */
+  /** A file turned out not to be an image. */
   onRefused(staged: StagedFile): void;
   /** The closing of a file that nobody has open is done. */
   onClosed(staged: StagedFile): Promise<void>;
@@ -47,14 +47,14 @@ export class Closing {
     return this.#running.size;
   }
 
-  /** What a writer's `close()` waits for and returns: the push's error, NOT_AN_IMAGE where the bytes are none. */
+  /** What a writer's `close()` waits for and returns: the push's error, NOT_AN_IMAGE where the bytes are not an image. */
   async flush(staged: StagedFile): Promise<void> {
     while (staged.closing !== undefined) await staged.closing.catch(() => {});
     if (staged.state === 'kept' || staged.state === 'refused') throw staged.failure;
     if (staged.state === 'open') await this.#start(staged);
   }
 
-  /** Ends a push under way; resolves when it has ended, whichever way. The caller decides what comes next. */
+  /** Cancels a push under way; resolves when it has ended, with or without success. The caller decides what comes next. */
   async cancel(staged: StagedFile): Promise<void> {
     while (staged.closing !== undefined) {
       staged.cancelPush?.();
@@ -143,13 +143,13 @@ export class Closing {
     this.#journal.pushed(staged);
   }
 
-  /** What was pushed is not what is there now: the next close pushes again. */
+  /** The bytes have changed since the push began: the next close pushes again. */
   #reopen(staged: StagedFile): void {
     staged.enter('cancel');
     this.#journal.note(staged, { state: 'staging', ...UNCLOSED });
   }
 
-  /** It could not be looked at, or pushed. */
+  /** The file could not be read, or not be pushed. */
   #keep(staged: StagedFile, error: unknown): never {
     if (staged.state === 'open' || staged.state === 'pushing') {
       staged.failure = error;
@@ -181,7 +181,7 @@ export class Closing {
   }
 }
 
-/** A file is whole where its header says so, every part of the image was written, and nobody died while changing it. */
+/** A file is whole if its header says so, every part of the image was written, and no process died while changing it. */
 async function look(staged: StagedFile): Promise<Finding> {
   if (staged.size === 0) return { kind: 'part', reason: 'It is empty' };
   const { left, killed } = await lookAfter(staged.writers);

@@ -33,9 +33,9 @@ export interface MountStatus {
 export interface ControlRequests {
   status: { request: object; answer: MountStatus };
   /**
-   * Unmounts, and answers when that is done. Without `force` after the pushes under way, and BUSY where the mount is in
-   * use: then everything is as it was, and so it is where the asker hangs up before. With `force` at once; the answer
-   * is what was cut off.
+   * Unmounts, and answers when that is done. Without `force` it waits for the pushes under way; it answers BUSY where the
+   * mount is in use, and changes nothing then, nor if the client hangs up first. With `force` it unmounts at once, and
+   * answers what it cut off.
    */
   unmount: { request: { force: boolean }; answer: { cut: Cut } };
   /** Pushes a file that was not pushed, as it is, or drops it; `record` is its id in the journal. */
@@ -47,7 +47,7 @@ export interface ControlRequests {
 type Handlers = {
   [K in keyof ControlRequests]: (
     request: ControlRequests[K]['request'],
-    /** Fires when the asker hangs up. */
+    /** Fires when the client hangs up. */
     signal: AbortSignal,
   ) => Promise<ControlRequests[K]['answer']>;
 };
@@ -114,8 +114,8 @@ function toFailure(error: unknown): Failure {
 }
 
 /**
- * Asks a mount. Throws what it answers; UNREACHABLE where it does not answer within `timeout` milliseconds (0: it may
- * take its time), SETTINGS where its socket is not ours.
+ * Asks a mount. Throws the error it answers with; UNREACHABLE if it does not answer within `timeout` milliseconds (0: no
+ * limit), SETTINGS if its socket is not ours.
  */
 export async function askMount<K extends keyof ControlRequests>(
   runtimeDir: string,

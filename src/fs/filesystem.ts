@@ -86,12 +86,12 @@ export class Filesystem {
     };
   }
 
-  /** Handles open now. */
+  /** Number of open handles. */
   get openFiles(): number {
     return this.#files.count;
   }
 
-  /** A path for each of them, and whether it was opened for writing. */
+  /** The path of each open handle, and whether it was opened for writing. */
   get openPaths(): OpenPath[] {
     return this.#files.paths.map(({ path, openedAs, writing }) => ({
       path: HIDDEN.test(baseOf(path)) ? openedAs : path,
@@ -217,18 +217,18 @@ export class Filesystem {
     return value === undefined ? undefined : Buffer.from(value);
   }
 
-  /** Bytes the cache may hold and has left, as the size and free space of the filesystem. */
+  /** The cache's limit and free room in bytes, as the size and free space of the filesystem. */
   statfs(): { size: number; free: number } {
     const { bytes, limit } = this.#session.cache;
     return { size: limit, free: Math.max(0, limit - bytes) };
   }
 
-  /** Resolves when every removal that was promised is carried out. */
+  /** Resolves when all pending removals are carried out. */
   async idle(): Promise<void> {
     await this.#removals.finishAll();
   }
 
-  /** Carries out what was promised and closes every handle, as when the mount ends. */
+  /** Carries out pending removals and closes every handle, as when the mount ends. */
   async close(): Promise<void> {
     await this.idle();
     await this.#files.releaseAll();
@@ -262,7 +262,7 @@ export class Filesystem {
     return fileAttributes(this.#owner, { size: text.length, modified });
   }
 
-  /** Does libfuse count a path as open? Handles may have it whose file has another path by now. */
+  /** Does libfuse count a path as open? Handles may have this path though their file has another one by now. */
   #mayBeOpen(path: string): boolean {
     if (this.#staging.find(path)?.handles !== 0) return true;
     return this.#files.has(path);

@@ -18,9 +18,9 @@ const { ENOENT, ENODATA, ENOTSUP, EPERM, ERANGE } = constants.errno;
 /** Bytes of a "block" in statfs. fuse-native keeps counts in 32 bits: with 1 MiB they reach 4 PiB. */
 const STATFS_BLOCK = 1024 * 1024;
 /**
- * Seconds for which the kernel goes by the attributes it was told: enough for the calls that make up one `stat` or `open`. The size
- * of a path can change without the kernel's doing (a write that is refused gives the tag back, others move a tag), and the
- * kernel cuts what is read to the size it knows.
+ * Seconds for which the kernel keeps attributes: enough for the calls that make up one `stat` or `open`. The size of a path can
+ * change without the kernel (a refused write gives the tag back, others move a tag), and the kernel cuts reads to the size
+ * that it knows.
  */
 const ATTR_TIMEOUT = 0.02;
 /** Longest file name (NAME_MAX). */
@@ -150,7 +150,7 @@ function runner(filesystem: Filesystem): Run {
   };
 }
 
-/** Copies an attribute's value out, or tells its length where the caller has brought no room. */
+/** Copies an attribute's value out, or returns its length if the caller's buffer is empty. */
 function fill(target: Buffer, value: Buffer): number {
   if (target.length === 0) return value.length;
   if (target.length < value.length) throw systemError(ERANGE);
@@ -159,7 +159,7 @@ function fill(target: Buffer, value: Buffer): number {
 }
 
 function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
-  /** An operation that gives nothing but its success. */
+  /** An operation without a result. */
   const plain =
     (name: string, body: (path: string, ...args: never[]) => Promise<void>) =>
     (path: string, ...rest: unknown[]) => {

@@ -34,7 +34,7 @@ export interface OpenPath {
   readonly writing: boolean;
 }
 
-/** `uses` is empty where it is open and nobody can be seen who has it. */
+/** `uses` is empty for an open path whose users cannot be seen. */
 export interface UsedPath extends OpenPath {
   readonly uses: readonly Use[];
 }
@@ -60,7 +60,7 @@ function describeUse(use: Use): string {
   return `${use.how} of ${who}`;
 }
 
-/** Can anybody be seen who uses it? */
+/** Is any user of these paths visible? */
 export function isHeld(used: readonly UsedPath[]): boolean {
   return used.some(({ uses }) => uses.length > 0);
 }
@@ -76,7 +76,7 @@ export function inUse(mountpoint: string, used: readonly UsedPath[]): SregistryE
   });
 }
 
-/** What is used of the mount: `open` is what its process says is open. */
+/** The paths of the mount that are in use. `open`: the paths that its process has open. */
 export async function usedPaths(mountpoint: string, open: readonly OpenPath[]): Promise<UsedPath[]> {
   const used = new Map<string, UsedPath & { uses: Use[] }>();
   for (const { path, writing } of open)

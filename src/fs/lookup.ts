@@ -14,7 +14,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import { OpenRevisions } from './open-revisions.ts';
 import { baseOf, fileNameOf, imageKey, keyOf, type ParsedPath, parentOf } from './tree.ts';
 
-/** Milliseconds within which an open that follows a look arrives: the kernel goes by the size that the look told (fuse.ts). */
+/** Milliseconds within which an open follows its `stat`: the kernel keeps the size that `stat` returned (fuse.ts). */
 const SHOWN = 1_000;
 
 /** A path that stands for an image: its file, or the file that tells about it. */
@@ -30,7 +30,7 @@ export class Lookup {
 
   /**
    * `deadline`: milliseconds within which an operation ends. `isLeaving`: has this image left its name, though its registry
-   * has it still?
+   * still has it?
    */
   constructor(session: Session, deadline: number, isLeaving: (key: string) => boolean) {
     this.#session = session;
@@ -74,14 +74,14 @@ export class Lookup {
     return image;
   }
 
-  /** The kernel was told of something else at this path since. */
+  /** Notes that the kernel has since been told of something else at this path. */
   showOther(path: string): void {
     this.#shown.delete(keyOf(path));
   }
 
   /**
-   * {@link image}, for opening it: the one that the kernel was told of last, where that was just now. It would cut a newer
-   * revision to the size it knows.
+   * {@link image}, for opening it: the revision that the kernel was told of a moment ago, if any. The kernel would cut a newer
+   * revision to the size that it knows.
    */
   async imageToOpen(parsed: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
     const key = imageKey(parsed.backend, parsed.name);
@@ -117,7 +117,7 @@ export class Lookup {
     this.#madeFolders.add(path);
   }
 
-  /** Forgets a folder that mkdir made; false where it is none, or holds another. */
+  /** Forgets a folder that mkdir made; false if mkdir did not make it, or it holds another. */
   removeFolder(path: string): boolean {
     const isParent = [...this.#madeFolders].some((folder) => parentOf(folder) === path);
     return !isParent && this.#madeFolders.delete(path);

@@ -48,8 +48,8 @@ export async function removeRecord(runtimeDir: string, mountpoint: string): Prom
 }
 
 /**
- * The mounts of this user whose processes live; records of dead ones are cleared away. A runtime directory that is not
- * ours has none, and a warning says why.
+ * The mounts of this user whose processes are alive; removes records of dead ones. A runtime directory that is not ours has
+ * none, and a warning says why.
  */
 export async function listMounts(runtimeDir: string): Promise<MountRecord[]> {
   if (!isReadable(runtimeDir)) return [];

@@ -46,7 +46,7 @@ export class Naming {
     if (staged !== undefined) await this.#staging.discard(staged);
   }
 
-  /** Takes a name that is open from what it stands for: it is about to be removed, or replaced by a rename. */
+  /** Frees the name of an open image, which is about to be removed, or replaced by a rename. */
   hide(path: string, signal: AbortSignal): Promise<void> {
     return this.#holding(path, (staged) => this.#hide(path, staged, signal));
   }
@@ -111,7 +111,7 @@ export class Naming {
     throw new SregistryError('FORBIDDEN', `${path} cannot be removed: a collection goes with its last image`);
   }
 
-  /** Runs `act` on the file being written at a path, while no push of it is under way: its state tells what the path stands for. */
+  /** Runs `act` on the file being written at a path, while no push of it is under way. Its state tells what the path stands for. */
   async #holding(path: string, act: (staged: StagedFile | undefined) => Promise<void>): Promise<void> {
     const staged = this.#staging.find(path);
     if (staged === undefined) return act(undefined);
@@ -187,7 +187,7 @@ export class Naming {
     return copied;
   }
 
-  /** EXISTS where what is at a path must be left as it is. */
+  /** EXISTS if the path exists and must not be replaced. */
   async #checkNew(path: string, parsed: ImagePath, signal: AbortSignal): Promise<void> {
     if (!this.#permissions.keepsExisting) return;
     const isThere = this.#staging.find(path)?.isInRegistry || (await this.#lookup.image(parsed, signal));
@@ -205,7 +205,7 @@ export class Naming {
     });
   }
 
-  /** A file being written at a path that something else takes. */
+  /** Discards the file being written at a path that something else takes. */
   async #replaceStaged(path: string): Promise<void> {
     const replaced = this.#staging.find(path);
     if (replaced !== undefined) await this.#staging.discard(replaced);

@@ -12,7 +12,7 @@ const MAX_HANDLE = 0x7fff_ffff;
 interface Entry {
   readonly file: OpenFile;
   readonly reference: RevisionReference | undefined;
-  /** What it is called now: it follows renames, as it does in the kernel. */
+  /** Its present path, which follows renames as in the kernel. */
   path: string;
 }
 
@@ -20,12 +20,12 @@ export class OpenFiles {
   readonly #entries = new Map<number, Entry>();
   #last = 0;
 
-  /** Handles open now. */
+  /** Number of open handles. */
   get count(): number {
     return this.#entries.size;
   }
 
-  /** For each handle what its file is called now and under what it was opened, and whether that was for writing. */
+  /** For each handle the present path of its file, the path it was opened as, and whether for writing. */
   get paths(): (OpenPath & { readonly openedAs: string })[] {
     return [...this.#entries.values()].map(({ file, path }) => ({
       path,
@@ -47,7 +47,7 @@ export class OpenFiles {
     return this.#entry(handle).file;
   }
 
-  /** The file being written that a handle was opened for writing to. READ_ONLY where it was opened for reading. */
+  /** The file that a handle was opened to write. READ_ONLY where it was opened for reading. */
   staged(handle: number): StagedFile {
     const { staged, writes, path } = this.get(handle);
     if (staged === undefined || !writes) throw readOnly(path, 'it was opened for reading');

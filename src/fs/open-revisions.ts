@@ -37,7 +37,7 @@ export class OpenRevisions {
     return this.#held.get(key)?.image;
   }
 
-  /** One more reader, under `path`: of `image`, or of the revision that is held already. */
+  /** Adds a reader under `path`, of `image` or of the revision that is already held. */
   acquire(key: string, image: RemoteImage, path: string): RevisionReference {
     const held = this.#held.get(key) ?? { key, image, readers: new Set() };
     const reader = { path };
@@ -55,12 +55,12 @@ export class OpenRevisions {
     return [...(this.#held.get(key)?.readers ?? [])].some((reader) => reader.path !== path);
   }
 
-  /** The name stands for something else from now on. Its readers keep what they hold. */
+  /** Notes that the name now stands for something else. Its readers keep their revision. */
   detach(key: string): void {
     this.#held.delete(key);
   }
 
-  /** The image got another path, under which further readers get `image`, of the same bytes. Readers under `from` follow. */
+  /** Follows a rename: further readers under the new path get `image`, of the same bytes. Readers under `from` follow. */
   move(from: Name, to: Name, image: RemoteImage): void {
     const held = this.#held.get(from.key);
     if (held === undefined) return;

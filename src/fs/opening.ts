@@ -27,7 +27,7 @@ const { O_CREAT, O_EXCL, O_RDONLY, O_TRUNC, O_WRONLY } = constants;
 /** The bits of open(2)'s flags that say whether it is for reading, writing, or both. */
 const O_ACCMODE = 3;
 
-/** Stands for an image of which nobody knows whether it is there. */
+/** Stands for an image that may or may not exist. */
 const UNSEEN = 'unseen';
 
 export interface OpeningOptions {
@@ -107,7 +107,7 @@ export class Opening {
     return this.#add(this.#stagedHandle(path, this.#staging.create(path), true));
   }
 
-  /** Resolves when it is known what the path stands for, and the bytes of what was pushed there are in the cache. */
+  /** Resolves when it is known what the path stands for, and the cache has the bytes that were pushed there. */
   async #settled(path: string): Promise<void> {
     await this.#removals.settled(keyOf(path));
     await this.#staging.settled(path);
@@ -135,7 +135,7 @@ export class Opening {
     return this.#add(file);
   }
 
-  /** Enters the reader before anything else is waited for, so that it stays with the revision it was given. */
+  /** Acquires the revision before it waits for anything else, so that the reader keeps the revision it was given. */
   async #openForReading(path: string, backend: Backend, image: RemoteImage, flags: number): Promise<number> {
     const written = this.#staging.find(path);
     if (written !== undefined) return this.#openStaged(path, written, flags);
@@ -148,7 +148,7 @@ export class Opening {
     }
   }
 
-  /** An image that may be read; else its error. */
+  /** Opens an image that may be read. */
   async #openImage(path: string, backend: Backend, image: RemoteImage): Promise<OpenFile> {
     if (image.unpresentable !== undefined)
       throw new SregistryError('NOT_PRESENTABLE', `${path}: ${image.unpresentable}`);
@@ -183,8 +183,8 @@ export class Opening {
   }
 
   /**
-   * STALE where the registry has another revision by now: what is known of a service that cannot be reached may be old, and an
-   * update of it would undo what others pushed since.
+   * STALE if the registry has another revision by now: what is known of an unreachable service may be old, and updating it
+   * would undo what others have pushed since.
    */
   async #checkCurrent(path: string, backend: Backend, { name, revision }: RemoteImage): Promise<void> {
     const current = await backend.resolve(name, this.#lookup.signal());
@@ -206,7 +206,7 @@ export class Opening {
   }
 }
 
-/** With --require-signed: bytes that can still change cannot be vouched for. */
+/** With --require-signed: bytes that can still change cannot be verified. */
 function beingWritten(path: string): SregistryError {
   return new SregistryError('NOT_SIGNED', `${path} cannot be read while it is being written`);
 }

@@ -14,7 +14,7 @@ export interface Removal {
   readonly path: string;
   /** Removes the image from its registry. */
   readonly remove: () => Promise<void>;
-  /** Is it allowed at all? Throws where not. */
+  /** Throws if the removal is not allowed. */
   readonly check: () => void;
 }
 
@@ -29,7 +29,7 @@ export class Removals {
   readonly #pending = new Map<string, Pending>();
   readonly #onFailure: (path: string, error: unknown) => void;
 
-  /** `onFailure` is told of a removal that failed after its caller had left. */
+  /** `onFailure` is called for a removal that failed after its caller had returned. */
   constructor(onFailure: (path: string, error: unknown) => void) {
     this.#onFailure = onFailure;
   }
@@ -39,7 +39,7 @@ export class Removals {
     return this.#pending.has(key);
   }
 
-  /** Takes an image from its name. `mayBeReplaced`: a rename over it may follow. Throws where it must not be removed. */
+  /** Frees the name of an image. `mayBeReplaced`: a rename over it may follow. Throws if it must not be removed. */
   begin(key: string, removal: Removal, mayBeReplaced: boolean): void {
     if (!mayBeReplaced) removal.check();
     // The rename may wait in line behind what kept the event loop: it gets one more turn.
@@ -52,7 +52,7 @@ export class Removals {
     await this.#pending.get(key)?.settled.promise;
   }
 
-  /** Something else takes the name: nothing is to be removed any more. Where it is being removed, waits for that. */
+  /** Something else takes the name, so the removal is dropped. Waits for a removal under way. */
   async supersede(key: string): Promise<void> {
     const pending = this.#pending.get(key);
     if (pending?.timer !== undefined) this.#settle(key, pending);

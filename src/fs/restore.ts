@@ -65,8 +65,8 @@ export async function takeOver(
 }
 
 /**
- * Clears away files of processes that ended which no record names: never written, or pushed and not removed since. What would
- * be lost with them, after a loss of the journal, gets a record again.
+ * Removes files of dead processes that no record names: never written, or pushed already. After a loss of the journal, a file
+ * whose bytes would be lost gets a record again.
  */
 export async function removeOrphans(folder: string, journal: Journal): Promise<void> {
   const names = await readdir(folder).catch((error) => {
@@ -110,7 +110,7 @@ async function placePart(journal: Journal, record: Staged, tree: StagedPaths): P
   if (staged !== undefined && !tree.place(staged)) giveBack(journal, record);
 }
 
-/** Puts the newest of several files of one name in its place; what pushes it, and removes the others when that is done. */
+/** Puts the newest of several files of one name in place. Returns the push, which then removes the others. */
 async function placeClosed(
   journal: Journal,
   records: readonly Staged[],
@@ -165,7 +165,7 @@ async function adopt(
   }
 }
 
-/** The path shows what is in the registry again; where somebody has the file open it stays, as one that failed. */
+/** The path shows the registry's image again; if somebody has the file open, it stays as a failed one. */
 async function withdraw(
   journal: Journal,
   record: Staged,
@@ -179,7 +179,7 @@ async function withdraw(
   await staged.close();
 }
 
-/** Others may take a record over that has no place here. */
+/** Lets others take over a record whose file has no place here. */
 function giveBack(journal: Journal, { id, owner }: Staged): void {
   journal.update(id, { owner });
 }

@@ -30,7 +30,7 @@ export async function runSteps(steps: readonly Step[], log: (message: string) =>
   return failed;
 }
 
-/** Waits, but not longer than so many milliseconds nor than until the signal fires. Throws what the promise does. */
+/** Waits at most for so many milliseconds, and until the signal fires. Tells whether the promise resolved; throws its error. */
 export async function isDoneWithin(
   promise: Promise<unknown>,
   milliseconds: number,
