@@ -18,7 +18,7 @@ export type Liveness = 'alive' | 'dead' | 'elsewhere';
 const STATE = 0;
 const START_TIME = 19;
 
-/** The start time of a living process of this pid namespace. Undefined where no such process lives: it has ended, or is a zombie. */
+/** The start time of a living process of this pid namespace. Undefined if the process has ended or is a zombie. */
 export function processStartTime(pid: number): string | undefined {
   return startTimeIn(`/proc/${pid}`);
 }

@@ -19,7 +19,7 @@ export interface Fillable {
   /** Milliseconds since the epoch. */
   readonly firstRead: number;
   readonly lastRead: number;
-  /** Fetches the next part that is absent; false where there is none. */
+  /** Fetches the next absent part; false if nothing is absent. */
   completeStep(signal: AbortSignal): Promise<boolean>;
 }
 

@@ -67,7 +67,7 @@ export class ImageCache {
     this.#backgroundFill = new BackgroundFill(() => this.#images.values());
   }
 
-  /** Mends what crashes left behind, and frees what is over the limit, as after a start with a smaller one. */
+  /** Repairs what crashes left behind, and evicts images over the limit, which may be smaller than last time. */
   async start(): Promise<void> {
     try {
       await maintain(this.#options, STARTING_STEPS);
@@ -87,7 +87,7 @@ export class ImageCache {
     return this.#eviction.makeRoom(bytes);
   }
 
-  /** As {@link makeRoom}, for something that is not of the cache and may use the reserve: a file being written. */
+  /** As {@link makeRoom}, for a file outside the cache that may use the reserve, such as one being written. */
   makeRoomOnDisk(bytes: number): Promise<boolean> {
     return this.#eviction.makeRoomOnDisk(bytes);
   }
@@ -97,7 +97,7 @@ export class ImageCache {
     return this.#fetchedBytes;
   }
 
-  /** Bytes on disk, of every process; as last known where the index cannot be asked. */
+  /** Bytes on disk, of every process; the last known number if the index cannot be asked. */
   get bytes(): number {
     this.#lastBytes = askOr(this.#lastBytes, () => this.#options.index.entries.stored());
     return this.#lastBytes;
@@ -115,7 +115,7 @@ export class ImageCache {
       }));
   }
 
-  /** Bytes of this revision on local disk; no request, nothing opened. Of one not open, 0 where the index cannot be asked. */
+  /** Bytes of this revision on local disk. Makes no request and opens nothing. 0 if it is not open and the index cannot be asked. */
   cachedBytes(target: string, image: RemoteImage): number {
     const key = askOr(undefined, () => this.#keyOf(target, image)) ?? identityOf(target, image);
     const open = this.#images.get(key);
@@ -290,7 +290,7 @@ export class ImageCache {
   }
 }
 
-/** What the index answers, or `otherwise` where it cannot be asked: what is only shown to people fails nothing. */
+/** What the index answers, or `otherwise` if it cannot be asked: numbers shown to people must not fail. */
 function askOr<T>(otherwise: T, ask: () => T): T {
   try {
     return ask();
@@ -301,7 +301,7 @@ function askOr<T>(otherwise: T, ask: () => T): T {
   }
 }
 
-/** The key of bytes that are known by what this service says of them alone. */
+/** The key of bytes for which only this service vouches. */
 function identityOf(target: string, image: RemoteImage): string {
   const bytes = image.digest ?? formatImageName(image.name);
   const identity = [target, image.origin ?? '', bytes, image.revision, image.size];

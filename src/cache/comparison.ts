@@ -36,7 +36,7 @@ export class Comparison {
   readonly #options: ComparisonOptions;
   #state: 'due' | 'right' | SregistryError = 'due';
   #running: Promise<void> | undefined;
-  /** Bytes were lost and came again: what the index says is of before. */
+  /** Bytes were lost and fetched again: the index still speaks of the old ones. */
   #lost = false;
 
   constructor(options: ComparisonOptions) {
@@ -66,7 +66,7 @@ export class Comparison {
     await this.#running;
   }
 
-  /** Bytes of the image were lost: what comes in their place is compared again. */
+  /** Bytes of the image were lost: their replacement is compared again. */
   reset(): void {
     this.#lost = true;
     if (this.isRight) this.#state = 'due';

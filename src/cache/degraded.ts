@@ -6,7 +6,7 @@ export function isFull(error: unknown): boolean {
   return isError(error, 'NO_SPACE') || ['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '');
 }
 
-/** Did it fail because the cache can keep nothing now: no room, or an index that is busy or out of order? */
+/** Did it fail because the cache can keep nothing now: no room, or a busy or broken index? */
 export function isUnusable(error: unknown): boolean {
   return isFull(error) || isError(error, 'DATABASE');
 }

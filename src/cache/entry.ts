@@ -135,7 +135,7 @@ export class Entry implements Presence {
     });
   }
 
-  /** Compares every present block that was not read yet with its checksum; the bad ones. */
+  /** Compares every present block that was not read yet with its checksum. Returns the bad blocks. */
   async check(signal?: AbortSignal): Promise<number[]> {
     const bad: number[] = [];
     const buffer = Buffer.allocUnsafe(CHECK_BLOCKS * BLOCK_SIZE);

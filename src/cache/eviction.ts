@@ -45,7 +45,7 @@ export class Eviction {
     this.#used.set(key, Date.now());
   }
 
-  /** Makes room for so many bytes more. False where what is left is open, pinned, or not ours; then nothing is evicted. */
+  /** Makes room for so many more bytes. False if what is left is open, pinned, or not ours; then it evicts nothing. */
   async makeRoom(bytes: number): Promise<boolean> {
     const { index, limit, minFree, root } = this.#options;
     if (bytes > limit) return false;

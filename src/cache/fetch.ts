@@ -22,7 +22,7 @@ export class Fetch {
     this.next = first;
   }
 
-  /** Resolves when this block has arrived. When the last who waits is canceled, the fetch is ended. */
+  /** Resolves when this block has arrived. When the last waiter is canceled, the fetch ends. */
   wait(block: number, signal: AbortSignal | undefined): Promise<void> {
     // Another process may have stored it before this fetch asked for anything.
     if (block < this.next) return Promise.resolve();

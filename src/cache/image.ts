@@ -30,7 +30,7 @@ export { isFull };
 
 /** Fetched by one request when a whole image is completed. */
 const COMPLETION_WINDOW = 16 * 1024 * 1024;
-/** Requests at once when a whole image is completed by someone who waits for it. */
+/** Parallel requests when a caller waits for the whole image. */
 const COMPLETION_STREAMS = 3;
 /** Times blocks are fetched that the disk then turns out to have lost, before they are read past the cache. */
 const ATTEMPTS = 3;

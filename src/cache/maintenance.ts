@@ -20,7 +20,7 @@ export type Counts = Readonly<Record<string, number>>;
 
 export type Step = (folder: CacheFolder) => Promise<Counts>;
 
-/** A key starts so where its bytes are wrong. */
+/** Prefix of the keys of wrong bytes. */
 export const QUARANTINE = 'quarantine-';
 
 /** Milliseconds after its last change when a half copied file belongs to a process that died. */
@@ -36,7 +36,7 @@ async function clearDead({ root, index }: CacheFolder): Promise<Counts> {
   return { openings: index.opens.forgetDead(), claims: keys.length };
 }
 
-/** Enters what is on disk and the index does not know, as after its loss. It is compared when it is read. */
+/** Adds entries that are on disk and not in the index, as after its loss. Their bytes are compared when they are read. */
 async function rebuildIndex({ root, index }: CacheFolder): Promise<Counts> {
   let entries = 0;
   for (const key of await keysOnDisk(root)) {
@@ -49,7 +49,7 @@ async function rebuildIndex({ root, index }: CacheFolder): Promise<Counts> {
   return { entries };
 }
 
-/** Rebuilds an index that knows nothing, and removes what nobody could read: without an entry it would never go. */
+/** Rebuilds an empty index, and removes files that nobody could read: without an entry they would never be evicted. */
 async function rebuildLostIndex(folder: CacheFolder): Promise<Counts> {
   if (folder.index.entries.list().length > 0) return { entries: 0, unknown: 0 };
   return { ...(await rebuildIndex(folder)), unknown: await sweepUnknown(folder) };
@@ -67,7 +67,7 @@ async function countBlocks({ root, index }: CacheFolder): Promise<Counts> {
   return { miscounted };
 }
 
-/** Removes trash and what no entry of the index names. */
+/** Removes trash and files that no entry of the index names. */
 async function sweep(folder: CacheFolder): Promise<Counts> {
   return { unknown: await sweepUnknown(folder), ...(await sweepRemains(folder)) };
 }
@@ -103,7 +103,7 @@ export const VERIFYING_STEPS: Readonly<Record<string, Step>> = {
   sweep,
 };
 
-/** Runs steps in their order; what each counted, by its name. */
+/** Runs steps in their order. Returns what each counted, by its name. */
 export async function maintain(
   folder: CacheFolder,
   steps: Readonly<Record<string, Step>>,
@@ -113,7 +113,7 @@ export async function maintain(
   return counts;
 }
 
-/** Where whole files wait that are on their way into the cache. */
+/** Folder of whole files on their way into the cache. */
 export function incomingFolder(root: string): string {
   return join(root, 'incoming');
 }
@@ -151,7 +151,7 @@ interface Found {
   readonly lastUsed: number;
 }
 
-/** What an entry's files say. Undefined where they are not those of an entry. */
+/** What an entry's files say. Undefined if they are not files of an entry. */
 async function lookAt(root: string, key: string): Promise<Found | undefined> {
   const folder = entryFolder(root, key);
   try {

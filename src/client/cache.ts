@@ -32,7 +32,7 @@ export interface CacheUsage {
 }
 
 export interface PruneOptions {
-  /** Milliseconds: only what was not used for that long. */
+  /** Milliseconds: removes only images unused for that long. */
   readonly unusedFor?: number | undefined;
   /** Stop as soon as the cache holds no more bytes than this. Default 0. */
   readonly downTo?: number | undefined;
@@ -86,7 +86,7 @@ export async function pin(
   return uri;
 }
 
-/** Removes what nobody has open and is not pinned, the least recently used first. */
+/** Removes images that are neither open nor pinned, the least recently used first. */
 export function prune(session: Session, { unusedFor = 0, downTo = 0 }: PruneOptions = {}): Pruned {
   const { cache, state } = session;
   const before = Date.now() - unusedFor;

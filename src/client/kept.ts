@@ -18,7 +18,7 @@ import { parseTarget } from './target.ts';
 /** A record with a staged file. */
 export type Kept = PushRecord & { readonly staged: string };
 
-/** Files that are not pushed, oldest first; of one URI where that is given. NOT_FOUND where none is left of it. */
+/** Files that are not pushed, oldest first; with `uri`, only those for it. NOT_FOUND if there is none for it. */
 export function listKept(session: Session, uri?: string): Kept[] {
   const all = session.state.journal.list().filter((record): record is Kept => record.staged !== undefined);
   if (uri === undefined) return all;

@@ -78,7 +78,7 @@ async function writeFile(
   }
 }
 
-/** Puts the image into the library, with the bytes of `file` where it was written to one; its path there. */
+/** Adds the image to the library, from `file` if it was written to one. Returns its path there. */
 async function keep(
   session: Session,
   target: Target,
@@ -135,7 +135,7 @@ async function addToLibrary(
   return container.file as string;
 }
 
-/** Writes a new file with the image's bytes that everyone may execute who may read it. */
+/** Writes a new file with the image's bytes. Everyone who may read it may execute it. */
 async function bring(
   session: Session,
   { backend }: Target,

@@ -70,7 +70,7 @@ export async function search(session: Session, request: SearchRequest): Promise<
   return { searched, failures };
 }
 
-/** False where nothing but what was seen was searched. */
+/** False if only images seen before were searched. */
 async function searchOne(session: Session, backend: Backend, request: SearchRequest): Promise<boolean> {
   if (backend.localPath !== undefined) return searchHere(session, backend, request);
   const found = new Set<string>();
@@ -115,7 +115,7 @@ function remember({ state, metadata }: Session, backend: Backend, image: RemoteI
   if (isNew && image.annotations !== undefined) metadata.images.put(backend, image.name, image);
 }
 
-/** Tells of the images that were seen before and that the service did not find, but for those it should have found. */
+/** Reports images seen before that the service did not find, except those that it should have found. */
 function recall(
   session: Session,
   backend: Backend,

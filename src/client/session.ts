@@ -39,7 +39,7 @@ export interface SessionOptions {
   /** `50G`, `20%`. */
   readonly cacheSize?: string | undefined;
   readonly cacheMinFree?: string | undefined;
-  /** Extension under which images are listed whose service stores none. */
+  /** Extension for listed images whose service stores none. */
   readonly extension?: string | undefined;
   readonly offline?: boolean | undefined;
   /** Seconds, or with a unit: how long a tag or a listing is believed. */

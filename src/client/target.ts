@@ -10,7 +10,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import { ACTIVE, activeClient, entryOf } from '../settings/secrets.ts';
 import type { Session } from './session.ts';
 
-/** The client of the Python client where nothing says which. */
+/** The default backend, as in the Python client. */
 export const DEFAULT_CLIENT = 'hub';
 
 type Configuration = Pick<Session, 'env' | 'secrets'>;
@@ -45,7 +45,7 @@ export async function parseTarget(
   return { backend, name: { registry, collection, image, tag, version } };
 }
 
-/** The backend that a text means by its scheme, or that is used where it has none. */
+/** The backend of a text's scheme, or the one used for texts without a scheme. */
 export async function backendOf(text: string, session: Session): Promise<Backend> {
   const client = clientOf(text, session);
   if (client !== undefined) return session.backend(client);
@@ -60,7 +60,7 @@ export async function backendOf(text: string, session: Session): Promise<Backend
   }
 }
 
-/** The client that a text means by its scheme, else the preferred one; undefined where nothing says which. */
+/** The name of the text's scheme, else of the preferred backend; undefined if there is neither. */
 export function clientOf(text: string, configuration: Configuration): string | undefined {
   return schemeOf(text, configuration) ?? preferredClient(configuration);
 }
@@ -95,7 +95,7 @@ export async function findImage(
   );
 }
 
-/** As {@link findImage}; NOT_PRESENTABLE where it is something else than an image that can be run. */
+/** As {@link findImage}; NOT_PRESENTABLE if it is not an image that can be run. */
 export async function findUsableImage(
   session: Session,
   target: Target,
