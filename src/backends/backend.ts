@@ -6,12 +6,13 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import type { Progress } from '../base/progress.ts';
 import type { ImageName } from '../image/name.ts';
 import type { ListEntry, RemoteImage } from '../image/remote.ts';
 import type { OptionSchema, OptionValues } from '../settings/options.ts';
 import type { Http } from './http.ts';
 
-export type { ListEntry, RemoteImage };
+export type { ListEntry, Progress, RemoteImage };
 
 export interface ImageFile {
   /** Path of a whole image on local disk. */
@@ -22,9 +23,6 @@ export interface ImageFile {
   /** Extension it was written under, without the dot; for backends whose images are files. Default: that of `path`. */
   readonly extension?: string | undefined;
 }
-
-/** Called with bytes done so far of the total; may be called often. */
-export type Progress = (done: number, total: number) => void;
 
 export interface PushOptions {
   /** Flat metadata to store beside the image where the service can. */

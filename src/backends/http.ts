@@ -1,6 +1,6 @@
 /**
- * The base client that the drivers share: the seed's get, post, put, delete, head, paginate, stream and download, over
- * undici. What it takes care of:
+ * The base client that the drivers share: get, post, put, delete, head, paginate, stream and download, over undici. What it
+ * takes care of:
  *
  * - one pool of connections per origin, proxies and CAs of the environment (http/agent.ts);
  * - credentials, renewed once after a 401; redirects that cannot carry them away (http/exchange.ts);

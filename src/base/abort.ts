@@ -1,11 +1,11 @@
-/** AbortSignals as errors, and waiting no longer than one allows. */
+/** Turns an aborted signal into an error, and ends a wait when a signal fires. */
 import { isError, SregistryError } from './errors.ts';
 
 /** The error for an aborted signal: its reason where that is an error of ours (a deadline's), else TIMED_OUT or CANCELED. */
 export function abortError(signal: AbortSignal, what: string): SregistryError {
   if (isError(signal.reason)) return signal.reason;
   if (signal.reason?.name === 'TimeoutError')
-    return new SregistryError('TIMED_OUT', `${what}: not done in the time it was given`, {
+    return new SregistryError('TIMED_OUT', `${what} did not finish in time`, {
       cause: signal.reason,
     });
   return new SregistryError('CANCELED', `${what}: canceled`, { cause: signal.reason });

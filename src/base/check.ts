@@ -5,7 +5,7 @@ export interface Check {
   readonly name: string;
   /** Without it sregistry, or what it is asked for, does not work. */
   readonly required: boolean;
-  /** What was found. Throws what is wrong; its hint is the command that mends it. */
+  /** Returns what was found. Throws an error for what is wrong, with the command that fixes it as its hint. */
   run(signal?: AbortSignal): Promise<string>;
 }
 

@@ -1,7 +1,7 @@
 /**
  * The errors of sregistry. Every failure that can reach a person is a {@link SregistryError}: its message says what
- * failed, on what and why; `hint` says what to do next; `code` is stable and is what other code decides on (the
- * retry policy, src/fs/errno.ts, exit codes). A library function throws; only src/cli ends the process.
+ * failed, on what and why; `hint` says what to do next; other code (the retry policy, src/fs/errno.ts, exit codes)
+ * decides by `code`, which is stable. A library function throws; only src/cli ends the process.
  */
 
 /** Stable codes. What each means for a caller stands beside it. */
@@ -17,7 +17,7 @@ export type ErrorCode =
   | 'SERVICE' // the service failed (5xx) or answered what its protocol does not allow
   | 'STALE' // the bytes asked for belong to a revision that is no longer served
   | 'CORRUPT' // a checksum does not match
-  | 'NOT_AN_IMAGE' // the bytes are no container image
+  | 'NOT_AN_IMAGE' // the bytes are not a container image
   | 'NOT_SIGNED' // no key of the ring vouches for the bytes as they are
   | 'NOT_PRESENTABLE' // the tag exists but holds something that cannot be shown as one image file
   | 'UNSUPPORTED' // this backend cannot do that

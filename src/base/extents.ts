@@ -32,7 +32,7 @@ export class Extents {
     this.#ranges.splice(first, next - first, merged);
   }
 
-  /** Forgets what lies behind `size`, as truncating the file does. */
+  /** Forgets the bytes behind `size`, as after truncating the file. */
   clip(size: number): void {
     for (let last = this.#ranges.at(-1); last !== undefined && last.end > size; last = this.#ranges.at(-1)) {
       if (last.start < size) {

@@ -1,4 +1,4 @@
-/** Files as drivers and catalog handle them: copied whole or not at all, and their failures told in full. */
+/** Copies files whole or not at all, and turns their failures into errors that name the file. */
 import { randomUUID } from 'node:crypto';
 import {
   type BigIntStats,
@@ -29,7 +29,7 @@ export function temporaryName(): string {
 
 /**
  * Names what a file holds: another one when its bytes are changed or it is replaced, the same when it is renamed, linked or
- * unlinked or its mode changes. It believes the file's time, which whoever may write to the file can set back.
+ * unlinked or its mode changes. It believes the file's time, which anyone who may write to the file can set back.
  */
 export function fileRevision(stats: BigIntStats): string {
   return `${stats.size}-${stats.mtimeNs}-${stats.ino}`;

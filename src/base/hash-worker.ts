@@ -1,4 +1,4 @@
-/** The thread of hash.ts: reads a file with blocking calls, which here block nobody. */
+/** The worker thread of hash.ts. It reads a file with blocking calls, which block nobody here. */
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';

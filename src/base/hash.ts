@@ -1,6 +1,5 @@
 /**
- * Checksums of files, computed in a worker thread: a 10 GB image takes many seconds, in which a mount must go on
- * answering.
+ * Checksums of files, computed in a worker thread: a 10 GB image takes many seconds, and a mount must answer meanwhile.
  */
 import { Worker } from 'node:worker_threads';
 import { SregistryError } from './errors.ts';

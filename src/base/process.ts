@@ -1,7 +1,7 @@
 /**
- * Which process owns something that outlives it: a pid alone is reused, a pid with its start time is not. Read from
- * Linux's /proc, which shows the processes of one pid namespace. Whether a process of another namespace (a container on
- * this machine) lives cannot be read there; src/catalog/owners.ts asks a lock instead.
+ * Which process owns something that outlives it: a pid alone is reused, a pid with its start time is not. Read from Linux's
+ * /proc, which shows the processes of one pid namespace. It does not show whether a process of another namespace (a
+ * container on this machine) lives; src/catalog/owners.ts asks a lock instead.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 
@@ -18,7 +18,7 @@ export type Liveness = 'alive' | 'dead' | 'elsewhere';
 const STATE = 0;
 const START_TIME = 19;
 
-/** The start time of a living process of this pid namespace. Undefined where no such process lives: it has ended, or is a zombie. */
+/** The start time of a living process of this pid namespace. Undefined if the process has ended or is a zombie. */
 export function processStartTime(pid: number): string | undefined {
   return startTimeIn(`/proc/${pid}`);
 }

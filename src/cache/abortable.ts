@@ -1,4 +1,4 @@
-/** Waiting that a signal ends at once, also where the one waited for does not listen to it. */
+/** Ends a wait at once when a signal fires, even if what is waited for does not listen to the signal. */
 import type { Readable } from 'node:stream';
 
 /** `promise`, or the signal's reason as soon as it fires. What the promise gives after that goes to `dispose`. */

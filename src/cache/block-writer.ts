@@ -1,4 +1,4 @@
-/** Turns a stream of bytes into blocks: each is marked as present when all of it is written, with its checksum. */
+/** Turns a stream of bytes into blocks. A block is marked as present, with its checksum, when all of it is written. */
 import { BLOCK_SIZE, checksum } from './block-map.ts';
 
 /** What blocks are written to. */

@@ -8,12 +8,13 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, renameSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { CacheEntryRow, CacheIndex } from '../catalog/cache-index.ts';
+import type { CacheIndex } from '../catalog/cache-index.ts';
+import type { CacheEntryRow } from '../catalog/cache-tables.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
+import { BackgroundFill } from './background-fill.ts';
 import { BLOCK_SIZE } from './block-map.ts';
-import { Completion } from './completion.ts';
 import { isUnusable } from './degraded.ts';
 import { Entry } from './entry.ts';
 import { type EntryDescription, placeWhole } from './entry-files.ts';
@@ -52,7 +53,7 @@ export class ImageCache {
   readonly limit: number;
   readonly #options: CacheOptions;
   readonly #eviction: Eviction;
-  readonly #completion: Completion;
+  readonly #backgroundFill: BackgroundFill;
   /** What an open finds, by key. */
   readonly #images = new Map<string, CachedImage>();
   /** The index's number of each opening that has not ended. */
@@ -69,10 +70,10 @@ export class ImageCache {
     this.root = options.root;
     this.limit = options.limit;
     this.#eviction = new Eviction(options);
-    this.#completion = new Completion(() => this.#images.values());
+    this.#backgroundFill = new BackgroundFill(() => this.#images.values());
   }
 
-  /** Mends what crashes left behind, and frees what is over the limit, as after a start with a smaller one. */
+  /** Repairs what crashes left behind, and evicts images over the limit, which may be smaller than last time. */
   async start(): Promise<void> {
     try {
       await maintain(this.#options, STARTING_STEPS);
@@ -81,7 +82,7 @@ export class ImageCache {
       if (!isUnusable(error)) throw error;
       debug('the cache could not be looked after: %o', error);
     }
-    this.#completion.start();
+    this.#backgroundFill.start();
     this.#reserve = setInterval(() => this.#keepReserve(), RESERVE_INTERVAL).unref();
   }
 
@@ -93,7 +94,7 @@ export class ImageCache {
     return this.#eviction.makeRoom(bytes);
   }
 
-  /** As {@link makeRoom}, for something that is not of the cache and may use the reserve: a file being written. */
+  /** As {@link makeRoom}, for a file outside the cache that may use the reserve, such as one being written. */
   makeRoomOnDisk(bytes: number): Promise<boolean> {
     return this.#eviction.makeRoomOnDisk(bytes);
   }
@@ -103,9 +104,9 @@ export class ImageCache {
     return this.#fetchedBytes;
   }
 
-  /** Bytes on disk, of every process; as last known where the index cannot be asked. */
+  /** Bytes on disk, of every process; the last known number if the index cannot be asked. */
   get bytes(): number {
-    this.#lastBytes = askOr(this.#lastBytes, () => this.#options.index.stored());
+    this.#lastBytes = askOr(this.#lastBytes, () => this.#options.index.entries.stored());
     return this.#lastBytes;
   }
 
@@ -121,12 +122,12 @@ export class ImageCache {
       }));
   }
 
-  /** Bytes of this revision on local disk; no request, nothing opened. Of one not open, 0 where the index cannot be asked. */
+  /** Bytes of this revision on local disk. Makes no request and opens nothing. 0 if it is not open and the index cannot be asked. */
   cachedBytes(target: string, image: RemoteImage): number {
     const key = askOr(undefined, () => this.#keyOf(target, image)) ?? identityOf(target, image);
     const open = this.#images.get(key);
     if (open !== undefined) return open.cachedBytes;
-    return askOr(0, () => Math.min(image.size, this.#options.index.get(key)?.bytes ?? 0));
+    return askOr(0, () => Math.min(image.size, this.#options.index.entries.get(key)?.bytes ?? 0));
   }
 
   /**
@@ -166,7 +167,7 @@ export class ImageCache {
   async #adopt(target: string, image: RemoteImage, file: string): Promise<boolean> {
     const { index, root } = this.#options;
     const key = this.#keyOf(target, image);
-    if (index.get(key)?.complete === 1 || !(await this.makeRoom(image.size))) return false;
+    if (index.entries.get(key)?.complete === 1 || !(await this.makeRoom(image.size))) return false;
     const description = this.#describe(target, image);
     await using incoming = await takeIn(root, file, image.size);
     if (incoming === undefined) return false;
@@ -178,13 +179,13 @@ export class ImageCache {
   }
 
   list(): CacheEntryRow[] {
-    return this.#options.index.list();
+    return this.#options.index.entries.list();
   }
 
   /** Closes every image, and waits for closes under way. */
   async stop(): Promise<void> {
     clearInterval(this.#reserve);
-    await Promise.all([this.#completion.stop(), this.#keeping]);
+    await Promise.all([this.#backgroundFill.stop(), this.#keeping]);
     await Promise.allSettled([...this.#openings.keys()].map((image) => this.#end(image)));
     await Promise.allSettled(this.#closing);
   }
@@ -204,18 +205,18 @@ export class ImageCache {
 
   #end(image: CachedImage): Promise<void> {
     this.#retire(image);
-    const ended = this.#closeAndLeave(image).finally(() => this.#closing.delete(ended));
+    const ended = this.#closeAndRelease(image).finally(() => this.#closing.delete(ended));
     this.#closing.add(ended);
     return ended;
   }
 
-  async #closeAndLeave(image: CachedImage): Promise<void> {
+  async #closeAndRelease(image: CachedImage): Promise<void> {
     try {
       await image.close();
     } finally {
       const opening = this.#openings.get(image);
       this.#openings.delete(image);
-      if (opening !== undefined) this.#options.index.leave(image.key, opening);
+      if (opening !== undefined) this.#options.index.opens.release(image.key, opening);
     }
   }
 
@@ -253,7 +254,7 @@ export class ImageCache {
 
   #create(key: string, description: EntryDescription, source: RangeSource): CachedImage {
     const { index, root } = this.#options;
-    const { row, opening, opened } = enter(index, root, key, description);
+    const { row, opening, opened } = openEntry(index, root, key, description);
     const isCompared = row.complete === 1 && opened.map.complete;
     const image = this.#add(key, description, source, opened, isCompared);
     this.#openings.set(image, opening);
@@ -306,13 +307,13 @@ export class ImageCache {
   }
 
   #keyOf(target: string, image: RemoteImage): string {
-    const verified = image.digest && this.#options.index.findVerified(image.digest);
+    const verified = image.digest && this.#options.index.entries.findVerified(image.digest);
     if (verified && verified.size === image.size) return verified.key;
     return identityOf(target, image);
   }
 }
 
-/** What the index answers, or `otherwise` where it cannot be asked: what is only shown to people fails nothing. */
+/** What the index answers, or `otherwise` if it cannot be asked: numbers shown to people must not fail. */
 function askOr<T>(otherwise: T, ask: () => T): T {
   try {
     return ask();
@@ -323,18 +324,18 @@ function askOr<T>(otherwise: T, ask: () => T): T {
   }
 }
 
-/** The key of bytes that are known by what this service says of them alone. */
+/** The key of bytes for which only this service vouches. */
 function identityOf(target: string, image: RemoteImage): string {
   const bytes = image.digest ?? formatImageName(image.name);
   const identity = [target, image.origin ?? '', bytes, image.revision, image.size];
   return createHash('sha256').update(JSON.stringify(identity)).digest('hex');
 }
 
-/** Enters an image and opens its files, making them if they are not there. */
-function enter(index: CacheIndex, root: string, key: string, description: EntryDescription) {
+/** Opens the files of an entry, making both if they are not there. */
+function openEntry(index: CacheIndex, root: string, key: string, description: EntryDescription) {
   let entry: Entry | undefined;
   try {
-    return index.enter({ key, ...description }, () => {
+    return index.opens.acquire({ key, ...description }, () => {
       entry = Entry.open(root, key, description);
       return entry;
     });

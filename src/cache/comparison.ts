@@ -1,5 +1,5 @@
 /**
- * The comparison of a complete image with the digest its service stated: once, whoever asks first.
+ * Compares a complete image with the digest its service stated, once for all who ask.
  *
  * | state   | asked for                         | outcome of the comparison                            |
  * |---------|-----------------------------------|------------------------------------------------------|
@@ -8,8 +8,8 @@
  * | right   | nothing to do                     |                                                      |
  * | wrong   | throws CORRUPT, for good          |                                                      |
  *
- * A failure (no descriptor left, no memory, closed meanwhile) says nothing about the bytes, so the next one who asks
- * starts it again. So does what another process left: complete, and killed before it was compared.
+ * A failure (no descriptor left, no memory, closed meanwhile) says nothing about the bytes, so the next caller
+ * starts the comparison again. The same holds for an image that another process completed and was killed before comparing.
  */
 import { isError, SregistryError } from '../base/errors.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
@@ -36,7 +36,7 @@ export class Comparison {
   readonly #options: ComparisonOptions;
   #state: 'due' | 'right' | SregistryError = 'due';
   #running: Promise<void> | undefined;
-  /** Bytes were lost and came again: what the index says is of before. */
+  /** Bytes were lost and fetched again: the index still speaks of the old ones. */
   #lost = false;
 
   constructor(options: ComparisonOptions) {
@@ -66,7 +66,7 @@ export class Comparison {
     await this.#running;
   }
 
-  /** Bytes of the image were lost: what comes in their place is compared again. */
+  /** Bytes of the image were lost: their replacement is compared again. */
   reset(): void {
     this.#lost = true;
     if (this.isRight) this.#state = 'due';
@@ -93,7 +93,7 @@ export class Comparison {
   #isKnown(): boolean {
     const { entry, index, key } = this.#options;
     try {
-      return index.get(key)?.complete === 1 && entry.isCurrent();
+      return index.entries.get(key)?.complete === 1 && entry.isCurrent();
     } catch (error) {
       if (!isError(error, 'DATABASE')) throw error;
       return false;
@@ -119,7 +119,7 @@ export class Comparison {
     throw failure;
   }
 
-  /** Tells other processes. Where that fails the bytes are right all the same: the next opening compares again. */
+  /** Tells other processes. If that fails, the bytes are still right: the next opening compares them again. */
   async #note(stamp: string | undefined): Promise<void> {
     const { entry, index, key, uri } = this.#options;
     try {

@@ -1,4 +1,4 @@
-/** When the cache cannot keep bytes: then they are read from the service and handed on. */
+/** Tells when the cache cannot keep bytes. Reads then go through to the service. */
 import { isError, systemCode } from '../base/errors.ts';
 
 /** Did it fail because cache or disk have no room? */
@@ -6,7 +6,7 @@ export function isFull(error: unknown): boolean {
   return isError(error, 'NO_SPACE') || ['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '');
 }
 
-/** Did it fail because the cache can keep nothing now: no room, or an index that is busy or out of order? */
+/** Did it fail because the cache can keep nothing now: no room, or a busy or broken index? */
 export function isUnusable(error: unknown): boolean {
   return isFull(error) || isError(error, 'DATABASE');
 }

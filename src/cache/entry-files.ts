@@ -1,5 +1,5 @@
 /**
- * The files of a cache entry: made, put in place, and opened. On opening they are looked over without reading the
+ * Makes the files of a cache entry, puts them in place, and opens them. Opening checks them without reading the
  * image, as others may have cut, emptied, replaced or removed them.
  */
 import {
@@ -22,7 +22,7 @@ export const DATA_FILE = 'data';
 export const MAP_FILE = 'blocks';
 export const DESCRIPTION_FILE = 'entry.json';
 
-/** What opening a file tells that is not there, or is something else than a file. */
+/** Error codes of opening a file that is missing or is not a file. */
 const NOT_A_FILE = ['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP', 'ENXIO', 'ENODEV'];
 /** Bytes that stat(2) counts as one of `st_blocks`. */
 const STAT_BLOCK = 512;
@@ -114,7 +114,7 @@ function orUndefined<T>(open: () => T): T | undefined {
   }
 }
 
-/** Is the data file what its map says, as far as a glance tells? One that was cut loses the blocks behind the cut. */
+/** Does the data file fit its map, without reading it? A file that was cut loses the blocks behind the cut. */
 function isWhole(fd: number, map: BlockMap, size: number): boolean {
   const stats = fstatSync(fd);
   if (!stats.isFile() || stats.size > size) return false;

@@ -3,9 +3,9 @@
  * checksums, and `entry.json`, which says for people and for a lost index what the bytes belong to. Nothing here knows
  * where bytes come from.
  *
- * Others may have changed the files: a purge of old files cuts, empties or removes them. On opening, an entry is looked
- * over without reading it; what is not as it should be is taken out of the way and made anew. The first read of each
- * block after that compares it with its checksum, except in a whole image that the kernel says nobody has changed since
+ * Others may have changed the files: a purge of old files cuts, empties or removes them. Opening checks an entry
+ * without reading it; an entry that is not as it should be is moved away and made anew. The first read of each block
+ * after that compares the block with its checksum, except in a whole image that nobody has changed, says the kernel, since
  * it was compared with its digest.
  *
  * Every use of a descriptor is counted: closing waits for those under way and refuses more.
@@ -15,7 +15,7 @@ import { promisify } from 'node:util';
 import { SregistryError } from '../base/errors.ts';
 import { copyFile } from '../base/files.ts';
 import { sha256File } from '../base/hash.ts';
-import type { Presence } from '../catalog/cache-index.ts';
+import type { Presence } from '../catalog/cache-claims.ts';
 import { BLOCK_SIZE, type BlockMap, blocksOf, checksum } from './block-map.ts';
 import { BlockWriter } from './block-writer.ts';
 import {
@@ -135,7 +135,7 @@ export class Entry implements Presence {
     });
   }
 
-  /** Compares every present block that was not read yet with its checksum; the bad ones. */
+  /** Compares every present block that was not read yet with its checksum. Returns the bad blocks. */
   async check(signal?: AbortSignal): Promise<number[]> {
     const bad: number[] = [];
     const buffer = Buffer.allocUnsafe(CHECK_BLOCKS * BLOCK_SIZE);

@@ -1,13 +1,14 @@
 /**
  * Keeps the cache below its limit and the disk above its reserve: least recently used images go first, open and pinned
- * ones stay. The index knows when each was used last, in any process; what this process has used since is kept by
- * lru-cache and weighs more.
+ * ones stay. The index knows when any process last used each one. lru-cache keeps what this process has used since,
+ * which counts more.
  *
- * Whether enough can be freed is decided before anything is evicted: something too large to fit empties nothing. A
- * little more than needed is freed, so that a full cache does not evict for every fetch.
+ * It decides whether it can free enough before it evicts anything: something too large to fit evicts nothing. It frees
+ * a little more than needed, so that a full cache does not evict for every fetch.
  */
 import { LRUCache } from 'lru-cache';
-import type { CacheEntryRow, CacheIndex } from '../catalog/cache-index.ts';
+import type { CacheIndex } from '../catalog/cache-index.ts';
+import type { CacheEntryRow } from '../catalog/cache-tables.ts';
 import { isFull } from './degraded.ts';
 import { freeSpace } from './location.ts';
 import { detach } from './trash.ts';
@@ -44,12 +45,13 @@ export class Eviction {
     this.#used.set(key, Date.now());
   }
 
-  /** Makes room for so many bytes more. False where what is left is open, pinned, or not ours; then nothing is evicted. */
+  /** Makes room for so many more bytes. False if what is left is open, pinned, or not ours; then it evicts nothing. */
   async makeRoom(bytes: number): Promise<boolean> {
     const { index, limit, minFree, root } = this.#options;
     if (bytes > limit) return false;
     const excess = index.total() + bytes - limit;
-    const shortage = minFree + bytes - (await freeSpace(root));
+    // What is reserved by fetches under way is not on the disk yet.
+    const shortage = minFree + index.claims.reserved() + bytes - (await freeSpace(root));
     return this.#freeIfPossible(Math.max(excess, shortage));
   }
 
@@ -65,7 +67,7 @@ export class Eviction {
   async keepReserve(): Promise<void> {
     const { index, minFree, root } = this.#options;
     const shortage = minFree - (await freeSpace(root));
-    const freed = Math.min(shortage, index.evictable());
+    const freed = Math.min(shortage, index.entries.evictable());
     if (freed > 0) await this.#free(freed);
   }
 
@@ -77,9 +79,9 @@ export class Eviction {
 
   #canFree(needed: number): boolean {
     const { index } = this.#options;
-    if (index.evictable() >= needed) return true;
-    index.forgetDeadOpenings();
-    return index.evictable() >= needed;
+    if (index.entries.evictable() >= needed) return true;
+    index.opens.forgetDead();
+    return index.entries.evictable() >= needed;
   }
 
   /** Evicts until `needed` bytes are free; how many are, once their files are gone. */
@@ -114,6 +116,6 @@ export class Eviction {
   /** The entries that go first, and in which order. */
   #oldest(): CacheEntryRow[] {
     const lastUse = ({ key, last_used }: CacheEntryRow) => Math.max(last_used, this.#used.get(key) ?? 0);
-    return this.#options.index.leastRecentlyUsed(BATCH).sort((a, b) => lastUse(a) - lastUse(b));
+    return this.#options.index.entries.leastRecentlyUsed(BATCH).sort((a, b) => lastUse(a) - lastUse(b));
   }
 }

@@ -1,4 +1,7 @@
-/** One fetch under way: blocks `first..last` of an image, of which those before `next` have arrived, and who waits. */
+/**
+ * One fetch under way: blocks `first..last` of an image, how far it has come (blocks before `next` have arrived), and who
+ * waits.
+ */
 
 interface Waiter {
   readonly block: number;
@@ -19,7 +22,7 @@ export class Fetch {
     this.next = first;
   }
 
-  /** Resolves when this block has arrived. When the last who waits is canceled, the fetch is ended. */
+  /** Resolves when this block has arrived. When the last waiter is canceled, the fetch ends. */
   wait(block: number, signal: AbortSignal | undefined): Promise<void> {
     // Another process may have stored it before this fetch asked for anything.
     if (block < this.next) return Promise.resolve();

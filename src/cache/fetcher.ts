@@ -4,13 +4,14 @@
  * Within the process, a fetch under way is shared: a reader waits for the blocks it needs, not for the whole fetch, and
  * goes on as soon as they are on disk. Between processes, a fetch first claims its blocks in the cache index; where
  * another process holds the claim, this one looks at the map until the blocks appear, and takes over when that process
- * ended or hangs. A fetch that nobody waits for any more because all its waiters were canceled is ended, so no request
- * is left behind. Closing ends every fetch and waits for it.
+ * ended or hangs. A fetch ends when all its waiters were canceled, so that no request is left
+ * behind. Closing ends every fetch and waits for it.
  */
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SregistryError } from '../base/errors.ts';
-import type { CacheIndex, Claim } from '../catalog/cache-index.ts';
+import type { Claim } from '../catalog/cache-claims.ts';
+import type { CacheIndex } from '../catalog/cache-index.ts';
 import { abortable, chunksOf } from './abortable.ts';
 import { BLOCK_SIZE } from './block-map.ts';
 import type { Entry } from './entry.ts';
@@ -124,7 +125,7 @@ export class Fetcher {
       try {
         await this.#fill(fetch, claim.last, signal);
       } finally {
-        index.release(claim, entry);
+        index.claims.release(claim, entry);
       }
     }
     if (entry.map.complete) this.#options.onComplete();
@@ -140,14 +141,14 @@ export class Fetcher {
         fetch.advance(entry.map.firstAbsent(fetch.next, fetch.last) ?? fetch.last + 1);
         return undefined;
       }
-      if (index.isClaimed(key, fetch.next)) {
+      if (index.claims.isClaimed(key, fetch.next)) {
         await sleep(poll, undefined, { signal });
         poll = Math.min(LONGEST_POLL, poll * 2);
         continue;
       }
       if (!(await makeRoom((fetch.last + 1 - fetch.next) * BLOCK_SIZE))) throw noSpace(limit);
       signal.throwIfAborted();
-      const result = index.claim(key, fetch.next, fetch.last, BLOCK_SIZE, limit);
+      const result = index.claims.acquire(key, fetch.next, fetch.last, BLOCK_SIZE, limit);
       // Else another process took the blocks or the room meanwhile.
       if ('claim' in result) {
         // What another process finished between the look and the claim is not fetched again.

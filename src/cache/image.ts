@@ -1,12 +1,12 @@
 /**
- * One image revision as its readers see it: reads come from the cache, what is absent is fetched first, and where the
- * cache can keep nothing (no room, a busy index) reads go through to the service. Shared by every handle of the process
- * on that revision.
+ * One image revision as its readers see it. Reads come from the cache, after fetching what is absent. Where the cache can
+ * keep nothing (no room, a busy index), reads go through to the service. All handles of the process on that revision
+ * share it.
  *
- * What is handed out is right. Each block is compared with its checksum when it is read first. A complete image is
- * compared with its digest, and a read of the blocks that made it complete waits for that: whoever reads all of an
- * image reads these too, so nobody gets a whole wrong image. In an image that was complete when it was opened and was
- * never compared, these are all blocks. Bytes that are read through are compared as passed.ts says.
+ * Readers get right bytes. The first read of each block compares the block with its checksum. A complete image is compared
+ * with its digest, and a read of the blocks that completed it waits for that: a reader of the whole image reads these
+ * blocks too, so nobody gets a whole wrong image. In an image that was complete but not compared when it was opened,
+ * every read waits. Bytes that are read through are compared as passed.ts says.
  *
  * | state   | read, fetchAll, completeStep | close                                                    |
  * |---------|------------------------------|----------------------------------------------------------|
@@ -31,14 +31,14 @@ export { isFull };
 
 /** Fetched by one request when a whole image is completed. */
 const COMPLETION_WINDOW = 16 * 1024 * 1024;
-/** Requests at once when a whole image is completed by someone who waits for it. */
+/** Parallel requests when a caller waits for the whole image. */
 const COMPLETION_STREAMS = 3;
 /** Times blocks are fetched that the disk then turns out to have lost, before they are read past the cache. */
 const ATTEMPTS = 3;
 
 const debug = debugLog('cache');
 
-/** Ends a wait; as a function where it is only made when something is waited for, as most reads find their bytes. */
+/** Aborts a wait. A function defers creating the signal until a read has to wait, as most reads find their bytes. */
 export type Signal = AbortSignal | (() => AbortSignal);
 
 export interface CachedImageOptions {
@@ -241,7 +241,7 @@ export class CachedImage {
 
   #require(): Kept {
     if (this.#kept !== undefined) return this.#kept;
-    throw new SregistryError('NO_SPACE', `The cache could not take up ${this.uri}`, {
+    throw new SregistryError('NO_SPACE', `The cache could not store ${this.uri}`, {
       hint: 'Free disk space, or set SREGISTRY_CACHEDIR to a folder with room',
     });
   }
@@ -345,13 +345,16 @@ export class CachedImage {
     let done = 0;
     for await (const chunk of chunksOf(stream, signal)) {
       if (done + chunk.length > target.length)
-        throw new SregistryError('SERVICE', `${this.uri}: more bytes than asked for`);
+        throw new SregistryError('SERVICE', `The service sent more bytes of ${this.uri} than asked for`);
       target.set(chunk, done);
       done += chunk.length;
       onBytes(chunk.length);
     }
     if (done !== target.length)
-      throw new SregistryError('SERVICE', `${this.uri}: ${done} of the ${target.length} bytes asked for`);
+      throw new SregistryError(
+        'SERVICE',
+        `The service sent ${done} of the ${target.length} bytes asked for of ${this.uri}`,
+      );
   }
 
   /** Fires with `signal`, and when the image is closed. */

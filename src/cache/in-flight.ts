@@ -1,6 +1,6 @@
 /**
- * Counts work under way, so that a close can refuse new work and wait for the rest. Without it, a write that is under
- * way when its descriptor is closed lands in whatever file gets that number next.
+ * Counts work under way, so that a close can refuse new work and wait for the rest. Without it, a write under way
+ * when its descriptor is closed would go to whatever file gets that number next.
  */
 import { SregistryError } from '../base/errors.ts';
 

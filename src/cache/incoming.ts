@@ -1,4 +1,4 @@
-/** Whole files on their way into the cache: made renameable into it, with the map of their blocks. */
+/** Brings whole files to the cache's file system, with the map of their blocks, so that a rename puts them in place. */
 import { randomUUID } from 'node:crypto';
 import { copyFile, mkdir, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';

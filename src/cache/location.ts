@@ -1,9 +1,9 @@
 /**
- * Where the cache lies. On a local disk that is the cache directory itself, shared by every process of the user. On a
+ * Where the cache lies: on a local disk, in the cache directory itself, shared by every process of the user. On a
  * network file system each machine gets a folder of its own below it: the index is a SQLite database and its locks and
  * write-ahead log are only safe between processes of one machine.
  *
- * Names and bytes of private images lie in it: it is the user's own, and nobody else gets in.
+ * The cache holds names and bytes of private images, so only its user may enter it.
  */
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
@@ -39,7 +39,7 @@ export interface CacheLocation {
   readonly network: string | undefined;
 }
 
-/** Folders of the root, whoever makes them. */
+/** Folders of the root, by whichever room they are made. */
 const PARTS = ['images', 'staging', 'trash', 'owners'];
 
 /**

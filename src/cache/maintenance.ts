@@ -1,7 +1,6 @@
 /**
- * Looking after a cache folder, in named steps after cacache's `verify`: each step mends what it can and returns what it
- * counted. `sregistry cache verify` runs all of them. Opening a cache runs those that cost little, so what the command
- * can mend, mounting mends too.
+ * Repairs a cache folder in named steps, after cacache's `verify`: each step repairs what it can and returns what it
+ * counted. `sregistry cache verify` runs all of them. Opening a cache, as a mount does, runs those that cost little.
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,7 +20,7 @@ export type Counts = Readonly<Record<string, number>>;
 
 export type Step = (folder: CacheFolder) => Promise<Counts>;
 
-/** A key starts so where its bytes are wrong. */
+/** Prefix of the keys of wrong bytes. */
 export const QUARANTINE = 'quarantine-';
 
 /** Milliseconds after its last change when a half copied file belongs to a process that died. */
@@ -29,46 +28,46 @@ const ABANDONED = 60 * 60 * 1000;
 
 /** Forgets what dead processes had open or were fetching, and counts what such fetches left. */
 async function clearDead({ root, index }: CacheFolder): Promise<Counts> {
-  const keys = index.forgetDeadClaims();
+  const keys = index.claims.forgetDead();
   for (const key of new Set(keys)) {
     const found = await lookAt(root, key);
     if (found !== undefined) index.setBytes(key, found.bytes);
   }
-  return { openings: index.forgetDeadOpenings(), claims: keys.length };
+  return { openings: index.opens.forgetDead(), claims: keys.length };
 }
 
-/** Enters what is on disk and the index does not know, as after its loss. It is compared when it is read. */
+/** Adds entries that are on disk and not in the index, as after its loss. Their bytes are compared when they are read. */
 async function rebuildIndex({ root, index }: CacheFolder): Promise<Counts> {
   let entries = 0;
   for (const key of await keysOnDisk(root)) {
-    if (index.get(key) !== undefined) continue;
+    if (index.entries.get(key) !== undefined) continue;
     const found = await lookAt(root, key);
     if (found === undefined) continue;
     const { uri, digest, size } = found.description;
-    if (index.restore({ key, uri, digest, size }, found.bytes, found.lastUsed)) entries += 1;
+    if (index.entries.restore({ key, uri, digest, size }, found.bytes, found.lastUsed)) entries += 1;
   }
   return { entries };
 }
 
-/** Rebuilds an index that knows nothing, and removes what nobody could read: without an entry it would never go. */
+/** Rebuilds an empty index, and removes files that nobody could read: without an entry they would never be evicted. */
 async function rebuildLostIndex(folder: CacheFolder): Promise<Counts> {
-  if (folder.index.list().length > 0) return { entries: 0, unknown: 0 };
+  if (folder.index.entries.list().length > 0) return { entries: 0, unknown: 0 };
   return { ...(await rebuildIndex(folder)), unknown: await sweepUnknown(folder) };
 }
 
 /** Sets the bytes of each entry that nobody has open to what its map says. */
 async function countBlocks({ root, index }: CacheFolder): Promise<Counts> {
   let miscounted = 0;
-  for (const { key, bytes } of index.list()) {
+  for (const { key, bytes } of index.entries.list()) {
     const found = await lookAt(root, key);
-    if (found === undefined || found.bytes === bytes || index.isOpen(key)) continue;
+    if (found === undefined || found.bytes === bytes || index.opens.isOpen(key)) continue;
     index.setBytes(key, found.bytes);
     miscounted += 1;
   }
   return { miscounted };
 }
 
-/** Removes trash and what no entry of the index names. */
+/** Removes trash and files that no entry of the index names. */
 async function sweep(folder: CacheFolder): Promise<Counts> {
   return { unknown: await sweepUnknown(folder), ...(await sweepRemains(folder)) };
 }
@@ -76,7 +75,8 @@ async function sweep(folder: CacheFolder): Promise<Counts> {
 async function sweepUnknown({ root, index }: CacheFolder): Promise<number> {
   let unknown = 0;
   for (const key of await keysOnDisk(root)) {
-    if (index.get(key) === undefined && index.removeUnknown(key, () => void detach(root, key))) unknown += 1;
+    if (index.entries.get(key) === undefined && index.removeUnknown(key, () => void detach(root, key)))
+      unknown += 1;
   }
   return unknown;
 }
@@ -103,7 +103,7 @@ export const VERIFYING_STEPS: Readonly<Record<string, Step>> = {
   sweep,
 };
 
-/** Runs steps in their order; what each counted, by its name. */
+/** Runs steps in their order. Returns what each counted, by its name. */
 export async function maintain(
   folder: CacheFolder,
   steps: Readonly<Record<string, Step>>,
@@ -113,7 +113,7 @@ export async function maintain(
   return counts;
 }
 
-/** Where whole files wait that are on their way into the cache. */
+/** Folder of whole files on their way into the cache. */
 export function incomingFolder(root: string): string {
   return join(root, 'incoming');
 }
@@ -151,7 +151,7 @@ interface Found {
   readonly lastUsed: number;
 }
 
-/** What an entry's files say. Undefined where they are not those of an entry. */
+/** What an entry's files say. Undefined if they are not files of an entry. */
 async function lookAt(root: string, key: string): Promise<Found | undefined> {
   const folder = entryFolder(root, key);
   try {

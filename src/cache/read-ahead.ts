@@ -5,12 +5,12 @@
  * one small request. A copy reads on and on: each time it has consumed half of what was fetched ahead, the window
  * doubles and the next one is requested, so the connection is busy while the reader works. The kernel's own read-ahead
  * sends neighbouring reads out of order; a read is still sequential when it starts a little before or after the place
- * where the last one ended. Anything else starts again with the small window.
+ * where the last one ended. Any other read starts again with the small window.
  */
 
 /** Fetched around a read that follows nothing: one FUSE read (128 KiB) and the next. */
 const INITIAL_WINDOW = 256 * 1024;
-/** How far ahead of a reader to be at most: a few seconds of a slow link, and what an abandoned copy fetched in vain. */
+/** How far to be ahead of a reader at most: a few seconds of a slow link. An abandoned copy fetches as much in vain. */
 const MAX_WINDOW = 32 * 1024 * 1024;
 /** How far out of order the kernel's read-ahead may deliver reads (seen: 256 KiB back, 512 KiB forward). */
 const REORDER = 512 * 1024;

@@ -1,4 +1,4 @@
-/** Removing what nobody may find any more: a rename takes it out of sight at once, its bytes are freed afterwards. */
+/** Removes what nobody may find any more. A rename takes it out of sight at once; its bytes are freed afterwards. */
 import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -42,7 +42,7 @@ export function detach(root: string, key: string): Promise<void> {
   return trash(root, entryFolder(root, key));
 }
 
-/** Deletes what processes that died left in the trash; how many things. The folder stays: others move into it. */
+/** Deletes what dead processes left in the trash. Returns how many items. The folder stays: others move into it. */
 export async function emptyTrash(root: string): Promise<number> {
   const bin = join(root, 'trash');
   const names = await readdir(bin).catch(() => []);

@@ -1,9 +1,8 @@
 /**
- * Verifying a whole cache: first the steps of maintenance.ts, which read no image, then every image is compared with
- * its digest, those included that never were. Of an image that is not whole, or has no digest, each block is compared
- * with its checksum.
+ * Verifies a whole cache. The steps of maintenance.ts come first and read no image. Then every whole image is compared
+ * with its digest. In an image that is not whole, or has no digest, each block is compared with its checksum.
  */
-import type { CacheEntryRow } from '../catalog/cache-index.ts';
+import type { CacheEntryRow } from '../catalog/cache-tables.ts';
 import { Entry } from './entry.ts';
 import { entryFolder } from './location.ts';
 import { type CacheFolder, type Counts, maintain, QUARANTINE, VERIFYING_STEPS } from './maintenance.ts';
@@ -33,7 +32,7 @@ export async function* verifyCache(
 ): AsyncGenerator<Verification, VerifyCounts> {
   const counts = await maintain(folder, VERIFYING_STEPS);
   const compare = { right: 0, wrong: 0, unverifiable: 0, quarantined: 0, firstCompared: 0, lostBlocks: 0 };
-  for (const row of folder.index.list()) {
+  for (const row of folder.index.entries.list()) {
     signal?.throwIfAborted();
     if (row.key.startsWith(QUARANTINE)) {
       compare.quarantined += 1;

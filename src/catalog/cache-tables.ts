@@ -1,4 +1,4 @@
-/** The tables of the cache's index, their rows and the statements on them. What they mean is told in cache-index.ts. */
+/** The tables of the cache's index and their rows. cache-index.ts says what they mean. */
 export const CACHE_SCHEMA = `
   CREATE TABLE cache_entries (
     key TEXT PRIMARY KEY,
@@ -24,8 +24,8 @@ export const CACHE_SCHEMA = `
 `;
 
 /**
- * With checksums in the maps of blocks. Maps of before have none, so what they describe is forgotten, and removed when
- * the cache starts. Openings and claims get a number of their own, claims a heartbeat.
+ * With checksums in the maps of blocks. Older maps have none, so the index forgets what they describe, and the cache removes it
+ * when it starts. Openings and claims get a number of their own, claims a heartbeat.
  */
 export const CACHE_CHECKSUMS_SCHEMA = `
   DROP TABLE cache_opens;
@@ -82,39 +82,3 @@ export interface OpenRow extends OwnerColumns {
   readonly id: number;
   readonly key: string;
 }
-
-const EVICTABLE = 'pinned = 0 AND key NOT IN (SELECT key FROM cache_opens)';
-
-/** The statements of the index, by name. */
-export const CACHE_SQL = {
-  get: 'SELECT * FROM cache_entries WHERE key = ?',
-  byDigest: 'SELECT * FROM cache_entries WHERE digest = ? AND verified = 1 LIMIT 1',
-  all: 'SELECT * FROM cache_entries ORDER BY last_used',
-  stored: 'SELECT COALESCE(SUM(bytes), 0) AS total FROM cache_entries',
-  reserved: 'SELECT COALESCE(SUM(bytes), 0) AS total FROM cache_claims',
-  evictable: `SELECT COALESCE(SUM(bytes), 0) AS total FROM cache_entries WHERE ${EVICTABLE}`,
-  leastRecent: `SELECT * FROM cache_entries WHERE ${EVICTABLE} ORDER BY last_used LIMIT ?`,
-  insert: `INSERT INTO cache_entries (key, uri, digest, size, last_used) VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT (key) DO UPDATE SET last_used = excluded.last_used, uri = excluded.uri`,
-  restore: `INSERT OR IGNORE INTO cache_entries (key, uri, digest, size, bytes, last_used) VALUES (?, ?, ?, ?, ?, ?)`,
-  touch: 'UPDATE cache_entries SET last_used = ? WHERE key = ?',
-  setBytes: 'UPDATE cache_entries SET bytes = ? WHERE key = ?',
-  incomplete: 'UPDATE cache_entries SET complete = 0, verified = 0, stamp = NULL WHERE key = ?',
-  complete: 'UPDATE cache_entries SET complete = 1, verified = ?, stamp = ? WHERE key = ?',
-  pin: 'UPDATE cache_entries SET pinned = ? WHERE key = ?',
-  delete: 'DELETE FROM cache_entries WHERE key = ?',
-  addOpen: 'INSERT INTO cache_opens (key, pid, start_time) VALUES (?, ?, ?)',
-  deleteOpen: 'DELETE FROM cache_opens WHERE id = ?',
-  deleteOpens: 'DELETE FROM cache_opens WHERE key = ?',
-  opens: 'SELECT * FROM cache_opens WHERE key = ?',
-  allOpens: 'SELECT * FROM cache_opens',
-  overlapping: 'SELECT * FROM cache_claims WHERE key = ? AND last >= ? AND first <= ? ORDER BY first',
-  claimsOf: 'SELECT * FROM cache_claims WHERE key = ?',
-  allClaims: 'SELECT * FROM cache_claims',
-  addClaim:
-    'INSERT INTO cache_claims (key, first, last, bytes, pid, start_time, beat) VALUES (?, ?, ?, ?, ?, ?, ?)',
-  reserve: 'UPDATE cache_claims SET bytes = ? WHERE id = ?',
-  beat: 'UPDATE cache_claims SET beat = ? WHERE pid = ? AND start_time = ?',
-  deleteClaim: 'DELETE FROM cache_claims WHERE id = ?',
-  deleteClaims: 'DELETE FROM cache_claims WHERE key = ?',
-};

@@ -37,7 +37,7 @@ export interface ContainerRow {
   readonly collection: string;
 }
 
-/** A row as the Python tool's `inspect` prints it: its columns, `metrics` parsed. */
+/** A row as the Python client's `inspect` prints it: its columns, `metrics` parsed. */
 export type ContainerFields = Omit<ContainerRow, 'metrics'> & {
   readonly metrics: Readonly<Record<string, unknown>>;
 };

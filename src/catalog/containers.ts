@@ -1,4 +1,4 @@
-/** The tables of sregistry.db: containers found, entered, changed and removed. No files are touched here. */
+/** The tables of sregistry.db: finds, adds, changes and removes containers. It touches no files. */
 import { randomUUID } from 'node:crypto';
 import { folderOf } from '../image/folder.ts';
 import type { ImageName } from '../image/name.ts';
@@ -128,7 +128,7 @@ export class Containers {
     return this.get(Number(lastInsertRowid)) as ContainerRow;
   }
 
-  /** Gives a row another name, of which it becomes the newest, its version kept, and its file another path. Undefined when it is gone. */
+  /** Renames a row, as the newest of its new name and with its version, and moves its file. Undefined when it is gone. */
   rename(id: number, name: ImageName, file: string | undefined): ContainerRow | undefined {
     this.#sql.rename.run({
       id,
@@ -151,7 +151,7 @@ export class Containers {
     this.#sql.remove.run(id);
   }
 
-  /** Id of the collection, made if it is new. The token is what the Python tool gives each one. */
+  /** Id of the collection, made if it is new. The token is what the Python client gives each one. */
   #collection(name: string): number {
     this.#sql.addCollection.run(name, randomUUID(), formatTime(new Date()));
     return (this.#sql.collection.get(name) as { id: number }).id;

@@ -1,4 +1,4 @@
-/** What SQLite says, as errors for a person: which file, what is wrong with it, what to do. */
+/** Turns SQLite's errors into errors for people: which file, what is wrong with it, what to do. */
 import Sqlite from 'better-sqlite3';
 import { SregistryError } from '../base/errors.ts';
 

@@ -1,11 +1,12 @@
 /**
- * Opening a SQLite file: its folder, its journal, its schema brought up to date, and every later failure of a
- * statement or transaction told as an error that names the file.
+ * Opens a SQLite file: makes its folder, sets its journal, and brings its schema up to date. Every later failure of a
+ * statement or transaction is an error that names the file.
  *
  * The schema's version is `PRAGMA user_version`: the number of migrations that were applied. They run in one exclusive
  * transaction, so of several processes that open an old file at once, one migrates it.
  *
- * A database holds names of private images: its file is the owner's only. SQLite gives its log and journal the same mode.
+ * A database holds names of private images, so only its owner may read its file. SQLite gives its log and journal the same
+ * mode.
  */
 import { existsSync, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -20,7 +21,7 @@ export type Database = Sqlite.Database;
 export type JournalMode = 'wal' | 'delete';
 
 /**
- * Who may read a database: `owner` alone, in a folder that must be the user's own; or whoever its `folder` is for, which is
+ * Who may read a database: `owner` alone, in a folder that must be the user's own; or everybody its `folder` is for, which is
  * the owner alone as well unless the folder is a group's (it is writable by the group or passes its group on).
  */
 export type Audience = 'owner' | 'folder';

@@ -1,4 +1,4 @@
-/** sha256 of stored files, each good for as long as the file keeps the revision it had when it was hashed. */
+/** The sha256 of stored files. A digest holds as long as its file keeps the revision it had when it was hashed. */
 import { statSync } from 'node:fs';
 import { fileRevision } from '../base/files.ts';
 import type { Database } from './database.ts';

@@ -1,6 +1,6 @@
 /**
- * One timer a process that shows others it still runs, and that does later what a busy database refused. It runs only
- * while there is something to show or to do, and never keeps the process alive.
+ * One timer in each process. It shows other processes that this one still runs, and tries again what a busy database
+ * refused. It runs only while there is something to show or to do, and never keeps the process alive.
  */
 
 /** Milliseconds between beats. */

@@ -1,6 +1,6 @@
 /**
- * The journal of pushes: every image that someone wrote and that is not yet where it belongs, so that neither a crash
- * nor an unreachable service loses one. The staged files themselves lie beside the database. A record belongs to one
+ * The journal of pushes: every image that someone wrote and that is not yet in its registry, so that neither a crash nor
+ * an unreachable service loses one. The staged files themselves lie beside the database. A record belongs to one
  * process at a time; when that process is dead, another may adopt it.
  */
 import { randomUUID } from 'node:crypto';
@@ -18,8 +18,8 @@ import {
 } from './push-record.ts';
 
 const SUPERSEDED = {
-  error: 'Another image was written to this name since',
-  hint: 'sregistry push --kept pushes it all the same, sregistry push --drop removes it',
+  error: 'Another image has been written to this name since',
+  hint: 'sregistry push --kept pushes it anyway; sregistry push --drop removes it',
 } as const;
 
 /** Milliseconds without a sign of progress after which a push is not waited for. */

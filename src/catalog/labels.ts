@@ -1,4 +1,4 @@
-/** What a container's metrics tell of the image, labels above all, whichever program wrote them. */
+/** Reads an image's facts, above all its labels, from a container's metrics, whichever program wrote them. */
 import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
 import { type Attributes, toAttributes } from '../image/attributes.ts';
 import type { Container } from './container.ts';
@@ -15,7 +15,7 @@ export interface LabelFilter {
   readonly value?: string | undefined;
 }
 
-/** The Python tool lays labels flat among these, which say what the image is called. */
+/** The Python client lays labels flat among these, which say what the image is called. */
 const NAMES = new Set([
   'collection',
   'image',

@@ -1,7 +1,7 @@
 /**
- * The schema of sregistry.db. `collection` and `container` are the Python tool's, in SQLAlchemy's own words, so that a
- * database of either program is one of the other; nothing may be added to them. What only this program knows lies in a
- * table of its own, which the Python tool does not look at.
+ * The schema of sregistry.db. `collection` and `container` are the Python client's, in SQLAlchemy's own words, so that each
+ * program can use the other's database; nothing may be added to them. What only this program knows is in a table of its
+ * own, which the Python client ignores.
  */
 
 const COLLECTION = `CREATE TABLE IF NOT EXISTS collection (

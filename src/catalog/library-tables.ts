@@ -1,5 +1,5 @@
 /**
- * sregistry.db, opened when it is needed: not at all to read what was never written, and read-only where it cannot be
+ * Opens sregistry.db when it is needed: not at all to read what was never written, and read-only where it cannot be
  * written (a colleague's, a read-only file system).
  */
 import { accessSync, constants, existsSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { LIBRARY_MIGRATIONS } from './library-schema.ts';
 
 export interface Tables {
   readonly containers: Containers;
-  /** Undefined in a database that only the Python tool has written to and that we may not. */
+  /** Undefined in a database that only the Python client has written to and that we may not. */
   readonly digests: Digests | undefined;
 }
 

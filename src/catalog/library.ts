@@ -1,12 +1,10 @@
 /**
  * The library: the user's own images, rows of sregistry.db with their files in the storage folder. Queries are image
- * names; without a version they mean the one added last.
+ * names; a query without a version means the version added last.
  */
 import type { ImageName } from '../image/name.ts';
 import type { Container, ContainerFields } from './container.ts';
-import { DisabledLibrary } from './disabled-library.ts';
 import type { LabelFilter, LabelUse } from './labels.ts';
-import { SqliteLibrary } from './sqlite-library.ts';
 import type { Transfer } from './storage.ts';
 
 export interface LibraryOptions {
@@ -48,7 +46,7 @@ export interface Library {
   get(query: Query): Container | undefined;
   /** Those whose name, tag or URI holds `query`; all for none, `''` or `*`. By name, then the newest first. */
   images(query?: string): Container[];
-  /** The row itself, as the Python tool prints it. */
+  /** The row itself, as the Python client prints it. */
   inspect(query: Query): ContainerFields;
   /** Moves the file to `path`, a folder or a new file, out of the storage. EXISTS if something is there. */
   mv(query: Query, path: string): Promise<Container>;
@@ -63,9 +61,4 @@ export interface Library {
   /** `sha256:<hex>` of an image's file as it is now, where that is known without reading it. */
   digestOf(container: Container): string | undefined;
   close(): void;
-}
-
-/** Touches no file before the first call of a method. */
-export function openLibrary(options: LibraryOptions): Library {
-  return options.disabled === true ? new DisabledLibrary() : new SqliteLibrary(options);
 }

@@ -1,4 +1,4 @@
-/** What backends listed, collection by collection. How long a listing is good for is the caller's decision. */
+/** What backends listed, collection by collection. The caller decides how long a listing is good for. */
 import type { ListEntry } from '../image/remote.ts';
 import type { Database } from './database.ts';
 import { decodeEntries, encodeEntries } from './image-json.ts';

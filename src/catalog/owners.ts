@@ -1,9 +1,9 @@
 /**
- * Which processes that share a state database live, those in other pid namespaces included.
+ * Tells which of the processes that share a state database are alive, also in other pid namespaces.
  *
  * Each process holds a lock on a file of its own, `owners/<pid>-<hash of its start time>` beside the database, from
  * opening the database to its end. /proc answers for processes of the same pid namespace. For another namespace (a
- * container that uses the same cache) the lock answers: whoever can take it knows that its holder died. The lock is
+ * container that uses the same cache) the lock answers: if it can be taken, its holder has died. The lock is
  * SQLite's own on an empty file, a kernel lock that reaches across namespaces and ends with its holder.
  */
 import { createHash } from 'node:crypto';

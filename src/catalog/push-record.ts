@@ -1,4 +1,4 @@
-/** A push in the journal, and how it lies in the database. */
+/** A push in the journal, and its form in the database. */
 import type { ProcessId } from '../base/process.ts';
 
 /**

@@ -1,7 +1,6 @@
 /**
- * What backends answered for names: an image, or that there is none. How long an answer is good for is the caller's
- * decision. The images are also what search and listings have to offer while a service is out of reach; the text index is
- * told of each.
+ * What backends answered for names: an image, or that there is none. The caller decides how long an answer is good for.
+ * Search and listings also use the images while a service cannot be reached. Each image goes into the text index.
  */
 import type { RemoteImage } from '../image/remote.ts';
 import type { Database } from './database.ts';

@@ -132,7 +132,7 @@ export class SqliteLibrary implements Library {
     if (file === undefined) return undefined;
     const known = this.#tables.read()?.digests?.get(file);
     if (known !== undefined) return known;
-    // The Python tool's version is the sha256 it had when it was added; a later change shows in its time.
+    // The Python client's version is the sha256 it had when it was added; a later change shows in its time.
     const stats = statSync(file, { throwIfNoEntry: false });
     if (stats === undefined || created === undefined || stats.mtimeMs > created.getTime() + 1000)
       return undefined;
@@ -206,7 +206,7 @@ function nameOf(query: Query): ImageName {
 }
 
 /**
- * The name as the Python tool would take its text apart, so that one image has one row: what comes as a path of the
+ * The name as the Python client would take its text apart, so that one image has one row: what comes as a path of the
  * mount does not know a registry from a collection.
  */
 function canonical(name: ImageName): ImageName {
@@ -226,7 +226,7 @@ function parseAgain(name: ImageName): ImageName | undefined {
   }
 }
 
-/** The Python tool keeps the names among the metrics, over what the image says of itself. */
+/** The Python client keeps the names among the metrics, over what the image says of itself. */
 function metricsOf({ metrics }: Addition, name: ImageName): Record<string, unknown> {
   const { registry, collection, image, tag, version } = name;
   const names = { registry, collection, image, tag, version, uri: formatImageName(name) };

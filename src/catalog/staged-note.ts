@@ -1,9 +1,9 @@
 /**
- * A note beside each staged file that says what the journal says of it: where its bytes belong. It is there before the first
- * byte is, so that a file outlives the loss of the journal.
+ * A note beside each staged file that says, like the journal, where its bytes belong. It is written before the first byte,
+ * so that a file outlives the loss of the journal.
  *
- * `<staged>.json` holds the place; or, for a file of which nothing would be lost (its bytes are in the registry, or given up),
- * that it is spare. A note is replaced whole, readable by its owner only, and goes with the file.
+ * `<staged>.json` holds the backend, path and URI; or that the file is spare, when its bytes are in the registry or given up. A
+ * note is replaced whole, is readable by its owner only, and is removed with the file.
  */
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';

@@ -1,7 +1,7 @@
 /**
- * When a database has to be looked through for damage. `<database>.sound` holds the revision (size, time, inode) that the file
- * had when it was last found sound or closed, and when it was last looked through. A file of another revision was changed by
- * someone who did not close it, or who is no sregistry. Losing this note costs a check.
+ * Decides when a database has to be checked for damage. `<database>.sound` holds the revision (size, time, inode) that the file
+ * had when it was last found sound or closed, and the time of the last check. A file of another revision was changed by a
+ * process that did not close it, or by another program. Losing this note costs a check.
  */
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

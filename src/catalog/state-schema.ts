@@ -1,4 +1,4 @@
-/** The schema of state.db as numbered migrations. Append only: one that was released is never changed. */
+/** The schema of state.db as numbered migrations. Append only: a released migration never changes. */
 import { CACHE_CHECKSUMS_SCHEMA, CACHE_SCHEMA } from './cache-tables.ts';
 import { LISTINGS_SCHEMA } from './listings.ts';
 import { JOURNAL_CLOSED_SCHEMA, JOURNAL_SCHEMA } from './push-record.ts';

@@ -1,7 +1,7 @@
 /**
  * state.db: what sregistry remembers about services and its cache, shared by every process on one cache directory.
- * All of it can be made again except the journal of pushes, whose staged files lie beside it. A damaged file is
- * therefore moved aside and a new one made, with what can still be read of the journal.
+ * All of it can be made again except the journal of pushes, whose staged files lie beside it. So a damaged file is
+ * moved aside, and a new one is made with what can still be read of the journal.
  *
  * Looking for damage reads the whole file, so it is done where there is a reason: the file is not as it was when it was last
  * checked or closed (state-check.ts), the last check is a day old, or a statement met damage. Making, migrating and replacing

@@ -1,7 +1,7 @@
 /**
- * Files of the library: where an image lies and how it gets there. Bytes are first brought beside their place under a
- * hidden name, as a second name of the same file or as a copy, and get their own name within the transaction that
- * enters them. Until that is committed the original stays where it was, so at no moment is the only copy in doubt.
+ * Files of the library: where an image lies and how it gets there. A file first gets a hidden name in its folder, as a hard
+ * link or as a copy, and its own name within the transaction that adds its row. Until that is committed the original stays
+ * where it was, so the only copy is never at risk.
  */
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { link, lstat, mkdir, realpath, rmdir, stat, unlink } from 'node:fs/promises';

@@ -1,7 +1,7 @@
 /**
  * What images say of themselves, to find them again by a word of it: names, labels, definition files and help texts of
- * every image that was seen, in an index for full text (SQLite FTS5). It follows {@link Remotes}, and is told besides what
- * was read in an image. The texts themselves are not kept, only their words; labels are, for exact matches.
+ * every image that was seen, in an index for full text (SQLite FTS5). It follows {@link Remotes}, and also learns
+ * what was read in an image. It keeps the words of texts, not the texts; it keeps labels whole, for exact matches.
  */
 import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
 import type { Attributes } from '../image/attributes.ts';

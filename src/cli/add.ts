@@ -15,7 +15,7 @@ export default defineCommand({
           requiresArg: true,
           describe: 'What to call it: COLLECTION/IMAGE:TAG',
         },
-        copy: { type: 'boolean', describe: 'Leave the file where it is, instead of moving it' },
+        copy: { type: 'boolean', describe: 'Copy the file instead of moving it' },
         ...JSON_OPTION,
       }),
   examples: [

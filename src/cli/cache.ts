@@ -35,7 +35,7 @@ function toRow({ bytes, size, lastUsed, pinned, uri }: CacheEntry): string[] {
 
 const du = defineSubcommand({
   command: 'du',
-  describe: 'How much disk the cache uses, and may use',
+  describe: 'Show how much disk the cache uses and may use',
   build: (yargs) => yargs.options(JSON_OPTION),
   examples: [['sregistry cache du', 'Used, allowed and free']],
 
@@ -70,7 +70,7 @@ function pinning(command: string, describe: string, pinned: boolean) {
 
 const verifyCommand = defineSubcommand({
   command: 'verify',
-  describe: 'Mend the cache and compare whole images with their digests; what is wrong is removed',
+  describe: 'Repair the cache, compare whole images with their digests, and remove what is wrong',
   build: (yargs) => yargs.options(JSON_OPTION),
   examples: [['sregistry cache verify', 'After trouble with a disk']],
 
@@ -102,15 +102,15 @@ function mended(counts: VerifyCounts): string[] {
 
 const pruneCommand = defineSubcommand({
   command: 'prune',
-  describe: 'Remove images that nobody has open and that are not pinned',
+  describe: 'Remove images that are neither open nor pinned',
   build: (yargs) =>
     yargs.options({
       'unused-for': {
         type: 'string',
         requiresArg: true,
-        describe: 'Only those not used for so long: 12h, 7d',
+        describe: 'Only images unused for this long: 12h, 7d',
       },
-      'down-to': { type: 'string', requiresArg: true, describe: 'Stop when the cache is that small: 10G' },
+      'down-to': { type: 'string', requiresArg: true, describe: 'Stop when the cache is this small: 10G' },
       ...JSON_OPTION,
     }),
   examples: [

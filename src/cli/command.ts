@@ -1,4 +1,4 @@
-/** What a command is: what it takes, and what it does with that. Each is a module of its own, loaded when it is used. */
+/** A command: the arguments it takes, and what it does with them. Each is a module of its own, loaded when it is used. */
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 
 /** A command line, and what it does. */

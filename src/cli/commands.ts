@@ -1,4 +1,4 @@
-/** The commands there are. Their modules are loaded when they are used, so that the others cost nothing at the start. */
+/** The table of commands. Each module is loaded when its command is used, so that the others cost nothing at the start. */
 import type { Command, Group } from './command.ts';
 
 export interface CommandEntry {
@@ -18,12 +18,12 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     command: 'unmount [mountpoint]',
     aliases: ['umount'],
-    describe: 'End a mount, after pushes under way',
+    describe: 'End a mount when its pushes are done',
     load: () => import('./unmount.ts'),
   },
   {
     command: 'status [mountpoint]',
-    describe: 'Mounts, their cache and transfers, and pushes that are pending or failed',
+    describe: 'Show mounts, their cache and transfers, and pushes that are pending or failed',
     load: () => import('./status.ts'),
   },
   {
@@ -53,12 +53,12 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     command: 'inspect <image> [path]',
-    describe: 'What is known of an image: a URI, a file, or a name in the library',
+    describe: 'Show what is known of an image: a URI, a file, or a name in the library',
     load: () => import('./inspect.ts'),
   },
   {
     command: 'verify <image>',
-    describe: 'Check who signed an image, and that it is still as it was signed',
+    describe: 'Check who signed an image and that nobody has changed it since',
     load: () => import('./verify.ts'),
   },
   {
@@ -78,7 +78,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     command: 'mv <name> <path>',
-    describe: 'Move the file of an image out of the library, to a path of yours',
+    describe: 'Move an image file out of the library to a path of yours',
     load: () => import('./mv.ts'),
   },
   {
@@ -98,12 +98,12 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     command: 'labels',
-    describe: 'Labels of the images on this machine and of those seen in registries',
+    describe: 'List labels of the images on this machine and of those seen in registries',
     load: () => import('./labels.ts'),
   },
   {
     command: 'backend',
-    describe: 'The registries that are configured',
+    describe: 'Show and change the configured registries',
     load: () => import('./backend.ts'),
   },
   {
@@ -113,17 +113,17 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     command: 'cache',
-    describe: 'The cache of images on this machine',
+    describe: 'Show and clean the cache of images on this machine',
     load: () => import('./cache.ts'),
   },
   {
     command: 'shell [backend]',
-    describe: 'JavaScript with a client at hand, or a script on stdin',
+    describe: 'Run JavaScript with a client at hand, or a script from stdin',
     load: () => import('./shell.ts'),
   },
   {
     command: 'doctor',
-    describe: 'What is missing on this machine, and the command that mends it',
+    describe: 'Show what is missing on this machine and the command that fixes it',
     load: () => import('./doctor.ts'),
   },
   {

@@ -1,6 +1,6 @@
 /**
  * Completion in the shell. `sregistry completion` prints yargs' script, which asks `sregistry --get-yargs-completions WORDS...`
- * for every word; yargs answers with commands and options, and here the names of the backends are added.
+ * for every word; yargs answers with commands and options; this module adds the names of the backends.
  */
 import yargs, { type Arguments, type Argv, type CompletionCallback } from 'yargs';
 import { defineCommand } from './command.ts';

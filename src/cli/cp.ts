@@ -9,7 +9,11 @@ export default defineCommand({
   build: (yargs) =>
     yargs
       .positional('from', { type: 'string', demandOption: true, describe: 'BACKEND://COLLECTION/IMAGE:TAG' })
-      .positional('to', { type: 'string', demandOption: true, describe: 'The same, of the copy' })
+      .positional('to', {
+        type: 'string',
+        demandOption: true,
+        describe: 'Name of the copy, in the same form',
+      })
       .options(JSON_OPTION),
   examples: [
     ['sregistry cp hub://vsoch/hello-world:latest lab://demo/hello:1.0', 'Copy from one registry to another'],

@@ -38,7 +38,7 @@ export default defineCommand({
 
 async function isMeant(uri: string, place: string): Promise<boolean> {
   if (isInteractive()) return confirm(`Are you sure you want to remove ${uri} from ${place}?`);
-  throw new SregistryError('USAGE', `There is nobody to ask whether ${uri} shall be removed`, {
-    hint: 'Remove it without a question with --force',
+  throw new SregistryError('USAGE', `Refusing to remove ${uri} without confirmation`, {
+    hint: 'Pass --force, or run the command in a terminal',
   });
 }

@@ -17,7 +17,7 @@ export function formatTime(time: Date | string | undefined): string {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 
-/** `January 31, 2026`, as the Python tool writes days. */
+/** `January 31, 2026`, as the Python client writes days. */
 export function formatDay(time: Date | string | undefined): string {
   if (time === undefined) return '';
   return new Date(time).toLocaleDateString('en-US', { year: 'numeric', month: 'long', day: '2-digit' });

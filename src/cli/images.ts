@@ -11,7 +11,7 @@ export default defineCommand({
     yargs
       .positional('query', {
         type: 'string',
-        describe: 'A part of the name, tag or version; all for none or *',
+        describe: 'A part of the name, tag or version; default: all images',
       })
       .options(JSON_OPTION),
   examples: [

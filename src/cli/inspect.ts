@@ -46,7 +46,12 @@ export default defineCommand({
         helpfile: { type: 'boolean', alias: 'H', group: SAYS, describe: 'Its help' },
         test: { type: 'boolean', alias: 't', group: SAYS, describe: 'Its test' },
         'list-apps': { type: 'boolean', group: SAYS, describe: 'The apps in it' },
-        app: { type: 'string', requiresArg: true, group: SAYS, describe: 'Show these of this app instead' },
+        app: {
+          type: 'string',
+          requiresArg: true,
+          group: SAYS,
+          describe: 'Show these parts of this app instead',
+        },
         all: { type: 'boolean', group: SAYS, describe: 'All of these, as JSON' },
         files: { type: 'boolean', group: INSIDE, describe: 'List the files in it' },
         signatures: { type: 'boolean', group: INSIDE, describe: 'Who signed it; sregistry verify checks it' },

@@ -58,7 +58,7 @@ async function askItsMount(act: Act, session: Session, kept: Kept, { signal }: C
   if (mount === undefined) {
     throw new SregistryError(
       'BUSY',
-      `${kept.uri} belongs to process ${kept.owner.pid}, which is no mount of yours`,
+      `${kept.uri} belongs to process ${kept.owner.pid}, which is not a mount of yours`,
     );
   }
   await askMount(runtimeDir, mount.mountpoint, 'kept', { record: kept.id, act }, 0, signal);

@@ -1,4 +1,4 @@
-/** What the commands on one image of the library have in common. */
+/** What the commands on images of the library share. */
 
 import type { Container } from '../catalog/container.ts';
 import type { Library } from '../catalog/library.ts';

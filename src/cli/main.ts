@@ -1,6 +1,6 @@
 /**
- * The command line: parses `argv` (without node and script), runs one command, answers the exit code: 0 done, 1 failed, 2 usage,
- * 130 interrupted. Data goes to stdout, all else to stderr.
+ * The command line: parses `argv` (without node and script), runs one command, returns the exit code: 0 done, 1 failed, 2
+ * usage, 130 interrupted. Data goes to stdout, all else to stderr.
  */
 import yargs, { type Argv } from 'yargs';
 import { isError, SregistryError } from '../base/errors.ts';
@@ -10,7 +10,7 @@ import { bot } from '../log/index.ts';
 import type { Command, Context, Group } from './command.ts';
 import { COMMANDS, type CommandEntry, namesOf } from './commands.ts';
 import { addCompletion, COMPLETION_FLAG } from './completion.ts';
-import { watchForEnd } from './ending.ts';
+import { watchForShutdown } from './shutdown-signal.ts';
 
 const FAILED = 1;
 const USAGE = 2;
@@ -20,11 +20,11 @@ const INTERRUPTED = 130;
 const MAX_WIDTH = 100;
 
 export async function main(argv: string[]): Promise<number> {
-  using ending = watchForEnd();
+  using shutdown = watchForShutdown();
   try {
-    return await run(argv, { env: process.env, signal: ending.signal });
+    return await run(argv, { env: process.env, signal: shutdown.signal });
   } catch (error) {
-    return ending.code ?? report(error);
+    return shutdown.code ?? report(error);
   }
 }
 
@@ -100,7 +100,7 @@ function build(yargs: Argv, module: Command | Group, execute: Execute): Argv {
       handler: (args) => execute(subcommand, args),
     });
   }
-  return yargs.demandCommand(1, 1, 'Say what to do').group(GLOBAL_OPTIONS, 'Global options:');
+  return yargs.demandCommand(1, 1, 'No command is given').group(GLOBAL_OPTIONS, 'Global options:');
 }
 
 function buildCommand(yargs: Argv, command: Command): Argv {
@@ -119,8 +119,8 @@ function createParser(argv: readonly string[]): Argv {
     .scriptName('sregistry')
     .usage('$0 <command> [options]\n\nContainer images of every registry, as files and by commands.')
     .options({
-      quiet: { type: 'boolean', describe: 'Say nothing but warnings and errors' },
-      debug: { type: 'boolean', describe: 'Say everything' },
+      quiet: { type: 'boolean', describe: 'Print only warnings and errors' },
+      debug: { type: 'boolean', describe: 'Print everything' },
     })
     .version(version)
     .parserConfiguration({ 'boolean-negation': false, 'parse-positional-numbers': false })
@@ -145,7 +145,9 @@ function usageError(message: string, argv: readonly string[]): SregistryError {
 function report(error: unknown): number {
   if (isError(error, 'CANCELED')) return INTERRUPTED;
   bot.error(error);
-  const hint = isError(error) ? error.hint : 'This is a defect of sregistry; --debug tells where';
+  const hint = isError(error)
+    ? error.hint
+    : 'This is a bug in sregistry. Run the command again with --debug to see where';
   if (hint !== undefined) bot.custom({ prefix: 'Hint:', message: hint, color: 'CYAN' });
   if (error instanceof Error) bot.debug(error.stack);
   return isError(error, 'USAGE') ? USAGE : FAILED;

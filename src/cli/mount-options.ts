@@ -1,6 +1,6 @@
 /**
- * The options of `mount -o`, as mount(8) and fstab(5) hand them on: our own flags by their names (`cache_size=50G`, with `_` or `-`),
- * what FUSE takes, and words that only concern who mounts when.
+ * The options of `mount -o`, as mount(8) and fstab(5) hand them on: our own flags by their names (`cache_size=50G`, with
+ * `_` or `-`), FUSE's own options, and words that only concern who mounts and when.
  */
 import { SregistryError } from '../base/errors.ts';
 
@@ -70,7 +70,7 @@ function isKey<T extends object>(table: T, key: string): key is keyof T & string
 
 function unknownOption(option: string): SregistryError {
   const known = [...Object.keys(SWITCHES), ...[...Object.keys(VALUES), 'backend'].map((key) => `${key}=...`)];
-  return new SregistryError('USAGE', `-o ${option} is no option of a mount`, {
-    hint: `There are ${[...known, ...FOR_FUSE].join(', ')}`,
+  return new SregistryError('USAGE', `-o ${option} is not a mount option`, {
+    hint: `The mount options are ${[...known, ...FOR_FUSE].join(', ')}`,
   });
 }

@@ -16,7 +16,7 @@ export default defineCommand({
     yargs
       .positional('mountpoint', {
         type: 'string',
-        describe: 'An empty folder; made where there is none',
+        describe: 'An empty folder; created if it does not exist',
         defaultDescription: 'SREGISTRY_MOUNTPOINT, else /mnt/sregistry',
       })
       .options({
@@ -25,7 +25,7 @@ export default defineCommand({
           array: true,
           nargs: 1,
           group: WHAT,
-          describe: 'Show this backend, instead of all that are configured; may be given several times',
+          describe: 'Show only this backend, not all configured ones; may be given several times',
         },
         ext: { type: 'string', requiresArg: true, group: WHAT, describe: 'Extension of the files [simg]' },
         offline: {
@@ -37,7 +37,7 @@ export default defineCommand({
           type: 'string',
           requiresArg: true,
           group: WHAT,
-          describe: 'How long a tag or a listing is believed [30s]',
+          describe: 'How long to trust a tag or a listing [30s]',
         },
         'read-only': { type: 'boolean', group: HOW, describe: 'Refuse every write' },
         'allow-delete': { type: 'boolean', group: HOW, describe: 'Let rm delete images from their registry' },
@@ -48,27 +48,36 @@ export default defineCommand({
           group: HOW,
           describe: 'Refuse to open images that no key in this file has signed',
         },
-        'allow-other': { type: 'boolean', group: HOW, describe: 'Let other users of this machine in' },
+        'allow-other': {
+          type: 'boolean',
+          group: HOW,
+          describe: 'Let other users of this machine use the mount',
+        },
         'cache-size': {
           type: 'string',
           requiresArg: true,
           group: CACHE,
-          describe: 'What the cache may hold: 50G, 20% [20%, at most 50G]',
+          describe: 'Size limit of the cache: 50G, 20% [20%, at most 50G]',
         },
         'cache-min-free': {
           type: 'string',
           requiresArg: true,
           group: CACHE,
-          describe: 'What stays free on its file system [2G]',
+          describe: 'Space to keep free on its file system [2G]',
         },
-        foreground: { type: 'boolean', alias: 'f', group: PROCESS, describe: 'Stay; Ctrl-C unmounts' },
+        foreground: {
+          type: 'boolean',
+          alias: 'f',
+          group: PROCESS,
+          describe: 'Stay in the foreground; Ctrl-C unmounts',
+        },
         options: {
           type: 'string',
           alias: 'o',
           array: true,
           nargs: 1,
           group: PROCESS,
-          describe: 'The same as mount(8) writes it: ro,allow_other,cache_size=50G,backend=lab',
+          describe: 'Options in the form of mount(8): ro,allow_other,cache_size=50G,backend=lab',
         },
       }),
   examples: [

@@ -17,10 +17,10 @@ export default defineCommand({
       })
       .options({
         name: { type: 'string', requiresArg: true, describe: 'File to write the image to' },
-        force: { type: 'boolean', alias: 'f', describe: 'Replace the file if it is there' },
+        force: { type: 'boolean', alias: 'f', describe: 'Replace the file if it exists' },
         'no-cache': {
           type: 'boolean',
-          describe: 'Keep it out of the library; without --name it becomes a file in the working directory',
+          describe: 'Do not store it in the library; without --name, write a file in the working directory',
         },
         ...JSON_OPTION,
       }),

@@ -12,7 +12,7 @@ export default defineCommand({
     yargs
       .positional('file', {
         type: 'string',
-        describe: 'An image on this machine; with --kept or --drop a URI, default: all that are kept',
+        describe: 'An image on this machine; with --kept or --drop, a URI (default: all kept files)',
       })
       .options({
         name: {
@@ -24,12 +24,12 @@ export default defineCommand({
         kept: {
           type: 'boolean',
           conflicts: ['name', 'drop'],
-          describe: 'Push what was written into a mount and not pushed, as it is',
+          describe: 'Push files that were written into a mount and not pushed, as they are',
         },
         drop: {
           type: 'boolean',
           conflicts: ['name'],
-          describe: 'Remove what was written into a mount and not pushed',
+          describe: 'Remove files that were written into a mount and not pushed',
         },
         ...JSON_OPTION,
       })
@@ -59,13 +59,13 @@ function checkUse({
 }) {
   if (kept || (drop && file !== undefined)) return true;
   if (drop)
-    throw new SregistryError('USAGE', '--drop needs the URI of what it shall remove', {
+    throw new SregistryError('USAGE', '--drop needs the URI of the file to remove', {
       hint: 'sregistry status lists what is kept',
     });
   if (file !== undefined && name !== undefined) return true;
   throw new SregistryError(
     'USAGE',
-    file === undefined ? 'Which image shall be pushed?' : 'What shall it be called there?',
+    file === undefined ? 'No image is given' : 'No name is given for the image',
     {
       hint: 'sregistry push FILE --name BACKEND://COLLECTION/IMAGE:TAG',
     },

@@ -13,8 +13,12 @@ export default defineCommand({
         describe: 'What to share: BACKEND://COLLECTION/IMAGE:TAG',
       })
       .options({
-        email: { type: 'string', requiresArg: true, describe: 'Whom to give access, where the service can' },
-        expires: { type: 'string', requiresArg: true, describe: 'How long the link shall live: 12h, 7d' },
+        email: {
+          type: 'string',
+          requiresArg: true,
+          describe: 'Person to give access to, if the service can',
+        },
+        expires: { type: 'string', requiresArg: true, describe: 'How long the link works: 12h, 7d' },
         ...JSON_OPTION,
       }),
   examples: [

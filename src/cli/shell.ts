@@ -1,7 +1,7 @@
 /**
- * The seed's shell: JavaScript with a client at hand. On a terminal it is Node's REPL; with a script on stdin, what
- * `node < script` is: the script runs to its end, prints what it prints, and an error in it ends the shell with 1. Both
- * know the same names and allow `await` anywhere.
+ * The shell: JavaScript with a client at hand, as in the Python client. On a terminal it is Node's REPL. With a script on
+ * stdin it behaves like `node < script`: it runs the script to its end, and exits with 1 if the script throws. Both know the
+ * same names and allow `await` anywhere.
  */
 import { once } from 'node:events';
 import { join } from 'node:path';

@@ -18,13 +18,13 @@ export default defineCommand({
         force: {
           type: 'boolean',
           alias: 'f',
-          describe: 'Cut off who uses it; pushes under way are kept, and go on at the next mount',
+          describe: 'End it although it is in use; pushes under way are kept and continue at the next mount',
         },
         ...JSON_OPTION,
       }),
   examples: [
     ['sregistry unmount /mnt/sregistry', 'End the mount when its pushes are done, unless it is in use'],
-    ['sregistry unmount --force /mnt/sregistry', 'End it now, and say what that cut off'],
+    ['sregistry unmount --force /mnt/sregistry', 'End it now, and list what that cut off'],
   ],
 
   async run(args, { env, signal }) {
@@ -53,5 +53,5 @@ function showPushes({ pushing }: MountStatus): void {
 function warnOfCut({ files, pushes }: Cut): void {
   for (const used of files) bot.warning(`Cut off ${describeUsed(used)}`);
   for (const uri of pushes)
-    bot.warning(`Cut off the push of ${uri}: it is kept, and goes on at the next mount`);
+    bot.warning(`Cut off the push of ${uri}: it is kept and continues at the next mount`);
 }

@@ -19,13 +19,19 @@ export default defineCommand({
           type: 'string',
           demandOption: true,
           requiresArg: true,
-          describe: 'File of PGP public keys: of apptainer key export, of gpg --export',
+          describe: 'File of PGP public keys, from apptainer key export or gpg --export',
         },
         ...JSON_OPTION,
       }),
   examples: [
-    ['sregistry verify lab://demo/hello:1.0 --keyring keys.asc', 'Of a registry: 0 if it verifies, 1 if not'],
-    ['sregistry verify hello.sif --keyring ~/.apptainer/keys/pgp-public', 'With the keys of Apptainer'],
+    [
+      'sregistry verify lab://demo/hello:1.0 --keyring keys.asc',
+      'Verify an image of a registry; exits with 0 if it verifies, else with 1',
+    ],
+    [
+      'sregistry verify hello.sif --keyring ~/.apptainer/keys/pgp-public',
+      'Verify a file with Apptainer’s own keys',
+    ],
   ],
 
   async run({ image, keyring, json }, context) {

@@ -1,9 +1,9 @@
-/** The image cache as its user handles it: what is in it, what stays, what goes, whether it is right. */
+/** The image cache for its user: lists, pins, removes and verifies images in it. */
 import { SregistryError } from '../base/errors.ts';
 import { freeSpace } from '../cache/location.ts';
 import { detach } from '../cache/trash.ts';
 import { type Verification, type VerifyCounts, verifyCache } from '../cache/verify.ts';
-import type { CacheEntryRow } from '../catalog/cache-index.ts';
+import type { CacheEntryRow } from '../catalog/cache-tables.ts';
 import type { Session } from './session.ts';
 import { parseTarget } from './target.ts';
 
@@ -32,7 +32,7 @@ export interface CacheUsage {
 }
 
 export interface PruneOptions {
-  /** Milliseconds: only what was not used for that long. */
+  /** Milliseconds: removes only images unused for that long. */
   readonly unusedFor?: number | undefined;
   /** Stop as soon as the cache holds no more bytes than this. Default 0. */
   readonly downTo?: number | undefined;
@@ -73,20 +73,20 @@ export async function pin(
   const { backend, name } = await parseTarget(text, session);
   const uri = session.uri(backend.name, name);
   if (backend.localPath !== undefined)
-    throw new SregistryError('UNSUPPORTED', `${uri} is on a disk here and never cached`);
-  const image = await session.view.resolve(backend, name, signal);
+    throw new SregistryError('UNSUPPORTED', `${uri} is on a local disk, so it is never cached`);
+  const image = await session.metadata.images.resolve(backend, name, signal);
   if (image === undefined)
     throw new SregistryError('NOT_FOUND', `${uri} does not exist in ${backend.target}`);
   const cached = session.openCached(backend, image);
   try {
-    session.state.cacheIndex.pin(cached.key, pinned);
+    session.state.cacheIndex.entries.pin(cached.key, pinned);
   } finally {
     await session.cache.close(cached);
   }
   return uri;
 }
 
-/** Removes what nobody has open and is not pinned, the least recently used first. */
+/** Removes images that are neither open nor pinned, the least recently used first. */
 export function prune(session: Session, { unusedFor = 0, downTo = 0 }: PruneOptions = {}): Pruned {
   const { cache, state } = session;
   const before = Date.now() - unusedFor;

@@ -1,11 +1,11 @@
 /**
- * The client of the seed: one backend with everything that people and programs do with it, in one object.
+ * The client, as in the Python client: one object with everything that people and programs do with one backend.
  *
  *     await using client = await getClient('lab');
  *     await client.push('hello.sif', 'demo/hello:1.0');
  *
- * It is a layer over a session in which that backend is the preferred one, so a name without a scheme means it, here as
- * in the commands under `SREGISTRY_CLIENT`; a URI means the backend it names.
+ * It is a layer over a session that prefers this backend: a name without a scheme means this backend, as with
+ * `SREGISTRY_CLIENT` in the commands; a URI means the backend it names.
  */
 import type { Backend, ShareOptions } from '../backends/backend.ts';
 import { createHttp, type Http } from '../backends/http.ts';
@@ -57,8 +57,8 @@ export interface Client extends Settings, AsyncDisposable {
   /** For the functions of the library that take one. */
   readonly session: Session;
   /**
-   * The seed's get, post, put, delete, head, paginate, stream, download and healthy: with the backend's credentials and
-   * their renewal after a 401, or without any where it has no service that speaks HTTP.
+   * get, post, put, delete, head, paginate, stream, download and healthy, as in the Python client: with the backend's
+   * credentials and their renewal after a 401, or without any where it has no service that speaks HTTP.
    */
   readonly http: Http;
 
@@ -187,7 +187,7 @@ function createClient(
   };
 }
 
-/** In the Python tool's form: `[client|hub] [database|sqlite:////home/me/.singularity/sregistry.db]`, and the target. */
+/** In the Python client's form: `[client|hub] [database|sqlite:////home/me/.singularity/sregistry.db]`, and the target. */
 function introduction({ env, paths }: Session, { name, target }: Backend): string {
   const database = isLibraryDisabled(env) ? 'disabled' : `sqlite:///${paths.databaseFile}`;
   return `[client|${name}] [database|${database}] [target|${target}]`;

@@ -49,8 +49,7 @@ async function copyWithin(
   if (backend !== source.backend || backend.copy === undefined) return undefined;
   try {
     const copied = await backend.copy(image, name, signal);
-    session.view.remember(backend, name, copied);
-    session.view.expireListing(backend, name.collection);
+    session.metadata.noteChange(backend, name, copied);
     return copied;
   } catch (error) {
     if (isError(error, 'CROSS_BACKEND', 'UNSUPPORTED')) return undefined;

@@ -1,4 +1,4 @@
-/** The seed's helpers for what a client keeps in files of its own, such as `client.credentialCache`. */
+/** Helpers, as in the Python client, for files that a client keeps for itself, such as `client.credentialCache`. */
 import { mkdir, readFile as read } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileError } from '../base/files.ts';

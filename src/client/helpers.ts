@@ -1,4 +1,4 @@
-/** What the seed gives to people who write or try a client, beside the client itself: also at hand in `sregistry shell`. */
+/** Helpers of the Python client for people who write or try a client. `sregistry shell` knows them too. */
 export { formatImageName, getUri, parseImageName, removeUri } from '../image/names.ts';
 export { bot } from '../log/index.ts';
 export { readClientSecrets, updateClientSecrets } from '../settings/secrets.ts';

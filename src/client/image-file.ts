@@ -1,4 +1,4 @@
-/** Image files on this machine, as they are given to commands. */
+/** Image files on this machine that people name in commands. */
 import { stat } from 'node:fs/promises';
 import { isError, SregistryError } from '../base/errors.ts';
 import { fileError } from '../base/files.ts';
@@ -12,7 +12,7 @@ export interface LocalImage extends Identification {
   readonly size: number;
 }
 
-/** What a file is. NOT_FOUND and FORBIDDEN as the file system says, NOT_AN_IMAGE for what is no file. */
+/** What a file is. NOT_FOUND and FORBIDDEN as the file system says, NOT_AN_IMAGE if it is not a regular file. */
 export async function identifyFile(path: string): Promise<LocalImage> {
   try {
     if (!(await stat(path)).isFile()) {
@@ -27,14 +27,14 @@ export async function identifyFile(path: string): Promise<LocalImage> {
   }
 }
 
-/** Refuses what is not a whole image with NOT_AN_IMAGE. */
+/** NOT_AN_IMAGE for a file that is not a whole image. */
 export async function requireWholeImage(path: string): Promise<LocalImage> {
   const image = await identifyFile(path);
   if (image.state === 'whole') return image;
   throw new SregistryError('NOT_AN_IMAGE', `${path} is not a whole image: ${image.reason}`, {
     hint:
       image.state === 'partial'
-        ? 'It is truncated or still being written: get it again from where it came'
+        ? 'It is truncated or still being written: download it again, or wait for its writer'
         : 'An image is a SIF, a SquashFS or a Singularity 2 file',
   });
 }

@@ -1,4 +1,4 @@
-/** The user's own images: adding them, and what is told of them. */
+/** The user's own images: adds, renames and lists them. */
 import { stat } from 'node:fs/promises';
 import type { Container } from '../catalog/container.ts';
 import type { Library, Query } from '../catalog/library.ts';
@@ -33,7 +33,7 @@ export interface ImageSummary {
   readonly url: string | undefined;
 }
 
-/** Puts a file into the library; in lower case, as names of the Python tool's are. NOT_AN_IMAGE for what is none. */
+/** Adds a file to the library, under its name in lower case, as in the Python client. NOT_AN_IMAGE if it is not an image. */
 export async function addImage(library: Library, request: AddRequest): Promise<Container> {
   const { file, copy, progress, signal } = request;
   await requireWholeImage(file);

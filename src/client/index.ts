@@ -1,6 +1,6 @@
 /**
- * What `import ... from 'sregistry'` gives: `getClient` with the seed's helpers, and below it a session over the configured
- * backends with what can be done with it.
+ * What `import ... from 'sregistry'` gives: `getClient` with the helpers of the Python client, and below it a session over the
+ * configured backends with its operations.
  */
 export type { Backend, Driver, Progress, SearchQuery, ShareOptions } from '../backends/backend.ts';
 export { describeError, type ErrorCode, isError, SregistryError } from '../base/errors.ts';

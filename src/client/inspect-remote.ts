@@ -1,16 +1,16 @@
 /**
- * What is known of a registry's image without a pull: what the service states, and what is inside it, from the metadata
- * that was pushed with it or else from the few blocks of the image that tell.
+ * What is known of a registry's image without a pull: what the service states, and what is inside it. The latter comes from
+ * the metadata that was pushed with the image, or else from the few blocks of the image that hold it.
  */
 import type { Backend } from '../backends/backend.ts';
 import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
 import { type Inspection, inspect, unreadable } from '../image/inspect.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import { identityOf } from './identity.ts';
 import { openImageSource } from './image-source.ts';
 import { remembered } from './remembered.ts';
 import type { Session } from './session.ts';
-import { identityOf } from './view.ts';
 
 /** What the service states of an image, as plain JSON. */
 export function factsOf(session: Session, backend: Backend, image: RemoteImage) {

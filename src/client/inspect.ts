@@ -5,21 +5,21 @@ import { files } from '../image/image.ts';
 import type { Inspection } from '../image/inspect.ts';
 import type { Selection } from '../image/inspect-view.ts';
 import type { FileEntry } from '../image/squashfs/filesystem.ts';
+import { type Facts, findInspectTarget } from './inspect-target.ts';
 import type { Session } from './session.ts';
-import { type Facts, findSubject } from './subject.ts';
 
 export type { Facts };
 
-/** What is known of an image, and what it says of itself. `text` as {@link findSubject} takes it. */
+/** What is known of an image, and what it says of itself. `text` as {@link findInspectTarget} takes it. */
 export async function inspect(session: Session, text: string, signal?: AbortSignal): Promise<Facts> {
-  const subject = await findSubject(session, text, signal);
-  return { ...(await subject.facts()), ...(await subject.inspection()) };
+  const target = await findInspectTarget(session, text, signal);
+  return { ...(await target.facts()), ...(await target.inspection()) };
 }
 
 /** What an image says of itself, as `apptainer inspect --json --all` tells it. */
 export async function inspectAll(session: Session, text: string, signal?: AbortSignal): Promise<Inspection> {
-  const subject = await findSubject(session, text, signal);
-  const { data, type, unknown } = await subject.inspection();
+  const target = await findInspectTarget(session, text, signal);
+  const { data, type, unknown } = await target.inspection();
   return { data, type, ...(unknown && { unknown }) };
 }
 
@@ -32,15 +32,15 @@ export async function inspectParts(
   { sections, app }: Selection,
   signal?: AbortSignal,
 ): Promise<Attributes> {
-  const subject = await findSubject(session, text, signal);
-  const { data, unknown } = await subject.inspection();
+  const target = await findInspectTarget(session, text, signal);
+  const { data, unknown } = await target.inspection();
   const wanted = [...(sections.length === 0 ? ['labels'] : sections), ...(app === undefined ? [] : ['apps'])];
   const lacking = unknown?.attributes.filter((name) => wanted.includes(name)) ?? [];
   if (lacking.length === 0) return data.attributes;
   throw new SregistryError(
     'UNSUPPORTED',
-    `The ${lacking.join(', ')} of ${subject.title} cannot be told. ${unknown?.reason}`,
-    { hint: 'Of a file on this machine, Apptainer is asked where it is installed' },
+    `Cannot read the ${lacking.join(', ')} of ${target.title}. ${unknown?.reason}`,
+    { hint: 'Install Apptainer, which can read such a file on this machine' },
   );
 }
 
@@ -54,7 +54,7 @@ export async function* listFiles(
   path?: string,
   signal?: AbortSignal,
 ): AsyncGenerator<FileEntry> {
-  const subject = await findSubject(session, text, signal);
-  await using source = await subject.open();
+  const target = await findInspectTarget(session, text, signal);
+  await using source = await target.open();
   yield* files(source, path);
 }

@@ -1,6 +1,6 @@
 /**
- * Files that were written into a mount and not pushed, for their owner to decide: pushed as they are, or dropped. A file of a
- * mount that lives belongs to that mount; these functions take only what nobody works on.
+ * Files that were written into a mount and not pushed. Their owner decides whether to push them as they are or to drop them. A
+ * running mount owns its files; these functions take only files that no process works on.
  */
 import { basename } from 'node:path';
 import type { Progress } from '../backends/backend.ts';
@@ -11,14 +11,14 @@ import { removeStaged } from '../catalog/staged-note.ts';
 import { parseFileName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { requireWholeImage } from './image-file.ts';
-import { keepPublished, publish } from './publish.ts';
+import { adoptPublished, publish } from './publish.ts';
 import type { Session } from './session.ts';
 import { parseTarget } from './target.ts';
 
 /** A record with a staged file. */
 export type Kept = PushRecord & { readonly staged: string };
 
-/** Files that are not pushed, oldest first; of one URI where that is given. NOT_FOUND where none is left of it. */
+/** Files that are not pushed, oldest first; with `uri`, only those for it. NOT_FOUND if there is none for it. */
 export function listKept(session: Session, uri?: string): Kept[] {
   const all = session.state.journal.list().filter((record): record is Kept => record.staged !== undefined);
   if (uri === undefined) return all;
@@ -45,7 +45,7 @@ export async function pushKept(
 ): Promise<RemoteImage> {
   const file = parseFileName(basename(path));
   if (file === undefined) {
-    throw new SregistryError('INVALID_NAME', `${path} is not a file name of an image`, {
+    throw new SregistryError('INVALID_NAME', `${path} is not the file name of an image`, {
       hint: `Push the file itself: sregistry push ${staged} --name BACKEND://COLLECTION/IMAGE:TAG`,
     });
   }
@@ -55,7 +55,7 @@ export async function pushKept(
   const request = { backend: backend.name, name, extension, file: staged, size, progress, signal };
   const image = await publish(session, request);
   session.state.journal.remove(id);
-  await keepPublished(session, backend.name, image, staged);
+  await adoptPublished(session, backend.name, image, staged);
   await removeStaged(staged);
   return image;
 }

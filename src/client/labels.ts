@@ -1,9 +1,9 @@
 /** Labels of the images that are known: those on this machine, and those of services that were seen. */
 import { type LabelFilter, type LabelUse, labelUses } from '../catalog/labels.ts';
 import { debugLog } from '../log/index.ts';
+import { identityOf } from './identity.ts';
 import { lookAround } from './seen.ts';
 import type { Session } from './session.ts';
-import { identityOf } from './view.ts';
 
 const debug = debugLog('client');
 

@@ -1,5 +1,6 @@
 /** The user's own images: the library of the paths that the environment names. */
-import { type Library, openLibrary } from '../catalog/library.ts';
+import type { Library } from '../catalog/library.ts';
+import { openLibrary } from '../catalog/open-library.ts';
 import { isEnabled } from '../settings/environment.ts';
 import { getPaths } from '../settings/paths.ts';
 

@@ -46,8 +46,7 @@ export async function publish(session: Session, request: PublishRequest): Promis
     resume,
     signal,
   });
-  session.view.remember(backend, name, image);
-  session.view.expireListing(backend, name.collection);
+  session.metadata.noteChange(backend, name, image);
   forgetOlder(session, session.uri(backend.name, name), closedAt);
   return image;
 }
@@ -61,7 +60,7 @@ async function checkAbsent(
 ): Promise<void> {
   const image = await backend.resolve(name, signal);
   if (image === undefined) return;
-  session.view.remember(backend, name, image);
+  session.metadata.images.put(backend, name, image);
   throw new SregistryError('EXISTS', `${session.uri(backend.name, name)} exists already`, {
     hint: 'Rename the file to another tag to push it there, or remove it',
   });
@@ -95,7 +94,7 @@ async function annotationsOf(
  * Gives the bytes of an image that was pushed to the cache, where the file may be taken from its place. `image` is what the
  * push made: the name may stand for another revision by now.
  */
-export async function keepPublished(
+export async function adoptPublished(
   session: Session,
   backendName: string,
   image: RemoteImage,

@@ -78,7 +78,7 @@ async function writeFile(
   }
 }
 
-/** Puts the image into the library, with the bytes of `file` where it was written to one; its path there. */
+/** Adds the image to the library, from `file` if it was written to one. Returns its path there. */
 async function keep(
   session: Session,
   target: Target,
@@ -88,7 +88,7 @@ async function keep(
 ): Promise<string> {
   const { backend } = target;
   if (backend.driver === 'local' && backend.localPath !== undefined) return backend.localPath(image);
-  if (file !== undefined) return enter(session, target, image, { file, transfer: 'copy' }, options);
+  if (file !== undefined) return addToLibrary(session, target, image, { file, transfer: 'copy' }, options);
   const known = knownContainer(session, target, image);
   if (known?.file !== undefined) return known.file;
   const { storage } = session.paths;
@@ -96,7 +96,7 @@ async function keep(
   try {
     await mkdir(storage, { recursive: true });
     await bring(session, target, image, temporary, options);
-    return await enter(session, target, image, { file: temporary, transfer: 'move' }, options);
+    return await addToLibrary(session, target, image, { file: temporary, transfer: 'move' }, options);
   } catch (error) {
     throw fileError('store in', storage, error);
   } finally {
@@ -116,7 +116,7 @@ function knownContainer(
   return isSame ? known : undefined;
 }
 
-async function enter(
+async function addToLibrary(
   session: Session,
   { backend, name }: Target,
   { digest }: RemoteImage,
@@ -135,7 +135,7 @@ async function enter(
   return container.file as string;
 }
 
-/** Writes a new file with the image's bytes that everyone may execute who may read it. */
+/** Writes a new file with the image's bytes. Everyone who may read it may execute it. */
 async function bring(
   session: Session,
   { backend }: Target,

@@ -1,4 +1,4 @@
-/** The pushes of every mount that are not done: under way, kept after a failure, or refused. Cheap: no service is asked. */
+/** The unfinished pushes of all mounts: under way, kept after a failure, or refused. Asks no service. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { networkFileSystem } from '../cache/location.ts';

@@ -1,10 +1,10 @@
 /**
  * The catalog remembers what services answered so that asking again costs nothing. It is never needed for a right answer:
- * where it is full, locked, read-only or damaged, what it should keep is dropped, and what it should know is unknown. Only
- * the journal of pushes is not forgiven.
+ * a catalog that is full, locked, read-only or damaged keeps nothing and knows nothing. Only a failure of the journal of
+ * pushes is an error.
  *
- * Waiting for another program's lock blocks the event loop. After one such wait the catalog is left alone for a while, so
- * that a lock that stays costs a small part of the time.
+ * Waiting for another program's lock blocks the event loop. After one such wait nobody asks the catalog for a while, so that
+ * a lock that stays costs little time.
  */
 import { SregistryError, systemCode } from '../base/errors.ts';
 import type { State } from '../catalog/state.ts';

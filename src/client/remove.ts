@@ -25,6 +25,5 @@ export async function remove(
 ): Promise<void> {
   const { backend, name } = target;
   await backend.remove?.(image, signal);
-  session.view.remember(backend, name, undefined);
-  session.view.expireListing(backend, name.collection);
+  session.metadata.noteChange(backend, name, undefined);
 }

@@ -1,16 +1,16 @@
 /**
- * Searching the backends, all at the same time. What a service finds comes first; to that comes what was seen of its images
- * before, which also finds words that services do not look at.
+ * Searches the backends, all at the same time. What a service finds comes first. Images seen before are searched too, also
+ * for words that services do not search.
  */
 import type { Backend, SearchQuery } from '../backends/backend.ts';
 import { hasLabels } from '../backends/name-match.ts';
 import { readAnnotations } from '../image/annotations.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import { identityOf } from './identity.ts';
 import { isFoundByService, lookAround, matcherOf } from './seen.ts';
 import type { Session } from './session.ts';
 import { unsupported } from './unsupported.ts';
-import { identityOf } from './view.ts';
 
 export interface SearchRequest extends SearchQuery {
   /** Names of backends. Default: every configured one that can be searched. */
@@ -70,7 +70,7 @@ export async function search(session: Session, request: SearchRequest): Promise<
   return { searched, failures };
 }
 
-/** False where nothing but what was seen was searched. */
+/** False if only images seen before were searched. */
 async function searchOne(session: Session, backend: Backend, request: SearchRequest): Promise<boolean> {
   if (backend.localPath !== undefined) return searchHere(session, backend, request);
   const found = new Set<string>();
@@ -108,14 +108,14 @@ async function searchService(
   return true;
 }
 
-/** A search may tell less of an image than a look at it: that is no reason to forget what was told before. */
-function remember({ state, view }: Session, backend: Backend, image: RemoteImage): void {
+/** A search may tell less of an image than a lookup. What is known already is kept then. */
+function remember({ state, metadata }: Session, backend: Backend, image: RemoteImage): void {
   const known = state.remotes.get(identityOf(backend), formatImageName(image.name));
   const isNew = known?.image?.revision !== image.revision;
-  if (isNew && image.annotations !== undefined) view.remember(backend, image.name, image);
+  if (isNew && image.annotations !== undefined) metadata.images.put(backend, image.name, image);
 }
 
-/** Tells of the images that were seen before and that the service did not find, but for those it should have found. */
+/** Reports images seen before that the service did not find, except those that it should have found. */
 function recall(
   session: Session,
   backend: Backend,

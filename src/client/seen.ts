@@ -1,13 +1,13 @@
 /**
  * What is known of a backend's images without asking its service: those that were seen, found by their names, their labels
- * and the words in what they say of themselves. Images on this machine are looked at instead: that is as cheap.
+ * and the words in what they say of themselves. Images on this machine are read instead, which is as cheap.
  */
 import type { Backend, SearchQuery } from '../backends/backend.ts';
 import { hasLabels, isPattern, nameMatcher } from '../backends/name-match.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import { identityOf } from './identity.ts';
 import type { Session } from './session.ts';
-import { identityOf } from './view.ts';
 
 /** Does an image match, by its name, its labels, or a word in it? */
 export type Matcher = (image: RemoteImage) => boolean;

@@ -22,8 +22,8 @@ import { configuredInstances, type Instance, instanceNamed, resolveInstance } fr
 import { getPaths, type Paths } from '../settings/paths.ts';
 import { readClientSecrets, type Secrets } from '../settings/secrets.ts';
 import { openUserLibrary } from './library.ts';
+import { MetadataCache } from './metadata-cache.ts';
 import { streamTo } from './stream.ts';
-import { View } from './view.ts';
 
 /** The cache takes this part of its file system unless told otherwise, and at most {@link MAX_CACHE}. */
 const CACHE_FRACTION = 0.2;
@@ -39,7 +39,7 @@ export interface SessionOptions {
   /** `50G`, `20%`. */
   readonly cacheSize?: string | undefined;
   readonly cacheMinFree?: string | undefined;
-  /** Extension under which images are listed whose service stores none. */
+  /** Extension for listed images whose service stores none. */
   readonly extension?: string | undefined;
   readonly offline?: boolean | undefined;
   /** Seconds, or with a unit: how long a tag or a listing is believed. */
@@ -57,7 +57,7 @@ export class Session {
   readonly location: CacheLocation;
   readonly state: State;
   readonly cache: ImageCache;
-  readonly view: View;
+  readonly metadata: MetadataCache;
   readonly extension: string;
   /** The user's own images. Opened when first asked. */
   readonly library: Library;
@@ -79,7 +79,7 @@ export class Session {
       options.backends === undefined
         ? instances.map(({ name }) => name)
         : ['local', ...options.backends.map((name) => this.#instance(name).name)].filter(isFirst);
-    this.view = new View({
+    this.metadata = new MetadataCache({
       state: opened.state,
       ttl: parseDuration(options.ttl ?? (env.SREGISTRY_TTL || DEFAULT_TTL), 'the time to live') * 1000,
       offline: options.offline ?? false,

@@ -1,4 +1,4 @@
-/** Who signed an image, and whether it is still so. */
+/** Tells who signed an image, and verifies the signatures. */
 import { readFile } from 'node:fs/promises';
 import type { Progress } from '../backends/backend.ts';
 import { fileError } from '../base/files.ts';
@@ -11,8 +11,8 @@ import {
   verifySignatures,
 } from '../image/signatures.ts';
 import type { ByteSource } from '../image/source.ts';
+import { findInspectTarget } from './inspect-target.ts';
 import type { Session } from './session.ts';
-import { findSubject } from './subject.ts';
 
 export interface VerifyOptions {
   /** Called with bytes read of those there are. */
@@ -26,8 +26,8 @@ export async function signaturesOf(
   text: string,
   signal?: AbortSignal,
 ): Promise<Signature[]> {
-  const subject = await findSubject(session, text, signal);
-  await using source = await subject.open();
+  const target = await findInspectTarget(session, text, signal);
+  await using source = await target.open();
   return await listSignatures(source);
 }
 
@@ -39,8 +39,8 @@ export async function verifyImage(
   { progress, signal }: VerifyOptions = {},
 ): Promise<Verification> {
   const keys = await openKeyRing(keyring);
-  const subject = await findSubject(session, text, signal);
-  await using source = await subject.open();
+  const target = await findInspectTarget(session, text, signal);
+  await using source = await target.open();
   return await verifySignatures(counted(source, progress), keys);
 }
 

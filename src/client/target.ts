@@ -1,5 +1,5 @@
 /**
- * What the text of a command means: which backend, and which name in it. The backend is the scheme (`lab://demo/x:1`: an
+ * Finds the backend and the name that a command's text means. The backend is the scheme (`lab://demo/x:1`: an
  * instance's own name, or an alias of a driver), else `SREGISTRY_CLIENT`, else the active client, else `hub`.
  */
 import type { Backend } from '../backends/backend.ts';
@@ -10,7 +10,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import { ACTIVE, activeClient, entryOf } from '../settings/secrets.ts';
 import type { Session } from './session.ts';
 
-/** The client of the Python tool where nothing says which. */
+/** The default backend, as in the Python client. */
 export const DEFAULT_CLIENT = 'hub';
 
 type Configuration = Pick<Session, 'env' | 'secrets'>;
@@ -45,7 +45,7 @@ export async function parseTarget(
   return { backend, name: { registry, collection, image, tag, version } };
 }
 
-/** The backend that a text means by its scheme, or that is used where it has none. */
+/** The backend of a text's scheme, or the one used for texts without a scheme. */
 export async function backendOf(text: string, session: Session): Promise<Backend> {
   const client = clientOf(text, session);
   if (client !== undefined) return session.backend(client);
@@ -53,18 +53,14 @@ export async function backendOf(text: string, session: Session): Promise<Backend
     return await session.backend(DEFAULT_CLIENT);
   } catch (cause) {
     if (!isError(cause, 'SETTINGS')) throw cause;
-    throw new SregistryError(
-      'SETTINGS',
-      `"${text}" does not say which backend is meant, and none is active`,
-      {
-        hint: `Write for instance docker://${removeUri(text)}, or run: sregistry backend activate NAME`,
-        cause,
-      },
-    );
+    throw new SregistryError('SETTINGS', `"${text}" names no backend, and no backend is active`, {
+      hint: `Write for instance docker://${removeUri(text)}, or run: sregistry backend activate NAME`,
+      cause,
+    });
   }
 }
 
-/** The client that a text means by its scheme, else the preferred one; undefined where nothing says which. */
+/** The name of the text's scheme, else of the preferred backend; undefined if there is neither. */
 export function clientOf(text: string, configuration: Configuration): string | undefined {
   return schemeOf(text, configuration) ?? preferredClient(configuration);
 }
@@ -88,7 +84,7 @@ export async function findImage(
   signal?: AbortSignal,
 ): Promise<RemoteImage> {
   const image = await backend.resolve(name, signal);
-  session.view.remember(backend, name, image);
+  session.metadata.images.put(backend, name, image);
   if (image !== undefined) return image;
   throw new SregistryError(
     'NOT_FOUND',
@@ -99,7 +95,7 @@ export async function findImage(
   );
 }
 
-/** As {@link findImage}; NOT_PRESENTABLE where it is something else than an image that can be run. */
+/** As {@link findImage}; NOT_PRESENTABLE if it is not an image that can be run. */
 export async function findUsableImage(
   session: Session,
   target: Target,

@@ -20,7 +20,7 @@ export interface Ownership {
   readonly uid: number;
   readonly gid: number;
   readonly writable: boolean;
-  /** Time of what has none of its own. */
+  /** Time of folders and files that have none of their own. */
   readonly since: Date;
 }
 
@@ -33,7 +33,7 @@ export interface FileFacts {
   readonly modified?: Date | undefined;
   /** Bytes on local disk. */
   readonly local?: number;
-  /** Who may open it, where that is not everybody: nobody what is no image, its owner what is not published yet. */
+  /** Who may open it, if not everybody: nobody if it is not an image, its owner if it is not published yet. */
   readonly access?: 'nobody' | 'owner' | undefined;
 }
 
@@ -48,7 +48,7 @@ export function fileAttributes(owner: Ownership, facts: FileFacts): Attributes {
   );
 }
 
-/** A name that may or may not be there: it can be written, and nothing can be said of its bytes. */
+/** A name that may or may not exist: it can be written, and nothing is known of its bytes. */
 export function unseenAttributes(owner: Ownership): Attributes {
   return attributes(owner, S_IFREG | 0o200, 0, 0, owner.since);
 }

@@ -1,8 +1,8 @@
 /**
- * Closing a file being written: looking at its bytes, and pushing them where they are a whole image under an image's name.
+ * Closes a file being written: looks at its bytes, and pushes them if they are a whole image under an image's name.
  *
- * All who close a file at the same time share one push and its outcome. A change cancels a push under way: the bytes that
- * are pushed never change meanwhile, and whoever closed the file before the change is answered as for an early close.
+ * All who close a file at the same time share one push and its outcome. A change cancels a push under way: the bytes
+ * never change during a push, and whoever closed the file before the change gets the answer of an early close.
  */
 import { describeError, isError, SregistryError } from '../base/errors.ts';
 import type { ByteRange } from '../base/extents.ts';
@@ -11,7 +11,7 @@ import { openFileSource } from '../image/source.ts';
 import type { Publisher } from './publisher.ts';
 import type { StagedFile } from './staged-file.ts';
 import { type StagedJournal, UNCLOSED } from './staged-journal.ts';
-import { type ImagePlace, parsePath } from './tree.ts';
+import { type ImagePath, parsePath } from './tree.ts';
 import { lookAfter } from './writers.ts';
 
 const NAME_HINT = 'Rename it to <image>:<tag>.simg to push it, or remove it';
@@ -23,7 +23,7 @@ type Finding =
   | { readonly kind: 'part' | 'foreign'; readonly reason: string; readonly hint?: string };
 
 export interface ClosingEvents {
-  /** A file turned out to be no image. */
+  /** A file turned out not to be an image. */
   onRefused(staged: StagedFile): void;
   /** The closing of a file that nobody has open is done. */
   onClosed(staged: StagedFile): Promise<void>;
@@ -47,14 +47,14 @@ export class Closing {
     return this.#running.size;
   }
 
-  /** What a writer's `close()` waits for and returns: the push's error, NOT_AN_IMAGE where the bytes are none. */
+  /** What a writer's `close()` waits for and returns: the push's error, NOT_AN_IMAGE where the bytes are not an image. */
   async flush(staged: StagedFile): Promise<void> {
     while (staged.closing !== undefined) await staged.closing.catch(() => {});
     if (staged.state === 'kept' || staged.state === 'refused') throw staged.failure;
     if (staged.state === 'open') await this.#start(staged);
   }
 
-  /** Ends a push under way; resolves when it has ended, whichever way. The caller decides what comes next. */
+  /** Cancels a push under way; resolves when it has ended, with or without success. The caller decides what comes next. */
   async cancel(staged: StagedFile): Promise<void> {
     while (staged.closing !== undefined) {
       staged.cancelPush?.();
@@ -101,14 +101,14 @@ export class Closing {
     const isSame = staged.changes === changes && staged.path === path && staged.state === 'open';
     if (!isSame || canceled.aborted) return;
     if (finding.kind === 'foreign') this.#refuse(staged, finding.reason);
-    const place = parsePath(path);
+    const parsed = parsePath(path);
     if (finding.kind === 'part') this.#setAside(staged, finding.reason, finding.hint);
-    else if (place?.kind === 'image') await this.#push(staged, place, canceled);
-    else this.#setAside(staged, 'The image is whole, but its file name is not one of an image', NAME_HINT);
+    else if (parsed?.kind === 'image') await this.#push(staged, parsed, canceled);
+    else this.#setAside(staged, 'The image is whole, but its file name is not an image name', NAME_HINT);
   }
 
-  async #push(staged: StagedFile, place: ImagePlace, canceled: AbortSignal): Promise<void> {
-    const { backend, name, extension } = place;
+  async #push(staged: StagedFile, parsed: ImagePath, canceled: AbortSignal): Promise<void> {
+    const { backend, name, extension } = parsed;
     const { file, size } = staged;
     const { changes } = staged;
     staged.enter('whole');
@@ -143,13 +143,13 @@ export class Closing {
     this.#journal.pushed(staged);
   }
 
-  /** What was pushed is not what is there now: the next close pushes again. */
+  /** The bytes have changed since the push began: the next close pushes again. */
   #reopen(staged: StagedFile): void {
     staged.enter('cancel');
     this.#journal.note(staged, { state: 'staging', ...UNCLOSED });
   }
 
-  /** It could not be looked at, or pushed. */
+  /** The file could not be read, or not be pushed. */
   #keep(staged: StagedFile, error: unknown): never {
     if (staged.state === 'open' || staged.state === 'pushing') {
       staged.failure = error;
@@ -181,7 +181,7 @@ export class Closing {
   }
 }
 
-/** A file is whole where its header says so, every part of the image was written, and nobody died while changing it. */
+/** A file is whole if its header says so, every part of the image was written, and no process died while changing it. */
 async function look(staged: StagedFile): Promise<Finding> {
   if (staged.size === 0) return { kind: 'part', reason: 'It is empty' };
   const { left, killed } = await lookAfter(staged.writers);

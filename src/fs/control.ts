@@ -33,9 +33,9 @@ export interface MountStatus {
 export interface ControlRequests {
   status: { request: object; answer: MountStatus };
   /**
-   * Unmounts, and answers when that is done. Without `force` after the pushes under way, and BUSY where the mount is in
-   * use: then everything is as it was, and so it is where the asker hangs up before. With `force` at once; the answer
-   * is what was cut off.
+   * Unmounts, and answers when that is done. Without `force` it waits for the pushes under way; it answers BUSY where the
+   * mount is in use, and changes nothing then, nor if the client hangs up first. With `force` it unmounts at once, and
+   * answers what it cut off.
    */
   unmount: { request: { force: boolean }; answer: { cut: Cut } };
   /** Pushes a file that was not pushed, as it is, or drops it; `record` is its id in the journal. */
@@ -47,7 +47,7 @@ export interface ControlRequests {
 type Handlers = {
   [K in keyof ControlRequests]: (
     request: ControlRequests[K]['request'],
-    /** Fires when the asker hangs up. */
+    /** Fires when the client hangs up. */
     signal: AbortSignal,
   ) => Promise<ControlRequests[K]['answer']>;
 };
@@ -114,8 +114,8 @@ function toFailure(error: unknown): Failure {
 }
 
 /**
- * Asks a mount. Throws what it answers; UNREACHABLE where it does not answer within `timeout` milliseconds (0: it may
- * take its time), SETTINGS where its socket is not ours.
+ * Asks a mount. Throws the error it answers with; UNREACHABLE if it does not answer within `timeout` milliseconds (0: no
+ * limit), SETTINGS if its socket is not ours.
  */
 export async function askMount<K extends keyof ControlRequests>(
   runtimeDir: string,
@@ -127,7 +127,7 @@ export async function askMount<K extends keyof ControlRequests>(
 ): Promise<ControlRequests[K]['answer']> {
   const failed = (why: string, cause?: unknown) =>
     new SregistryError('UNREACHABLE', `The mount at ${mountpoint} does not answer: ${why}`, {
-      hint: 'Its log tells more; sregistry unmount --force ends it',
+      hint: 'Read its log, or end it with: sregistry unmount --force',
       cause,
     });
   const connection = createConnection(ownSocket(runtimeDir, mountpoint));
@@ -135,7 +135,7 @@ export async function askMount<K extends keyof ControlRequests>(
   const hangUp = () => reject(signal?.reason);
   signal?.addEventListener('abort', hangUp);
   if (signal?.aborted) hangUp();
-  connection.setTimeout(timeout, () => reject(failed('it did not in time')));
+  connection.setTimeout(timeout, () => reject(failed('it took too long')));
   connection.on('error', (cause) => reject(failed('its socket is closed', cause)));
   connection.on('close', () => reject(failed('it ended')));
   linesOf(connection).once('line', (line) => {
@@ -144,7 +144,7 @@ export async function askMount<K extends keyof ControlRequests>(
       if (error === undefined) resolve(answer);
       else reject(new SregistryError(error.code ?? 'SERVICE', String(error.message ?? error), error));
     } catch (cause) {
-      reject(failed('what it says makes no sense', cause));
+      reject(failed('its answer is malformed', cause));
     }
   });
   connection.write(`${JSON.stringify({ request, ...parameters })}\n`);
@@ -156,13 +156,13 @@ export async function askMount<K extends keyof ControlRequests>(
   }
 }
 
-/** The path of a mount's socket. SETTINGS where it, or its directory, is not ours: whoever listens gets to know what is asked. */
+/** The path of a mount's socket. SETTINGS where it, or its directory, is not ours: its listener would see the requests. */
 function ownSocket(runtimeDir: string, mountpoint: string): string {
   const path = socketPath(runtimeDir, mountpoint);
   const stats = hasRuntimeDir(runtimeDir) ? lstatSync(path, { throwIfNoEntry: false }) : undefined;
   // Connecting tells that nobody listens.
   if (stats === undefined || (stats.isSocket() && isOurs(stats))) return path;
-  throw new SregistryError('SETTINGS', `${path} is not a socket of yours; nothing is asked over it.`, {
+  throw new SregistryError('SETTINGS', `Refusing to use ${path}: it is not a socket of yours.`, {
     hint: 'Remove it; sregistry unmount --force ends the mount',
   });
 }

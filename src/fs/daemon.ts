@@ -1,11 +1,11 @@
-/** Mounts in the background: starting the process that serves one, asking it, ending it. */
+/** Mounts in the background: starts the process that serves a mount, asks it, and ends it. */
 import { spawn } from 'node:child_process';
 import { rename, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type ErrorCode, isError, SregistryError } from '../base/errors.ts';
-import { openPrivateLog } from '../base/private.ts';
+import { openLogNoFollow } from '../base/no-follow.ts';
 import { isAlive } from '../base/process.ts';
 import { ensureLogDir, getPaths, LOG_HINT } from '../settings/paths.ts';
 import { askMount, type MountStatus } from './control.ts';
@@ -19,13 +19,13 @@ import { isMounted, mountedPaths, serviceOf, unmountLazily, unmountUnused } from
 const LOG_LIMIT = 10 * 1024 * 1024;
 /** Milliseconds a mount may take to answer a question about itself. */
 const ANSWER_TIMEOUT = 5_000;
-/** Milliseconds after which a mount counts as one that does not answer where that decides about its end. */
+/** Milliseconds without an answer after which unmounting treats a mount as hung. */
 const END_ANSWER_TIMEOUT = 10_000;
-/** Milliseconds between looks at a mount that is waited for. */
+/** Milliseconds between looks at a mount that is about to end. */
 const WATCH_INTERVAL = 1_000;
 /** Milliseconds to wait for a process to end after its mount has: it serves what was cut off for 5 seconds, then closes. */
 const END_TIMEOUT = 30_000;
-/** Milliseconds that a process which does not answer gets to end by itself when it is told to. */
+/** Milliseconds that a hung process has to end by itself after SIGTERM. */
 const TERM_TIMEOUT = 5_000;
 
 /** Starts the background process; resolves to its pid when the mount answers. */
@@ -57,7 +57,7 @@ export async function mountInBackground(request: MountRequest, env: NodeJS.Proce
   return child.pid as number;
 }
 
-/** What each living mount of this user says of itself; one that does not answer is named in `silent`. */
+/** The status of each living mount of this user; `silent` names those that do not answer. */
 export async function mountStatuses(
   env: NodeJS.ProcessEnv,
   mountpoint?: string,
@@ -75,18 +75,18 @@ export async function mountStatuses(
 }
 
 export interface UnmountOptions {
-  /** Cut off whoever uses the mount, and end a process that does not answer. Default: that is the error BUSY. */
+  /** Cut off all users of the mount, and end a process that does not answer. Default: use of it is the error BUSY. */
   readonly force: boolean;
   readonly env: NodeJS.ProcessEnv;
   /** Called about once a second while pushes are waited for. */
   readonly onWait?: (status: MountStatus) => void;
-  /** Ends the waiting; what was not unmounted by then stays mounted. */
+  /** Ends the wait; a mount that is not unmounted by then stays mounted. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Unmounts and waits for the process to end; what was cut off, which is nothing without `force`. Pushes under way are
- * waited for without `force`; with it they stay in the journal.
+ * Unmounts and waits for the process to end. Returns what was cut off, which is nothing without `force`. Without `force` it
+ * waits for pushes under way; with it they stay in the journal.
  */
 export async function unmountAt(mountpoint: string, options: UnmountOptions): Promise<Cut> {
   const { runtimeDir } = getPaths(options.env);
@@ -131,7 +131,7 @@ async function cutOff(record: MountRecord): Promise<Cut> {
   return { files, pushes: [] };
 }
 
-/** Tells a process that does not answer to end, and ends it where it does not; only one that is the mount's. */
+/** Tells a hung process to end, and kills it if it does not. Only if it is the mount's. */
 async function endProcess(record: MountRecord): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     if (!isMountProcess(record)) return;
@@ -151,7 +151,7 @@ async function unmountForeign(mountpoint: string, force: boolean): Promise<Cut> 
   if (!(await isMounted(mountpoint))) {
     const others = await mountedPaths();
     throw new SregistryError('NOT_FOUND', `No sregistry is mounted at ${mountpoint}`, {
-      hint: others.length > 0 ? `There is one at ${others.join(', ')}` : 'sregistry status lists the mounts',
+      hint: others.length > 0 ? `It is mounted at ${others.join(', ')}` : 'sregistry status lists the mounts',
     });
   }
   const files = await usedPaths(mountpoint, []);
@@ -172,5 +172,5 @@ async function openLog(folder: string, mountpoint: string) {
     () => 0,
   );
   if (size > LOG_LIMIT) await rename(path, `${path}.1`);
-  return { path, handle: await openPrivateLog(path, LOG_HINT) };
+  return { path, handle: await openLogNoFollow(path, LOG_HINT) };
 }

@@ -1,4 +1,4 @@
-/** From errors to errno: the only place that decides it. */
+/** Maps errors to errno. No other place decides an errno. */
 import { constants } from 'node:os';
 import { type ErrorCode, isError, systemCode } from '../base/errors.ts';
 
@@ -38,7 +38,7 @@ const ERRNO: Record<ErrorCode, number> = {
   INTERNAL: errno.EIO,
 };
 
-/** The positive errno for an error; EIO for what is not known. */
+/** The positive errno for an error; EIO for an unknown one. */
 export function errnoOf(error: unknown): number {
   if (isError(error)) return ERRNO[error.code];
   if (error instanceof DOMException && error.name === 'TimeoutError') return errno.ETIMEDOUT;

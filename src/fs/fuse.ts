@@ -1,7 +1,7 @@
 /**
- * The adapter to fuse-native: the only file that knows it. Every operation is answered exactly once, with an errno
- * where the filesystem threw; operations have no time limit here because each one in the filesystem has its own, and a
- * push takes as long as it takes.
+ * The adapter to fuse-native, and the only file that knows it. It answers every operation exactly once, with an errno if
+ * the filesystem threw. It sets no time limit: each operation of the filesystem has its own, and a push takes as long as it
+ * needs.
  */
 import { readdir, readlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -18,9 +18,9 @@ const { ENOENT, ENODATA, ENOTSUP, EPERM, ERANGE } = constants.errno;
 /** Bytes of a "block" in statfs. fuse-native keeps counts in 32 bits: with 1 MiB they reach 4 PiB. */
 const STATFS_BLOCK = 1024 * 1024;
 /**
- * Seconds for which the kernel goes by the attributes it was told: enough for the calls that make up one `stat` or `open`. The size
- * of a path can change without the kernel's doing (a write that is refused gives the tag back, others move a tag), and the
- * kernel cuts what is read to the size it knows.
+ * Seconds for which the kernel keeps attributes: enough for the calls that make up one `stat` or `open`. The size of a path can
+ * change without the kernel (a refused write gives the tag back, others move a tag), and the kernel cuts reads to the size
+ * that it knows.
  */
 const ATTR_TIMEOUT = 0.02;
 /** Longest file name (NAME_MAX). */
@@ -123,12 +123,12 @@ export function loadFuse(): FuseClass {
 
 function mountError(mountpoint: string, cause: Error): SregistryError {
   return new SregistryError('UNSUPPORTED', `${mountpoint} cannot be mounted: ${cause.message}`, {
-    hint: 'Is /dev/fuse there and fusermount3 installed, and may you write to the folder? sregistry doctor tells',
+    hint: 'Check that /dev/fuse and fusermount3 exist and that you may write to the folder: sregistry doctor',
     cause,
   });
 }
 
-/** Answers, not failures: what is not there, an attribute longer than the caller guessed, attributes we keep none of. */
+/** Answers that are not failures: a missing file, an attribute longer than the caller guessed, attributes that we do not keep. */
 const EXPECTED = new Set([ENOENT, ENODATA, ERANGE, ENOTSUP]);
 
 type Run = (name: string, path: string, answer: Answer, body: () => Promise<number | unknown[]>) => void;
@@ -150,7 +150,7 @@ function runner(filesystem: Filesystem): Run {
   };
 }
 
-/** Copies an attribute's value out, or tells its length where the caller has brought no room. */
+/** Copies an attribute's value out, or returns its length if the caller's buffer is empty. */
 function fill(target: Buffer, value: Buffer): number {
   if (target.length === 0) return value.length;
   if (target.length < value.length) throw systemError(ERANGE);
@@ -159,7 +159,7 @@ function fill(target: Buffer, value: Buffer): number {
 }
 
 function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
-  /** An operation that gives nothing but its success. */
+  /** An operation without a result. */
   const plain =
     (name: string, body: (path: string, ...args: never[]) => Promise<void>) =>
     (path: string, ...rest: unknown[]) => {

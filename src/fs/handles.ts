@@ -11,7 +11,7 @@ import type { Staging } from './staging.ts';
 export interface OpenFile {
   /** Path it was opened under. */
   readonly path: string;
-  /** The revision it shows; none for files that are no image of a registry. */
+  /** The revision it shows; none for files that are not an image of a registry. */
   readonly image?: RemoteImage;
   /** Set where it was opened to a file being written. */
   readonly staged?: StagedFile;
@@ -20,8 +20,8 @@ export interface OpenFile {
   /** Reads up to `length` bytes at `offset` into `target`; fewer only at the end. */
   read(target: Uint8Array, offset: number, length: number, signal?: Signal): Promise<number>;
   /**
-   * Brings all bytes of an image to local disk. Resolves to what they are: a text that is another one when they change.
-   * `signal` ends one step of that, so that a slow service has time and a stalled one has not.
+   * Brings all bytes of an image to local disk. Resolves to a text that changes when the bytes do. `signal` limits each
+   * step, so that a slow service has time and a stalled one does not.
    */
   settle?(signal: () => AbortSignal): Promise<string>;
   close(): Promise<void>;
@@ -64,15 +64,15 @@ export class CachedFile implements OpenFile {
 }
 
 /**
- * An image that lies in a directory of this machine: read in place, as long as nobody changes it there. Renaming, replacing
- * or removing it changes nothing for those who have it open, unless its bytes were vouched for ({@link settle}): the kernel
- * does not tell these changes from one of its bytes whose time was set back, so that they end reading as well.
+ * An image in a directory of this machine, read in place as long as nobody changes it there. Renaming, replacing or removing
+ * it does not disturb its readers, unless its bytes were verified ({@link settle}): the kernel cannot tell such a change from
+ * changed bytes whose time was set back, so it ends reading too.
  */
 export class LocalFile implements OpenFile {
   readonly path: string;
   readonly image: RemoteImage;
   readonly #handle: FileHandle;
-  /** Of the file when its bytes were vouched for. */
+  /** Stamp of the file when its bytes were verified. */
   #stamp: string | undefined;
 
   /** `handle` is open on that revision, as a backend's `openLocal` gives it. */

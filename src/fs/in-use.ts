@@ -1,11 +1,11 @@
 /**
  * Who uses a mount, for people: processes that have a file open, mapped or run, or that work in a folder; loop devices;
  * other mounts. All of it is read from /proc and /sys, where no look touches the mount itself, so it also works on one
- * that does not answer. Processes of other users are only seen by root, and whether a mount can be unmounted is the
- * kernel's to say: this gives the names.
+ * that does not answer. Only root sees processes of other users. The kernel decides whether a mount can be
+ * unmounted; this module only finds the names.
  *
- * In the mount namespace of the asker a path below the mount point tells. In another one (a container) the mount may lie
- * elsewhere, and the number of the file system (major:minor) tells.
+ * In this process's mount namespace, a path below the mount point shows use. In another one (a container) the mount may lie
+ * elsewhere, and the number of the file system (major:minor) shows it.
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { SregistryError } from '../base/errors.ts';
@@ -34,7 +34,7 @@ export interface OpenPath {
   readonly writing: boolean;
 }
 
-/** `uses` is empty where it is open and nobody can be seen who has it. */
+/** `uses` is empty for an open path whose users cannot be seen. */
 export interface UsedPath extends OpenPath {
   readonly uses: readonly Use[];
 }
@@ -60,7 +60,7 @@ function describeUse(use: Use): string {
   return `${use.how} of ${who}`;
 }
 
-/** Can anybody be seen who uses it? */
+/** Is any user of these paths visible? */
 export function isHeld(used: readonly UsedPath[]): boolean {
   return used.some(({ uses }) => uses.length > 0);
 }
@@ -70,13 +70,13 @@ export function inUse(mountpoint: string, used: readonly UsedPath[]): SregistryE
   const names = used.slice(0, NAMED).map(describeUsed);
   if (used.length > NAMED) names.push(`and ${used.length - NAMED} more`);
   // Processes of other users are not seen.
-  if (names.length === 0) names.push('it cannot be seen by whom');
+  if (names.length === 0) names.push('its users cannot be seen');
   return new SregistryError('BUSY', `${mountpoint} is in use and stays mounted: ${names.join('; ')}`, {
     hint: `Close what is open and try again, or cut it off: sregistry unmount --force ${mountpoint}`,
   });
 }
 
-/** What is used of the mount: `open` is what its process says is open. */
+/** The paths of the mount that are in use. `open`: the paths that its process has open. */
 export async function usedPaths(mountpoint: string, open: readonly OpenPath[]): Promise<UsedPath[]> {
   const used = new Map<string, UsedPath & { uses: Use[] }>();
   for (const { path, writing } of open)
@@ -95,18 +95,18 @@ interface Found {
 }
 
 async function findUses(mountpoint: string): Promise<Found[]> {
-  const place = await Place.of(mountpoint);
-  const found = [...place.otherMounts(), ...(await loopDevices(place))];
+  const mount = await MountLocation.of(mountpoint);
+  const found = [...mount.otherMounts(), ...(await loopDevices(mount))];
   for (const name of await readdir('/proc')) {
     const pid = Number(name);
     // A process that ends meanwhile uses nothing any more; one of another user is not ours to see.
-    if (pid > 0 && pid !== process.pid) found.push(...(await usesOf(pid, place).catch(() => [])));
+    if (pid > 0 && pid !== process.pid) found.push(...(await usesOf(pid, mount).catch(() => [])));
   }
   return found;
 }
 
 /** Where the mount lies, in this mount namespace and in others. */
-class Place {
+class MountLocation {
   readonly #mountpoint: string;
   readonly #table: readonly MountEntry[];
   readonly #own: MountEntry | undefined;
@@ -119,8 +119,8 @@ class Place {
     this.#namespace = namespace;
   }
 
-  static async of(mountpoint: string): Promise<Place> {
-    return new Place(mountpoint, await mountTable(), await readlink('/proc/self/ns/mnt'));
+  static async of(mountpoint: string): Promise<MountLocation> {
+    return new MountLocation(mountpoint, await mountTable(), await readlink('/proc/self/ns/mnt'));
   }
 
   get device(): string | undefined {
@@ -152,20 +152,20 @@ class Place {
 }
 
 /** Images that the kernel itself mounts; losetup(8) shows the same. */
-async function loopDevices(place: Place): Promise<Found[]> {
+async function loopDevices(mount: MountLocation): Promise<Found[]> {
   const found: Found[] = [];
   for (const name of await readdir('/sys/block').catch(() => [])) {
     if (!name.startsWith('loop')) continue;
     const file = await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => '');
-    const path = place.within(file.trimEnd());
+    const path = mount.within(file.trimEnd());
     if (path !== undefined) found.push({ path, use: { how: 'loop device', on: `/dev/${name}` } });
   }
   return found;
 }
 
-async function usesOf(pid: number, place: Place): Promise<Found[]> {
+async function usesOf(pid: number, mount: MountLocation): Promise<Found[]> {
   const command = (await readFile(`/proc/${pid}/comm`, 'utf8')).trimEnd();
-  const elsewhere = await place.elsewhere(pid);
+  const elsewhere = await mount.elsewhere(pid);
   const found = new Map<string, Found>();
   const add = (path: string | undefined, how: ProcessUse) => {
     if (path !== undefined && !found.has(path)) found.set(path, { path, use: { how, by: { pid, command } } });
@@ -173,15 +173,15 @@ async function usesOf(pid: number, place: Place): Promise<Found[]> {
   const linked = (name: string) => readlink(`/proc/${pid}/${name}`).catch(() => '');
   const folder = (path: string) =>
     elsewhere === undefined
-      ? place.within(path)
+      ? mount.within(path)
       : elsewhere.map((entry) => below(entry, path)).find((inside) => inside !== undefined);
 
   for (const descriptor of await readdir(`/proc/${pid}/fd`)) {
     const target = await linked(`fd/${descriptor}`);
-    if (elsewhere === undefined) add(place.within(target), 'open');
+    if (elsewhere === undefined) add(mount.within(target), 'open');
     else add(await pathElsewhere(pid, descriptor, target, elsewhere), 'open');
   }
-  for (const path of await mappedPaths(pid, place)) add(path, 'mapped');
+  for (const path of await mappedPaths(pid, mount)) add(path, 'mapped');
   add(folder(await linked('cwd')), 'working directory');
   add(folder(await linked('root')), 'root directory');
   return [...found.values()];
@@ -204,12 +204,12 @@ function below({ root, path }: MountEntry, target: string): string | undefined {
 /** A line of /proc/<pid>/maps, see proc(5): addresses, permissions, offset, device in hexadecimal, inode, path. */
 const MAPPING = /^\S+ \S+ \S+ ([0-9a-f]+):([0-9a-f]+) \d+ +(\/.*)$/gm;
 
-async function mappedPaths(pid: number, place: Place): Promise<string[]> {
+async function mappedPaths(pid: number, mount: MountLocation): Promise<string[]> {
   const maps = await readFile(`/proc/${pid}/maps`, 'utf8');
   const paths = new Set<string>();
   for (const [, major = '', minor = '', path = ''] of maps.matchAll(MAPPING)) {
     const device = `${Number.parseInt(major, 16)}:${Number.parseInt(minor, 16)}`;
-    if (device === place.device) paths.add(place.within(path) ?? path);
+    if (device === mount.device) paths.add(mount.within(path) ?? path);
   }
   return [...paths];
 }

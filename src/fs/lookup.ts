@@ -1,6 +1,6 @@
 /**
- * What is at a path, as the registries say: images, folders, listings. An image that is open stays at the revision it was
- * opened at; folders that mkdir made are there until the registry knows them by an image.
+ * What the registries have at a path: images, folders, listings. An open image stays at the revision it was opened at. A
+ * folder that mkdir made exists until the registry has an image in it.
  *
  * Every question takes the signal of the operation that asks it, so that an operation with several has one deadline.
  */
@@ -11,17 +11,17 @@ import { inspectRemote } from '../client/inspect-remote.ts';
 import type { Session } from '../client/session.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
-import { PinnedRevisions } from './pinned.ts';
-import { baseOf, fileNameOf, imageKey, keyOf, type Place, parentOf } from './tree.ts';
+import { OpenRevisions } from './open-revisions.ts';
+import { baseOf, fileNameOf, imageKey, keyOf, type ParsedPath, parentOf } from './tree.ts';
 
-/** Milliseconds within which an open that follows a look arrives: the kernel goes by the size that the look told (fuse.ts). */
+/** Milliseconds within which an open follows its `stat`: the kernel keeps the size that `stat` returned (fuse.ts). */
 const SHOWN = 1_000;
 
-/** A place that stands for an image: its file, or the file that tells about it. */
-type OfImage = Extract<Place, { kind: 'image' | 'inspect' }>;
+/** A path that stands for an image: its file, or the file that tells about it. */
+type OfImage = Extract<ParsedPath, { kind: 'image' | 'inspect' }>;
 
 export class Lookup {
-  readonly pinned = new PinnedRevisions();
+  readonly openRevisions = new OpenRevisions();
   readonly #session: Session;
   readonly #deadline: number;
   readonly #isLeaving: (key: string) => boolean;
@@ -30,7 +30,7 @@ export class Lookup {
 
   /**
    * `deadline`: milliseconds within which an operation ends. `isLeaving`: has this image left its name, though its registry
-   * has it still?
+   * still has it?
    */
   constructor(session: Session, deadline: number, isLeaving: (key: string) => boolean) {
     this.#session = session;
@@ -50,72 +50,74 @@ export class Lookup {
     return this.#session.backend(name);
   }
 
-  /** The image a place shows now, or undefined where there is none. */
-  async image(place: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
-    const key = imageKey(place.backend, place.name);
-    const pinned = this.pinned.get(key);
-    if (pinned !== undefined) return pinned;
+  /** The image a path shows now, or undefined where there is none. */
+  async image(parsed: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
+    const key = imageKey(parsed.backend, parsed.name);
+    const open = this.openRevisions.get(key);
+    if (open !== undefined) return open;
     if (this.#isLeaving(key)) return undefined;
-    const backend = await this.backend(place.backend);
-    return this.#session.view.resolve(backend, place.name, signal);
+    const backend = await this.backend(parsed.backend);
+    return this.#session.metadata.images.resolve(backend, parsed.name, signal);
   }
 
   /** {@link image}, and NOT_FOUND where there is none. */
-  async existingImage(path: string, place: OfImage, signal: AbortSignal): Promise<RemoteImage> {
-    const image = await this.image(place, signal);
+  async existingImage(path: string, parsed: OfImage, signal: AbortSignal): Promise<RemoteImage> {
+    const image = await this.image(parsed, signal);
     if (image === undefined) throw notFound(path);
     return image;
   }
 
   /** The image whose attributes the kernel is told now. */
-  async shownImage(path: string, place: OfImage, signal: AbortSignal): Promise<RemoteImage> {
-    const image = await this.existingImage(path, place, signal);
-    this.#shown.set(imageKey(place.backend, place.name), image);
+  async shownImage(path: string, parsed: OfImage, signal: AbortSignal): Promise<RemoteImage> {
+    const image = await this.existingImage(path, parsed, signal);
+    this.#shown.set(imageKey(parsed.backend, parsed.name), image);
     return image;
   }
 
-  /** The kernel was told of something else at this path since. */
+  /** Notes that the kernel has since been told of something else at this path. */
   showOther(path: string): void {
     this.#shown.delete(keyOf(path));
   }
 
   /**
-   * {@link image}, for opening it: the one that the kernel was told of last, where that was just now. It would cut a newer
-   * revision to the size it knows.
+   * {@link image}, for opening it: the revision that the kernel was told of a moment ago, if any. The kernel would cut a newer
+   * revision to the size that it knows.
    */
-  async imageToOpen(place: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
-    const key = imageKey(place.backend, place.name);
+  async imageToOpen(parsed: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
+    const key = imageKey(parsed.backend, parsed.name);
     const shown = this.#isLeaving(key) ? undefined : this.#shown.get(key);
-    return shown !== undefined && this.pinned.get(key) === undefined ? shown : this.image(place, signal);
+    return shown !== undefined && this.openRevisions.get(key) === undefined
+      ? shown
+      : this.image(parsed, signal);
   }
 
   async hasFolder(
     path: string,
-    place: Extract<Place, { kind: 'folder' }>,
+    parsed: Extract<ParsedPath, { kind: 'folder' }>,
     signal: AbortSignal,
   ): Promise<boolean> {
-    const backend = await this.backend(place.backend);
-    if (place.collection === '' || this.#isMade(path)) return true;
-    return this.#session.view.hasCollection(backend, place.collection, signal);
+    const backend = await this.backend(parsed.backend);
+    if (parsed.collection === '' || this.#isMade(path)) return true;
+    return this.#session.metadata.listings.hasCollection(backend, parsed.collection, signal);
   }
 
   /** File and folder names in a folder. `mayBeNew`: something is there that the registry does not know yet. */
   async names(
     path: string,
-    place: Extract<Place, { kind: 'folder' }>,
+    parsed: Extract<ParsedPath, { kind: 'folder' }>,
     mayBeNew: boolean,
     signal: AbortSignal,
   ): Promise<string[]> {
     const made = [...this.#madeFolders].filter((folder) => parentOf(folder) === path).map(baseOf);
     const isNew = mayBeNew || made.length > 0 || this.#isMade(path);
-    return [...made, ...(await this.#listed(place.backend, place.collection, isNew, signal))];
+    return [...made, ...(await this.#listed(parsed.backend, parsed.collection, isNew, signal))];
   }
 
   makeFolder(path: string): void {
     this.#madeFolders.add(path);
   }
 
-  /** Forgets a folder that mkdir made; false where it is none, or holds another. */
+  /** Forgets a folder that mkdir made; false if mkdir did not make it, or it holds another. */
   removeFolder(path: string): boolean {
     const isParent = [...this.#madeFolders].some((folder) => parentOf(folder) === path);
     return !isParent && this.#madeFolders.delete(path);
@@ -124,8 +126,7 @@ export class Lookup {
   /** Notes what a name stands for after a change made here; undefined after a removal. */
   noteChange(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
     this.#shown.delete(imageKey(backend.name, name));
-    this.#session.view.remember(backend, name, image);
-    this.#session.view.expireListing(backend, name.collection);
+    this.#session.metadata.noteChange(backend, name, image);
   }
 
   /** The content of `<image>.json`. */
@@ -147,7 +148,7 @@ export class Lookup {
   ): Promise<string[]> {
     const backend = await this.backend(backendName);
     try {
-      const { entries } = await this.#session.view.list(backend, collection, signal);
+      const { entries } = await this.#session.metadata.listings.list(backend, collection, signal);
       return entries.flatMap((entry) => {
         if (entry.kind === 'collection') return [entry.name];
         if (this.#isLeaving(imageKey(backendName, entry.name))) return [];

@@ -1,14 +1,15 @@
 /**
  * What is known of a mount without asking it: a small file in the runtime directory, beside the mount's control
- * socket. A record is believed only as far as its writer can be: the directory and the file belong to this user, and no
- * link leads there. Even so it may be old, so a process is only ever ended after /proc said that it is the mount's.
+ * socket. A record is trusted only if the directory and the file belong to this user and no link leads there. It may still
+ * be old, so a process is ended only after /proc has confirmed that it is the mount's.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, isAbsolute, join } from 'node:path';
 import { describeError } from '../base/errors.ts';
-import { isOurs, readPrivateFile } from '../base/private.ts';
+import { readFileNoFollow } from '../base/no-follow.ts';
+import { isOurs } from '../base/private.ts';
 import { isAlive, liveness, type ProcessId } from '../base/process.ts';
 import { hasRuntimeDir } from '../settings/paths.ts';
 import { warnOnce } from '../settings/warn-once.ts';
@@ -47,8 +48,8 @@ export async function removeRecord(runtimeDir: string, mountpoint: string): Prom
 }
 
 /**
- * The mounts of this user whose processes live; records of dead ones are cleared away. A runtime directory that is not
- * ours has none, and a warning says why.
+ * The mounts of this user whose processes are alive; removes records of dead ones. A runtime directory that is not ours has
+ * none, and a warning says why.
  */
 export async function listMounts(runtimeDir: string): Promise<MountRecord[]> {
   if (!isReadable(runtimeDir)) return [];
@@ -92,7 +93,7 @@ function isReadable(runtimeDir: string): boolean {
 
 async function readRecord(runtimeDir: string, name: string): Promise<MountRecord | undefined> {
   if (!name.endsWith('.json')) return undefined;
-  const record = parseObject((await readPrivateFile(join(runtimeDir, name), RECORD_LIMIT)) ?? '');
+  const record = parseObject((await readFileNoFollow(join(runtimeDir, name), RECORD_LIMIT)) ?? '');
   return isRecord(record) && name === basename(recordPath('', record.mountpoint)) ? record : undefined;
 }
 

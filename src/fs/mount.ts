@@ -3,30 +3,29 @@
  * ways:
  *
  * - asked over the control socket, after its pushes and only where nobody uses it; forced, at once;
- * - by a signal (SIGTERM, SIGINT), after its pushes but within a limit, whoever uses it;
+ * - by a signal (SIGTERM, SIGINT), after its pushes but within a limit, even if it is in use;
  * - unmounted by someone from outside, when the last file is closed.
  *
- * What was cut off is logged. From there on the end is a list of steps (ending.ts), each of which runs also where an
- * earlier one failed.
+ * The log says what was cut off. Then the end is a list of steps (shutdown.ts); each runs even if an earlier one failed.
  */
 import type { Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '../base/errors.ts';
 import { ownProcess } from '../base/process.ts';
-import { keepPublished, publish } from '../client/publish.ts';
+import { adoptPublished, publish } from '../client/publish.ts';
 import { Session, type SessionOptions } from '../client/session.ts';
 import { openKeyRing } from '../client/signatures.ts';
 import type { KeyRing } from '../image/signatures.ts';
 import { parseDuration } from '../settings/environment.ts';
 import { ensureRuntimeDir } from '../settings/paths.ts';
 import { closeControl, type MountStatus, serveControl } from './control.ts';
-import { isDoneWithin, runSteps, type Step } from './ending.ts';
 import { Filesystem } from './filesystem.ts';
 import { isConnected, mountFuse } from './fuse.ts';
 import { type Cut, describeUsed, inUse, isHeld, type UsedPath, usedPaths } from './in-use.ts';
 import { removeRecord, socketPath, writeRecord } from './mount-record.ts';
 import { isMounted, prepareMountpoint, unmountLazily, unmountUnused } from './mountpoint.ts';
 import type { Publisher } from './publisher.ts';
+import { isDoneWithin, runSteps, type Step } from './shutdown.ts';
 import { signedOnly } from './signed.ts';
 import { Staging } from './staging.ts';
 import { writersBelow } from './writers.ts';
@@ -37,11 +36,11 @@ const DEFAULT_TIMEOUT = '120';
 const WATCH_INTERVAL = 1_000;
 /** Milliseconds for which a signal waits for pushes: with the rest it has to fit into the 90 s that systemd gives a service. */
 const PUSH_LIMIT = 60_000;
-/** Milliseconds for which readers that were cut off are served, so that what is about to end ends well. */
+/** Milliseconds for which cut-off readers are still served, so that short reads can finish. */
 const GRACE = 5_000;
-/** Milliseconds one step of closing may take; the next one begins then. */
+/** Milliseconds that one step of closing may take before the next one begins. */
 const STEP_LIMIT = 10_000;
-/** Milliseconds for which the kernel may call the mount busy while nobody can be seen who uses it: a path being looked up holds it too. */
+/** Milliseconds for which the kernel may call the mount busy without a visible user: a lookup in progress holds it too. */
 const BUSY_PATIENCE = 2_000;
 /** Milliseconds between looks whether something is over. */
 const LOOK_INTERVAL = 50;
@@ -75,7 +74,7 @@ export class Mount {
   #control: Server | undefined;
   /** Is the end under way? From then on nobody else begins it. */
   #isEnding = false;
-  /** Fires when those who use the mount are cut off: then nothing is waited for any more. */
+  /** Fires when the users of the mount are cut off: nothing waits for them any more. */
   readonly #cut = new AbortController();
 
   private constructor(request: MountRequest, session: Session, keys: KeyRing | undefined, log: Log) {
@@ -99,7 +98,7 @@ export class Mount {
     this.#filesystem.errors.onNote = (path, text) => log(`${path}: ${text}`);
   }
 
-  /** Mounts; resolves when the mount answers. Nothing is left behind where it fails. */
+  /** Mounts; resolves when the mount answers. A failure leaves nothing behind. */
   static async start(request: MountRequest, log: Log): Promise<Mount> {
     await prepareMountpoint(request.mountpoint);
     const { requireSigned } = request;
@@ -121,8 +120,8 @@ export class Mount {
   }
 
   /**
-   * Ends the mount as a service manager wants it: pushes are waited for within 60 seconds and stay in the journal then;
-   * whoever still uses the mount is cut off.
+   * Ends the mount as a service manager expects: waits up to 60 seconds for pushes, which then stay in the journal, and cuts
+   * off all who still use the mount.
    */
   async end(): Promise<void> {
     // Unmounted already, it waits for files to be closed.
@@ -193,10 +192,10 @@ export class Mount {
 
   async #forget(name: string | undefined): Promise<void> {
     const names = name === undefined ? this.#session.backendNames : [name];
-    for (const each of names) this.#session.view.forget(await this.#session.backend(each));
+    for (const each of names) this.#session.metadata.forget(await this.#session.backend(each));
   }
 
-  /** Unmounts after pushes under way. BUSY where somebody uses the mount: then it goes on as before. */
+  /** Unmounts after pushes under way. BUSY if the mount is in use, which then continues. */
   async #leave(signal: AbortSignal): Promise<Cut> {
     // The kernel does not count those in other mount namespaces: they are looked for first.
     const seen = await this.#used();
@@ -212,7 +211,7 @@ export class Mount {
     }
   }
 
-  /** Unmounts whoever uses the mount, and logs what that cuts off. */
+  /** Unmounts even if the mount is in use, and logs what that cuts off. */
   async #cutOff(): Promise<Cut> {
     const used = await this.#used().catch(() => []);
     const { journal } = this.#session.state;
@@ -247,13 +246,13 @@ export class Mount {
     }
   }
 
-  /** Nothing was mounted, or not all that belongs to it. */
+  /** Undoes a mount that failed halfway. */
   async #abandon(): Promise<void> {
     this.#cut.abort();
     await this.#end([{ name: `unmount ${this.mountpoint}`, run: () => unmountLazily(this.mountpoint) }]);
   }
 
-  /** Runs the given steps, then those that close everything. The first who asks begins it. */
+  /** Runs the given steps, then those that close everything. Only the first call starts them. */
   async #end(first: readonly Step[]): Promise<void> {
     if (this.#isEnding) return;
     this.#isEnding = true;
@@ -301,8 +300,8 @@ function rejection(signal: AbortSignal): Promise<never> {
 }
 
 /**
- * A login that names no registry goes to any that is asked for. Other users whom a mount lets in could ask for one of
- * theirs: it is not used then.
+ * A login without a registry is sent to every registry that is asked for. Other users of a mount could ask for a registry of
+ * theirs, so such a login is not used then.
  */
 function environmentOf({ allowOther }: MountRequest): NodeJS.ProcessEnv {
   if (!allowOther) return process.env;
@@ -320,7 +319,7 @@ function publisher(session: Session, log: Log, ifAbsent: boolean): Publisher {
       log(`pushed ${uri}`);
       return image;
     },
-    settle: (backend, image, file) => keepPublished(session, backend, image, file),
+    settle: (backend, image, file) => adoptPublished(session, backend, image, file),
     makeRoom: (bytes) => session.cache.makeRoomOnDisk(bytes),
   };
 }

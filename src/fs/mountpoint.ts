@@ -1,4 +1,4 @@
-/** Mount points as the kernel sees them: what is mounted, mending what a dead process left, unmounting. */
+/** Mount points as the kernel sees them: lists mounts, clears mounts of dead processes, and unmounts. */
 import { execFile } from 'node:child_process';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -6,7 +6,7 @@ import { SregistryError, systemCode } from '../base/errors.ts';
 
 const run = promisify(execFile);
 
-/** Milliseconds a call of fusermount or a look at a mount point may take: a hung mount blocks whoever touches it. */
+/** Milliseconds a call of fusermount or a look at a mount point may take: a hung mount blocks every process that touches it. */
 const PATIENCE = 10_000;
 
 /** For programs whose messages are read here. */
@@ -56,8 +56,8 @@ export async function isMounted(mountpoint: string): Promise<boolean> {
 }
 
 /**
- * Makes a folder ready to be mounted on: creates it, and unmounts what a process that died left there. BUSY where a
- * process serves it, also one that does not answer now; USAGE where it is no folder.
+ * Prepares a folder for a mount: creates it, and unmounts what a dead process left there. BUSY where a process serves it,
+ * even one that does not answer now; USAGE where it is not a folder.
  */
 export async function prepareMountpoint(mountpoint: string): Promise<void> {
   if (await isMounted(mountpoint)) {
@@ -88,7 +88,7 @@ export async function prepareMountpoint(mountpoint: string): Promise<void> {
   }
 }
 
-/** What a look at a mount finds: a process that answers, none any more (ENOTCONN), or one that does not answer in time. */
+/** The state of a mount's process: it answers, it is dead (ENOTCONN), or it does not answer in time. */
 export type Service = 'alive' | 'dead' | 'silent';
 
 export async function serviceOf(mountpoint: string): Promise<Service> {
@@ -113,7 +113,7 @@ export async function unmountUnused(mountpoint: string): Promise<boolean> {
 }
 
 /**
- * Unmounts at once: it is gone from the tree, and for those who use it when they let go. Tells whether it was used.
+ * Unmounts at once: the mount leaves the tree, and ends for its users when they let go. Tells whether it was in use.
  * Not an error where nothing is mounted any more. MISSING_DEPENDENCY where it cannot be unmounted at all.
  */
 export async function unmountLazily(mountpoint: string): Promise<'unused' | 'used'> {

@@ -1,5 +1,5 @@
 /**
- * Operations on names: removing, renaming, making folders. Of files being written and of images in registries.
+ * Operations on names, of files being written and of images in registries: removes, renames, and makes folders.
  *
  * A rename to another spelling of the same image (`x:1.simg` to `x:1.sif`) changes nothing, as rename(2) has it for two names
  * of one file.
@@ -13,9 +13,9 @@ import { exists, type Permissions } from './permissions.ts';
 import type { Removals } from './removals.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import { type ImagePlace, keyOf, type Place, parentOf, parsePath } from './tree.ts';
+import { type ImagePath, keyOf, type ParsedPath, parentOf, parsePath } from './tree.ts';
 
-type Target = Exclude<Place, { kind: 'root' }>;
+type Target = Exclude<ParsedPath, { kind: 'root' }>;
 
 const MKDIR_RULE = `a name that ends in ${IMAGE_EXTENSIONS.map((e) => `.${e}`).join(', ')} is an image`;
 
@@ -39,36 +39,36 @@ export class Naming {
 
   async #unlink(path: string, staged: StagedFile | undefined, signal: AbortSignal): Promise<void> {
     if (staged !== undefined && !staged.isInRegistry) return this.#staging.discard(staged);
-    const place = parsePath(path);
-    if (place?.kind !== 'image') throw notFound(path);
+    const parsed = parsePath(path);
+    if (parsed?.kind !== 'image') throw notFound(path);
     this.#checkUnread(path);
-    await this.#remove(path, place, await this.#imageOf(path, place, staged, signal), signal);
+    await this.#remove(path, parsed, await this.#imageOf(path, parsed, staged, signal), signal);
     if (staged !== undefined) await this.#staging.discard(staged);
   }
 
-  /** Takes a name that is open from what it stands for: it is about to be removed, or replaced by a rename. */
+  /** Frees the name of an open image, which is about to be removed, or replaced by a rename. */
   hide(path: string, signal: AbortSignal): Promise<void> {
     return this.#holding(path, (staged) => this.#hide(path, staged, signal));
   }
 
   async #hide(path: string, staged: StagedFile | undefined, signal: AbortSignal): Promise<void> {
     if (staged !== undefined && !staged.isInRegistry) return this.#staging.discard(staged);
-    const place = parsePath(path);
-    if (place?.kind !== 'image') throw notFound(path);
+    const parsed = parsePath(path);
+    if (parsed?.kind !== 'image') throw notFound(path);
     this.#checkUnread(path);
-    const image = await this.#imageOf(path, place, staged, signal);
-    const backend = await this.#lookup.backend(place.backend);
+    const image = await this.#imageOf(path, parsed, staged, signal);
+    const backend = await this.#lookup.backend(parsed.backend);
     const key = keyOf(path);
     this.#removals.begin(
       key,
       {
         path,
         check: () => this.#checkRemove(path, backend),
-        remove: () => this.#removeNow(place, backend, image, this.#lookup.signal()),
+        remove: () => this.#removeNow(parsed, backend, image, this.#lookup.signal()),
       },
-      this.#staging.hasClosed(place.backend),
+      this.#staging.hasClosed(parsed.backend),
     );
-    this.#lookup.pinned.detach(key);
+    this.#lookup.openRevisions.detach(key);
     if (staged !== undefined) await this.#staging.discard(staged);
   }
 
@@ -94,15 +94,15 @@ export class Naming {
     const image = await this.#imageOf(from, source, staged, signal);
     const isOther = keyOf(from) !== keyOf(to);
     const renamed = isOther ? await this.#renameImage(from, source, image, to, target, signal) : image;
-    this.#lookup.pinned.move({ key: keyOf(from), path: from }, { key: keyOf(to), path: to }, renamed);
+    this.#lookup.openRevisions.move({ key: keyOf(from), path: from }, { key: keyOf(to), path: to }, renamed);
     if (staged !== undefined) this.#staging.follow(staged, to, renamed);
   }
 
   async mkdir(path: string): Promise<void> {
-    const place = parsePath(path);
-    if (place?.kind !== 'folder' || place.collection === '')
+    const parsed = parsePath(path);
+    if (parsed?.kind !== 'folder' || parsed.collection === '')
       throw new SregistryError('FORBIDDEN', `${path} cannot be a folder: ${MKDIR_RULE}`);
-    await this.#permissions.checkPush(path, place.backend);
+    await this.#permissions.checkPush(path, parsed.backend);
     this.#lookup.makeFolder(path);
   }
 
@@ -111,7 +111,7 @@ export class Naming {
     throw new SregistryError('FORBIDDEN', `${path} cannot be removed: a collection goes with its last image`);
   }
 
-  /** Runs `act` on the file being written at a path, while no push of it is under way: its state tells what the path stands for. */
+  /** Runs `act` on the file being written at a path, while no push of it is under way. Its state tells what the path stands for. */
   async #holding(path: string, act: (staged: StagedFile | undefined) => Promise<void>): Promise<void> {
     const staged = this.#staging.find(path);
     if (staged === undefined) return act(undefined);
@@ -126,33 +126,33 @@ export class Naming {
   /** The registry's image at a path; `staged` is the file that shows it, where one does. */
   async #imageOf(
     path: string,
-    place: ImagePlace,
+    parsed: ImagePath,
     staged: StagedFile | undefined,
     signal: AbortSignal,
   ): Promise<RemoteImage> {
-    return staged?.remote ?? this.#lookup.existingImage(path, place, signal);
+    return staged?.remote ?? this.#lookup.existingImage(path, parsed, signal);
   }
 
-  async #remove(path: string, place: ImagePlace, image: RemoteImage, signal: AbortSignal): Promise<void> {
-    const backend = await this.#lookup.backend(place.backend);
+  async #remove(path: string, parsed: ImagePath, image: RemoteImage, signal: AbortSignal): Promise<void> {
+    const backend = await this.#lookup.backend(parsed.backend);
     this.#checkRemove(path, backend);
-    await this.#removeNow(place, backend, image, signal);
+    await this.#removeNow(parsed, backend, image, signal);
   }
 
   #checkRemove(path: string, backend: Backend): void {
-    this.#permissions.checkDelete(`${path} is not removed from the registry`, 'use sregistry delete');
+    this.#permissions.checkDelete(`Refusing to remove ${path} from the registry`, 'use sregistry delete');
     if (backend.remove !== undefined) return;
     throw new SregistryError('UNSUPPORTED', `${backend.name} (${backend.driver}) cannot remove images`);
   }
 
   async #removeNow(
-    place: ImagePlace,
+    parsed: ImagePath,
     backend: Backend,
     image: RemoteImage,
     signal: AbortSignal,
   ): Promise<void> {
     await backend.remove?.(image, signal);
-    this.#lookup.noteChange(backend, place.name, undefined);
+    this.#lookup.noteChange(backend, parsed.name, undefined);
   }
 
   async #renameStaged(staged: StagedFile, to: string, target: Target, signal: AbortSignal): Promise<void> {
@@ -168,14 +168,14 @@ export class Naming {
   /** Within a backend that can copy by itself; the old name is removed, which needs the permission to. */
   async #renameImage(
     from: string,
-    source: ImagePlace,
+    source: ImagePath,
     image: RemoteImage,
     to: string,
-    target: ImagePlace,
+    target: ImagePath,
     signal: AbortSignal,
   ): Promise<RemoteImage> {
     const backend = await this.#lookup.backend(source.backend);
-    this.#permissions.checkDelete(`${from} is not renamed: that removes its old name`, 'copy it');
+    this.#permissions.checkDelete(`Refusing to rename ${from}: that would remove its old name`, 'copy it');
     if (backend.copy === undefined || backend.remove === undefined) throw crossBackend(from, to);
     await this.#checkNew(to, target, signal);
     this.#checkUnread(from);
@@ -187,10 +187,10 @@ export class Naming {
     return copied;
   }
 
-  /** EXISTS where what is at a path must be left as it is. */
-  async #checkNew(path: string, place: ImagePlace, signal: AbortSignal): Promise<void> {
+  /** EXISTS if the path exists and must not be replaced. */
+  async #checkNew(path: string, parsed: ImagePath, signal: AbortSignal): Promise<void> {
     if (!this.#permissions.keepsExisting) return;
-    const isThere = this.#staging.find(path)?.isInRegistry || (await this.#lookup.image(place, signal));
+    const isThere = this.#staging.find(path)?.isInRegistry || (await this.#lookup.image(parsed, signal));
     if (isThere) throw exists(path);
   }
 
@@ -199,13 +199,13 @@ export class Naming {
    * would show its readers bytes of both. (Readers under this very path follow it: see removals.ts.)
    */
   #checkUnread(path: string): void {
-    if (!this.#lookup.pinned.isHeldElsewhere(keyOf(path), path)) return;
+    if (!this.#lookup.openRevisions.isHeldElsewhere(keyOf(path), path)) return;
     throw new SregistryError('BUSY', `${path} is open for reading under another spelling of its name`, {
       hint: 'Try again when its readers are done',
     });
   }
 
-  /** A file being written at a path that something else takes. */
+  /** Discards the file being written at a path that something else takes. */
   async #replaceStaged(path: string): Promise<void> {
     const replaced = this.#staging.find(path);
     if (replaced !== undefined) await this.#staging.discard(replaced);
@@ -213,5 +213,5 @@ export class Naming {
 }
 
 function crossBackend(from: string, to: string): SregistryError {
-  return new SregistryError('CROSS_BACKEND', `${from} cannot be renamed to ${to} by the registry itself`);
+  return new SregistryError('CROSS_BACKEND', `The registry cannot rename ${from} to ${to}`);
 }

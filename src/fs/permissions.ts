@@ -30,20 +30,20 @@ export class Permissions {
       throw readOnly(path, `${backend.name} (${backend.driver}) cannot be pushed to`);
   }
 
-  /** FORBIDDEN where images are not removed from registries; `act` says what was to be done. */
+  /** FORBIDDEN if the mount does not remove images from registries; `act` is the message. */
   checkDelete(act: string, alternative: string): void {
     if (this.#options.allowDelete) return;
     throw new SregistryError('FORBIDDEN', act, { hint: `Mount with --allow-delete, or ${alternative}` });
   }
 
-  /** Must what exists be left as it is? */
+  /** Must existing images be kept as they are? */
   get keepsExisting(): boolean {
     return this.#options.noOverwrite;
   }
 
   /**
-   * May a name be written whose service cannot be reached? Whether it exists is not known: it is shown as a file that
-   * can be written, so that what is copied there is staged and kept, and that is an error to read.
+   * May a name be written though its service cannot be reached? Such a name may or may not exist: it is shown as a file that
+   * can be written but not read, so that a copy to it is staged and kept.
    */
   mayWriteUnseen(backend: Backend, error: unknown): boolean {
     const { readOnly, noOverwrite } = this.#options;

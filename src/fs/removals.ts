@@ -1,11 +1,11 @@
 /**
  * Removing and replacing images that somebody has open.
  *
- * Before it removes or replaces a file that is open, libfuse renames it to a hidden name: the same call, whether `rm` follows
- * or a rename over it. So the image leaves its name at once, its readers keep their revision under the hidden name, and the
- * registry is asked to remove it only when no rename to the name has come shortly after. Where it may not be removed, that is
- * said at once, unless a closed file is there that may be about to replace it. Who looks the name up meanwhile waits, so that
- * no one finds it missing while it is replaced.
+ * Before it removes or replaces a file that is open, libfuse renames it to a hidden name: the same call, whether `rm`
+ * follows or a rename over it. So the image leaves its name at once, its readers keep their revision under the hidden name,
+ * and the registry is asked to remove it only if no rename to the name follows shortly. If the removal is not allowed, it
+ * fails at once, unless a closed file may be about to replace the image. Lookups of the name wait meanwhile, so that nobody
+ * finds it missing while it is replaced.
  */
 /** Milliseconds within which libfuse sends the rename that follows: it does so as soon as it has the answer. */
 const GRACE = 100;
@@ -14,7 +14,7 @@ export interface Removal {
   readonly path: string;
   /** Removes the image from its registry. */
   readonly remove: () => Promise<void>;
-  /** Is it allowed at all? Throws where not. */
+  /** Throws if the removal is not allowed. */
   readonly check: () => void;
 }
 
@@ -29,7 +29,7 @@ export class Removals {
   readonly #pending = new Map<string, Pending>();
   readonly #onFailure: (path: string, error: unknown) => void;
 
-  /** `onFailure` is told of a removal that failed after its caller had left. */
+  /** `onFailure` is called for a removal that failed after its caller had returned. */
   constructor(onFailure: (path: string, error: unknown) => void) {
     this.#onFailure = onFailure;
   }
@@ -39,7 +39,7 @@ export class Removals {
     return this.#pending.has(key);
   }
 
-  /** Takes an image from its name. `mayBeReplaced`: a rename over it may follow. Throws where it must not be removed. */
+  /** Frees the name of an image. `mayBeReplaced`: a rename over it may follow. Throws if it must not be removed. */
   begin(key: string, removal: Removal, mayBeReplaced: boolean): void {
     if (!mayBeReplaced) removal.check();
     // The rename may wait in line behind what kept the event loop: it gets one more turn.
@@ -47,12 +47,12 @@ export class Removals {
     this.#pending.set(key, { removal, timer, settled: Promise.withResolvers() });
   }
 
-  /** Resolves when it is known what the name stands for: for whoever looks it up or is about to use it. */
+  /** Resolves when it is known what the name stands for. Lookups and uses of the name wait for it. */
   async settled(key: string): Promise<void> {
     await this.#pending.get(key)?.settled.promise;
   }
 
-  /** Something else takes the name: nothing is to be removed any more. Where it is being removed, waits for that. */
+  /** Something else takes the name, so the removal is dropped. Waits for a removal under way. */
   async supersede(key: string): Promise<void> {
     const pending = this.#pending.get(key);
     if (pending?.timer !== undefined) this.#settle(key, pending);

@@ -1,10 +1,10 @@
 /**
- * What mounts that ended left in the journal: taken over by the next one.
+ * Takes over what earlier mounts left in the journal.
  *
- * A file that was closed whole (kept, or being pushed) is pushed. Any other is only listed (`sregistry status`): its writer
- * had not closed it, so nobody but its owner knows whether its bytes are meant (`sregistry push --kept`). Of several
- * closed files of one name the newest counts, as if they had been pushed in turn; one that another process writes anew is
- * listed too, as is a file that the journal does not know any more.
+ * A file that was closed whole (kept, or being pushed) is pushed. Any other file is only listed (`sregistry status`): its
+ * writer had not closed it, so only its owner knows whether it is finished (`sregistry push --kept`). Of several closed
+ * files of one name the newest is pushed. A file whose name another process writes anew is only listed too, and so is a
+ * file that the journal has lost.
  */
 import { lstat, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -26,12 +26,12 @@ const CONCURRENCY = 2;
 
 const LEFT = {
   error: 'Its writer had not finished when the mount ended',
-  hint: 'sregistry push --kept pushes it as it is, sregistry push --drop removes it',
+  hint: 'sregistry push --kept pushes it as it is; sregistry push --drop removes it',
 } as const;
 
 const FOUND = { ...LEFT, error: 'It was found without a record in the journal' } as const;
 
-export interface Place {
+export interface StagedPaths {
   /** Is the file of this record in place already? */
   has(record: string): boolean;
   isFree(path: string): boolean;
@@ -45,7 +45,11 @@ export interface Place {
 
 type Staged = PushRecord & { readonly staged: string };
 
-export async function takeOver(journal: Journal, backends: readonly string[], tree: Place): Promise<void> {
+export async function takeOver(
+  journal: Journal,
+  backends: readonly string[],
+  tree: StagedPaths,
+): Promise<void> {
   const left = journal
     .listAdoptable(ownProcess())
     .filter((record): record is Staged => record.staged !== undefined && backends.includes(record.backend))
@@ -61,8 +65,8 @@ export async function takeOver(journal: Journal, backends: readonly string[], tr
 }
 
 /**
- * Clears away files of processes that ended which no record names: never written, or pushed and not removed since. What would
- * be lost with them, after a loss of the journal, gets a record again.
+ * Removes files of dead processes that no record names: never written, or pushed already. After a loss of the journal, a file
+ * whose bytes would be lost gets a record again.
  */
 export async function removeOrphans(folder: string, journal: Journal): Promise<void> {
   const names = await readdir(folder).catch((error) => {
@@ -98,19 +102,19 @@ async function sizeOf(file: string): Promise<number> {
   return stats?.isFile() ? stats.size : 0;
 }
 
-/** A part under a name that is no image's hides nothing: it is shown, to be finished, renamed or removed. */
-async function placePart(journal: Journal, record: Staged, tree: Place): Promise<void> {
+/** A part whose name is not an image's hides nothing. The mount shows it, so that it can be finished, renamed or removed. */
+async function placePart(journal: Journal, record: Staged, tree: StagedPaths): Promise<void> {
   const path = pathOf(record);
   if (parsePath(path)?.kind === 'image' || !tree.isFree(path)) return;
   const staged = await adopt(journal, record, 'incomplete');
   if (staged !== undefined && !tree.place(staged)) giveBack(journal, record);
 }
 
-/** Puts the newest of several files of one name in its place; what pushes it, and removes the others when that is done. */
+/** Puts the newest of several files of one name in place. Returns the push, which then removes the others. */
 async function placeClosed(
   journal: Journal,
   records: readonly Staged[],
-  tree: Place,
+  tree: StagedPaths,
 ): Promise<(() => Promise<void>)[]> {
   const sorted = records.toSorted((one, other) => closedAt(one) - closedAt(other));
   const newest = sorted.at(-1) as Staged;
@@ -161,16 +165,21 @@ async function adopt(
   }
 }
 
-/** The path shows what is in the registry again; where somebody has the file open it stays, as one that failed. */
-async function withdraw(journal: Journal, record: Staged, staged: StagedFile, tree: Place): Promise<void> {
-  staged.failure = new SregistryError('STALE', `Something newer than ${staged.path} was pushed to its name`);
+/** The path shows the registry's image again; if somebody has the file open, it stays as a failed one. */
+async function withdraw(
+  journal: Journal,
+  record: Staged,
+  staged: StagedFile,
+  tree: StagedPaths,
+): Promise<void> {
+  staged.failure = new SregistryError('STALE', `A newer image was pushed to the name of ${staged.path}`);
   if (staged.handles > 0) return;
   tree.withdraw(staged);
   giveBack(journal, record);
   await staged.close();
 }
 
-/** Others may take a record over that has no place here. */
+/** Lets others take over a record whose file has no place here. */
 function giveBack(journal: Journal, { id, owner }: Staged): void {
   journal.update(id, { owner });
 }

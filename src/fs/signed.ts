@@ -1,8 +1,8 @@
 /**
- * What may be read of a mount with `--require-signed`: images that the keys of a ring vouch for, as `apptainer verify`
- * would. One that is not signed is refused by its headers. Any other is brought to local disk before it is looked at, so that
- * the bytes a reader gets are those that were verified; the outcome is remembered for them, and another revision, or a copy
- * that was fetched anew, is looked at again.
+ * Decides which images a mount with `--require-signed` opens: those that `apptainer verify` would accept with the keys of the
+ * ring. An unsigned image is refused by its headers. Any other is fetched to local disk before it is verified, so that readers
+ * get the bytes that were verified. The outcome is remembered for these bytes; another revision, or a copy that was fetched
+ * anew, is verified again.
  */
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../base/errors.ts';
@@ -39,8 +39,8 @@ export function signedOnly(keys: KeyRing): Verify {
   return async (file, signal) => {
     const lack = await outcomeOf(file, signal);
     if (lack === undefined) return;
-    throw new SregistryError('NOT_SIGNED', `${file.path} may not be read: ${lack}`, {
-      hint: 'The mount only shows images that a key of its ring has signed (--require-signed)',
+    throw new SregistryError('NOT_SIGNED', `${file.path} cannot be read: ${lack}`, {
+      hint: 'The mount opens only images that a key in its ring has signed (--require-signed)',
     });
   };
 }
@@ -52,7 +52,7 @@ async function check(file: OpenFile, keys: KeyRing, signal: () => AbortSignal): 
   );
 }
 
-/** What is no whole image cannot be signed. */
+/** A file that is not a whole image cannot be signed. */
 function unreadable(error: unknown): Outcome {
   if (isError(error, 'NOT_AN_IMAGE', 'CORRUPT')) return error.message;
   throw error;

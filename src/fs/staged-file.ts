@@ -1,8 +1,8 @@
 /**
  * A file being written into the mount: its bytes in the staging folder, what is known of them, and its state (states.ts).
  *
- * A file opened for update starts as the revision it replaces, which is copied here when a byte of it is needed: a writer
- * that truncates first, as most do, costs no transfer.
+ * A file opened for update starts as the revision it replaces. That revision is copied here when a byte of it is needed, so a
+ * writer that truncates first, as most do, costs no transfer.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, stat } from 'node:fs/promises';
@@ -249,7 +249,7 @@ export class StagedFile {
     try {
       await run;
     } catch (error) {
-      // What is missing now is no run of zeros that somebody left out.
+      // What is missing now is not a run of zeros that a copy left out.
       this.#isInOrder = false;
       throw error;
     } finally {

@@ -1,6 +1,6 @@
 /**
- * What the journal of pushes says of files being written. A file has a record from its first byte until its bytes are in
- * the registry or given up, so that neither a crash nor an unreachable service loses one.
+ * Keeps the records of files being written in the journal of pushes. A file has a record from its first byte until its bytes
+ * are in the registry or given up, so that neither a crash nor an unreachable service loses one.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isError, type SregistryError, systemCode } from '../base/errors.ts';

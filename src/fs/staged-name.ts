@@ -1,4 +1,4 @@
-/** Names of files in the staging folder: each says which process made it, so that the files of dead ones are told apart. */
+/** Names of files in the staging folder. Each names the process that made it, so that files of dead processes can be found. */
 import { randomUUID } from 'node:crypto';
 import { ownProcess, type ProcessId } from '../base/process.ts';
 

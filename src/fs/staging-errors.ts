@@ -13,7 +13,10 @@ export function ended(path: string): SregistryError {
 
 /** For a full disk under the staging folder, an error that says which disk and what to do; any other as it is. */
 export function errorOfStaging(path: string, cause: unknown): unknown {
-  if (!isFull(cause)) return cause;
+  return isFull(cause) ? diskFull(path, cause) : cause;
+}
+
+export function diskFull(path: string, cause?: unknown): SregistryError {
   return new SregistryError('NO_SPACE', `${path} cannot be staged: the disk of the cache directory is full`, {
     hint: 'Free space there, or set SREGISTRY_CACHEDIR to a larger disk',
     cause,

@@ -5,33 +5,25 @@
  * an image's name. states.ts says what each operation does in each state; closing.ts looks and pushes; restore.ts takes over
  * what processes that ended left.
  *
- * A file leaves the paths of the mount in the same step in which its last handle is released: whoever opens the path next
- * sees the registry's image, and waits until its bytes are in the cache ({@link Staging.settled}).
+ * A file leaves the paths of the mount in the same step in which its last handle is released: the next open of
+ * the path gets the registry's image, and waits until its bytes are in the cache ({@link Staging.settled}).
  */
 import { join } from 'node:path';
-import pRetry from 'p-retry';
-import { isError, SregistryError } from '../base/errors.ts';
-import { isFull } from '../cache/degraded.ts';
+import { SregistryError } from '../base/errors.ts';
 import type { Journal } from '../catalog/journal.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
+import { Changes } from './changes.ts';
 import { Closing } from './closing.ts';
 import type { Publisher } from './publisher.ts';
 import { removeOrphans, takeOver } from './restore.ts';
 import { type Original, StagedFile } from './staged-file.ts';
 import { StagedJournal } from './staged-journal.ts';
 import { newStagedName } from './staged-name.ts';
-import { ended, errorOfStaging, inUse } from './staging-errors.ts';
 import { baseOf, keyOf, parentOf } from './tree.ts';
-import type { FindWriters, Writer } from './writers.ts';
+import type { FindWriters } from './writers.ts';
 
 const debug = debugLog('staging');
-
-/** Bytes that a record of the journal may take on disk: pages of the database and of its log. */
-const RECORD_ROOM = 256 * 1024;
-
-/** About six seconds, in which the event loop goes on. */
-const BUSY_JOURNAL = { retries: 6, minTimeout: 100 } as const;
 
 export interface StagingOptions {
   /** Folder of the staged files, on the file system of the cache. */
@@ -42,18 +34,11 @@ export interface StagingOptions {
   readonly findWriters?: FindWriters | undefined;
 }
 
-interface Change {
-  /** Room that it takes on disk. */
-  readonly bytes: number;
-  /** Do other bytes of the file stay? */
-  readonly inPlace: boolean;
-  readonly act: () => Promise<void>;
-}
-
 export class Staging {
   readonly #options: StagingOptions;
   readonly #journal: StagedJournal;
   readonly #closing: Closing;
+  readonly #changes: Changes;
   readonly #files = new Map<string, StagedFile>();
   /** Pushed files on their way into the cache. */
   readonly #leaving = new Map<string, Promise<void>>();
@@ -67,6 +52,7 @@ export class Staging {
       onRefused: (staged) => this.#drop(staged),
       onClosed: (staged) => this.#rest(staged),
     });
+    this.#changes = new Changes(this.#journal, this.#closing, publisher, options.findWriters);
   }
 
   /** The file that a path, or another path of the same image, stands for. */
@@ -110,23 +96,28 @@ export class Staging {
 
   async write(staged: StagedFile, source: Uint8Array, offset: number, length: number): Promise<void> {
     const act = () => staged.write(source, offset, length);
-    await this.#change(staged, { bytes: length, inPlace: true, act });
+    await this.#changes.reserve(staged, length);
+    await this.#changes.change(staged, { bytes: length, inPlace: true, act });
   }
 
   async truncate(staged: StagedFile, size: number): Promise<void> {
-    await this.#change(staged, { bytes: staged.size, inPlace: size > 0, act: () => staged.truncate(size) });
+    await this.#changes.change(staged, {
+      bytes: staged.size,
+      inPlace: size > 0,
+      act: () => staged.truncate(size),
+    });
   }
 
   async read(staged: StagedFile, target: Uint8Array, offset: number, length: number): Promise<number> {
     let count = 0;
-    await this.#withRoom(staged, staged.size, async () => {
+    await this.#changes.withRoom(staged, staged.size, async () => {
       count = await staged.read(target, offset, length);
     });
     return count;
   }
 
   sync(staged: StagedFile): Promise<void> {
-    return this.#withRoom(staged, staged.size, () => staged.sync());
+    return this.#changes.withRoom(staged, staged.size, () => staged.sync());
   }
 
   /** A writer closed the file: see {@link Closing.flush}. */
@@ -135,7 +126,7 @@ export class Staging {
     return this.#closing.flush(staged);
   }
 
-  /** Ends a push of the file under way and waits for that; its state tells what came of it, and nothing happens to it until letGo. */
+  /** Ends a push of the file and waits for its end; the state then tells the outcome. Nothing else happens to the file until letGo. */
   async hold(staged: StagedFile): Promise<void> {
     staged.isHeld = true;
     await this.#closing.cancel(staged);
@@ -172,7 +163,7 @@ export class Staging {
   async rename(staged: StagedFile, path: string): Promise<void> {
     const replaced = this.find(path);
     if (replaced !== undefined && replaced !== staged) await this.discard(replaced);
-    await this.#journaled(() => this.#journal.rename(staged, path));
+    await this.#changes.journaled(() => this.#journal.rename(staged, path));
     this.#move(staged, path);
     if (staged.state === 'open' && !staged.isClosed && staged.handles > 0) return;
     await this.#pushAgain(staged);
@@ -210,9 +201,13 @@ export class Staging {
     staged.accept();
     await this.#pushAgain(staged);
     if (staged.state !== 'incomplete') return;
-    throw new SregistryError('NOT_AN_IMAGE', `${staged.path} is not a whole image under a name of one`, {
-      hint: 'sregistry status says what it lacks',
-    });
+    throw new SregistryError(
+      'NOT_AN_IMAGE',
+      `${staged.path} is not a whole image, or its name is not an image name`,
+      {
+        hint: 'sregistry status says what it lacks',
+      },
+    );
   }
 
   /** Removes a file on its owner's word. BUSY while it is open. */
@@ -231,6 +226,7 @@ export class Staging {
   /** Ends pushes, which stay in the journal, and closes the files. Who is still writing gets an error. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#changes.end();
     await this.#closing.stop();
     await Promise.all(this.#leaving.values());
     for (const staged of this.#all()) {
@@ -274,67 +270,6 @@ export class Staging {
 
   #drop(staged: StagedFile): void {
     if (this.#files.get(staged.key) === staged) this.#files.delete(staged.key);
-  }
-
-  /**
-   * Changes bytes when nothing pushes them any more and the journal knows. IN_USE where somebody reads them as a published
-   * revision.
-   */
-  #change(staged: StagedFile, { bytes, inPlace, act }: Change): Promise<void> {
-    return this.#withRoom(staged, bytes, async () => {
-      for (;;) {
-        if (this.#stopped) throw ended(staged.path);
-        if (staged.state === 'discarded') return act();
-        if (staged.state === 'refused') throw staged.failure;
-        if (staged.isInRegistry && staged.publishedReaders > 0) throw inUse(staged.path);
-        if (staged.state === 'pushing') await this.#closing.cancel(staged);
-        else if (inPlace && !staged.isHere) await staged.fetch();
-        else if (staged.state !== 'open') await this.#open(staged);
-        else if (staged.recorded !== 'staging') await this.#record(staged);
-        else if (inPlace && staged.isUpdate && staged.lookedUpAt !== staged.openings)
-          await this.#lookUpWriters(staged);
-        // In one step with the look at the state, so that no close comes between.
-        else return act();
-      }
-    });
-  }
-
-  /** A file that was closed is about to be changed. */
-  async #open(staged: StagedFile): Promise<void> {
-    await staged.closing?.catch(() => {});
-    if (staged.state !== 'open' && staged.state !== 'pushing' && staged.state !== 'discarded') {
-      staged.enter('change');
-      staged.forgetWriters();
-    }
-  }
-
-  async #lookUpWriters(staged: StagedFile): Promise<void> {
-    const { openings } = staged;
-    const found = (await this.#options.findWriters?.(staged.path)) ?? [];
-    const isNew = ({ pid, started }: Writer) =>
-      !staged.writers.some((known) => known.pid === pid && known.started === started);
-    staged.writers = [...staged.writers, ...found.filter(isNew)];
-    staged.lookedUpAt = openings;
-  }
-
-  /** Notes in the journal that the file is being changed. Where another process holds the database, waits a while for it. */
-  #record(staged: StagedFile): Promise<void> {
-    return this.#withRoom(staged, RECORD_ROOM, () => this.#journaled(() => this.#journal.begin(staged)));
-  }
-
-  async #journaled(act: () => void): Promise<void> {
-    await pRetry(act, { ...BUSY_JOURNAL, shouldRetry: ({ error }) => isError(error, 'DATABASE') });
-  }
-
-  /** Runs `act`; where the disk is full, once more after cached images made room. */
-  async #withRoom(staged: StagedFile, bytes: number, act: () => Promise<void>): Promise<void> {
-    try {
-      await act();
-    } catch (error) {
-      if (!isFull(error) || !(await this.#options.publisher.makeRoom(bytes)))
-        throw errorOfStaging(staged.path, error);
-      await act().catch((again) => Promise.reject(errorOfStaging(staged.path, again)));
-    }
   }
 
   /** Nobody has the file open any more. */

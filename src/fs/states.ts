@@ -7,13 +7,14 @@
  *   pushing     closed whole; its push is under way
  *   pushed      its bytes are the registry's
  *   kept        its push failed; the bytes wait for the next mount, a further change, or a new name
- *   refused     closed, and no image: it has left its path, and whoever has it open can only close it
- *   discarded   removed or replaced; whoever has it open goes on with the bytes
+ *   refused     closed, and not an image: it has left its path, and its handles can only be closed
+ *   discarded   removed or replaced; its handles go on with the bytes
  *   gone        left the staging folder
  *
  * What each operation does in each state. "Look" identifies the bytes: a whole image under an image's name is pushed, a
- * part is incomplete, what is no image is refused, and what cannot be looked at is kept. "Cancel" ends the push and waits for its end, then does what the state
- * says that the push left behind: open, or pushed where the service was faster.
+ * part is incomplete, a file that is not an image is refused, and a file that cannot be read is kept. "Cancel" ends the
+ * push and waits for its end, then does what the state says that the push left behind: open, or pushed where the service
+ * was faster.
  *
  *              write,    close      rename          unlink        last handle   mount
  *              truncate                                           released      ends
@@ -27,9 +28,9 @@
  *   discarded  stays     nothing    -               -             gone          gone
  *
  * "The registry's": the operation is one on the registry's image, with the permissions that needs. "Journal": the record
- * stays, with the bytes. A reader that opened the file unchanged or pushed has opened a published revision: while it is there the
- * file is not changed (IN_USE). At the next mount a file that was kept or being pushed is pushed; any other is listed, for its
- * owner to decide (restore.ts). fsync changes no state: it brings the bytes to disk.
+ * stays, with the bytes. A reader that opened the file unchanged or pushed has opened a published revision: while it is
+ * there the file is not changed (IN_USE). At the next mount a file that was kept or being pushed is pushed; any other is
+ * listed, for its owner to decide (restore.ts). fsync changes no state: it brings the bytes to disk.
  */
 import { SregistryError } from '../base/errors.ts';
 

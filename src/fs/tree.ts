@@ -1,7 +1,8 @@
 /**
- * What a path of the mount stands for: `/<backend>/<collection...>/<image>:<tag>[@<version>].<ext>`. Pure: whether
- * something is there is for the filesystem to find out.
+ * What a path of the mount stands for: `/<backend>/<collection...>/<image>:<tag>[@<version>].<ext>`. Pure: the
+ * filesystem finds out whether something is there.
  */
+import { SregistryError } from '../base/errors.ts';
 import type { ImageName } from '../image/name.ts';
 import {
   formatFileName,
@@ -11,26 +12,29 @@ import {
   splitExtension,
 } from '../image/names.ts';
 
-/** A place below a backend's folder. `collection` is `''` at its top. */
-interface Below {
+/** A path below a backend's folder. `collection` is `''` at its top. */
+interface BelowBackend {
   readonly backend: string;
   readonly collection: string;
 }
 
-export type Place =
+export type ParsedPath =
   | { readonly kind: 'root' }
-  | ({ readonly kind: 'folder' } & Below)
+  | ({ readonly kind: 'folder' } & BelowBackend)
   /** A file that names an image. */
-  | ({ readonly kind: 'image'; readonly name: ImageName; readonly extension: string } & Below)
+  | ({ readonly kind: 'image'; readonly name: ImageName; readonly extension: string } & BelowBackend)
   /** `<image file>.json`: what inspect says of it. */
-  | ({ readonly kind: 'inspect'; readonly name: ImageName } & Below);
+  | ({ readonly kind: 'inspect'; readonly name: ImageName } & BelowBackend);
 
-export type ImagePlace = Extract<Place, { kind: 'image' }>;
+export type ImagePath = Extract<ParsedPath, { kind: 'image' }>;
 
 const INSPECT_SUFFIX = '.json';
 
-/** The place of an absolute path; undefined where nothing of ours can have that path. */
-export function parsePath(path: string): Place | undefined {
+/** Bytes of the longest file name (NAME_MAX of Linux's file systems). */
+const NAME_MAX = 255;
+
+/** What an absolute path stands for; undefined where nothing of ours can have that path. */
+export function parsePath(path: string): ParsedPath | undefined {
   const parts = path.split('/').filter((part) => part !== '');
   if (!parts.every(isPathComponent)) return undefined;
   const [backend, ...rest] = parts;
@@ -54,8 +58,8 @@ export function parsePath(path: string): Place | undefined {
  * else has one.
  */
 export function keyOf(path: string): string {
-  const place = parsePath(path);
-  return place?.kind === 'image' ? imageKey(place.backend, place.name) : path;
+  const parsed = parsePath(path);
+  return parsed?.kind === 'image' ? imageKey(parsed.backend, parsed.name) : path;
 }
 
 export function imageKey(backend: string, name: ImageName): string {
@@ -79,4 +83,10 @@ export function parentOf(path: string): string {
 
 export function baseOf(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);
+}
+
+/** NAME_TOO_LONG where a part of a path is longer than a file name can be. */
+export function checkLength(path: string): void {
+  if (path.length <= NAME_MAX || path.split('/').every((part) => Buffer.byteLength(part) <= NAME_MAX)) return;
+  throw new SregistryError('NAME_TOO_LONG', `A part of ${path} is longer than ${NAME_MAX} bytes`);
 }

@@ -1,10 +1,10 @@
 /**
- * Who changes an image in place, and did it finish?
+ * Finds the processes that change an image in place, and whether they finished.
  *
- * The kernel closes the files of a killed process as it closes those of one that is done: both arrive as the same FLUSH. For a
- * new image its own header tells what is missing; an image updated in place looks whole at every moment. So for those
- * the processes that have the file open are looked up in /proc when they begin to change it, and looked at again when the
- * file is closed. Processes that cannot be seen (of another user, in another pid namespace) count as done.
+ * The kernel closes the files of a killed process as it closes those of one that is done: both arrive as the same FLUSH. A new
+ * image's own header tells what is missing, but an image updated in place looks whole at every moment. So this module looks up
+ * in /proc which processes have such a file open when they begin to change it, and looks at them again when the file is
+ * closed. Processes that cannot be seen (of another user, in another pid namespace) count as done.
  */
 import { constants } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';

@@ -4,21 +4,21 @@ import { inspectRemote, labelsOf } from '../client/inspect-remote.ts';
 import type { Session } from '../client/session.ts';
 import type { RemoteImage } from '../image/remote.ts';
 
-export interface XattrSubject {
+export interface XattrTarget {
   /** Why the last operation on it failed. */
   readonly error?: string | undefined;
   readonly backend?: string | undefined;
 }
 
 /** Where the path is an image of a registry, these are set as well. */
-interface ImageSubject extends XattrSubject {
+interface ImageTarget extends XattrTarget {
   readonly session: Session;
   readonly signal: AbortSignal;
   readonly service: Backend;
   readonly image: RemoteImage;
 }
 
-type Value = (subject: ImageSubject) => string | undefined | Promise<string | undefined>;
+type Value = (target: ImageTarget) => string | undefined | Promise<string | undefined>;
 
 const PREFIX = 'user.sregistry.';
 
@@ -33,21 +33,21 @@ const OF_IMAGES: Record<string, Value> = {
     JSON.stringify(await inspectRemote(session, service, image, signal)),
 };
 
-export function attributeNames(subject: XattrSubject): string[] {
-  const names = isImage(subject) ? Object.keys(OF_IMAGES) : [];
-  if (isImage(subject) && subject.image.digest === undefined) names.splice(names.indexOf('digest'), 1);
-  if (subject.backend !== undefined) names.push('backend');
-  if (subject.error !== undefined) names.push('error');
+export function attributeNames(target: XattrTarget): string[] {
+  const names = isImage(target) ? Object.keys(OF_IMAGES) : [];
+  if (isImage(target) && target.image.digest === undefined) names.splice(names.indexOf('digest'), 1);
+  if (target.backend !== undefined) names.push('backend');
+  if (target.error !== undefined) names.push('error');
   return names.map((name) => PREFIX + name);
 }
 
-export async function attributeValue(subject: XattrSubject, attribute: string): Promise<string | undefined> {
+export async function attributeValue(target: XattrTarget, attribute: string): Promise<string | undefined> {
   const name = attribute.slice(PREFIX.length);
-  if (name === 'error') return subject.error;
-  if (name === 'backend') return subject.backend;
-  return isImage(subject) ? OF_IMAGES[name]?.(subject) : undefined;
+  if (name === 'error') return target.error;
+  if (name === 'backend') return target.backend;
+  return isImage(target) ? OF_IMAGES[name]?.(target) : undefined;
 }
 
-function isImage(subject: XattrSubject): subject is ImageSubject {
-  return 'image' in subject;
+function isImage(target: XattrTarget): target is ImageTarget {
+  return 'image' in target;
 }

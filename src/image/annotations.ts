@@ -1,9 +1,9 @@
 /**
- * Metadata as flat strings, for services that keep such beside an image (OCI annotations, object metadata), and back.
+ * Turns metadata into flat strings, which services keep beside an image (OCI annotations, object metadata), and back.
  *
  * An image's labels go under their own keys, as Docker puts them, so that other tools show them; all that `inspect`
  * tells goes as JSON into one more. Registries refuse manifests beyond a few MiB and some far smaller ones, so what does
- * not fit is left out: it can still be read from the image.
+ * not fit is left out; the image still has it.
  */
 import { type Attributes, toAttributes, toStrings } from './attributes.ts';
 import type { Metadata } from './metadata.ts';

@@ -1,11 +1,13 @@
-/** Little-endian fields of on-disk structures, read without trust: a number is one JavaScript holds exactly. */
+/**
+ * Reads little-endian fields of on-disk structures without trusting them: a number must be one that JavaScript holds exactly.
+ */
 import { SregistryError } from '../base/errors.ts';
 
 /** The error of a header that cannot be right. `why` names structure and field. */
 export function malformed(why: string, cause?: unknown): SregistryError {
   return new SregistryError('NOT_AN_IMAGE', why, {
     cause,
-    hint: 'The file is damaged or is no container image; get it again from where it came',
+    hint: 'The file is damaged or is not a container image; download it again',
   });
 }
 

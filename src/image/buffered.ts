@@ -1,5 +1,5 @@
 /**
- * A source in front of a slow one that keeps what was read, in whole pages: the many small reads of headers and tables
+ * A source in front of a slow one. It keeps what was read in whole pages, so that many small reads of headers and tables
  * become few requests.
  */
 import { LRUCache } from 'lru-cache';

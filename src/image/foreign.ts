@@ -1,4 +1,4 @@
-/** What people hand in instead of an image, named so that the message helps. */
+/** Names the kind of a file that is not an image, so that the message helps. */
 import { isUtf8 } from 'node:buffer';
 import { startsWith } from './binary.ts';
 

@@ -1,9 +1,9 @@
 /**
- * Is this an image, which kind, how long is it when whole, is it whole?
+ * Tells whether bytes are an image, of which kind, how long it is when whole, and whether it is whole.
  *
  * The answer comes from the image's own header, so a writer's `close()` can tell a finished copy from an early one
  * without being told the size. A header that is not there yet (nothing written, zeros, the beginning of a known one)
- * is `unknown`: whoever writes may still write it. Bytes that no image can begin with are `not-an-image` at once.
+ * is `unknown`: its writer may still write it. Bytes that no image can begin with are `not-an-image` at once.
  */
 import { isError } from '../base/errors.ts';
 import type { ByteRange } from '../base/extents.ts';
@@ -29,7 +29,7 @@ export interface Identification {
   readonly whole: boolean;
   readonly state: 'whole' | 'partial' | 'unknown' | 'not-an-image';
   /**
-   * The bytes that whoever writes the image writes, as far as its header tells. What lies between is padding, or may be a
+   * The bytes that every writer of the image writes, as far as its header tells. What lies between is padding, or may be a
    * hole, as in a sparse ext file system.
    */
   readonly parts: readonly ByteRange[];
@@ -83,7 +83,8 @@ async function identifyHead(source: ByteSource, head: Uint8Array): Promise<Ident
     return measured(kind, add(launch, length), source.size, [{ start: 0, end: launch + EXT_HEADER_SIZE }]);
   }
   if (mayBecomeHeader(head) || isZero(payload.subarray(0, ZERO_HEADER))) return unknown(source.size);
-  if (launch > 0) return notAnImage('Behind the launch line of Singularity is neither SIF, SquashFS nor ext');
+  if (launch > 0)
+    return notAnImage('No SIF, SquashFS or ext file system follows the launch line of Singularity');
   return notAnImage(`It is ${describeForeign(head)}, not a SIF, SquashFS or ext image`);
 }
 

@@ -16,7 +16,7 @@ import { SquashFs } from './squashfs/filesystem.ts';
 export interface Inspection {
   readonly data: { readonly attributes: Attributes };
   readonly type: 'container';
-  /** Present where not everything could be read: which attributes there may be all the same, and why. */
+  /** Present where not everything could be read: which attributes there may still be, and why. */
   readonly unknown?: { readonly attributes: readonly (keyof Attributes)[]; readonly reason: string };
 }
 

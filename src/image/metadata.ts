@@ -13,7 +13,7 @@ import { SquashFs } from './squashfs/filesystem.ts';
 
 export type Names = Omit<ParsedName, 'original'>;
 
-/** In the seed's terms; `olderView` gives `data` under the names it had there. */
+/** In the terms of the Python client; `olderView` gives `data` under the names it had there. */
 export interface Metadata extends Names, Inspection {
   /** When the image was built, ISO 8601, where it says so. */
   readonly created?: string | undefined;
@@ -23,7 +23,7 @@ export interface Metadata extends Names, Inspection {
  * Metadata of an image file.
  * @param names default: what the file's own name tells.
  * @throws {SregistryError} NOT_AN_IMAGE where it is none, CORRUPT where it is not whole, INVALID_NAME; also file system
- * errors. An image whose inside cannot be read is no error: `unknown` says so.
+ * errors. An image whose inside cannot be read is not an error: `unknown` says so.
  */
 export async function getMetadata(file: string, names?: Names, signal?: AbortSignal): Promise<Metadata> {
   const { registry, collection, image, tag, version, url, uri, storage } =

@@ -6,6 +6,6 @@ export interface ImageName {
   readonly collection: string;
   readonly image: string;
   readonly tag: string;
-  /** A version that pins the bytes: a digest (`sha256:...`), a generation, a commit. */
+  /** A version that names one revision: a digest (`sha256:...`), a generation, a commit. */
   readonly version?: string | undefined;
 }

@@ -1,10 +1,10 @@
 /**
  * Image names as people write them: `[registry/][collection/]image[:tag][@version][.sif]`.
  *
- * The rules are those of the Python sregistry client, whose three regular expressions come down to: whatever follows
+ * The rules are those of the Python client, whose three regular expressions come down to: whatever follows
  * the first `@` is the version; of three or more components the first is always the registry, of two it is one when
  * it holds a dot or a colon after its first character; what is left between registry and image is the collection.
- * Here they are one pass over the text. A trailing image extension is no part of the name; the Python tool removed
+ * Here they are one pass over the text. A trailing image extension is not part of the name; the Python client removed
  * the letters wherever they stood.
  */
 import { SregistryError } from '../base/errors.ts';
@@ -32,14 +32,14 @@ export interface ParseNameOptions {
   /** Default `latest`. */
   readonly defaultTag?: string | undefined;
   /**
-   * What the first of three or more components is. `registry` (default): always the registry, as in the Python tool.
+   * What the first of three or more components is. `registry` (default): always the registry, as in the Python client.
    * `host`: only if it looks like one (a dot, a colon, or `localhost`), as Docker reads names; else the collection is
    * nested.
    */
   readonly first?: 'registry' | 'host' | undefined;
 }
 
-/** A name in the Python tool's terms. Where `defaults` is off, `collection` and `tag` may be `''`: not given. */
+/** A name in the Python client's terms. Where `defaults` is off, `collection` and `tag` may be `''`: not given. */
 export interface ParsedName extends ImageName {
   readonly registry: string | undefined;
   readonly version: string | undefined;
@@ -60,7 +60,7 @@ export function parseImageName(text: string, options: ParseNameOptions = {}): Pa
   const image = components.pop() as string;
   const registry = isRegistry(components, options.first ?? 'registry') ? components.shift() : undefined;
   if (components.some((component) => component.includes(':')))
-    throw invalid(text, 'a collection holds no colon');
+    throw invalid(text, 'a collection cannot contain a colon');
 
   const fold = (part: string) => (lowercase ? part.toLowerCase() : part);
   const collection = components.join('/') || (defaults ? (options.defaultCollection ?? 'library') : '');
@@ -99,7 +99,8 @@ function splitText(text: string, base: string | undefined) {
   const at = stem.indexOf('@');
   const slash = stem.lastIndexOf('/', at < 0 ? stem.length : at);
   const reference = splitReference(stem.slice(slash + 1));
-  if (reference === undefined) throw invalid(text, 'image, tag and version are each one part and not empty');
+  if (reference === undefined)
+    throw invalid(text, 'image, tag and version must each be one part and not empty');
   const components = slash < 0 ? [] : stem.slice(0, slash).split('/');
   components.push(reference.image);
   const bad = [...components, reference.tag, reference.version].find(

@@ -245,7 +245,7 @@ function withoutMask(id: number): number {
   return (id & ~GROUP_MASK) >>> 0;
 }
 
-/** Deterministic images have the zero of Go's time.Time here, which is no date one would show. */
+/** Deterministic images have the zero of Go's time.Time here, which is not a date to show. */
 function toDate(seconds: bigint): Date | undefined {
   return seconds > 0n && seconds < 8_640_000_000_000n ? new Date(Number(seconds) * 1000) : undefined;
 }

@@ -1,5 +1,5 @@
 /**
- * Signatures of SIF images: who signed what, and whether it is still so.
+ * Signatures of SIF images: tells who signed what, and verifies it.
  *
  * `apptainer sign` adds an object for each group of objects: a PGP clear-signed message whose text lists digests (see
  * integrity.ts). An image counts as verified when every object belongs to a group, every group has a valid signature by
@@ -47,7 +47,7 @@ export interface Verification {
 /** Public keys as {@link readKeyRing} gives them. */
 export type KeyRing = Awaited<ReturnType<typeof readKeyRing>>;
 
-/** Who is said to have signed an image; nothing is checked. Empty for what is no SIF. */
+/** Who is said to have signed an image; nothing is checked. Empty for a file that is not a SIF. */
 export async function listSignatures(source: ByteSource): Promise<Signature[]> {
   const { sif } = await openImage(source);
   return sif === undefined ? [] : signatureObjects(sif).map(toSignature);
@@ -87,7 +87,7 @@ export async function findMissingSignature(source: ByteSource, keys: KeyRing): P
 
 /**
  * Checks every signature of an image against the keys; reads all of the data they vouch for.
- * @throws {SregistryError} NOT_AN_IMAGE, CORRUPT; also the errors of the source. A bad signature is no error.
+ * @throws {SregistryError} NOT_AN_IMAGE, CORRUPT; also the errors of the source. A bad signature is not an error.
  */
 export async function verifySignatures(source: ByteSource, keys: KeyRing): Promise<Verification> {
   const { sif } = await openImage(source);
@@ -116,7 +116,7 @@ async function verifyObject(
   const { readCleartextMessage, verify } = await import('openpgp');
   const cleartextMessage = Buffer.from(await readSifData(source, object, MAX_SIGNATURE)).toString();
   const message = await readCleartextMessage({ cleartextMessage }).catch(() => undefined);
-  if (message === undefined) return { state: 'unsupported', signer: [], reason: 'It is no PGP signature' };
+  if (message === undefined) return { state: 'unsupported', signer: [], reason: 'It is not a PGP signature' };
   const key = findKey(object, keys);
   if (key === undefined) return { state: 'unknown-key', signer: [], reason: unknownKey(object) };
   const signer = key.getUserIDs();

@@ -1,4 +1,4 @@
-/** Apptainer or Singularity where one is installed, for what only it can open: ext file systems, encrypted images. */
+/** Asks Apptainer or Singularity, if installed, about images that only they can open: ext file systems, encrypted images. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { systemCode } from '../base/errors.ts';

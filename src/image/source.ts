@@ -56,7 +56,7 @@ export async function readExactly(
   throw new SregistryError(
     'CORRUPT',
     `The image ends inside ${what}: ${length} bytes from ${offset} are needed, the image has ${source.size}`,
-    { hint: 'The file is truncated; get it again from where it came' },
+    { hint: 'The file is truncated; download it again' },
   );
 }
 

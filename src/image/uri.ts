@@ -1,6 +1,6 @@
 /** The scheme in front of an image's name (`docker://ubuntu`): which kind of service is meant. */
 
-/** Schemes of the Python tool and ours; anything else may still be the name of a configured backend. */
+/** Schemes of the Python client and ours; anything else may still be the name of a configured backend. */
 export const KNOWN_URIS: ReadonlySet<string> = new Set([
   'aws',
   'dir',

@@ -1,4 +1,4 @@
-/** The bot of the seed: what sregistry says to people, by levels, and the data it prints. */
+/** The bot, as in the Python client: prints messages for people by levels, and data. */
 import { inspect } from 'node:util';
 import { describeError, SregistryError } from '../base/errors.ts';
 import { hideDebugLogs, showDebugLogs } from './debug.ts';
@@ -36,7 +36,7 @@ export interface Bot {
   readonly verbose3: Say;
   readonly debug: Say;
   /**
-   * A message of level INFO under a word of your own, in a colour of the seed: PURPLE YELLOW RED DARKRED CYAN GREEN
+   * A message of level INFO under a word of your own, in one of these colours: PURPLE YELLOW RED DARKRED CYAN GREEN
    * BLUE.
    */
   custom(message: { prefix: string; message: unknown; color?: string | undefined }): void;

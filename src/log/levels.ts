@@ -1,4 +1,4 @@
-/** The levels of the seed's bot. A message is printed when its level is at most the level that is set. */
+/** The levels of the bot, as in the Python client. A message is printed if its level is at most the level that is set. */
 export const LEVELS = {
   ABORT: -5,
   CRITICAL: -4,

@@ -5,11 +5,11 @@ export type Cell = string | number | boolean | null | undefined;
 export interface TableOptions {
   /** Titles of the columns. */
   readonly header?: readonly string[] | undefined;
-  /** Each row begins with its number, from 1, as the seed's tables do; so it is unless told otherwise. */
+  /** Begins each row with its number, from 1, as the Python client does. Default: true. */
   readonly numbered?: boolean | undefined;
 }
 
-/** Cells separated by tabs, a row a line, for programs. A numbered row begins `1  ` as in the Python tool. */
+/** Cells separated by tabs, a row a line, for programs. A numbered row begins `1  ` as in the Python client. */
 export function tabbedTable(rows: readonly (readonly Cell[])[], options: TableOptions = {}): string {
   const { header, numbered = true } = options;
   const lines = rows.map((row, index) => {

@@ -26,7 +26,7 @@ export function isColourful(stream: OutputStream, env: NodeJS.ProcessEnv): boole
 
 type Style = Parameters<typeof styleText>[0];
 
-/** The seed's names of colours, and the styles that draw them as the seed did. */
+/** The Python client's names of colours, and the styles that draw them as it did. */
 const STYLES: Readonly<Record<string, Style>> = {
   RED: 'redBright',
   DARKRED: 'red',

@@ -6,7 +6,7 @@
  * `credHelpers`, then that of `credsStore`, then the longest matching key of `auths`. Then the environment's user
  * and password, which name no registry and hold for any.
  *
- *   1. `SREGISTRY_DOCKERHUB_SECRETS`, the Python tool's
+ *   1. `SREGISTRY_DOCKERHUB_SECRETS`, the Python client's
  *   2. `APPTAINER_AUTHFILE`, `SINGULARITY_AUTHFILE`
  *   3. `docker-config.json` in `~/.apptainer` (or `APPTAINER_CONFIGDIR`), then in `~/.singularity`
  *   4. `REGISTRY_AUTH_FILE`, else podman's `$XDG_RUNTIME_DIR/containers/auth.json`

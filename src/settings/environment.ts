@@ -6,7 +6,7 @@ import { SregistryError } from '../base/errors.ts';
 
 export { parseBoolean };
 
-/** Is the variable set to yes (`yes true t 1 y on`, any case)? Anything else is no, as in the Python tool. */
+/** Is the variable set to yes (`yes true t 1 y on`, any case)? Anything else is no, as in the Python client. */
 export function isEnabled(env: NodeJS.ProcessEnv, name: string): boolean {
   return parseBoolean(env[name] ?? '') === true;
 }

@@ -2,7 +2,7 @@
 import { tmpdir, userInfo } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { SregistryError } from '../base/errors.ts';
-import { closePrivateDirectory, ensurePrivateDirectory, isOurDirectory } from '../base/private.ts';
+import { closeFolderNoFollow, ensureFolderNoFollow, isOurFolder } from '../base/no-follow.ts';
 
 /** All absolute. None is created by asking for it. */
 export interface Paths {
@@ -71,7 +71,7 @@ function homeOfUser(): string {
 
 function runtimeDirOf(env: NodeJS.ProcessEnv): string {
   const given = env.XDG_RUNTIME_DIR;
-  if (given !== undefined && isAbsolute(given) && isOurDirectory(given)) return join(given, 'sregistry');
+  if (given !== undefined && isAbsolute(given) && isOurFolder(given)) return join(given, 'sregistry');
   return join(tmpdir(), `sregistry-${process.getuid?.()}`);
 }
 
@@ -82,18 +82,18 @@ const RUNTIME_HINT = 'Remove it, or set XDG_RUNTIME_DIR to a directory of yours'
  * lie in it, so a directory of someone else's (or a link) is refused with the error SETTINGS.
  */
 export function ensureRuntimeDir(runtimeDir: string = getPaths().runtimeDir): string {
-  ensurePrivateDirectory(runtimeDir, RUNTIME_HINT);
+  ensureFolderNoFollow(runtimeDir, RUNTIME_HINT);
   return runtimeDir;
 }
 
 /** Is there a runtime directory to read from? SETTINGS, as {@link ensureRuntimeDir}, where it is not ours alone. */
 export function hasRuntimeDir(runtimeDir: string): boolean {
-  return closePrivateDirectory(runtimeDir, RUNTIME_HINT);
+  return closeFolderNoFollow(runtimeDir, RUNTIME_HINT);
 }
 
 /** Creates the directory of logs with mode 0700, or closes it to others. SETTINGS where it is not ours. */
 export function ensureLogDir(logDir: string): void {
-  ensurePrivateDirectory(logDir, LOG_HINT);
+  ensureFolderNoFollow(logDir, LOG_HINT);
 }
 
 export const LOG_HINT = 'Remove it, or set XDG_STATE_HOME to a directory of yours';

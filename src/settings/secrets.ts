@@ -1,6 +1,6 @@
 /**
  * The secrets file, `~/.sregistry`: `{ "<client>": { KEY: value }, "SREGISTRY_CLIENT": "<the active one>" }`, as the
- * Python tool writes it, whose file is used unchanged. Reading never creates it. A change is made to what the file
+ * Python client writes it, whose file is used unchanged. Reading never creates it. A change is made to what the file
  * holds at that moment, under a lock, and replaces the file in one move: two writers lose nothing, keys that are
  * unknown here stay, and a file that is malformed is never overwritten.
  */
@@ -210,5 +210,5 @@ async function followLink(file: string): Promise<string> {
 async function warnWhenExposed(file: string): Promise<void> {
   const { mode } = await stat(file);
   const isExposed = (mode & 0o077) !== 0;
-  if (isExposed) warnOnce(`${file} holds secrets and others can read it. Mend that with: chmod 600 ${file}`);
+  if (isExposed) warnOnce(`${file} holds secrets and others can read it. Fix it with: chmod 600 ${file}`);
 }

@@ -1,6 +1,6 @@
 /**
- * The seed's helpers for the settings of one client. Values of the environment are used, and written to disk only by
- * the two functions whose purpose that is.
+ * Helpers, as in the Python client, for the settings of one client. Values of the environment are used, and written to disk
+ * only by the two functions whose purpose that is.
  */
 import { join } from 'node:path';
 import { SregistryError } from '../base/errors.ts';
@@ -131,7 +131,7 @@ function optionNamed(name: string, client: string, schema: OptionSchema) {
 function isCacheDisabled(client: string, env: NodeJS.ProcessEnv): boolean {
   if (isEnabled(env, 'SREGISTRY_DISABLE_CREDENTIAL_CACHE')) return true;
   const own = env[variableOf('DISABLE_CREDENTIAL', client)];
-  // In the Python tool any value of this one disables.
+  // In the Python client any value of this one disables.
   return own !== undefined && own !== '' && parseBoolean(own) !== false;
 }
 

@@ -8,7 +8,7 @@ export function upperSnake(name: string): string {
     .toUpperCase();
 }
 
-/** The seed's convention `SREGISTRY_<CLIENT>_<VARIABLE>`. */
+/** The Python client's convention `SREGISTRY_<CLIENT>_<VARIABLE>`. */
 export function variableOf(instance: string, option: string): string {
   return `SREGISTRY_${upperSnake(instance)}_${upperSnake(option)}`;
 }

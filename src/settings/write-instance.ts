@@ -24,14 +24,14 @@ export interface WriteInstanceRequest {
   readonly force?: boolean;
 }
 
-/** Keys that stand at the root of the Python tool's file and are no clients. */
+/** Keys that stand at the root of the Python client's file and are no clients. */
 const RESERVED = [ACTIVE, 'base', 'username', 'token'];
 
 /**
  * Creates or extends an instance's entry and returns the keys written, by the pairs' order. A pair whose name is
  * that of an option, in any spelling (`secretAccessKey`, `secret-access-key`, `SECRET_ACCESS_KEY`), is stored under
  * the option's name; a foreign variable that the schema names (`AWS_ACCESS_KEY_ID`) keeps its name; any other
- * becomes `SREGISTRY_<NAME>_<VAR>`, as in the Python tool.
+ * becomes `SREGISTRY_<NAME>_<VAR>`, as in the Python client.
  *
  * Errors: SETTINGS for a name or value that cannot be, EXISTS for a value that is set already, without `force`.
  */

@@ -247,18 +247,20 @@ describe('a service that is gone', () => {
     try {
       await usingSession(env, async (session) => {
         const archive = await session.backend('hub');
-        const image = (await session.view.resolve(archive, HELLO)) as RemoteImage;
-        await session.view.list(archive, 'vsoch');
+        const image = (await session.metadata.images.resolve(archive, HELLO)) as RemoteImage;
+        await session.metadata.listings.list(archive, 'vsoch');
         await session.copyTo(archive, image, join(home, 'first.sif'));
       });
       await service.close();
       await usingSession(env, async (session) => {
         const archive = await session.backend('hub');
-        const image = (await session.view.resolve(archive, HELLO)) as RemoteImage;
+        const image = (await session.metadata.images.resolve(archive, HELLO)) as RemoteImage;
         await session.copyTo(archive, image, join(home, 'second.sif'));
         expect(await readFile(join(home, 'second.sif'))).toEqual(bytes);
-        expect((await session.view.list(archive, 'vsoch')).entries).toHaveLength(1);
-        await expect(session.view.resolve(archive, { ...HELLO, tag: 'other' })).rejects.toMatchObject({
+        expect((await session.metadata.listings.list(archive, 'vsoch')).entries).toHaveLength(1);
+        await expect(
+          session.metadata.images.resolve(archive, { ...HELLO, tag: 'other' }),
+        ).rejects.toMatchObject({
           code: 'UNREACHABLE',
           hint: expect.stringContaining('archive'),
         });

@@ -5,7 +5,7 @@ import { buffer } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
 import type { Backend, ListEntry, RemoteImage } from '../../src/backends/backend.ts';
 import driver from '../../src/backends/local/index.ts';
-import { openLibrary } from '../../src/catalog/library.ts';
+import { openLibrary } from '../../src/catalog/open-library.ts';
 import { parseImageName } from '../../src/image/names.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 

@@ -30,9 +30,9 @@ describe('room', () => {
     await open.fetchAll();
     expect(await cache.makeRoom(7 * MIB)).toBe(false);
     expect(await cache.makeRoom(6 * MIB)).toBe(false);
-    expect(index.list()).toHaveLength(3);
+    expect(index.entries.list()).toHaveLength(3);
     expect(await cache.makeRoom(5 * MIB)).toBe(true);
-    expect(index.list()).toHaveLength(1);
+    expect(index.entries.list()).toHaveLength(1);
     await cache.close(open);
     await close();
   });
@@ -44,7 +44,7 @@ describe('room', () => {
     await first.close();
     const { cache, index, close } = await openCache(root, { minFree: Number.MAX_SAFE_INTEGER / 2 });
     expect(await cache.makeRoom(1)).toBe(false);
-    expect(index.list()).toHaveLength(1);
+    expect(index.entries.list()).toHaveLength(1);
     await close();
   });
 
@@ -52,7 +52,7 @@ describe('room', () => {
     const { cache, index, close } = await openCache(await temporaryFolder(), { limit: 10 * MIB });
     for (let i = 0; i < 10; i += 1) await keep(cache, testImage(MIB, { name: `n${i}` }));
     expect(await cache.makeRoom(2 * MIB)).toBe(true);
-    expect(index.list()).toHaveLength(8);
+    expect(index.entries.list()).toHaveLength(8);
     await close();
   });
 });
@@ -92,10 +92,10 @@ test('while another process fetches, the map is looked at and nothing is written
   const image = testImage(MIB, { beforeChunk: () => gate.promise });
   const first = one.cache.open(TARGET, image.remote, image.source);
   const reads = [readRange(first, 0, 10)];
-  await expect.poll(() => one.index.isClaimed(first.key, 0)).toBe(true);
+  await expect.poll(() => one.index.claims.isClaimed(first.key, 0)).toBe(true);
   const second = two.cache.open(TARGET, image.remote, image.source);
-  const claim = vi.spyOn(two.index, 'claim');
-  const look = vi.spyOn(two.index, 'isClaimed');
+  const claim = vi.spyOn(two.index.claims, 'acquire');
+  const look = vi.spyOn(two.index.claims, 'isClaimed');
   reads.push(readRange(second, 0, 10));
   await expect.poll(() => look.mock.calls.length).toBeGreaterThan(3);
   expect(claim).not.toHaveBeenCalled();
@@ -131,7 +131,7 @@ test('what is on disk is found, counted, served and evicted after the index was 
   expect(image.requests).toHaveLength(requests);
   await cache.close(again);
   expect(await cache.makeRoom(5 * MIB)).toBe(true);
-  expect(index.list()).toEqual([]);
+  expect(index.entries.list()).toEqual([]);
   await expect.poll(() => existsSync(entryFolder(root, again.key))).toBe(false);
   await close();
 });
@@ -252,10 +252,10 @@ describe('verifying', () => {
     });
     expect(counts.compare?.lostBlocks).toBeGreaterThan(0);
     expect(images.find(({ uri }) => uri.includes('wrong'))?.result).toBe('wrong');
-    expect(index.get(wrong as string)).toBeUndefined();
-    expect(index.get(open.key)?.bytes).toBe(0);
+    expect(index.entries.get(wrong as string)).toBeUndefined();
+    expect(index.entries.get(open.key)?.bytes).toBe(0);
     for (const key of [forgotten, uncounted, uncompared])
-      expect(index.get(key as string)).toMatchObject({ bytes: MIB, complete: 1, verified: 1 });
+      expect(index.entries.get(key as string)).toMatchObject({ bytes: MIB, complete: 1, verified: 1 });
     expect(existsSync(join(root, 'images', 'no', 'nonsense'))).toBe(false);
 
     const again = await verify(root, index);
@@ -277,7 +277,7 @@ test('a file of another size is not taken into the cache', async () => {
   await writeFile(file, image.bytes.subarray(0, MIB - BLOCK_SIZE));
   expect(await cache.adopt(TARGET, image.remote, file)).toBe(false);
   expect(existsSync(file)).toBe(true);
-  expect(index.list()).toEqual([]);
+  expect(index.entries.list()).toEqual([]);
   expect(existsSync(join(root, 'images'))).toBe(false);
   await close();
 });
@@ -294,7 +294,7 @@ test('an index that cannot be asked leaves the counts as last known, and says no
     throw new SregistryError('DATABASE', 'damaged');
   };
   for (const call of ['get', 'stored', 'findVerified'] as const)
-    vi.spyOn(index, call).mockImplementation(damaged);
+    vi.spyOn(index.entries, call).mockImplementation(damaged);
   expect(cache.bytes).toBe(bytes);
   expect(cache.cachedBytes(TARGET, image.remote)).toBe(MIB);
   expect(cache.cachedBytes(TARGET, other.remote)).toBe(0);

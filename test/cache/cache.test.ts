@@ -164,7 +164,7 @@ describe('keeping', () => {
     const open = await cache.open(TARGET, image.remote, image.source);
     await expect(open.fetchAll()).rejects.toMatchObject({ code: 'CORRUPT' });
     await expect(readRange(open, 0, 10)).rejects.toMatchObject({ code: 'CORRUPT' });
-    expect(index.list().map(({ key }) => key)).toEqual([expect.stringMatching(/^quarantine-/)]);
+    expect(index.entries.list().map(({ key }) => key)).toEqual([expect.stringMatching(/^quarantine-/)]);
     await cache.close(open);
     await close();
   });
@@ -224,7 +224,7 @@ describe('bounds', () => {
       await cache.close(open);
       expect(index.total()).toBeLessThanOrEqual(5 * MIB);
     }
-    expect(index.list().map(({ uri }) => uri)).toEqual([
+    expect(index.entries.list().map(({ uri }) => uri)).toEqual([
       expect.stringContaining('/b:'),
       expect.stringContaining('/c:'),
     ]);

@@ -55,8 +55,8 @@ test('closing ends the requests of an image, also where their stream does not li
   await cache.close(open);
   expect(signalSeen?.aborted).toBe(true);
   expect(open.pendingBytes).toBe(0);
-  expect(index.isClaimed(open.key, 0)).toBe(false);
-  expect(index.total()).toBe(index.stored());
+  expect(index.claims.isClaimed(open.key, 0)).toBe(false);
+  expect(index.total()).toBe(index.entries.stored());
   await expect(open.read(Buffer.alloc(1), 0, 1, open.readAhead())).rejects.toMatchObject({
     code: 'CANCELED',
   });
@@ -74,11 +74,11 @@ test('an image opened again while it closes is open, has files of its own and re
     const second = cache.open(TARGET, image.remote, image.source);
     expect(second).not.toBe(first);
     await closed;
-    expect(index.isOpen(second.key)).toBe(true);
+    expect(index.opens.isOpen(second.key)).toBe(true);
     const offset = round * 50_000;
     expect(await readRange(second, offset, 1000)).toEqual(image.bytes.subarray(offset, offset + 1000));
     await cache.close(second);
-    expect(index.isOpen(second.key)).toBe(false);
+    expect(index.opens.isOpen(second.key)).toBe(false);
   }
   await close();
 });
@@ -92,7 +92,7 @@ test('an image whose folder was removed closes, and leaves neither descriptors n
   await rm(dirname(open.path), { recursive: true });
   await cache.close(open);
   expect(readdirSync('/proc/self/fd').length).toBeLessThanOrEqual(before);
-  expect(index.isOpen(open.key)).toBe(false);
+  expect(index.opens.isOpen(open.key)).toBe(false);
   await close();
 });
 

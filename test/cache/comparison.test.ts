@@ -34,7 +34,7 @@ test('whoever reads all of an image whose bytes are wrong gets an error, the fir
   const image = testImage(3 * MIB + 5, { digest: WRONG });
   const open = cache.open(TARGET, image.remote, image.source);
   await expect(readAll(open)).rejects.toMatchObject({ code: 'CORRUPT' });
-  expect(index.list().map(({ key }) => key)).toEqual([expect.stringMatching(/^quarantine-/)]);
+  expect(index.entries.list().map(({ key }) => key)).toEqual([expect.stringMatching(/^quarantine-/)]);
   await cache.close(open);
   await close();
 });
@@ -56,7 +56,7 @@ test('an image without a digest is complete at once', async () => {
   expect((await readAll(open)).equals(image.bytes)).toBe(true);
   expect(hash.sha256File).not.toHaveBeenCalled();
   await cache.close(open);
-  expect(index.get(open.key)).toMatchObject({ complete: 1, verified: 0 });
+  expect(index.entries.get(open.key)).toMatchObject({ complete: 1, verified: 0 });
   await close();
 });
 
@@ -76,7 +76,7 @@ test('a complete image that was never compared is compared before its first byte
   const again = cache.open(TARGET, image.remote, image.source);
   expect((await readAll(again)).equals(image.bytes)).toBe(true);
   await cache.close(again);
-  expect(index.get(again.key)).toMatchObject({ complete: 1, verified: 1 });
+  expect(index.entries.get(again.key)).toMatchObject({ complete: 1, verified: 1 });
   await close();
 });
 
@@ -109,7 +109,7 @@ test('a comparison that failed for a passing reason is made again', async () => 
   await open.fetchAll();
   expect((await readAll(open)).equals(image.bytes)).toBe(true);
   await cache.close(open);
-  expect(index.get(open.key)).toMatchObject({ complete: 1, verified: 1 });
+  expect(index.entries.get(open.key)).toMatchObject({ complete: 1, verified: 1 });
   await close();
 });
 
@@ -125,6 +125,6 @@ test('an image is right where only the note of it fails, and is compared the nex
   const again = cache.open(TARGET, image.remote, image.source);
   await readRange(again, 0, 1);
   await cache.close(again);
-  expect(index.get(again.key)).toMatchObject({ complete: 1, verified: 1 });
+  expect(index.entries.get(again.key)).toMatchObject({ complete: 1, verified: 1 });
   await close();
 });

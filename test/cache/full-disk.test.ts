@@ -38,9 +38,9 @@ needs({ root: true })('a disk without a byte left', () => {
     await cache.close(open);
     fill();
     expect(await cache.makeRoom(4 * MIB)).toBe(false);
-    expect(index.list()).toHaveLength(1);
+    expect(index.entries.list()).toHaveLength(1);
     expect(await cache.makeRoom(MIB)).toBe(true);
-    expect(index.list()).toHaveLength(0);
+    expect(index.entries.list()).toHaveLength(0);
     await close();
   });
 
@@ -55,7 +55,7 @@ needs({ root: true })('a disk without a byte left', () => {
     }
     fill();
     await expect.poll(async () => (await freeSpace(root)) >= MIB).toBe(true);
-    expect(index.list().length).toBeGreaterThan(0);
+    expect(index.entries.list().length).toBeGreaterThan(0);
     await close();
   });
 });

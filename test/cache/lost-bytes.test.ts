@@ -61,7 +61,7 @@ describe.each(Object.entries(HARM))('an entry of which %s', (_what, harm) => {
     expect((await readAll(open)).equals(image.bytes)).toBe(true);
     await cache.close(open);
     expect(readFileSync(join(entryFolder(root, open.key), 'data')).equals(image.bytes)).toBe(true);
-    expect(index.get(open.key)).toMatchObject({
+    expect(index.entries.get(open.key)).toMatchObject({
       complete: 1,
       verified: 1,
       bytes: Math.ceil(SIZE / BLOCK_SIZE) * BLOCK_SIZE,

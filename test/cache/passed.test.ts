@@ -24,7 +24,7 @@ function flipping({ source }: TestImage, at: number, times: number): RangeSource
 /** A cache whose index answers no claim: another process keeps the database locked. */
 async function lockedCache() {
   const opened = await openCache(await temporaryFolder());
-  const locked = vi.spyOn(opened.index, 'claim').mockImplementation(() => {
+  const locked = vi.spyOn(opened.index.claims, 'acquire').mockImplementation(() => {
     throw new SregistryError('DATABASE', 'another program keeps it locked');
   });
   return { ...opened, locked };

@@ -52,9 +52,9 @@ test('eight processes that open, read a little and close read right bytes, and k
 
   const state = openState(root);
   onTestFinished(() => state.close());
-  const entries = state.cacheIndex.list();
+  const entries = state.cacheIndex.entries.list();
   expect(entries).toHaveLength(images.length);
-  expect(state.cacheIndex.total()).toBe(state.cacheIndex.stored());
+  expect(state.cacheIndex.total()).toBe(state.cacheIndex.entries.stored());
   for (const { key, uri, bytes } of entries) {
     const image = images[Number(/image(\d)/.exec(uri)?.[1])] as Buffer;
     expect(presentBlocks(entryFolder(root, key), image)).toBe(bytes / BLOCK_SIZE);

@@ -14,7 +14,8 @@ import {
 import { dirname, join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { expect, onTestFinished, test } from 'vitest';
-import { type Addition, type Library, openLibrary } from '../../src/catalog/library.ts';
+import type { Addition, Library } from '../../src/catalog/library.ts';
+import { openLibrary } from '../../src/catalog/open-library.ts';
 import { parseImageName } from '../../src/image/names.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 
@@ -347,7 +348,7 @@ test('the database is for its owner only, unless its folder is a group’s', asy
   const { databaseFile, add, library } = house();
   await add('lab/x:1', 'one');
   expect(modeOf(databaseFile)).toBe('600');
-  // As the Python tool makes it.
+  // As the Python client makes it.
   chmodSync(databaseFile, 0o644);
   library.close();
   await add('lab/y:1', 'two');

@@ -26,7 +26,7 @@ async function owner(folder: string, wrapper: readonly string[] = []) {
      const state = openState(${JSON.stringify(join(folder, 'cache'))});
      const { id } = state.journal.create({ backend: 'lab', path: 'x:1.sif', uri: 'lab://x:1', state: 'kept', bytes: 0,
        size: 1, owner: ownProcess() });
-     state.cacheIndex.enter({ key: 'open', uri: 'lab://y:1', size: 1 }, () => {});
+     state.cacheIndex.opens.acquire({ key: 'open', uri: 'lab://y:1', size: 1 }, () => {});
      console.log(JSON.stringify({ id, self: ownProcess() }));
      setInterval(() => {}, 1000);`,
   );

@@ -1,9 +1,9 @@
-/** sregistry.db is shared with the Python tool: its DDL, as SQLAlchemy 2 writes it for the tool's models, and its rows. */
+/** sregistry.db is shared with the Python client: its DDL, as SQLAlchemy 2 writes it for the tool's models, and its rows. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { expect, onTestFinished, test } from 'vitest';
-import { openLibrary } from '../../src/catalog/library.ts';
+import { openLibrary } from '../../src/catalog/open-library.ts';
 import { parseImageName } from '../../src/image/names.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 
@@ -69,7 +69,7 @@ function open(databaseFile: string) {
   return library;
 }
 
-test('a database of the Python tool opens as it is, its files where they lie', () => {
+test('a database of the Python client opens as it is, its files where they lie', () => {
   const library = open(pythonDatabase(temporaryFolder()));
   const container = library.get('vsoch/hello-world');
   expect(readFileSync(container?.file as string, 'utf8')).toBe('an image of an older layout');
@@ -81,7 +81,7 @@ test('a database of the Python tool opens as it is, its files where they lie', (
   expect(library.labels()).toMatchObject([{ key: 'MAINTAINER', value: 'vanessa' }]);
 });
 
-test('after every kind of change the database still has the schema of the Python tool, to the letter', async () => {
+test('after every kind of change the database still has the schema of the Python client, to the letter', async () => {
   const folder = temporaryFolder();
   const databaseFile = pythonDatabase(folder);
   const before = pythonSchema(databaseFile);
@@ -103,7 +103,7 @@ test('after every kind of change the database still has the schema of the Python
   expect(db.pragma('journal_mode', { simple: true })).toBe('delete');
 });
 
-test('a database of ours has the schema of the Python tool, to the letter', async () => {
+test('a database of ours has the schema of the Python client, to the letter', async () => {
   const folder = temporaryFolder();
   const theirs = pythonDatabase(folder);
   const ours = join(folder, 'ours', 'sregistry.db');

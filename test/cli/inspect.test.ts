@@ -87,7 +87,7 @@ describe('Inspect', () => {
     });
     const { code, stdout, stderr } = await home.sregistry('inspect', 'half.sif', '--labels');
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
-    expect(stderr).toContain('The labels of half.sif cannot be told');
+    expect(stderr).toContain('Cannot read the labels of half.sif');
   });
 
   test.each([

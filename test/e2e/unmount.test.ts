@@ -54,7 +54,7 @@ needs({ fuse: true })('the end of a mount', () => {
     expect(processStartTime(pid)).toBeUndefined();
   });
 
-  test('A working directory on a mount is use of it.', async () => {
+  test('A working directory on a mount keeps it in use.', async () => {
     await world.mount();
     const holder = await hold('cd $MNT/shelf/demo');
     const { code, stderr } = await world.sregistry('unmount', world.mountpoint);
@@ -99,7 +99,7 @@ needs({ fuse: true })('the end of a mount', () => {
     expect(await world.mountLog()).toContain('cut off /shelf/demo/small:1.0.simg: open in bash');
   });
 
-  test('A signal cuts off who uses the mount, and the log says whom.', async () => {
+  test('A signal cuts off the users of the mount, and the log names them.', async () => {
     await world.mount();
     const { pid } = await world.mounted();
     const startTime = processStartTime(pid) ?? '';
@@ -253,7 +253,7 @@ needs({ fuse: true })('the end of a mount', () => {
     expect(await world.mounted()).toMatchObject({ pid, pushing: 0 });
   });
 
-  test('A push that is cut off stays in the journal, and goes on at the next mount.', async () => {
+  test('A push that is cut off stays in the journal and continues at the next mount.', async () => {
     const push = await heldPush();
     const { cut } = JSON.parse(await world.unmount('--force', '--json'));
     expect(cut.pushes).toEqual(['lab://demo/new:1.0']);

@@ -77,7 +77,7 @@ describe('paths', () => {
     expect(await filesystem.readdir('/lab/demo')).not.toContain('small:1.0.sif.json');
   });
 
-  test('`mkdir` makes a collection that is there when it holds an image.', async () => {
+  test('`mkdir` makes a folder that becomes a collection when it holds an image.', async () => {
     const { filesystem } = await open();
     await filesystem.mkdir('/lab/new');
     expect(await filesystem.readdir('/lab/new')).toEqual([]);
@@ -115,7 +115,7 @@ describe('reading', () => {
     const handle = await filesystem.open(path, constants.O_RDONLY);
     await writeFile(join(base, 'demo', 'new'), other);
     await rename(join(base, 'demo', 'new'), join(base, 'demo', 'small:1.0.sif'));
-    session.view.forget(await session.backend('lab'));
+    session.metadata.forget(await session.backend('lab'));
     expect((await filesystem.getattr(path)).size).toBe(small.length);
     const bytes = Buffer.alloc(small.length);
     await filesystem.read(handle, bytes, 0, bytes.length);
@@ -129,7 +129,7 @@ describe('reading', () => {
     const { filesystem, session } = await open();
     const backend = await session.backend('lab');
     const file = join(base, 'demo', 'small:1.0.sif');
-    const found = await session.view.resolve(backend, parseImageName('demo/small:1.0'));
+    const found = await session.metadata.images.resolve(backend, parseImageName('demo/small:1.0'));
     vi.spyOn(backend, 'resolve').mockResolvedValue(found as RemoteImage);
     const opening = () => filesystem.open('/lab/demo/small:1.0.sif', constants.O_RDONLY);
     const secret = join(await temporaryFolder(), 'secret');
@@ -146,7 +146,7 @@ describe('reading', () => {
     const { filesystem, session } = await open();
     const { bytes } = session.cache;
     for (const call of ['get', 'stored', 'findVerified'] as const)
-      vi.spyOn(session.state.cacheIndex, call).mockImplementation(() => {
+      vi.spyOn(session.state.cacheIndex.entries, call).mockImplementation(() => {
         throw new SregistryError('DATABASE', 'damaged');
       });
     expect(filesystem.statfs().size).toBeGreaterThan(0);

@@ -1,4 +1,5 @@
 /** One rule for readers and writers of an image, held over a real registry: bytes of two revisions never mix. */
+import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -9,7 +10,7 @@ import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts'
 import { Kernel } from './kernel.ts';
 import { errnoOfCall, image, openWorld, stagedFiles, type WorldOptions, writeAll } from './support.ts';
 
-const { EBUSY, EEXIST, EHOSTUNREACH, ENOENT, EPERM, ESTALE, ETXTBSY } = os.errno;
+const { EBUSY, EEXIST, EHOSTUNREACH, ENOENT, ENOSPC, EPERM, ESTALE, ETXTBSY } = os.errno;
 const { O_CREAT, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 const IMAGE = '/lab/demo/image:1.sif';
 
@@ -132,7 +133,7 @@ needs({ registry: true })('readers and writers', () => {
     expect((await stored())?.equals(small)).toBe(true);
   });
 
-  test('Who opened a published image is not written over, also where its writer has it open still.', async () => {
+  test('A published image that a reader has open is not written over, even if its writer still has it open.', async () => {
     const { kernel, filesystem } = await open();
     const writer = await kernel.open('/lab/demo/new:1.sif', O_RDWR | O_CREAT);
     await writeAll(filesystem, writer, small);
@@ -182,12 +183,12 @@ needs({ registry: true })('readers and writers', () => {
     expect((await stored())?.equals(other)).toBe(true);
   });
 
-  test('A tag that others move is the revision that `stat` told of last, then the new one.', async () => {
+  test('A tag that others move shows the revision that `stat` saw last, then the new one.', async () => {
     const { kernel, filesystem, session } = await open();
     await filesystem.getattr(IMAGE);
     await publishElsewhere(other);
     expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
-    session.view.forget(await session.backend('lab'));
+    session.metadata.forget(await session.backend('lab'));
     const old = await filesystem.open(IMAGE, 0);
     expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
     expect((await kernelBytes(filesystem, old)).equals(small)).toBe(true);
@@ -207,7 +208,7 @@ needs({ registry: true })('readers and writers', () => {
     const opening = filesystem.open(IMAGE, 0);
     await looking.promise;
     await publishElsewhere(other);
-    session.view.forget(await session.backend('lab'));
+    session.metadata.forget(await session.backend('lab'));
     expect((await filesystem.getattr(IMAGE)).size).toBe(small.length);
     const second = filesystem.open(IMAGE, 0);
     go.resolve();
@@ -240,7 +241,7 @@ needs({ registry: true })('readers and writers', () => {
     await writeAll(kernel.filesystem, handle, padded);
     await kernel.filesystem.flush(handle);
     await publishElsewhere(small);
-    session.view.forget(await session.backend('lab'));
+    session.metadata.forget(await session.backend('lab'));
     await kernel.release(handle);
     expect((await kernel.readFile(IMAGE)).equals(small)).toBe(true);
   });
@@ -248,7 +249,7 @@ needs({ registry: true })('readers and writers', () => {
   test('a reader and a writer that come at the same time never share bytes of two revisions', async () => {
     for (let round = 0; round < 10; round += 1) {
       const { kernel, session, stop } = await open();
-      session.view.forget(await session.backend('lab'));
+      session.metadata.forget(await session.backend('lab'));
       const before = await stored();
       const next = before?.equals(small) ? other : small;
       const [reading, writing] = await Promise.allSettled([
@@ -272,19 +273,37 @@ needs({ registry: true })('readers and writers', () => {
 needs({ registry: true, root: true })('a full disk', () => {
   useRegistry();
 
-  test('A file that is written takes the room of cached images where the disk is full.', async () => {
+  test('A file being written takes the room of cached images if the disk is full.', async () => {
     const { root, fill } = await smallDisk(16);
     const { kernel, session, filesystem } = await open({
       home: root,
       session: { cacheMinFree: '0', cacheSize: '10M' },
     });
     await kernel.readFile(IMAGE);
-    expect(session.cache.bytes).toBeGreaterThan(0);
+    await kernel.copyIn('/lab/demo/cached:1.sif', Buffer.concat([small, randomBytes(2 * 1024 * 1024)]));
+    await kernel.readFile('/lab/demo/cached:1.sif');
+    expect(session.cache.bytes).toBeGreaterThan(2 * 1024 * 1024);
     fill();
     await kernel.copyIn('/lab/demo/written:1.sif', other);
     expect((await kernel.readFile('/lab/demo/written:1.sif')).equals(other)).toBe(true);
     expect((await kernel.readFile(IMAGE)).equals(small)).toBe(true);
     expect((await filesystem.getattr('/lab/demo/written:1.sif')).size).toBe(other.length);
+  });
+
+  test('files being written leave room for the database of the next mount', async () => {
+    const { root } = await smallDisk(12);
+    const options = { home: root, session: { cacheMinFree: '0', cacheSize: '10M' } };
+    const { kernel, filesystem, stop } = await open(options);
+    const writer = await kernel.open('/lab/demo/endless:1.sif', O_WRONLY | O_CREAT);
+    const chunk = randomBytes(128 * 1024);
+    const fillUp = async () => {
+      for (let at = 0; ; at += chunk.length) await filesystem.write(writer, chunk, at, chunk.length);
+    };
+    expect(await errnoOfCall(fillUp())).toBe(ENOSPC);
+    await kernel.release(writer);
+    await stop();
+    const next = await open(options);
+    expect(next.session.state.journal.list()).toMatchObject([{ state: 'incomplete' }]);
   });
 });
 

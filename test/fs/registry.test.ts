@@ -49,7 +49,7 @@ needs({ registry: true })('over a registry', () => {
     expect(await filesystem.readdir('/lab/demo')).toEqual(['small:1.0.simg']);
   });
 
-  test('A tag that holds something else than an image is listed with mode 0000, and opening it gives EMEDIUMTYPE.', async () => {
+  test('A tag that does not hold an image is listed with mode 0000, and opening it gives EMEDIUMTYPE.', async () => {
     await putDockerImage('demo/app', '2.0');
     const { filesystem } = await openWorld(lab());
     expect(await filesystem.readdir('/lab/demo')).toEqual(['app:2.0.simg']);
@@ -105,7 +105,7 @@ needs({ registry: true })('over a registry', () => {
     await filesystem.readdir('/lab');
     await readFileAt(filesystem, '/lab/demo/small:1.0.simg');
     await registry.stop();
-    session.view.expireListing(await session.backend('lab'), 'demo');
+    session.metadata.listings.expire(await session.backend('lab'), 'demo');
     expect((await readFileAt(filesystem, '/lab/demo/small:1.0.simg')).equals(small)).toBe(true);
     expect(await filesystem.readdir('/lab')).toEqual(['demo']);
   });

@@ -100,7 +100,7 @@ test('What was verified is not verified again until its bytes change.', async ()
   expect(await errnoOfCall(readFileAt(filesystem, path))).toBe(EACCES);
 });
 
-test('An unsigned image may be written to a mount with --require-signed, and not be read back.', async () => {
+test('An unsigned image can be written to a mount with --require-signed, but not read back.', async () => {
   const { filesystem } = await onShelf();
   await copyIn(filesystem, '/shelf/demo/mine:1.sif', unsigned);
   expect((await readFile(join(base, 'demo/mine:1.sif'))).equals(unsigned)).toBe(true);

@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { keepPublished, publish } from '../../src/client/publish.ts';
+import { adoptPublished, publish } from '../../src/client/publish.ts';
 import { Session, type SessionOptions } from '../../src/client/session.ts';
 import { errnoOf } from '../../src/fs/errno.ts';
 import { Filesystem, type FilesystemOptions } from '../../src/fs/filesystem.ts';
@@ -48,7 +48,7 @@ export async function openWorld(secrets: Record<string, object>, options: WorldO
   const publisher: Publisher = {
     uri: (backend, name) => session.uri(backend, name),
     push: (request) => publish(session, { ...request, ifAbsent: options.noOverwrite }),
-    settle: (backend, image, file) => keepPublished(session, backend, image, file),
+    settle: (backend, image, file) => adoptPublished(session, backend, image, file),
     makeRoom: (bytes) => session.cache.makeRoomOnDisk(bytes),
     ...options.publisher?.(session),
   };

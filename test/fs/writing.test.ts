@@ -138,7 +138,7 @@ describe('closing', () => {
     expect(await stored('new:1.sif')).toEqual(small);
   });
 
-  test('A file that was closed is the registry’s for whoever opens it next, at once.', async () => {
+  test('The next open after a close shows the registry’s file, at once.', async () => {
     const { kernel, session, staging } = await open();
     for (let round = 0; round < 20; round += 1) {
       const bytes = round % 2 === 0 ? small : other;
@@ -435,7 +435,7 @@ test('a write waits a while for another process that holds the journal', async (
   expect(await stored('new:1.sif')).toEqual(small);
 });
 
-test('What is written and not yet in a registry is its owner’s alone.', async () => {
+test('A file that is not yet in a registry belongs to its owner alone.', async () => {
   const { kernel, filesystem } = await open();
   const modeOf = async () => (await filesystem.getattr('/lab/demo/new:1.sif')).mode & 0o777;
   const handle = await kernel.open('/lab/demo/new:1.sif', O_WRONLY | O_CREAT);
@@ -520,7 +520,7 @@ describe('names', () => {
     expect(await stored('new:1.sif')).toEqual(other);
   });
 
-  test('A push that failed is tried anew under the name that the file is renamed to.', async () => {
+  test('Renaming a file whose push failed pushes it under the new name.', async () => {
     const { kernel, session } = await open({ publisher: failing('bad') });
     expect(await errnoOfCall(kernel.copyIn('/lab/demo/new:bad.sif', small))).toBe(EHOSTUNREACH);
     await kernel.rename('/lab/demo/new:bad.sif', '/lab/demo/new:good.sif');

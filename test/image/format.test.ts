@@ -111,7 +111,7 @@ describe('what is not an image', () => {
     [
       'a launch line before something else',
       latin1(`${LAUNCH_LINE}${'x'.repeat(3000)}`),
-      'Behind the launch line',
+      'follows the launch line',
     ],
   ])('%s is refused with a reason', async (_what, bytes, reason) => {
     const answer = await identifyBytes(bytes);

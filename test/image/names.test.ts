@@ -14,7 +14,7 @@ import {
   uriScheme,
 } from '../../src/image/names.ts';
 
-/** Names, options and what the rules of the Python tool, its three regular expressions in order, make of them. */
+/** Names, options and what the rules of the Python client, its three regular expressions in order, make of them. */
 const RECORDED = JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures/names.json'), 'utf8')) as [
   string,
   ParseNameOptions,
@@ -77,11 +77,11 @@ describe('parseImageName', () => {
       [undefined, 'library', 'ubuntu', 'latest', 'sha256:abcdef', 'library/ubuntu:latest@sha256:abcdef.sif'],
     ],
     ['x/y:1.0@ABC123', [undefined, 'x', 'y', '1.0', 'abc123', 'x/y:1.0@abc123.sif']],
-  ])('reads %s as the Python tool does', (text, expected) => {
+  ])('reads %s as the Python client does', (text, expected) => {
     expect(parsed(text)).toEqual(expected);
   });
 
-  it('gives what the Python tool gives, for each recorded name', () => {
+  it('gives what the Python client gives, for each recorded name', () => {
     for (const [text, options, expected] of RECORDED) {
       const name = tryParse(text, options);
       const recorded = expected && withoutNull({ ...expected, original: text });
@@ -90,7 +90,7 @@ describe('parseImageName', () => {
     expect(RECORDED.length).toBeGreaterThan(200);
   });
 
-  it('keeps host and port of a registry together, where the Python tool took the path for a tag', () => {
+  it('keeps host and port of a registry together, where the Python client took the path for a tag', () => {
     expect(parseImageName('localhost:5000/a/b/ubuntu').uri).toBe('localhost:5000/a/b/ubuntu:latest');
     expect(tryParse('a/b:c/d')).toBeUndefined();
   });
@@ -157,7 +157,7 @@ describe('parseImageName', () => {
 });
 
 describe('uris', () => {
-  it('getUri knows the schemes of the Python tool and ours', () => {
+  it('getUri knows the schemes of the Python client and ours', () => {
     expect(getUri('docker://ubuntu')).toBe('docker');
     expect(getUri('GOOGLE_STORAGE://x')).toBe('google-storage');
     expect(getUri('shub://vsoch/x')).toBe('hub');

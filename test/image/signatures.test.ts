@@ -113,7 +113,7 @@ describe('what is not signed', () => {
         { type: 0x4007, data: latin1('x') },
         { type: 0x4005, data: latin1('{"payloadType":"x"}'), link: 0xf0000001, group: 0 },
       ]),
-      'no PGP signature',
+      'not a PGP signature',
     ],
   ])('%s does not verify', async (_what, bytes, reason) => {
     expect(await verify(bytes)).toMatchObject({ verified: false, reason: expect.stringContaining(reason) });

@@ -3,13 +3,13 @@ import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { keepPublished } from '../../src/client/publish.ts';
+import { adoptPublished } from '../../src/client/publish.ts';
 import type { Session } from '../../src/client/session.ts';
 import { errnoOf } from '../../src/fs/errno.ts';
 import { Filesystem } from '../../src/fs/filesystem.ts';
 import type { Publisher } from '../../src/fs/publisher.ts';
 import { Staging } from '../../src/fs/staging.ts';
-import { type ImagePlace, parsePath } from '../../src/fs/tree.ts';
+import { type ImagePath, parsePath } from '../../src/fs/tree.ts';
 import type { ImageName } from '../../src/image/name.ts';
 import { Kernel } from '../fs/kernel.ts';
 import { openWorld } from '../fs/support.ts';
@@ -64,12 +64,11 @@ class InProcess implements Subject<number> {
         const service = await session.backend(backend);
         const image = await service.push?.({ path: file, size }, name);
         if (image === undefined) throw new Error('not pushed');
-        session.view.remember(service, name, image);
-        session.view.expireListing(service, name.collection);
+        session.metadata.noteChange(service, name, image);
         return image;
       },
-      settle: (backend, image, file) => keepPublished(session, backend, image, file),
-      makeRoom: async () => false,
+      settle: (backend, image, file) => adoptPublished(session, backend, image, file),
+      makeRoom: async () => true,
     };
   }
 
@@ -90,13 +89,13 @@ class InProcess implements Subject<number> {
   }
 
   async moveTag(path: string, bytes: Buffer): Promise<void> {
-    this.#registry.put((parsePath(path) as ImagePlace).name, bytes);
-    this.#session.view.forget(await this.#session.backend('lab'));
+    this.#registry.put((parsePath(path) as ImagePath).name, bytes);
+    this.#session.metadata.forget(await this.#session.backend('lab'));
   }
 
   async setAway(isAway: boolean): Promise<void> {
     this.#registry.isAway = isAway;
-    this.#session.view.forget(await this.#session.backend('lab'));
+    this.#session.metadata.forget(await this.#session.backend('lab'));
   }
 
   async crash(): Promise<void> {
@@ -153,7 +152,7 @@ test.each([true, false])(
         async (sequence) => {
           round += 1;
           registry.tags.clear();
-          session.view.forget(backend);
+          session.metadata.forget(backend);
           const paths = PATHS.map((name) => `/lab/X/${name}`);
           const subject = new InProcess(session, registry, allowDelete, paths);
           const model = new Model(allowDelete);

@@ -8,7 +8,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { openState, type State } from '../../src/catalog/state.ts';
 import { askMount } from '../../src/fs/control.ts';
 import { listMounts } from '../../src/fs/mount-record.ts';
-import { type ImagePlace, parsePath } from '../../src/fs/tree.ts';
+import { type ImagePath, parsePath } from '../../src/fs/tree.ts';
 import { eventually, World } from '../e2e/support.ts';
 import { openWorld } from '../fs/support.ts';
 import { needs } from '../helpers/skip.ts';
@@ -145,7 +145,7 @@ async function otherClient(registry: TestRegistry, folder: string): Promise<Push
   return async (path, bytes) => {
     const file = join(folder, 'other.simg');
     await writeFile(file, bytes);
-    await backend.push?.({ path: file, size: bytes.length }, (parsePath(path) as ImagePlace).name);
+    await backend.push?.({ path: file, size: bytes.length }, (parsePath(path) as ImagePath).name);
   };
 }
 

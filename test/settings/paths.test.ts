@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { ensureRuntimeDir, getPaths } from '../../src/settings/paths.ts';
 import { temporaryDir } from './temporary.ts';
 
-test("keeps the Python tool's places by default", () => {
+test("keeps the Python client's places by default", () => {
   expect(getPaths({ HOME: '/home/ada' })).toEqual({
     home: '/home/ada',
     secretsFile: '/home/ada/.sregistry',

@@ -25,7 +25,7 @@ import {
 } from '../../src/settings/secrets.ts';
 import { temporaryDir } from './temporary.ts';
 
-/** A file as the Python tool leaves one behind, its first form included. */
+/** A file as the Python client leaves one behind, its first form included. */
 const PYTHON = {
   base: 'http://127.0.0.1',
   token: '3c00ebba888c238a50820bb9a1f38518c9360b31',
@@ -56,7 +56,7 @@ test('an empty file holds nothing', async () => {
   expect(await readClientSecrets(secretsFile('\n'))).toEqual({});
 });
 
-test('the file of the Python tool is used unchanged', async () => {
+test('the file of the Python client is used unchanged', async () => {
   const secrets = await readClientSecrets(secretsFile(PYTHON));
   expect(secrets).toEqual(PYTHON);
   expect(activeClient(secrets)).toBe('google-drive');
@@ -67,7 +67,7 @@ test('the file of the Python tool is used unchanged', async () => {
   });
 });
 
-test('an update keeps everything else and indents as the Python tool does', async () => {
+test('an update keeps everything else and indents as the Python client does', async () => {
   const file = secretsFile(PYTHON);
   const secrets = await updateClientSecrets('myclient', { pancakes: 'latkes' }, undefined, file);
   expect(secrets).toEqual({ ...PYTHON, myclient: { pancakes: 'latkes' } });

@@ -4,7 +4,7 @@ import { mkdtemp, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Progress } from '../backend.ts';
+import type { Progress } from '../../base/progress.ts';
 import { openStream, type StreamOptions } from './range.ts';
 import type { Session } from './session.ts';
 

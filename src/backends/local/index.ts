@@ -6,7 +6,8 @@
 import { SregistryError } from '../../base/errors.ts';
 import type { Container } from '../../catalog/container.ts';
 import { labelsOf } from '../../catalog/labels.ts';
-import { type Library, openLibrary } from '../../catalog/library.ts';
+import type { Library } from '../../catalog/library.ts';
+import { openLibrary } from '../../catalog/open-library.ts';
 import { folderOf } from '../../image/folder.ts';
 import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';

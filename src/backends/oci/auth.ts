@@ -7,7 +7,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
-import { SharedFlights } from '../../base/shared-flight.ts';
+import { SingleFlight } from '../../base/single-flight.ts';
 import { registerSecret } from '../../log/index.ts';
 import { type Headers, type Http, isLoopback, type Refusal, showUrl } from '../http.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
@@ -50,7 +50,7 @@ const CLIENT_ID = 'sregistry';
 
 export function createAuth({ origin, http, logins }: AuthSettings): Auth {
   const tokens = new LRUCache<string, string>({ max: 1000 });
-  const flights = new SharedFlights<void>();
+  const flights = new SingleFlight<void>();
   let isBasic = false;
 
   const renew = async (

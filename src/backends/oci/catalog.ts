@@ -4,7 +4,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
-import { type FlightControls, SharedFlights } from '../../base/shared-flight.ts';
+import { type SharedCall, SingleFlight } from '../../base/single-flight.ts';
 import type { Http, Reply } from '../http.ts';
 import { isRepository, isTag } from './grammar.ts';
 import { DOCKER_HUB } from './reference.ts';
@@ -31,8 +31,8 @@ const MAX_NAMES = 1_000_000;
 export function createCatalog(http: Http, host: string): Catalog {
   // A backend that cannot list has answered; one that failed has not.
   const known = new LRUCache<'all', readonly string[] | SregistryError>({ max: 1, ttl: CATALOG_TTL });
-  const flights = new SharedFlights<readonly string[] | SregistryError>();
-  const ask = async ({ signal, isCurrent }: FlightControls) => {
+  const flights = new SingleFlight<readonly string[] | SregistryError>();
+  const ask = async ({ signal, isCurrent }: SharedCall) => {
     const answer = await readCatalog(http, host, signal).catch((error) => {
       if (isError(error, 'UNSUPPORTED')) return error;
       throw error;

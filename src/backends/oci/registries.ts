@@ -4,7 +4,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../../base/errors.ts';
-import { type FlightControls, SharedFlights } from '../../base/shared-flight.ts';
+import { type SharedCall, SingleFlight } from '../../base/single-flight.ts';
 import { findDockerCredentials } from '../../settings/docker-credentials.ts';
 import type { OptionValues } from '../../settings/options.ts';
 import type { DriverContext } from '../backend.ts';
@@ -115,7 +115,7 @@ function schemeOf(host: string, nohttps: boolean): 'http' | 'https' {
 /** Files are read and credential helpers started once a minute, and not for every request. */
 function cachedLogins(find: Logins['find']): Logins {
   const known = new LRUCache<string, { login: Login | undefined }>({ max: 1000, ttl: LOGIN_TTL });
-  const flights = new SharedFlights<Login | undefined>();
+  const flights = new SingleFlight<Login | undefined>();
   return {
     forget: () => {
       flights.forget();
@@ -124,7 +124,7 @@ function cachedLogins(find: Logins['find']): Logins {
     find: (repository, signal) => {
       const answer = known.get(repository);
       if (answer !== undefined) return Promise.resolve(answer.login);
-      const look = async (flight: FlightControls) => {
+      const look = async (flight: SharedCall) => {
         const login = await find(repository, flight.signal);
         if (flight.isCurrent()) known.set(repository, { login });
         return login;

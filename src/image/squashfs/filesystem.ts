@@ -15,7 +15,7 @@ import { parseSuperblock, SQUASHFS_MAGIC, SUPERBLOCK_SIZE, type Superblock } fro
 const MAX_SYMLINKS = 40;
 /** Linux's PATH_MAX: no file can be reached deeper. */
 const MAX_PATH = 4096;
-/** All tables are read at once where they are no more than this; they lie together at the end of the image. */
+/** All tables are read at once if they are not larger than this; they lie together at the end of the image. */
 const TABLES_AT_ONCE = 256 * 1024;
 
 export interface FileEntry {
@@ -154,7 +154,7 @@ export class SquashFs {
   async #root(): Promise<DirectoryInode> {
     const place = this.superblock.rootInode;
     const root = await this.#inode({ block: Number(place >> 16n), offset: Number(place & 0xffffn) });
-    if (root.type !== 'directory') throw malformed('The root of the SquashFS is no directory');
+    if (root.type !== 'directory') throw malformed('The root of the SquashFS is not a directory');
     return root;
   }
 

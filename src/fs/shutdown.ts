@@ -1,6 +1,6 @@
 /**
- * Ending something that has many parts: a list of named steps, each of which runs whatever became of those before it,
- * so that one failure leaves nothing half ended.
+ * Ends something that has many parts by a list of named steps. Each step runs even if an earlier one failed, so that one
+ * failure leaves nothing half ended.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, SregistryError } from '../base/errors.ts';
@@ -8,7 +8,7 @@ import { describeError, SregistryError } from '../base/errors.ts';
 export interface Step {
   /** What it does, as in "could not <name>". */
   readonly name: string;
-  /** Milliseconds after which the next step begins all the same; default: as long as it takes. */
+  /** Milliseconds after which the next step begins anyway; default: as long as it takes. */
   readonly limit?: number;
   run(): unknown;
 }
@@ -30,7 +30,7 @@ export async function runSteps(steps: readonly Step[], log: (message: string) =>
   return failed;
 }
 
-/** Waits, but not longer than so many milliseconds nor than until the signal fires. Throws what the promise does. */
+/** Waits at most for so many milliseconds, and until the signal fires. Tells whether the promise resolved; throws its error. */
 export async function isDoneWithin(
   promise: Promise<unknown>,
   milliseconds: number,

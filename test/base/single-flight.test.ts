@@ -1,19 +1,19 @@
 import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { SregistryError } from '../../src/base/errors.ts';
-import { type FlightControls, SharedFlights } from '../../src/base/shared-flight.ts';
+import { type SharedCall, SingleFlight } from '../../src/base/single-flight.ts';
 
 /** Work that the test ends, and that notes what it was given. */
 function workshop() {
-  const started: FlightControls[] = [];
+  const started: SharedCall[] = [];
   const ends: PromiseWithResolvers<string>[] = [];
-  const work = (controls: FlightControls) => {
+  const work = (controls: SharedCall) => {
     const end = Promise.withResolvers<string>();
     started.push(controls);
     ends.push(end);
     return end.promise;
   };
-  return { started, ends, work, flights: new SharedFlights<string>() };
+  return { started, ends, work, flights: new SingleFlight<string>() };
 }
 
 test('all who ask at the same time get the outcome of one piece of work', async () => {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type Completable, Completion } from '../../src/cache/completion.ts';
+import { BackgroundFill, type Fillable } from '../../src/cache/background-fill.ts';
 
 beforeEach(() => vi.useFakeTimers());
 afterEach(() => vi.useRealTimers());
@@ -26,11 +26,11 @@ function image(seconds: number) {
   };
 }
 
-async function watch(images: Completable[], seconds: number): Promise<void> {
-  const completion = new Completion(() => images);
-  completion.start();
+async function watch(images: Fillable[], seconds: number): Promise<void> {
+  const fill = new BackgroundFill(() => images);
+  fill.start();
   await vi.advanceTimersByTimeAsync(seconds * 1000);
-  await completion.stop();
+  await fill.stop();
 }
 
 test('an image in continued use is completed in the background', async () => {

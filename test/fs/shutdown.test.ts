@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { isDoneWithin, runSteps } from '../../src/fs/ending.ts';
+import { isDoneWithin, runSteps } from '../../src/fs/shutdown.ts';
 
 const never = () => new Promise<void>(() => {});
 

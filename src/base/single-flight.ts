@@ -1,53 +1,53 @@
 /**
- * One piece of work that all who ask for it at the same time wait for together.
+ * Shares one run of some work between all callers who ask for it at the same time.
  *
- * Each caller waits with a signal of its own. A caller whose signal fires leaves at once, and the others go on waiting; when
- * the last one has left, the work is aborted and whoever asks next starts it anew. Success and failure reach every caller
- * that still waits.
+ * Each caller waits with a signal of its own. A caller whose signal fires stops waiting at once, and the others go on; when
+ * the last one stops, the work is aborted and the next caller starts it anew. Success and failure reach every caller that
+ * still waits.
  */
 import { abortError } from './abort.ts';
 
-/** What the work of a flight is given. */
-export interface FlightControls {
+/** What the shared work is given. */
+export interface SharedCall {
   /** Aborted, with the reason of the last caller that left, when nobody waits any more. */
   readonly signal: AbortSignal;
-  /** May the outcome be kept? False once the flight was forgotten or abandoned: someone may know better by now. */
+  /** May the outcome be kept? False once the call was forgotten or abandoned: someone may know better by now. */
   isCurrent(): boolean;
 }
 
-/** Flights by key. */
-export class SharedFlights<T> {
-  readonly #flights = new Map<string, Flight<T>>();
+/** Work under way, by key. */
+export class SingleFlight<T> {
+  readonly #calls = new Map<string, Call<T>>();
 
   /**
-   * The outcome of the flight under `key`, started with `work` where no flight is under way.
+   * The outcome of the call under `key`, started with `work` where no call is under way.
    *
    * @throws {SregistryError} CANCELED, TIMED_OUT or the signal's own reason when `signal` fires first.
    */
-  join(key: string, work: (controls: FlightControls) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  join(key: string, work: (controls: SharedCall) => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (signal?.aborted) return Promise.reject(abortError(signal, 'The request'));
-    const flight = this.#flights.get(key) ?? this.#start(key, work);
-    return flight.join(signal);
+    const call = this.#calls.get(key) ?? this.#start(key, work);
+    return call.join(signal);
   }
 
   /** Makes the next caller start anew, under one key or every. Those that wait now still get the outcome. */
   forget(key?: string): void {
-    if (key === undefined) this.#flights.clear();
-    else this.#flights.delete(key);
+    if (key === undefined) this.#calls.clear();
+    else this.#calls.delete(key);
   }
 
-  #start(key: string, work: (controls: FlightControls) => Promise<T>): Flight<T> {
-    const isCurrent = () => this.#flights.get(key) === flight;
-    const land = () => {
-      if (isCurrent()) this.#flights.delete(key);
+  #start(key: string, work: (controls: SharedCall) => Promise<T>): Call<T> {
+    const isCurrent = () => this.#calls.get(key) === call;
+    const end = () => {
+      if (isCurrent()) this.#calls.delete(key);
     };
-    const flight: Flight<T> = new Flight((signal) => work({ signal, isCurrent }).finally(land), land);
-    this.#flights.set(key, flight);
-    return flight;
+    const call: Call<T> = new Call((signal) => work({ signal, isCurrent }).finally(end), end);
+    this.#calls.set(key, call);
+    return call;
   }
 }
 
-class Flight<T> {
+class Call<T> {
   readonly #controller = new AbortController();
   readonly #outcome: Promise<T>;
   readonly #abandoned: () => void;
@@ -55,7 +55,7 @@ class Flight<T> {
 
   constructor(work: (signal: AbortSignal) => Promise<T>, abandoned: () => void) {
     this.#abandoned = abandoned;
-    // Begins once the flight is on record, so that work which ends at once finds it there.
+    // Begins once the call is on record, so that work which ends at once finds it there.
     this.#outcome = Promise.resolve().then(() => work(this.#controller.signal));
     this.#outcome.catch(() => {});
   }

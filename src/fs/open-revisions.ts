@@ -1,11 +1,11 @@
 /**
- * Which revision each image is open at for reading. All paths of an image share it: an image that is open stays at its
- * revision for every further reader, so that the kernel, which keeps pages by path, never mixes two.
+ * The revision at which each image is open for reading. All paths of an image share it. An open image stays at its revision
+ * for every further reader, so that the kernel, which keeps pages by path, never mixes two revisions.
  */
 import type { RemoteImage } from '../image/remote.ts';
 
 /** One revision, held by a reader. */
-export interface Pin {
+export interface RevisionReference {
   readonly image: RemoteImage;
   /** One reader fewer. */
   release(): void;
@@ -30,15 +30,15 @@ interface Held {
   readonly readers: Set<Reader>;
 }
 
-export class PinnedRevisions {
+export class OpenRevisions {
   readonly #held = new Map<string, Held>();
 
   get(key: string): RemoteImage | undefined {
     return this.#held.get(key)?.image;
   }
 
-  /** One more reader, under `path`: of `image`, or of the revision that is held already. */
-  pin(key: string, image: RemoteImage, path: string): Pin {
+  /** Adds a reader under `path`, of `image` or of the revision that is already held. */
+  acquire(key: string, image: RemoteImage, path: string): RevisionReference {
     const held = this.#held.get(key) ?? { key, image, readers: new Set() };
     const reader = { path };
     held.readers.add(reader);
@@ -55,12 +55,12 @@ export class PinnedRevisions {
     return [...(this.#held.get(key)?.readers ?? [])].some((reader) => reader.path !== path);
   }
 
-  /** The name stands for something else from now on. Its readers keep what they hold. */
+  /** Notes that the name now stands for something else. Its readers keep their revision. */
   detach(key: string): void {
     this.#held.delete(key);
   }
 
-  /** The image got another path, under which further readers get `image`, of the same bytes. Readers under `from` follow. */
+  /** Follows a rename: further readers under the new path get `image`, of the same bytes. Readers under `from` follow. */
   move(from: Name, to: Name, image: RemoteImage): void {
     const held = this.#held.get(from.key);
     if (held === undefined) return;

@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
 import { SregistryError } from '../../src/base/errors.ts';
 import { openState, type State } from '../../src/catalog/state.ts';
-import { View } from '../../src/client/view.ts';
+import { MetadataCache } from '../../src/client/metadata-cache.ts';
 import type { ListEntry, RemoteImage } from '../../src/image/remote.ts';
 import { bot } from '../../src/log/index.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
@@ -49,16 +49,16 @@ function open({ ttl = 60_000 } = {}) {
   const folder = temporaryFolder();
   const state = openState(folder);
   onTestFinished(() => state.close());
-  return { folder, state, view: new View({ state, ttl, offline: false }) };
+  return { folder, state, metadata: new MetadataCache({ state, ttl, offline: false }) };
 }
 
 describe('a lookup that several callers share', () => {
   test('goes on when the first caller’s signal fires', async () => {
-    const { view } = open();
+    const { metadata } = open();
     const { backend, signals, answer } = service();
     const first = new AbortController();
-    const leaving = view.resolve(backend, name, first.signal);
-    const staying = view.resolve(backend, name);
+    const leaving = metadata.images.resolve(backend, name, first.signal);
+    const staying = metadata.images.resolve(backend, name);
     await vi.waitFor(() => expect(signals).toHaveLength(1));
     const reason = new SregistryError('TIMED_OUT', 'this caller’s deadline');
     first.abort(reason);
@@ -69,39 +69,42 @@ describe('a lookup that several callers share', () => {
   });
 
   test('is aborted when nobody waits any more, and the next caller asks anew', async () => {
-    const { view } = open();
+    const { metadata } = open();
     const { backend, signals, answer } = service();
     const callers = [new AbortController(), new AbortController()];
-    const leaving = callers.map(({ signal }) => view.resolve(backend, name, signal));
+    const leaving = callers.map(({ signal }) => metadata.images.resolve(backend, name, signal));
     await vi.waitFor(() => expect(signals).toHaveLength(1));
     for (const caller of callers) caller.abort(new SregistryError('TIMED_OUT', 'too late'));
     for (const each of leaving) await expect(each).rejects.toMatchObject({ code: 'TIMED_OUT' });
     expect(signals[0]?.aborted).toBe(true);
-    const next = view.resolve(backend, name);
+    const next = metadata.images.resolve(backend, name);
     await answer(1, image('r2'));
     await answer(0, image('r1'));
     expect(await next).toMatchObject({ revision: 'r2' });
-    expect(await view.resolve(backend, name)).toMatchObject({ revision: 'r2' });
+    expect(await metadata.images.resolve(backend, name)).toMatchObject({ revision: 'r2' });
   });
 
   test('fails for all of them together', async () => {
-    const { view } = open();
+    const { metadata } = open();
     const { backend, signals, answer } = service();
-    const callers = [view.resolve(backend, name), view.resolve(backend, name, new AbortController().signal)];
+    const callers = [
+      metadata.images.resolve(backend, name),
+      metadata.images.resolve(backend, name, new AbortController().signal),
+    ];
     await answer(0, new SregistryError('UNREACHABLE', 'no route'));
     for (const each of callers) await expect(each).rejects.toThrow('no route');
     expect(signals).toHaveLength(1);
   });
 
   test('is not remembered over what was pushed while it was under way', async () => {
-    const { view } = open();
+    const { metadata } = open();
     const { backend, signals, answer } = service();
-    const before = view.resolve(backend, name);
+    const before = metadata.images.resolve(backend, name);
     await vi.waitFor(() => expect(signals).toHaveLength(1));
-    view.remember(backend, name, image('pushed'));
+    metadata.images.put(backend, name, image('pushed'));
     await answer(0, undefined);
     expect(await before).toBeUndefined();
-    expect(await view.resolve(backend, name)).toMatchObject({ revision: 'pushed' });
+    expect(await metadata.images.resolve(backend, name)).toMatchObject({ revision: 'pushed' });
   });
 });
 
@@ -129,18 +132,18 @@ describe('A lookup and a listing succeed with a catalog that', () => {
   test.each(Object.entries(faults))('%s.', async (_, breakIt) => {
     const warning = vi.spyOn(bot, 'warning').mockImplementation(() => {});
     onTestFinished(() => warning.mockRestore());
-    const { folder, state, view } = open();
+    const { folder, state, metadata } = open();
     const { backend, signals, answer } = service();
     breakIt(state, folder);
-    const looked = view.resolve(backend, name);
+    const looked = metadata.images.resolve(backend, name);
     await answer(0, image('r1'));
     expect(await looked).toMatchObject({ revision: 'r1' });
-    expect((await view.list(backend, 'demo')).entries).toEqual(entries);
-    view.expireListing(backend, 'demo');
+    expect((await metadata.listings.list(backend, 'demo')).entries).toEqual(entries);
+    metadata.listings.expire(backend, 'demo');
     // What is in memory counts.
-    expect(await view.resolve(backend, name)).toMatchObject({ revision: 'r1' });
+    expect(await metadata.images.resolve(backend, name)).toMatchObject({ revision: 'r1' });
     expect(signals).toHaveLength(1);
-    view.forget(backend);
+    metadata.forget(backend);
     expect(warning.mock.calls.length).toBeLessThanOrEqual(1);
   });
 
@@ -149,8 +152,8 @@ describe('A lookup and a listing succeed with a catalog that', () => {
     const { backend, answer } = service();
     state.remotes.put(`${backend.name} ${backend.target}`, 'demo/x:1', { image: image('r0'), fetchedAt: 1 });
     state.db.exec(`UPDATE remotes SET image = '{"cut'`);
-    const view = new View({ state, ttl: 60_000, offline: false });
-    const looked = view.resolve(backend, name);
+    const metadata = new MetadataCache({ state, ttl: 60_000, offline: false });
+    const looked = metadata.images.resolve(backend, name);
     await answer(0, image('r1'));
     expect(await looked).toMatchObject({ revision: 'r1' });
   });

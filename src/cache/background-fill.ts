@@ -11,29 +11,29 @@ const CONTINUED_USE = 30_000;
 const IDLE = 15_000;
 const INTERVAL = 5_000;
 
-/** What completion needs of an image. */
-export interface Completable {
+/** What the fill needs of an image. */
+export interface Fillable {
   readonly uri: string;
   readonly references: number;
   readonly complete: boolean;
   /** Milliseconds since the epoch. */
   readonly firstRead: number;
   readonly lastRead: number;
-  /** Fetches the next part that is absent; false where there is none. */
+  /** Fetches the next absent part; false if nothing is absent. */
   completeStep(signal: AbortSignal): Promise<boolean>;
 }
 
 const debug = debugLog('cache');
 
-export class Completion {
-  readonly #images: () => Iterable<Completable>;
+export class BackgroundFill {
+  readonly #images: () => Iterable<Fillable>;
   readonly #controller = new AbortController();
-  readonly #failed = new WeakSet<Completable>();
+  readonly #failed = new WeakSet<Fillable>();
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
   #busy = false;
 
-  constructor(images: () => Iterable<Completable>) {
+  constructor(images: () => Iterable<Fillable>) {
     this.#images = images;
   }
 
@@ -57,7 +57,7 @@ export class Completion {
     });
   }
 
-  #inContinuedUse(image: Completable): boolean {
+  #inContinuedUse(image: Fillable): boolean {
     return (
       image.references > 0 &&
       !image.complete &&
@@ -67,7 +67,7 @@ export class Completion {
     );
   }
 
-  async #complete(image: Completable): Promise<void> {
+  async #complete(image: Fillable): Promise<void> {
     debug('completing %s in the background', image.uri);
     try {
       while (image.references > 0 && (await image.completeStep(this.#controller.signal)));

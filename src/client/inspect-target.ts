@@ -1,4 +1,4 @@
-/** What a text stands for where an image is to be looked into: a file on this machine, one of the library, or one of a backend. */
+/** The image that a text names for `inspect` and `verify`: a file on this machine, an image of the library or of a backend. */
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { SregistryError } from '../base/errors.ts';
@@ -20,7 +20,7 @@ import { findImage, parseTarget } from './target.ts';
 
 export type Facts = Readonly<Record<string, unknown>>;
 
-export interface Subject {
+export interface InspectTarget {
   /** Path or URI. */
   readonly title: string;
   /** What is known of it beside what it says of itself, as plain JSON. */
@@ -35,7 +35,11 @@ export interface Subject {
  * `text` is the path of a file that exists, a URI, or else a name: of the library's image where there is one, of the active
  * backend's where not. NOT_FOUND where there is no such image.
  */
-export async function findSubject(session: Session, text: string, signal?: AbortSignal): Promise<Subject> {
+export async function findInspectTarget(
+  session: Session,
+  text: string,
+  signal?: AbortSignal,
+): Promise<InspectTarget> {
   if (uriScheme(text) !== undefined) return remoteImage(session, text, signal);
   if (looksLikePath(text) || (await isFile(text))) return imageFile(text, signal);
   const container = isLibraryDisabled(session.env) ? undefined : session.library.get(text);
@@ -44,7 +48,7 @@ export async function findSubject(session: Session, text: string, signal?: Abort
     : libraryImage(session, container, signal);
 }
 
-async function remoteImage(session: Session, text: string, signal?: AbortSignal): Promise<Subject> {
+async function remoteImage(session: Session, text: string, signal?: AbortSignal): Promise<InspectTarget> {
   const target = await parseTarget(text, session);
   const { backend, name } = target;
   const image = await findImage(session, target, signal);
@@ -56,7 +60,7 @@ async function remoteImage(session: Session, text: string, signal?: AbortSignal)
   };
 }
 
-function imageFile(path: string, signal?: AbortSignal): Subject {
+function imageFile(path: string, signal?: AbortSignal): InspectTarget {
   const failed = (error: unknown): never => {
     throw fileError('read', path, error);
   };
@@ -71,8 +75,8 @@ function imageFile(path: string, signal?: AbortSignal): Subject {
   };
 }
 
-/** The facts are its row, as the Python tool prints it; where its file is gone, the row also tells what was inside. */
-function libraryImage(session: Session, container: Container, signal?: AbortSignal): Subject {
+/** The facts are its row, as the Python client prints it; where its file is gone, the row also tells what was inside. */
+function libraryImage(session: Session, container: Container, signal?: AbortSignal): InspectTarget {
   const { file, metrics, name, uri } = container;
   const facts = async () => ({ ...session.library.inspect(name) });
   if (file !== undefined && existsSync(file)) return { ...imageFile(file, signal), title: uri, facts };

@@ -1,12 +1,12 @@
 /**
- * How a command ends before it is done: by a signal, or because nobody reads what it prints any more. The first time it is
- * asked to end, so that it can leave things in order; a second signal ends it at once.
+ * Ends a command before it is done: on a signal, or when nobody reads its output any more. The first signal asks the command
+ * to end, so that it can clean up; a second one ends it at once.
  */
 import { setMaxListeners } from 'node:events';
 import { SregistryError, systemCode } from '../base/errors.ts';
 import { bot } from '../log/index.ts';
 
-export interface Ending extends Disposable {
+export interface ShutdownSignal extends Disposable {
   readonly signal: AbortSignal;
   /** The exit code that the end asked for means; undefined where none was. */
   readonly code: number | undefined;
@@ -15,7 +15,7 @@ export interface Ending extends Disposable {
 /** As a shell tells of a command that a signal ended: 128 and the signal's number. */
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
-export function watchForEnd(): Ending {
+export function watchForShutdown(): ShutdownSignal {
   const controller = new AbortController();
   // Each request and copy under way listens.
   setMaxListeners(0, controller.signal);

@@ -1,12 +1,12 @@
 /**
  * Why the last operation on a path failed, for `user.sregistry.error`: an errno cannot say it. A failure is noted on the
- * path and on its folder, since a refused file is gone when one asks.
+ * path and on its folder, since a refused file no longer has its path.
  */
 import { LRUCache } from 'lru-cache';
 import { describeError, isError } from '../base/errors.ts';
 import { parentOf } from './tree.ts';
 
-export class ErrorNotes {
+export class LastErrors {
   /** Called with every note, for the log. */
   onNote: (path: string, text: string) => void = () => {};
   readonly #notes = new LRUCache<string, string>({ max: 10_000 });

@@ -1,0 +1,58 @@
+/**
+ * How the parts of the cache's index write: one short transaction each, now or with a later heartbeat. Ending an opening or a
+ * claim must not fail, so where the database is busy or full it is deferred until it is not.
+ */
+import type { Database } from 'better-sqlite3';
+import { isError } from '../base/errors.ts';
+import { type Deferred, Heartbeat } from './heartbeat.ts';
+
+export class CacheTransactions {
+  /** Called with each heartbeat; false where no further one is needed. */
+  onBeat: () => boolean = () => false;
+  readonly #db: Database;
+  readonly #heartbeat: Heartbeat;
+
+  constructor(db: Database) {
+    this.#db = db;
+    this.#heartbeat = new Heartbeat((deferred) => this.#beat(deferred));
+  }
+
+  /** Runs `body` as one transaction that excludes every other writer, of any process. */
+  exclusive<T>(body: () => T): T {
+    return this.#db.transaction(body).immediate();
+  }
+
+  /** Runs `body` now, or with a later heartbeat where the database is busy or full now. */
+  soon(body: Deferred): void {
+    try {
+      body();
+    } catch (error) {
+      if (!isError(error, 'DATABASE', 'NO_SPACE')) throw error;
+      this.#heartbeat.defer(body);
+    }
+  }
+
+  startHeartbeat(): void {
+    this.#heartbeat.start();
+  }
+
+  /** Ends the heartbeat. */
+  close(): void {
+    this.#heartbeat.stop();
+  }
+
+  /** Never waits for a lock, as that stops the event loop. */
+  #beat(deferred: () => void): boolean {
+    const timeout = this.#db.pragma('busy_timeout', { simple: true }) as number;
+    this.#db.pragma('busy_timeout = 0');
+    try {
+      deferred();
+      return this.onBeat();
+    } catch (error) {
+      if (!isError(error, 'DATABASE', 'NO_SPACE')) throw error;
+      return true;
+    } finally {
+      this.#db.pragma(`busy_timeout = ${timeout}`);
+    }
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * The cache of listings: what each backend listed in a collection, in memory and in the catalog. Where a service cannot list,
+ * or is not to be asked, the images that were seen before stand in.
+ */
+import { LRUCache } from 'lru-cache';
+import type { Backend } from '../backends/backend.ts';
+import { isError } from '../base/errors.ts';
+import type { SharedCall } from '../base/single-flight.ts';
+import type { Listing } from '../catalog/listings.ts';
+import type { State } from '../catalog/state.ts';
+import { formatImageName } from '../image/names.ts';
+import type { ListEntry } from '../image/remote.ts';
+import { identityOf, isLocal } from './identity.ts';
+import type { MetadataOptions } from './metadata-options.ts';
+import { remembered } from './remembered.ts';
+import { StaleIfError } from './stale-if-error.ts';
+
+/** Milliseconds after which a lookup that misses in a listing may list again. */
+const RELIST_AFTER = 2_000;
+
+/** What is in a collection, as far as is known. An entry that is missing in an incomplete listing may still exist. */
+export type Entries = Pick<Listing, 'entries' | 'complete'>;
+
+export class CachedListings {
+  readonly #options: MetadataOptions;
+  readonly #service = new StaleIfError<Entries>();
+  readonly #memory = new LRUCache<string, Listing>({ max: 5_000 });
+
+  constructor(options: MetadataOptions) {
+    this.#options = options;
+  }
+
+  /** What is directly in a collection, with what the catalog knows of it besides. NOT_FOUND where there is no such collection. */
+  async list(backend: Backend, collection: string, signal?: AbortSignal): Promise<Entries> {
+    if (isLocal(backend))
+      return { entries: await Array.fromAsync(backend.list(collection, signal)), complete: true };
+    const { offline, ttl, state } = this.#options;
+    const known = this.#known(backend, collection);
+    if (known !== undefined && (offline || Date.now() - known.fetchedAt < ttl)) return known;
+    if (offline) return { entries: seenIn(state, identityOf(backend), collection), complete: false };
+    const ask = (call: SharedCall) => this.#fetch(backend, collection, call);
+    return this.#service.answer({ id: idOf(backend, collection), known, ask, signal });
+  }
+
+  /** Is there such a collection? Lists its parent again where the listing at hand is too old to say no. */
+  async hasCollection(backend: Backend, collection: string, signal?: AbortSignal): Promise<boolean> {
+    if (collection === '') return true;
+    const parent = parentOf(collection);
+    const name = collection.slice(collection.lastIndexOf('/') + 1);
+    const isThere = ({ entries, complete }: Entries) =>
+      !complete || entries.some((entry) => entry.kind === 'collection' && entry.name === name);
+    try {
+      if (isThere(await this.list(backend, parent, signal))) return true;
+      const known = this.#memory.get(idOf(backend, parent));
+      const isRecent = known !== undefined && Date.now() - known.fetchedAt < RELIST_AFTER;
+      if (isLocal(backend) || this.#options.offline || isRecent) return false;
+      this.expire(backend, parent);
+      return isThere(await this.list(backend, parent, signal));
+    } catch (error) {
+      if (isError(error, 'NOT_FOUND')) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Lists this collection and its parents anew when they are next asked for, as after a push into it. What was known
+   * is kept for a service that cannot be reached then.
+   */
+  expire(backend: Backend, collection: string): void {
+    for (let folder = collection; ; folder = parentOf(folder)) {
+      const known = this.#known(backend, folder);
+      if (known !== undefined) this.#put(backend, folder, { ...known, fetchedAt: 0 });
+      this.#service.retry(idOf(backend, folder));
+      if (folder === '') return;
+    }
+  }
+
+  /** Forgets every listing of a backend. */
+  forget(backend: Backend): void {
+    const identity = identityOf(backend);
+    for (const id of this.#memory.keys()) if (id.startsWith(`${identity}\n`)) this.#memory.delete(id);
+    this.#service.forget(identity);
+    remembered(this.#options.state, ({ listings }) => listings.forget(identity));
+  }
+
+  #known(backend: Backend, collection: string): Listing | undefined {
+    const id = idOf(backend, collection);
+    const known =
+      this.#memory.get(id) ??
+      remembered(this.#options.state, ({ listings }) => listings.get(identityOf(backend), collection));
+    if (known !== undefined) this.#memory.set(id, known);
+    return known;
+  }
+
+  #put(backend: Backend, collection: string, listing: Listing): void {
+    this.#memory.set(idOf(backend, collection), listing);
+    remembered(this.#options.state, ({ listings }) => listings.put(identityOf(backend), collection, listing));
+  }
+
+  async #fetch(backend: Backend, collection: string, call: SharedCall): Promise<Listing> {
+    const entries: ListEntry[] = [];
+    let complete = true;
+    try {
+      for await (const entry of backend.list(collection, call.signal)) entries.push(entry);
+    } catch (error) {
+      if (!isError(error, 'UNSUPPORTED')) throw error;
+      complete = false;
+      entries.push(...seenIn(this.#options.state, identityOf(backend), collection));
+    }
+    const listing = { entries, complete, fetchedAt: Date.now() };
+    if (call.isCurrent()) this.#put(backend, collection, listing);
+    return listing;
+  }
+}
+
+/** Images of a collection that were looked at before, and the collections on the way to deeper ones. */
+function seenIn(state: State, identity: string, collection: string): ListEntry[] {
+  const entries = new Map<string, ListEntry>();
+  const prefix = collection === '' ? '' : `${collection}/`;
+  for (const { image } of remembered(state, ({ remotes }) => remotes.list(identity)) ?? []) {
+    const folder = [image.name.registry, image.name.collection].filter(Boolean).join('/');
+    if (folder === collection)
+      entries.set(formatImageName(image.name), { kind: 'image', name: image.name, remote: image });
+    else if (folder.startsWith(prefix)) {
+      const name = folder.slice(prefix.length).split('/')[0] as string;
+      entries.set(`${name}/`, { kind: 'collection', name });
+    }
+  }
+  return [...entries.values()];
+}
+
+function idOf(backend: Backend, collection: string): string {
+  return `${identityOf(backend)}\n${collection}`;
+}
+
+/** `''`, the top, is its own parent. */
+function parentOf(collection: string): string {
+  return collection.slice(0, Math.max(0, collection.lastIndexOf('/')));
+}

@@ -1,0 +1,37 @@
+/**
+ * What the configured registries say of their images, remembered so that looking at an image again costs no request: a cache
+ * of images (resolved-images.ts) and one of listings (cached-listings.ts). Each answer has a time to live, in memory and in the
+ * catalog. A catalog that does not work costs requests, and nothing else: memory is enough.
+ *
+ * A service that cannot be reached never makes an image "absent": what was known stays known, and what was not is an error
+ * (stale-if-error.ts). All who ask for the same thing at the same time share one request, each with a signal of its own. An
+ * answer is not kept if a push or a removal told more meanwhile.
+ */
+import type { Backend } from '../backends/backend.ts';
+import type { ImageName } from '../image/name.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import { CachedListings } from './cached-listings.ts';
+import type { MetadataOptions } from './metadata-options.ts';
+import { ResolvedImages } from './resolved-images.ts';
+
+export class MetadataCache {
+  readonly images: ResolvedImages;
+  readonly listings: CachedListings;
+
+  constructor(options: MetadataOptions) {
+    this.images = new ResolvedImages(options);
+    this.listings = new CachedListings(options);
+  }
+
+  /** Notes what a name stands for after a push, a copy or a removal; listings that would show it are made anew. */
+  noteChange(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
+    this.images.put(backend, name, image);
+    this.listings.expire(backend, name.collection);
+  }
+
+  /** Forgets everything known of a backend. */
+  forget(backend: Backend): void {
+    this.images.forget(backend);
+    this.listings.forget(backend);
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * Answers questions by asking a service. Callers with the same question at the same time share one request. Where the service
+ * cannot be reached, the last known answer stands in (RFC 5861 calls this stale-if-error), and for a moment the service is not
+ * asked the same thing again.
+ */
+import { LRUCache } from 'lru-cache';
+import { isError, type SregistryError } from '../base/errors.ts';
+import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
+
+/** Milliseconds for which a service that failed is not asked again for the same thing. */
+const FAILURE_TTL = 2_000;
+
+export interface Question<T> {
+  /** Equal questions have equal ids. Begins with the backend's identity and a line break. */
+  readonly id: string;
+  /** The last known answer. */
+  readonly known: T | undefined;
+  ask(call: SharedCall): Promise<T>;
+  /** The caller's own. */
+  readonly signal: AbortSignal | undefined;
+}
+
+export class StaleIfError<T> {
+  readonly #calls = new SingleFlight<T>();
+  readonly #failures = new LRUCache<string, SregistryError>({ max: 10_000, ttl: FAILURE_TTL });
+
+  /** @throws {SregistryError} what `ask` throws, where the service answered or no answer is known. */
+  async answer({ id, known, ask, signal }: Question<T>): Promise<T> {
+    const recent = this.#failures.get(id);
+    if (recent !== undefined) {
+      if (known !== undefined) return known;
+      throw recent;
+    }
+    const askAndNote = async (call: SharedCall) => {
+      try {
+        return await ask(call);
+      } catch (error) {
+        if (isUnavailable(error) && call.isCurrent()) this.#failures.set(id, error);
+        throw error;
+      }
+    };
+    try {
+      return await this.#calls.join(id, askAndNote, signal);
+    } catch (error) {
+      if (known !== undefined && isUnavailable(error)) return known;
+      throw error;
+    }
+  }
+
+  /** Does not keep the answer that is under way: someone knows better. */
+  supersede(id: string): void {
+    this.#calls.forget(id);
+  }
+
+  /** Asks anew from now on, also a service that failed just now. */
+  retry(id: string): void {
+    this.#calls.forget(id);
+    this.#failures.delete(id);
+  }
+
+  /** {@link retry} for every question to the backend of that identity. */
+  forget(identity: string): void {
+    this.#calls.forget();
+    for (const id of this.#failures.keys()) if (id.startsWith(`${identity}\n`)) this.#failures.delete(id);
+  }
+}
+
+/** The service did not answer, which says nothing about the image. */
+function isUnavailable(error: unknown): error is SregistryError {
+  return isError(error, 'UNREACHABLE', 'TIMED_OUT', 'RATE_LIMITED', 'SERVICE');
+}
