@@ -17,7 +17,8 @@ function fakeTree(paths: readonly string[] = []) {
     folders.set(id, { parent, name });
     return id;
   };
-  const make = (path: string) => path.split('/').reduce((id, name) => childOf(id, name) ?? add(id, name), 'root');
+  const make = (path: string) =>
+    path.split('/').reduce((id, name) => childOf(id, name) ?? add(id, name), 'root');
   const idOf = (path: string) =>
     path.split('/').reduce<string | undefined>((id, name) => id && childOf(id, name), 'root');
   const gone = (parent: string) => {
