@@ -3,10 +3,10 @@
  * containers, `{ "next": URL, "results": [{ "id": 1, "name": ..., "containers": [{ "name": "vsoch/hello-world", "tag":
  * "latest" }] }] }`, or the bare array of results. An archive does not change, so the list is kept for minutes.
  */
-import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import { formatImageName, isPathComponent } from '../../image/names.ts';
+import { Renewable } from '../kit/renewable.ts';
 import { type Api, getJson } from './api.ts';
 
 export interface Collections {
@@ -23,18 +23,13 @@ const SKIPPED = new Set<unknown>([37, 38, 39]);
 
 /** With a `ttl` of 0 milliseconds nothing is kept. */
 export function createCollections(api: Api, ttl = LIST_TTL): Collections {
-  const cache = new LRUCache<'all', readonly ImageName[]>({ max: 1, ttl: Math.max(1, ttl) });
-  return {
-    images: async (signal) => {
-      const known = cache.get('all');
-      if (known !== undefined) return known;
-      const names = new Map<string, ImageName>();
-      for await (const name of everyName(api, signal)) names.set(formatImageName(name), name);
-      const images = [...names.values()];
-      if (ttl > 0) cache.set('all', images);
-      return images;
-    },
+  const lists = new Renewable<readonly ImageName[]>({ max: 1, lifetime: ttl });
+  const read = async (signal: AbortSignal) => {
+    const names = new Map<string, ImageName>();
+    for await (const name of everyName(api, signal)) names.set(formatImageName(name), name);
+    return [...names.values()];
   };
+  return { images: (signal) => lists.get('all', read, signal) };
 }
 
 async function* everyName(api: Api, signal?: AbortSignal): AsyncGenerator<ImageName> {
