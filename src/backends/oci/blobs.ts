@@ -3,8 +3,8 @@ import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Reply } from '../http.ts';
-import { digestOf, goneIsStale } from './images.ts';
-import type { Registry } from './registries.ts';
+import { digestOf } from './images.ts';
+import { goneIsStale, pathOf, type Registry, type Repository } from './registries.ts';
 
 const debug = debugLog('oci');
 
@@ -28,41 +28,31 @@ export interface Upload {
 
 /** Does the repository hold the blob? One of another size than ours is the error CORRUPT. */
 export async function hasBlob(
-  registry: Registry,
-  repository: string,
+  repository: Repository,
   { digest, size }: Pick<BlobRange, 'digest' | 'size'>,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const path = `/v2/${repository}/blobs/${digest}`;
-  const reply = await registry.http.head(path, { allow: [404], signal });
+  const { http, host } = repository.registry;
+  const path = pathOf(repository, 'blobs', digest);
+  const reply = await http.head(path, { allow: [404], signal });
   if (reply.status === 404) return false;
   const stored = reply.headers['content-length'];
   if (stored !== undefined && Number(stored) !== size)
-    throw new SregistryError(
-      'CORRUPT',
-      `${registry.host}${path}: stored with ${stored} bytes instead of ${size}`,
-    );
+    throw new SregistryError('CORRUPT', `${host}${path}: stored with ${stored} bytes instead of ${size}`);
   return true;
 }
 
 /** A range of a blob, from where the registry redirects to, if it does. Deleted meanwhile is the error STALE. */
 export async function readBlob(
-  registry: Registry,
-  repository: string,
+  repository: Repository,
   { digest, size, offset, length }: BlobRange,
   signal?: AbortSignal,
 ): Promise<Readable> {
-  try {
-    return await registry.http.stream(`/v2/${repository}/blobs/${digest}`, {
-      offset,
-      length,
-      total: size,
-      signal,
-      redirects: registry.redirects,
-    });
-  } catch (error) {
-    throw goneIsStale(error, `${registry.host}/${repository}`);
-  }
+  const { http, redirects } = repository.registry;
+  const options = { offset, length, total: size, signal, redirects };
+  return http.stream(pathOf(repository, 'blobs', digest), options).catch((error: unknown) => {
+    throw goneIsStale(error, repository);
+  });
 }
 
 /**
@@ -70,14 +60,14 @@ export async function readBlob(
  * repository that is known to hold it.
  */
 export async function startUpload(
-  registry: Registry,
-  repository: string,
+  repository: Repository,
   digest: string,
   signal?: AbortSignal,
 ): Promise<Upload | undefined> {
+  const { registry } = repository;
   const holder = registry.holders.get(digest);
-  const path = `/v2/${repository}/blobs/uploads/`;
-  if (holder !== undefined && holder !== repository) {
+  const path = pathOf(repository, 'blobs/uploads', '');
+  if (holder !== undefined && holder !== repository.path) {
     try {
       const reply = await registry.http.post(path, { query: { mount: digest, from: holder }, signal });
       debug('%s: mount from %s: %d', digest, holder, reply.status);
@@ -118,17 +108,17 @@ export function closingLocation(location: URL, digest: string): URL {
 
 /** Pushes a blob that fits into one request, unless it is there. */
 export async function pushSmallBlob(
-  registry: Registry,
-  repository: string,
+  repository: Repository,
   bytes: Buffer,
   signal?: AbortSignal,
 ): Promise<void> {
+  const { http, holders } = repository.registry;
   const blob = { digest: digestOf(bytes), size: bytes.length };
-  if (await hasBlob(registry, repository, blob, signal)) return;
-  const upload = await startUpload(registry, repository, blob.digest, signal);
+  if (await hasBlob(repository, blob, signal)) return;
+  const upload = await startUpload(repository, blob.digest, signal);
   if (upload !== undefined) {
     const headers = { 'content-type': 'application/octet-stream' };
-    await registry.http.put(closingLocation(upload.location, blob.digest), { body: bytes, headers, signal });
+    await http.put(closingLocation(upload.location, blob.digest), { body: bytes, headers, signal });
   }
-  registry.holders.set(blob.digest, repository);
+  holders.set(blob.digest, repository.path);
 }

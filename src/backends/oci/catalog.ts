@@ -2,10 +2,9 @@
  * The repositories and tags of a registry, read page by page. The catalog is one list for the whole registry: it is asked
  * for once, kept for a few seconds, and shared by the folders that `ls -R` or `find` go through.
  */
-import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
-import { type FlightControls, SharedFlights } from '../../base/shared-flight.ts';
 import type { Http, Reply } from '../http.ts';
+import { Renewable } from '../kit/renewable.ts';
 import { isRepository, isTag } from './grammar.ts';
 import { DOCKER_HUB } from './reference.ts';
 
@@ -29,24 +28,17 @@ const PAGE_SIZE = 1000;
 const MAX_NAMES = 1_000_000;
 
 export function createCatalog(http: Http, host: string): Catalog {
-  // A backend that cannot list has answered; one that failed has not.
-  const known = new LRUCache<'all', readonly string[] | SregistryError>({ max: 1, ttl: CATALOG_TTL });
-  const flights = new SharedFlights<readonly string[] | SregistryError>();
-  const ask = async ({ signal, isCurrent }: FlightControls) => {
-    const answer = await readCatalog(http, host, signal).catch((error) => {
+  // A registry that cannot list has answered; one that failed has not.
+  const known = new Renewable<readonly string[] | SregistryError>({ max: 1, lifetime: CATALOG_TTL });
+  const read = (signal: AbortSignal) =>
+    readCatalog(http, host, signal).catch((error: unknown) => {
       if (isError(error, 'UNSUPPORTED')) return error;
       throw error;
     });
-    if (isCurrent()) known.set('all', answer);
-    return answer;
-  };
   return {
-    forget: () => {
-      known.clear();
-      flights.forget('all');
-    },
+    forget: () => known.forget(),
     repositories: async (signal) => {
-      const answer = known.get('all') ?? (await flights.join('all', ask, signal));
+      const answer = await known.get('all', read, signal);
       if (answer instanceof SregistryError) throw answer;
       return answer;
     },

@@ -3,54 +3,45 @@ import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../backend.ts';
 import { hasBlob, startUpload } from './blobs.ts';
-import { fetchManifest, goneIsStale, handleOf, toRemoteImage } from './images.ts';
-import { bearingTag, imageLayer } from './manifest.ts';
+import { fetchManifest, handleOf, toRemoteImage } from './images.ts';
+import { bearingTag, type Descriptor } from './manifest.ts';
 import { checkTarget, putManifest } from './push.ts';
-import type { Place } from './reference.ts';
-import type { Registry } from './registries.ts';
+import { goneIsStale, type Repository } from './registries.ts';
 
 export async function copyImage(
-  registry: Registry,
+  source: Repository,
   from: RemoteImage,
-  place: Place,
+  target: Repository,
   to: ImageName,
   signal?: AbortSignal,
 ): Promise<RemoteImage> {
-  const source = handleOf(from);
-  checkTarget(place, to);
-  if (source.registry !== place.host)
-    throw new SregistryError('CROSS_BACKEND', `${source.registry} cannot copy to ${place.host}`);
-  const manifest = await fetchManifest(registry, source.repository, source.manifest, signal);
-  if (manifest === undefined)
-    throw goneIsStale(
-      new SregistryError('NOT_FOUND', source.manifest),
-      `${source.registry}/${source.repository}`,
-    );
-  if (place.repository !== source.repository) {
+  const { registry } = source;
+  const digest = handleOf(from).manifest;
+  checkTarget(target, to);
+  if (registry.host !== target.registry.host)
+    throw new SregistryError('CROSS_BACKEND', `${registry.host} cannot copy to ${target.registry.host}`);
+  const manifest = await fetchManifest(source, digest, signal);
+  if (manifest === undefined) throw goneIsStale(new SregistryError('NOT_FOUND', digest), source);
+  if (target.path !== source.path) {
     if (manifest.manifests !== undefined)
       throw new SregistryError('CROSS_BACKEND', 'an index is not copied between repositories');
     for (const blob of [...manifest.layers, ...(manifest.config ? [manifest.config] : [])]) {
-      registry.holders.set(blob.digest, source.repository);
-      await mountBlob(registry, place.repository, blob, signal);
+      registry.holders.set(blob.digest, source.path);
+      await mountBlob(target, blob, signal);
     }
   }
   const own = { ...manifest, bytes: bearingTag(manifest, to.tag) };
-  const copy = await putManifest(registry, place.repository, to.tag, own, signal);
+  const copy = await putManifest(target, to.tag, own, { signal });
   // Of an index the image stays what it was resolved to.
-  if (copy.manifests !== undefined) return { ...from, name: to };
-  return toRemoteImage(registry, place.repository, to, copy, imageLayer(copy) && copy);
+  return copy.manifests === undefined ? toRemoteImage(target, to, copy) : { ...from, name: to };
 }
 
 /** CROSS_BACKEND where the registry does not mount, so that the caller can send the bytes instead. */
-async function mountBlob(
-  registry: Registry,
-  repository: string,
-  blob: { digest: string; size: number },
-  signal?: AbortSignal,
-): Promise<void> {
-  if (await hasBlob(registry, repository, blob, signal)) return;
-  const upload = await startUpload(registry, repository, blob.digest, signal);
+async function mountBlob(repository: Repository, blob: Descriptor, signal?: AbortSignal): Promise<void> {
+  const { http, host } = repository.registry;
+  if (await hasBlob(repository, blob, signal)) return;
+  const upload = await startUpload(repository, blob.digest, signal);
   if (upload === undefined) return;
-  await registry.http.delete(upload.location, { signal }).catch(() => {});
-  throw new SregistryError('CROSS_BACKEND', `${registry.host} does not copy between repositories`);
+  await http.delete(upload.location, { signal }).catch(() => {});
+  throw new SregistryError('CROSS_BACKEND', `${host} does not copy between repositories`);
 }

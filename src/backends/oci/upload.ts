@@ -17,7 +17,7 @@ import { debugLog } from '../../log/index.ts';
 import type { Progress, PushState } from '../backend.ts';
 import { attemptsWorth, type Reply } from '../http.ts';
 import { closingLocation, hasBlob, nextLocation, startUpload, type Upload } from './blobs.ts';
-import type { Registry } from './registries.ts';
+import { type Repository, referenceOf } from './registries.ts';
 
 const debug = debugLog('oci');
 
@@ -37,8 +37,7 @@ export interface UploadOptions {
 
 /** A file on its way into a repository. */
 interface Transfer extends UploadOptions {
-  readonly registry: Registry;
-  readonly repository: string;
+  readonly repository: Repository;
   readonly blob: FileBlob;
 }
 
@@ -56,19 +55,17 @@ const FIRST_DELAY = 500;
 
 /** Makes sure that the repository holds the file. Sends nothing that it has already or that can be mounted. */
 export async function pushFile(
-  registry: Registry,
-  repository: string,
+  repository: Repository,
   blob: FileBlob,
   options: UploadOptions = {},
 ): Promise<void> {
   const { signal } = options;
   try {
-    if (!(await hasBlob(registry, repository, blob, signal)))
-      await upload({ registry, repository, blob, ...options });
+    if (!(await hasBlob(repository, blob, signal))) await upload({ repository, blob, ...options });
   } catch (error) {
-    throw signal?.aborted ? abortError(signal, `push to ${registry.host}/${repository}`) : error;
+    throw signal?.aborted ? abortError(signal, `push to ${referenceOf(repository)}`) : error;
   }
-  registry.holders.set(blob.digest, repository);
+  repository.registry.holders.set(blob.digest, repository.path);
   options.resume?.save({});
   options.progress?.(blob.size, blob.size);
 }
@@ -81,10 +78,10 @@ class UploadLost extends SregistryError {
 }
 
 async function upload(transfer: Transfer): Promise<void> {
-  const { registry, repository, blob, signal } = transfer;
+  const { repository, blob, signal } = transfer;
   let earlier = await resumed(transfer);
   const attempt = async () => {
-    const session = earlier ?? (await startUpload(registry, repository, blob.digest, signal));
+    const session = earlier ?? (await startUpload(repository, blob.digest, signal));
     earlier = undefined;
     if (session !== undefined) await sendAll(transfer, session);
   };
@@ -112,8 +109,8 @@ async function resumed(transfer: Transfer): Promise<Upload | undefined> {
   const state = transfer.resume?.load();
   const { registry, repository, digest, location } = state ?? {};
   const isOurs =
-    registry === transfer.registry.host &&
-    repository === transfer.repository &&
+    registry === transfer.repository.registry.host &&
+    repository === transfer.repository.path &&
     digest === transfer.blob.digest;
   if (!isOurs || typeof location !== 'string' || !URL.canParse(location)) return undefined;
   const session: Upload = { location: new URL(location), offset: 0, minChunk: 0 };
@@ -127,11 +124,11 @@ async function resumed(transfer: Transfer): Promise<Upload | undefined> {
 }
 
 async function sendAll(transfer: Transfer, session: Upload): Promise<void> {
-  const { registry, repository, blob, signal, resume } = transfer;
+  const { repository, blob, signal, resume } = transfer;
   const save = () =>
     resume?.save({
-      registry: registry.host,
-      repository,
+      registry: repository.registry.host,
+      repository: repository.path,
       digest: blob.digest,
       location: session.location.href,
     });
@@ -153,7 +150,8 @@ function isTransient(error: unknown): boolean {
 }
 
 async function patch(transfer: Transfer, session: Upload): Promise<void> {
-  const { registry, blob, progress, signal } = transfer;
+  const { blob, progress, signal } = transfer;
+  const { registry } = transfer.repository;
   const start = session.offset;
   const end = Math.min(blob.size, start + Math.max(transfer.chunk ?? CHUNK, session.minChunk));
   const open = () => {
@@ -191,7 +189,8 @@ function readPart(path: string, start: number, end: number, tell: (bytes: number
 }
 
 /** Sets the session to what the registry has. */
-async function askOffset({ registry, blob, signal }: Transfer, session: Upload): Promise<void> {
+async function askOffset({ repository, blob, signal }: Transfer, session: Upload): Promise<void> {
+  const { registry } = repository;
   const reply = await knownUpload(registry.http.get(session.location, { signal }));
   const accepted = acceptedBytes(reply);
   if (accepted === undefined || accepted > blob.size)
@@ -224,22 +223,20 @@ function meansLost({ status, message }: SregistryError): boolean {
 }
 
 /** Closes the upload. The registry compares the digest with what it has received. */
-async function close({ registry, repository, blob, signal }: Transfer, session: Upload): Promise<void> {
+async function close({ repository, blob, signal }: Transfer, session: Upload): Promise<void> {
+  const { http } = repository.registry;
   const target = closingLocation(session.location, blob.digest);
   try {
-    await knownUpload(registry.http.put(target, { signal, timeout: CLOSE_TIMEOUT, stall: CLOSE_TIMEOUT }));
+    await knownUpload(http.put(target, { signal, timeout: CLOSE_TIMEOUT, stall: CLOSE_TIMEOUT }));
   } catch (error) {
     if (isError(error, 'CANCELED')) throw error;
     if (isError(error) && error.message.includes('DIGEST_INVALID')) throw corrupt(blob, error);
     // An answer that was lost: the upload may be closed all the same.
-    if (!(await hasBlob(registry, repository, blob, signal))) throw error;
+    if (!(await hasBlob(repository, blob, signal))) throw error;
     return;
   }
-  if (!(await hasBlob(registry, repository, blob, signal)))
-    throw new SregistryError(
-      'SERVICE',
-      `${registry.host}/${repository}: a blob is not there after its upload`,
-    );
+  if (!(await hasBlob(repository, blob, signal)))
+    throw new SregistryError('SERVICE', `${referenceOf(repository)}: a blob is not there after its upload`);
 }
 
 function corrupt(blob: FileBlob, cause: SregistryError): SregistryError {
