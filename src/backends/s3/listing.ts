@@ -1,9 +1,9 @@
 /** What is in a collection. With `/` as the delimiter a bucket is folders, of which the service lists one at a time. */
 import { SregistryError } from '../../base/errors.ts';
 import type { ListEntry, RemoteImage } from '../backend.ts';
-import { identityOf, isVisible, type KeyParts, parseKey, prefixOf } from '../object-keys.ts';
 import type { Bucket } from './bucket.ts';
 import { type Handle, opaque } from './images.ts';
+import { identityOf, isVisible, type KeyParts, parseKey, prefixOf } from './layout.ts';
 import { type ListedObject, listObjects } from './objects.ts';
 import { keepsVersions } from './versions.ts';
 

@@ -2,9 +2,9 @@
 import { pMapIterable } from 'p-map';
 import type { RemoteImage, SearchQuery } from '../backend.ts';
 import { hasLabels, nameMatcher } from '../name-match.ts';
-import { identityOf, parseKey } from '../object-keys.ts';
 import type { Bucket } from './bucket.ts';
 import { findObject, toRemoteImage } from './images.ts';
+import { identityOf, parseKey } from './layout.ts';
 import { toListedImage } from './listing.ts';
 import { listObjects } from './objects.ts';
 
