@@ -158,10 +158,15 @@ test('a push that was interrupted is continued by another process', async () => 
 test('a state of another file, or of an upload that the registry forgot, starts anew', async () => {
   const { fake, repository } = await start();
   const base = { registry: repository.registry.host, repository: 'demo/x', digest: blob.digest };
+  const location = `${fake.url}/v2/demo/x/blobs/uploads/none`;
   for (const state of [
-    { ...base, digest: 'sha256:other', location: `${fake.url}/v2/demo/x/blobs/uploads/none` },
-    { ...base, location: `${fake.url}/v2/demo/x/blobs/uploads/none` },
-    { ...base, location: 'nonsense' },
+    { ...base, digest: 'sha256:other', session: { location, minChunk: 0 } },
+    { ...base, session: { location, minChunk: 0 } },
+    { ...base, session: { location: 'nonsense' } },
+    { ...base, session: { location: 5 } },
+    { ...base, session: 'nonsense' },
+    // As versions before this one saved it.
+    { ...base, location },
     { location: 5 },
   ]) {
     fake.blobs.clear();

@@ -16,12 +16,10 @@ export interface BlobRange {
   readonly length: number;
 }
 
-/** An open upload session. */
+/** An open upload session; plain JSON. */
 export interface Upload {
-  /** Where the next chunk goes; every answer gives a new one. */
-  location: URL;
-  /** Bytes that the registry has. */
-  offset: number;
+  /** Where the next chunk goes; every answer gives a new address. */
+  readonly location: string;
   /** Smallest chunk that the registry takes, the last one excepted; 0 where it does not say. */
   readonly minChunk: number;
 }
@@ -82,28 +80,24 @@ export async function startUpload(
 
 function toUpload(registry: Registry, reply: Reply): Upload {
   const minChunk = Number(reply.headers['oci-chunk-min-length'] ?? 0);
-  return {
-    location: nextLocation(registry, reply),
-    offset: 0,
-    minChunk: Number.isSafeInteger(minChunk) ? minChunk : 0,
-  };
+  const location = nextLocation(registry, reply);
+  return { location, minChunk: Number.isSafeInteger(minChunk) ? minChunk : 0 };
 }
 
 /** Where an upload goes on, from the answer of its last request. */
-export function nextLocation(registry: Registry, reply: Reply): URL {
+export function nextLocation(registry: Registry, reply: Reply): string {
   const location = URL.parse(reply.headers.location ?? '', reply.url.href);
   if (location === null)
     throw new SregistryError('SERVICE', `${registry.host}: an upload without a usable Location`);
-  if (location.protocol === reply.url.protocol) return location;
+  if (location.protocol === reply.url.protocol) return location.href;
   // A registry behind a proxy that ends TLS often takes itself for plain http.
-  if (location.hostname === reply.url.hostname)
-    return new URL(location.href.replace(/^https?:/, reply.url.protocol));
+  if (location.hostname === reply.url.hostname) return location.href.replace(/^https?:/, reply.url.protocol);
   throw new SregistryError('SERVICE', `${registry.host}: an upload led to ${location.origin}`);
 }
 
 /** The address that closes an upload. The query is appended as text: parsing and printing it may change signed parts. */
-export function closingLocation(location: URL, digest: string): URL {
-  return new URL(`${location.href}${location.search === '' ? '?' : '&'}digest=${encodeURIComponent(digest)}`);
+export function closingLocation(location: string, digest: string): string {
+  return `${location}${location.includes('?') ? '&' : '?'}digest=${encodeURIComponent(digest)}`;
 }
 
 /** Pushes a blob that fits into one request, unless it is there. */
