@@ -40,14 +40,15 @@ async function start(options?: FakeRegistryOptions): Promise<{ fake: FakeRegistr
     () => fake.close(),
     () => http.close(),
   );
-  const registry: Repository['registry'] = {
+  const repository: Repository = {
+    path: 'demo/x',
     host: new URL(fake.url).host,
     http,
     catalog: createCatalog(http, 'fake'),
     redirects: new Map(),
     holders: new LRUCache({ max: 10 }),
   };
-  return { fake, repository: { registry, path: 'demo/x' } };
+  return { fake, repository };
 }
 
 const push = (repository: Repository, options?: UploadOptions) =>
@@ -141,11 +142,14 @@ test('a push that was interrupted is continued by another process', async () => 
     save: (next: Record<string, unknown>) => (state = structuredClone(next)),
   };
   const controller = new AbortController();
-  const interrupted = push(repository, {
-    resume,
-    signal: controller.signal,
-    progress: (done) => done > 60_000 && controller.abort(),
-  });
+  const { signal } = controller;
+  const interrupted = push(
+    { ...repository, signal },
+    {
+      resume,
+      progress: (done) => done > 60_000 && controller.abort(),
+    },
+  );
   await expect(interrupted).rejects.toMatchObject({ code: 'CANCELED' });
   broken = false;
   const before = ranges(fake).length;
@@ -157,7 +161,7 @@ test('a push that was interrupted is continued by another process', async () => 
 
 test('a state of another file, or of an upload that the registry forgot, starts anew', async () => {
   const { fake, repository } = await start();
-  const base = { registry: repository.registry.host, repository: 'demo/x', digest: blob.digest };
+  const base = { registry: repository.host, repository: 'demo/x', digest: blob.digest };
   const location = `${fake.url}/v2/demo/x/blobs/uploads/none`;
   for (const state of [
     { ...base, digest: 'sha256:other', session: { location, minChunk: 0 } },

@@ -17,6 +17,7 @@ import type { RemoteImage } from '../backend.ts';
 import { type Http, showUrl } from '../http.ts';
 import { type FileLocation, findFile, type HttpFile, probeFile, readFile } from '../http-file.ts';
 import { Renewable } from './renewable.ts';
+import { goneIsStale } from './stale.ts';
 
 /** What a manifest says of an image's bytes. */
 export interface Link {
@@ -167,11 +168,6 @@ function lifetimeOf(url: URL): number | undefined {
 /** Could it be that the link is no longer good? Storage says so with any of these. */
 function isRefusal(error: unknown): error is SregistryError {
   return isError(error, 'NOT_FOUND', 'FORBIDDEN', 'UNAUTHORIZED') || (isError(error) && error.status === 400);
-}
-
-function goneIsStale(error: SregistryError, path: string): SregistryError {
-  if (error.code !== 'NOT_FOUND') return error;
-  return new SregistryError('STALE', `${path}: its file is gone from storage`, { cause: error });
 }
 
 /** The handle of an image, which may come out of the catalog. */

@@ -57,8 +57,8 @@ export function createAuth({ origin, http, logins }: AuthSettings): Auth {
     if (login !== undefined && 'registryToken' in login)
       return { value: login.registryToken, lifetime: Number.POSITIVE_INFINITY };
     try {
-      const realm = realmOf(challenge, origin);
-      return await fetchToken(http, { realm, service: challenge.parameters.service, scopes }, login, signal);
+      const { service } = challenge.parameters;
+      return await fetchToken(http, { realm: realmOf(challenge, origin), service, scopes, signal }, login);
     } catch (error) {
       if (isError(error, 'UNAUTHORIZED')) logins.forget();
       throw error;
@@ -109,26 +109,18 @@ function realmOf(challenge: Challenge, origin: URL): URL {
   return realm;
 }
 
-/** What a token is asked for, and of whom. */
+/** What a token is asked for, of whom, and until when. */
 interface Question {
   readonly realm: URL;
   readonly service: string | undefined;
   readonly scopes: readonly string[];
+  readonly signal: AbortSignal;
 }
 
-async function fetchToken(
-  http: Http,
-  question: Question,
-  login: Login | undefined,
-  signal: AbortSignal,
-): Promise<AccessToken> {
+async function fetchToken(http: Http, question: Question, login: Login | undefined): Promise<AccessToken> {
   const { realm } = question;
   try {
-    const reply =
-      login !== undefined && 'identityToken' in login
-        ? await refresh(http, question, login.identityToken, signal)
-        : await http.get(withQuery(question), { headers: basicHeader(login), signal });
-    return parseToken(reply.json(), realm);
+    return parseToken((await ask(http, question, login)).json(), realm);
   } catch (error) {
     if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN') || login === undefined) throw error;
     const who = 'username' in login ? `the login of ${login.username}` : 'the stored login';
@@ -140,27 +132,21 @@ async function fetchToken(
   }
 }
 
-function withQuery({ realm, service, scopes }: Question): URL {
+/** GET with a basic login or none; POST to trade a refresh token, as OAuth2 has it. */
+function ask(http: Http, { realm, service, scopes, signal }: Question, login: Login | undefined) {
+  const form = new URLSearchParams({ client_id: CLIENT_ID, ...(service !== undefined && { service }) });
+  if (login !== undefined && 'identityToken' in login) {
+    form.set('grant_type', 'refresh_token');
+    form.set('service', service ?? '');
+    form.set('scope', scopes.join(' '));
+    form.set('refresh_token', login.identityToken);
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    return http.post(realm, { body: form.toString(), headers, signal });
+  }
   const url = new URL(realm);
-  if (service !== undefined) url.searchParams.set('service', service);
+  for (const [name, value] of form) url.searchParams.set(name, value);
   for (const scope of scopes) url.searchParams.append('scope', scope);
-  url.searchParams.set('client_id', CLIENT_ID);
-  return url;
-}
-
-function refresh(http: Http, { realm, service, scopes }: Question, token: string, signal: AbortSignal) {
-  const form = new URLSearchParams({
-    grant_type: 'refresh_token',
-    client_id: CLIENT_ID,
-    service: service ?? '',
-    scope: scopes.join(' '),
-    refresh_token: token,
-  });
-  return http.post(realm, {
-    body: form.toString(),
-    headers: { 'content-type': 'application/x-www-form-urlencoded' },
-    signal,
-  });
+  return http.get(url, { headers: basicHeader(login), signal });
 }
 
 /** `token`, or `access_token` as OAuth2 has it; both if a service wants to please everybody. */

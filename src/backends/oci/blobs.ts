@@ -3,15 +3,19 @@ import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Reply } from '../http.ts';
+import { goneIsStale } from '../kit/stale.ts';
 import { digestOf } from './images.ts';
-import { goneIsStale, pathOf, type Registry, type Repository } from './registries.ts';
+import { pathOf, type Registry, type Repository, referenceOf } from './registries.ts';
 
 const debug = debugLog('oci');
 
-export interface BlobRange {
+export interface Blob {
   readonly digest: string;
-  /** Bytes of the blob, as its manifest states them. */
+  /** Bytes, as its manifest states them. */
   readonly size: number;
+}
+
+export interface BlobRange extends Blob {
   readonly offset: number;
   readonly length: number;
 }
@@ -25,13 +29,9 @@ export interface Upload {
 }
 
 /** Does the repository hold the blob? One of another size than ours is the error CORRUPT. */
-export async function hasBlob(
-  repository: Repository,
-  { digest, size }: Pick<BlobRange, 'digest' | 'size'>,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  const { http, host } = repository.registry;
-  const path = pathOf(repository, 'blobs', digest);
+export async function hasBlob(repository: Repository, { digest, size }: Blob): Promise<boolean> {
+  const { http, host, signal } = repository;
+  const path = pathOf(repository, `blobs/${digest}`);
   const reply = await http.head(path, { allow: [404], signal });
   if (reply.status === 404) return false;
   const stored = reply.headers['content-length'];
@@ -41,15 +41,12 @@ export async function hasBlob(
 }
 
 /** A range of a blob, from where the registry redirects to, if it does. Deleted meanwhile is the error STALE. */
-export async function readBlob(
-  repository: Repository,
-  { digest, size, offset, length }: BlobRange,
-  signal?: AbortSignal,
-): Promise<Readable> {
-  const { http, redirects } = repository.registry;
-  const options = { offset, length, total: size, signal, redirects };
-  return http.stream(pathOf(repository, 'blobs', digest), options).catch((error: unknown) => {
-    throw goneIsStale(error, repository);
+export async function readBlob(repository: Repository, blob: BlobRange): Promise<Readable> {
+  const { http, redirects, signal } = repository;
+  const { digest, size: total, offset, length } = blob;
+  const options = { offset, length, total, signal, redirects };
+  return http.stream(pathOf(repository, `blobs/${digest}`), options).catch((error: unknown) => {
+    throw goneIsStale(error, referenceOf(repository));
   });
 }
 
@@ -57,25 +54,21 @@ export async function readBlob(
  * Opens an upload of a blob; undefined where there is nothing to upload, as the registry could mount it from a
  * repository that is known to hold it.
  */
-export async function startUpload(
-  repository: Repository,
-  digest: string,
-  signal?: AbortSignal,
-): Promise<Upload | undefined> {
-  const { registry } = repository;
-  const holder = registry.holders.get(digest);
-  const path = pathOf(repository, 'blobs/uploads', '');
+export async function startUpload(repository: Repository, digest: string): Promise<Upload | undefined> {
+  const { http, holders, signal } = repository;
+  const holder = holders.get(digest);
+  const path = pathOf(repository, 'blobs/uploads/');
   if (holder !== undefined && holder !== repository.path) {
     try {
-      const reply = await registry.http.post(path, { query: { mount: digest, from: holder }, signal });
+      const reply = await http.post(path, { query: { mount: digest, from: holder }, signal });
       debug('%s: mount from %s: %d', digest, holder, reply.status);
-      return reply.status === 201 ? undefined : toUpload(registry, reply);
+      return reply.status === 201 ? undefined : toUpload(repository, reply);
     } catch (error) {
       // No right to read there, or a registry that knows no mounts: the bytes can still be sent.
       if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED', 'SERVICE')) throw error;
     }
   }
-  return toUpload(registry, await registry.http.post(path, { signal }));
+  return toUpload(repository, await http.post(path, { signal }));
 }
 
 function toUpload(registry: Registry, reply: Reply): Upload {
@@ -101,15 +94,11 @@ export function closingLocation(location: string, digest: string): string {
 }
 
 /** Pushes a blob that fits into one request, unless it is there. */
-export async function pushSmallBlob(
-  repository: Repository,
-  bytes: Buffer,
-  signal?: AbortSignal,
-): Promise<void> {
-  const { http, holders } = repository.registry;
+export async function pushSmallBlob(repository: Repository, bytes: Buffer): Promise<void> {
+  const { http, holders, signal } = repository;
   const blob = { digest: digestOf(bytes), size: bytes.length };
-  if (await hasBlob(repository, blob, signal)) return;
-  const upload = await startUpload(repository, blob.digest, signal);
+  if (await hasBlob(repository, blob)) return;
+  const upload = await startUpload(repository, blob.digest);
   if (upload !== undefined) {
     const headers = { 'content-type': 'application/octet-stream' };
     await http.put(closingLocation(upload.location, blob.digest), { body: bytes, headers, signal });

@@ -3,7 +3,7 @@
  * for once, kept for a few seconds, and shared by the folders that `ls -R` or `find` go through.
  */
 import { isError, SregistryError } from '../../base/errors.ts';
-import type { Http, Reply } from '../http.ts';
+import type { Http } from '../http.ts';
 import { Renewable } from '../kit/renewable.ts';
 import { isRepository, isTag } from './grammar.ts';
 import { DOCKER_HUB } from './reference.ts';
@@ -73,24 +73,15 @@ function doesNotList(host: string, cause?: unknown): SregistryError {
 }
 
 /** The names in all pages of a listing: `{ "tags": [...] }`; null stands for none. */
-async function readNames(
-  http: Http,
-  path: string,
-  property: string,
-  signal?: AbortSignal,
-): Promise<readonly string[]> {
+async function readNames(http: Http, path: string, kind: string, signal?: AbortSignal): Promise<string[]> {
   const names: string[] = [];
   for await (const page of http.paginate(path, { query: { n: PAGE_SIZE }, signal })) {
-    for (const name of namesOf(page, property)) names.push(name);
+    const what = `${page.url.origin}${path}`;
+    const given = (page.json() as Record<string, unknown> | null)?.[kind] ?? [];
+    if (!Array.isArray(given)) throw new SregistryError('SERVICE', `${what}: no list of ${kind}`);
+    for (const name of given) if (typeof name === 'string') names.push(name);
     if (names.length > MAX_NAMES)
-      throw new SregistryError('SERVICE', `${page.url.origin}${path}: more than ${MAX_NAMES} entries`);
+      throw new SregistryError('SERVICE', `${what}: more than ${MAX_NAMES} entries`);
   }
   return names;
-}
-
-function namesOf(page: Reply, property: string): string[] {
-  const value = (page.json() as Record<string, unknown> | null)?.[property] ?? [];
-  if (!Array.isArray(value))
-    throw new SregistryError('SERVICE', `${page.url.origin}${page.url.pathname}: no list of ${property}`);
-  return value.filter((name) => typeof name === 'string');
 }

@@ -2,45 +2,44 @@
 import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../backend.ts';
+import { goneIsStale } from '../kit/stale.ts';
 import { hasBlob, startUpload } from './blobs.ts';
 import { fetchManifest, handleOf, toRemoteImage } from './images.ts';
 import { bearingTag, type Descriptor } from './manifest.ts';
 import { checkTarget, putManifest } from './push.ts';
-import { goneIsStale, type Repository } from './registries.ts';
+import { type Repository, referenceOf } from './registries.ts';
 
 export async function copyImage(
   source: Repository,
   from: RemoteImage,
   target: Repository,
   to: ImageName,
-  signal?: AbortSignal,
 ): Promise<RemoteImage> {
-  const { registry } = source;
   const digest = handleOf(from).manifest;
   checkTarget(target, to);
-  if (registry.host !== target.registry.host)
-    throw new SregistryError('CROSS_BACKEND', `${registry.host} cannot copy to ${target.registry.host}`);
-  const manifest = await fetchManifest(source, digest, signal);
-  if (manifest === undefined) throw goneIsStale(new SregistryError('NOT_FOUND', digest), source);
+  if (source.host !== target.host)
+    throw new SregistryError('CROSS_BACKEND', `${source.host} cannot copy to ${target.host}`);
+  const manifest = await fetchManifest(source, digest);
+  if (manifest === undefined) throw goneIsStale(new SregistryError('NOT_FOUND', digest), referenceOf(source));
   if (target.path !== source.path) {
     if (manifest.manifests !== undefined)
       throw new SregistryError('CROSS_BACKEND', 'an index is not copied between repositories');
     for (const blob of [...manifest.layers, ...(manifest.config ? [manifest.config] : [])]) {
-      registry.holders.set(blob.digest, source.path);
-      await mountBlob(target, blob, signal);
+      source.holders.set(blob.digest, source.path);
+      await mountBlob(target, blob);
     }
   }
   const own = { ...manifest, bytes: bearingTag(manifest, to.tag) };
-  const copy = await putManifest(target, to.tag, own, { signal });
+  const copy = await putManifest(target, to.tag, own);
   // Of an index the image stays what it was resolved to.
   return copy.manifests === undefined ? toRemoteImage(target, to, copy) : { ...from, name: to };
 }
 
 /** CROSS_BACKEND where the registry does not mount, so that the caller can send the bytes instead. */
-async function mountBlob(repository: Repository, blob: Descriptor, signal?: AbortSignal): Promise<void> {
-  const { http, host } = repository.registry;
-  if (await hasBlob(repository, blob, signal)) return;
-  const upload = await startUpload(repository, blob.digest, signal);
+async function mountBlob(repository: Repository, blob: Descriptor): Promise<void> {
+  const { http, host, signal } = repository;
+  if (await hasBlob(repository, blob)) return;
+  const upload = await startUpload(repository, blob.digest);
   if (upload === undefined) return;
   await http.delete(upload.location, { signal }).catch(() => {});
   throw new SregistryError('CROSS_BACKEND', `${host} does not copy between repositories`);

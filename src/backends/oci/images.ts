@@ -5,7 +5,6 @@ import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../../image/remote.ts';
 import { isDigest, isRepository, isTag } from './grammar.ts';
 import {
-  type Descriptor,
   fittingManifests,
   imageLayer,
   MANIFEST_TYPES,
@@ -34,6 +33,7 @@ export interface FetchedManifest extends Manifest {
 
 /** Bytes of a manifest; the specification asks registries to take at least, and clients to expect at most, 4 MiB. */
 const MANIFEST_MAX = 4 * 1024 * 1024;
+const ACCEPT = { accept: MANIFEST_TYPES };
 /** Entries of an index that are looked into for a Singularity image. */
 const CANDIDATES_MAX = 8;
 
@@ -44,21 +44,20 @@ const CANDIDATES_MAX = 8;
 export async function resolveImage(
   repository: Repository,
   name: ImageName,
-  signal?: AbortSignal,
 ): Promise<RemoteImage | undefined> {
   const { tag, version } = name;
+  const { http, signal } = repository;
   // No registry can hold what the distribution API has no address for.
   if (!isRepository(repository.path) || (version !== undefined && !isDigest(version))) return undefined;
   const resolve = async (reference: string): Promise<RemoteImage | undefined> => {
-    const top = await fetchManifest(repository, reference, signal);
-    return top && toRemoteImage(repository, name, top, await findImage(repository, top, signal));
+    const top = await fetchManifest(repository, reference);
+    return top && toRemoteImage(repository, name, top, await findImage(repository, top));
   };
   const tagged = isTag(tag) ? await resolve(tag) : undefined;
   if (version === undefined || tagged?.digest === version || tagged?.handle.manifest === version)
     return tagged;
   // CNCF Distribution reads a whole blob into memory to see that it is no manifest, and answers 500.
-  const path = pathOf(repository, 'blobs', version);
-  const blob = await repository.registry.http.head(path, { allow: [404], signal });
+  const blob = await http.head(pathOf(repository, `blobs/${version}`), { allow: [404], signal });
   return blob.status === 404 ? resolve(version) : undefined;
 }
 
@@ -66,12 +65,11 @@ export async function resolveImage(
 export async function fetchManifest(
   repository: Repository,
   reference: string,
-  signal?: AbortSignal,
 ): Promise<FetchedManifest | undefined> {
-  const path = pathOf(repository, 'manifests', reference);
+  const { http, signal } = repository;
+  const path = pathOf(repository, `manifests/${reference}`);
   const what = referenceOf(repository, reference);
-  const { http } = repository.registry;
-  const reply = await http.get(path, { headers: { accept: MANIFEST_TYPES }, allow: [404], signal });
+  const reply = await http.get(path, { headers: ACCEPT, allow: [404], signal });
   if (reply.status === 404) {
     if (/html/i.test(reply.headers['content-type'] ?? ''))
       throw new SregistryError('SERVICE', `${what}: a web page from ${reply.url.origin}: not a registry`);
@@ -84,25 +82,20 @@ export async function fetchManifest(
   const manifest = parseManifest(reply.bytes, reply.headers['content-type'] ?? '', what);
   // Signed manifests of Docker's schema 1 have a digest of a part of their bytes; they are no images for us anyway.
   const isSigned = manifest.mediaType.endsWith('prettyjws');
-  if (stated !== undefined && stated !== digest && !isSigned)
-    throw new SregistryError(
-      'CORRUPT',
-      `${what}: the manifest does not have its digest ${stated.slice(0, 200)}`,
-    );
+  if (stated !== undefined && stated !== digest && !isSigned) {
+    const shown = stated.slice(0, 200);
+    throw new SregistryError('CORRUPT', `${what}: the manifest does not have its digest ${shown}`);
+  }
   return { ...manifest, bytes: reply.bytes, digest };
 }
 
 /** Digest of what a tag points to; undefined where there is no such tag. */
-export async function digestOfTag(
-  repository: Repository,
-  tag: string,
-  signal?: AbortSignal,
-): Promise<string | undefined> {
-  const path = pathOf(repository, 'manifests', tag);
-  const headers = { accept: MANIFEST_TYPES };
-  const reply = await repository.registry.http.head(path, { headers, allow: [404, 410], signal });
+export async function digestOfTag(repository: Repository, tag: string): Promise<string | undefined> {
+  const { http, signal } = repository;
+  const path = pathOf(repository, `manifests/${tag}`);
+  const reply = await http.head(path, { headers: ACCEPT, allow: [404, 410], signal });
   if (reply.status >= 400) return undefined;
-  return reply.headers['docker-content-digest'] ?? (await fetchManifest(repository, tag, signal))?.digest;
+  return reply.headers['docker-content-digest'] ?? (await fetchManifest(repository, tag))?.digest;
 }
 
 /** The digest of `bytes`, by the algorithm of `like`. */
@@ -112,14 +105,10 @@ export function digestOf(bytes: Buffer, like = 'sha256:'): string {
 }
 
 /** A manifest with an image's layer: the one given, or the first fitting one of an index. */
-async function findImage(
-  repository: Repository,
-  top: FetchedManifest,
-  signal?: AbortSignal,
-): Promise<Manifest | undefined> {
+async function findImage(repository: Repository, top: FetchedManifest): Promise<Manifest | undefined> {
   if (top.manifests === undefined) return top;
   for (const entry of fittingManifests(top.manifests).slice(0, CANDIDATES_MAX)) {
-    const manifest = await fetchManifest(repository, entry.digest, signal);
+    const manifest = await fetchManifest(repository, entry.digest);
     if (manifest !== undefined && imageLayer(manifest) !== undefined) return manifest;
   }
   return undefined;
@@ -127,7 +116,7 @@ async function findImage(
 
 /** `found` is the manifest that may have the image, which an index `top` only points to. */
 export function toRemoteImage(
-  { registry, path }: Repository,
+  { host, holders, path }: Repository,
   name: ImageName,
   top: FetchedManifest,
   found: Manifest | undefined = top,
@@ -138,24 +127,20 @@ export function toRemoteImage(
     ...(layer && found.annotations),
     ...layer?.annotations,
   };
-  const handle: Handle = { registry: registry.host, repository: path, manifest: top.digest };
-  const common = { name, modified: createdOf(annotations), origin: registry.host, annotations };
+  const handle: Handle = { registry: host, repository: path, manifest: top.digest };
+  const common = { name, modified: createdOf(annotations), origin: host, annotations };
   if (layer === undefined) {
     const unpresentable = whyUnpresentable(top);
     return { ...common, size: top.bytes.length, revision: top.digest, unpresentable, handle };
   }
-  registry.holders.set(layer.digest, path);
+  holders.set(layer.digest, path);
   return {
     ...common,
     size: layer.size,
-    digest: sha256Of(layer),
+    digest: layer.digest.startsWith('sha256:') ? layer.digest : undefined,
     revision: layer.digest,
     handle: { ...handle, layer: layer.digest },
   };
-}
-
-function sha256Of({ digest }: Descriptor): string | undefined {
-  return digest.startsWith('sha256:') ? digest : undefined;
 }
 
 /** `org.opencontainers.image.created` (RFC 3339), OCI image specification, "Pre-Defined Annotation Keys". */

@@ -23,14 +23,14 @@ export async function* listCollection(
   collection: string,
   signal?: AbortSignal,
 ): AsyncGenerator<ListEntry> {
-  const top = topOf(registries, collection);
-  const below = await repositoriesBelow(top, signal).catch(async (error) => {
+  const top = topOf(registries, collection, signal);
+  const below = await repositoriesBelow(top).catch(async (error) => {
     throw isError(error, 'UNSUPPORTED') ? await withTags(error, registries, collection, signal) : error;
   });
   const folders = below.filter((path) => path.includes('/')).map((path) => path.slice(0, path.indexOf('/')));
   for (const name of new Set(folders)) yield { kind: 'collection', name };
   const images = below.filter((path) => !path.includes('/'));
-  for await (const name of taggedNames(top, collection, images, signal)) yield { kind: 'image', name };
+  for await (const name of taggedNames(top, collection, images)) yield { kind: 'image', name };
 }
 
 /** The names of all images in and below a collection. */
@@ -39,23 +39,23 @@ export async function* allNames(
   collection: string,
   signal?: AbortSignal,
 ): AsyncGenerator<ImageName> {
-  const top = topOf(registries, collection);
-  yield* taggedNames(top, collection, await repositoriesBelow(top, signal), signal);
+  const top = topOf(registries, collection, signal);
+  yield* taggedNames(top, collection, await repositoriesBelow(top));
 }
 
-function topOf(registries: Registries, collection: string): Repository {
+function topOf(registries: Registries, collection: string, signal?: AbortSignal): Repository {
   const place = placeOf(collection, registries.base);
-  if (place !== undefined) return registries.at(place);
+  if (place !== undefined) return registries.at(place, signal);
   throw new SregistryError('UNSUPPORTED', 'which registry to list is for the name to say', {
     hint: `begin with its host, as in quay.io/biocontainers; without one, ${DOCKER_HUB} is meant, which does not list`,
   });
 }
 
 /** Paths of the repositories below `top`, relative to it. NOT_FOUND where there is none. */
-async function repositoriesBelow({ registry, path }: Repository, signal?: AbortSignal): Promise<string[]> {
-  const nothing = new SregistryError('NOT_FOUND', `${registry.host} has no repository below ${path}`);
+async function repositoriesBelow({ host, catalog, path, signal }: Repository): Promise<string[]> {
+  const nothing = new SregistryError('NOT_FOUND', `${host} has no repository below ${path}`);
   if (path !== '' && !isRepository(path)) throw nothing;
-  const repositories = await registry.catalog.repositories(signal);
+  const repositories = await catalog.repositories(signal);
   if (path === '') return [...repositories];
   const below = repositories.filter((name) => name.startsWith(`${path}/`));
   if (below.length === 0) throw nothing;
@@ -73,7 +73,7 @@ async function withTags(
   const image = folders.pop() ?? '';
   const place = placeOfImage({ collection: folders.join('/'), image }, registries.base);
   if (!isRepository(place.repository)) return error;
-  const tags = await visibleTags(registries.at(place), signal);
+  const tags = await visibleTags(registries.at(place, signal));
   if (tags.length === 0) return error;
   const shown = tags.length > 10 ? `${tags.slice(-10).join(', ')}, ...` : tags.join(', ');
   return new SregistryError('UNSUPPORTED', error.message, {
@@ -87,12 +87,9 @@ async function* taggedNames(
   top: Repository,
   collection: string,
   paths: readonly string[],
-  signal?: AbortSignal,
 ): AsyncGenerator<ImageName> {
-  const tagsOf = async (path: string) => {
-    const repository = { ...top, path: top.path === '' ? path : `${top.path}/${path}` };
-    return { path, tags: await visibleTags(repository, signal) };
-  };
+  const pathAt = (path: string) => (top.path === '' ? path : `${top.path}/${path}`);
+  const tagsOf = async (path: string) => ({ path, tags: await visibleTags({ ...top, path: pathAt(path) }) });
   for await (const { path, tags } of pMapIterable(paths, tagsOf, { concurrency: CONCURRENCY })) {
     const parts = path.split('/');
     const image = parts.pop() ?? '';
@@ -102,9 +99,10 @@ async function* taggedNames(
 }
 
 /** The tags of one repository of a listing. One that is gone or closed to this user does not hide the others. */
-async function visibleTags(repository: Repository, signal?: AbortSignal): Promise<readonly string[]> {
+async function visibleTags(repository: Repository): Promise<readonly string[]> {
+  const { catalog, path, signal } = repository;
   try {
-    return (await repository.registry.catalog.tags(repository.path, signal)) ?? [];
+    return (await catalog.tags(path, signal)) ?? [];
   } catch (error) {
     if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN')) throw error;
     debug('%s is not listed: %s', referenceOf(repository), error.message);

@@ -56,12 +56,13 @@ function createOci<S extends OptionSchema>(
   settings: PresetSettings,
 ): Backend {
   const registries = createRegistries(context, settings);
-  const at = (name: ImageName) => registries.at(placeOfImage(name, registries.base));
-  const of = (image: RemoteImage) => {
+  const at = (name: ImageName, signal?: AbortSignal) =>
+    registries.at(placeOfImage(name, registries.base), signal);
+  const of = (image: RemoteImage, signal?: AbortSignal) => {
     const { registry: host, repository } = handleOf(image);
-    return registries.at({ host, repository });
+    return registries.at({ host, repository }, signal);
   };
-  const resolve: Backend['resolve'] = (name, signal) => resolveImage(at(name), name, signal);
+  const resolve: Backend['resolve'] = (name, signal) => resolveImage(at(name, signal), name);
   return {
     name: context.name,
     driver,
@@ -75,16 +76,16 @@ function createOci<S extends OptionSchema>(
     read: async (image, offset, length, signal) => {
       const { repository, layer } = handleOf(image);
       if (layer !== undefined)
-        return readBlob(of(image), { digest: layer, size: image.size, offset, length }, signal);
+        return readBlob(of(image, signal), { digest: layer, size: image.size, offset, length });
       const why = image.unpresentable ?? 'not an image file';
       throw new SregistryError('NOT_PRESENTABLE', `${repository}: ${why}`);
     },
     list: (collection, signal) => listCollection(registries, collection, signal),
-    push: (file, name, options) => pushImage(at(name), file, name, options),
+    push: (file, name, options) => pushImage(at(name, options?.signal), file, name, options),
     search: ({ query, labels }, signal) =>
       imagesOf(matchingNames(registries, query, signal), labels, (name) => resolve(name, signal)),
-    copy: async (from, to, signal) => copyImage(of(from), from, at(to), to, signal),
-    remove: async (image, signal) => removeImage(of(image), image, signal),
+    copy: async (from, to, signal) => copyImage(of(from, signal), from, at(to, signal), to),
+    remove: async (image, signal) => removeImage(of(image, signal), image),
     check: (signal) => checkRegistry(registries.own, signal),
     close: () => registries.close(),
   };

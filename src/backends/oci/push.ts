@@ -22,14 +22,13 @@ export async function pushImage(
   name: ImageName,
   { annotations, ifAbsent, ...options }: PushOptions = {},
 ): Promise<RemoteImage> {
-  const { signal } = options;
+  const { signal } = repository;
   checkTarget(repository, name);
   const digest = file.digest ?? (await sha256File(file.path, { signal }));
-  await pushFile(repository, { path: file.path, size: file.size, digest }, options);
-  await pushSmallBlob(repository, CONFIG, signal);
+  await pushFile(repository, { ...file, digest }, options);
+  await pushSmallBlob(repository, CONFIG);
   const bytes = manifestOf(file, digest, name, annotations);
-  const manifest = { bytes, mediaType: OCI_MANIFEST };
-  const stored = await putManifest(repository, name.tag, manifest, { ifAbsent, signal });
+  const stored = await putManifest(repository, name.tag, { bytes, mediaType: OCI_MANIFEST }, { ifAbsent });
   return toRemoteImage(repository, name, stored);
 }
 
@@ -80,18 +79,17 @@ export async function putManifest(
   repository: Repository,
   tag: string,
   { bytes, mediaType }: Pick<FetchedManifest, 'bytes' | 'mediaType'>,
-  { ifAbsent = false, signal }: Pick<PushOptions, 'ifAbsent' | 'signal'> = {},
+  { ifAbsent = false }: Pick<PushOptions, 'ifAbsent'> = {},
 ): Promise<FetchedManifest> {
-  const { http, catalog, host } = repository.registry;
-  const path = pathOf(repository, 'manifests', tag);
+  const { http, catalog, host, signal } = repository;
+  const path = pathOf(repository, `manifests/${tag}`);
   const digest = digestOf(bytes);
-  const exists = (cause?: unknown) =>
-    new SregistryError('EXISTS', `${referenceOf(repository, tag)} exists already`, { cause });
-  if (ifAbsent && (await digestOfTag(repository, tag, signal)) !== undefined) throw exists();
+  const exists = () => new SregistryError('EXISTS', `${referenceOf(repository, tag)} exists already`);
+  if (ifAbsent && (await digestOfTag(repository, tag)) !== undefined) throw exists();
   const headers = { 'content-type': mediaType, ...(ifAbsent && { 'if-none-match': '*' }) };
   const reply = await http.put(path, { body: bytes, headers, signal, allow: ifAbsent ? [412] : [] });
   // A PUT whose answer was lost is sent again, and then finds itself.
-  if (reply.status === 412 && (await digestOfTag(repository, tag, signal)) !== digest) throw exists();
+  if (reply.status === 412 && (await digestOfTag(repository, tag)) !== digest) throw exists();
   catalog.forget();
   const stated = reply.headers['docker-content-digest'];
   if (stated?.startsWith('sha256:') && stated !== digest)

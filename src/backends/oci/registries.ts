@@ -3,7 +3,7 @@
  * and caches.
  */
 import { LRUCache } from 'lru-cache';
-import { isError, SregistryError } from '../../base/errors.ts';
+import { SregistryError } from '../../base/errors.ts';
 import { registerSecret } from '../../log/index.ts';
 import { findDockerCredentials } from '../../settings/docker-credentials.ts';
 import type { DriverContext } from '../backend.ts';
@@ -41,10 +41,11 @@ export interface Registry {
   readonly holders: LRUCache<string, string>;
 }
 
-/** A repository of a registry, which may be `''`, its top. */
-export interface Repository {
-  readonly registry: Registry;
+/** A repository as one operation sees it: what is asked of it ends with the signal. */
+export interface Repository extends Registry {
+  /** May be `''`, the top of the registry, or a prefix of repositories. */
   readonly path: string;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Registries {
@@ -54,17 +55,15 @@ export interface Registries {
   readonly target: string;
   /** The registry of `base`, else Docker Hub. */
   readonly own: Registry;
-  /** The repository at a place. */
-  at(place: Place): Repository;
+  /** The repository at a place, for one operation. */
+  at(place: Place, signal?: AbortSignal): Repository;
   close(): Promise<void>;
 }
 
 /** Milliseconds for which a presigned URL is used again. They live for minutes to an hour; one that died is renewed. */
 const REDIRECT_TTL = 60_000;
-/** Milliseconds for which a login is not looked up again, where it does not say how long it lives. */
+/** Milliseconds for which a login is believed that does not say how long it lives, and before its end for one that does. */
 const LOGIN_TTL = 60_000;
-/** Milliseconds before its end at which a login is looked up again. */
-const LOGIN_MARGIN = 60_000;
 
 export function createRegistries(
   { name, env }: Pick<DriverContext, 'name' | 'env'>,
@@ -102,7 +101,7 @@ export function createRegistries(
     get own() {
       return of(ownHost);
     },
-    at: ({ host, repository }) => ({ registry: of(host), path: repository }),
+    at: ({ host, repository }, signal) => ({ ...of(host), path: repository, signal }),
     close: async () => {
       await Promise.all(
         [tokenHttp, ...[...registries.values()].map(({ http }) => http)].map((http) => http.close()),
@@ -111,27 +110,14 @@ export function createRegistries(
   };
 }
 
-/** Path in the registry's API of something in a repository: `pathOf(repository, 'manifests', 'latest')`. */
-export function pathOf(
-  { path }: Repository,
-  kind: 'blobs' | 'blobs/uploads' | 'manifests' | 'tags',
-  id: string,
-): string {
-  return `/v2/${path}/${kind}/${id}`;
+/** Path in the registry's API of something in a repository: `pathOf(repository, 'manifests/latest')`. */
+export function pathOf({ path }: Repository, what: string): string {
+  return `/v2/${path}/${what}`;
 }
 
 /** For messages: `quay.io/lab/image`, with `:tag` or the digest behind it. */
-export function referenceOf({ registry, path }: Repository, reference?: string): string {
-  return `${registry.host}/${path}${reference === undefined ? '' : `:${reference}`}`;
-}
-
-/** STALE for what has been deleted since it was resolved; other errors as they are. */
-export function goneIsStale(error: unknown, repository: Repository): unknown {
-  if (!isError(error, 'NOT_FOUND')) return error;
-  const what = referenceOf(repository);
-  return new SregistryError('STALE', `${what}: deleted from the registry since it was looked up`, {
-    cause: error,
-  });
+export function referenceOf({ host, path }: Repository, reference?: string): string {
+  return `${host}/${path}${reference === undefined ? '' : `:${reference}`}`;
 }
 
 /**
@@ -155,7 +141,7 @@ function schemeOf(host: string, nohttps: boolean): 'http' | 'https' {
 /** Files are read and credential helpers started once a minute, and not for every request. */
 function createLogins(host: string, env: NodeJS.ProcessEnv, ownLogin: OciSettings['login']): Logins {
   const own = new Renewable<TimedLogin | undefined>({
-    lifetime: (login) => (login?.lifetime === undefined ? LOGIN_TTL : login.lifetime * 1000 - LOGIN_MARGIN),
+    lifetime: (login) => (login?.lifetime === undefined ? LOGIN_TTL : login.lifetime * 1000 - LOGIN_TTL),
   });
   const found = new Renewable<Login | undefined>({ lifetime: LOGIN_TTL });
   return {

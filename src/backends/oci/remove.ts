@@ -13,53 +13,41 @@ import { pathOf, type Repository, referenceOf } from './registries.ts';
 const CONCURRENCY = 8;
 
 /** Not an error if it is gone already. STALE if the tag means another image by now. */
-export async function removeImage(
-  repository: Repository,
-  image: RemoteImage,
-  signal?: AbortSignal,
-): Promise<void> {
+export async function removeImage(repository: Repository, image: RemoteImage): Promise<void> {
   const { manifest } = handleOf(image);
   const { tag } = image.name;
   const what = referenceOf(repository, tag);
   if (!isTag(tag)) throw new SregistryError('INVALID_NAME', `${what}: not a tag`);
-  const current = await digestOfTag(repository, tag, signal);
+  const current = await digestOfTag(repository, tag);
   if (current === undefined) return;
   if (current !== manifest)
     throw new SregistryError('STALE', `${what}: replaced since it was looked up; not deleted`);
-  if (await deleteManifest(repository, tag, signal)) return;
-  const others = await otherTags(repository, tag, manifest, signal);
+  if (await deleteManifest(repository, tag)) return;
+  const others = await otherTags(repository, tag, manifest);
   if (others.length > 0)
     throw new SregistryError(
       'UNSUPPORTED',
       `${what}: the registry deletes no single tag, and ${list(others)} the same image`,
       { hint: 'delete the other tags first, or push another image under this one' },
     );
-  if (!(await deleteManifest(repository, manifest, signal)))
+  if (!(await deleteManifest(repository, manifest)))
     throw new SregistryError('UNSUPPORTED', `${what}: the registry does not delete images`, {
       hint: 'its operator has to allow it (REGISTRY_STORAGE_DELETE_ENABLED for CNCF Distribution)',
     });
 }
 
 /** False where the registry refuses to delete this kind of reference. */
-async function deleteManifest(
-  repository: Repository,
-  reference: string,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  const path = pathOf(repository, 'manifests', reference);
-  const reply = await repository.registry.http.delete(path, { allow: [400, 404, 405, 501], signal });
+async function deleteManifest(repository: Repository, reference: string): Promise<boolean> {
+  const { http, signal } = repository;
+  const path = pathOf(repository, `manifests/${reference}`);
+  const reply = await http.delete(path, { allow: [400, 404, 405, 501], signal });
   return reply.status < 300 || reply.status === 404;
 }
 
-async function otherTags(
-  repository: Repository,
-  tag: string,
-  digest: string,
-  signal?: AbortSignal,
-): Promise<string[]> {
-  const tags = (await repository.registry.catalog.tags(repository.path, signal)) ?? [];
-  const isSame = async (other: string) =>
-    other !== tag && (await digestOfTag(repository, other, signal)) === digest;
+async function otherTags(repository: Repository, tag: string, digest: string): Promise<string[]> {
+  const { catalog, path, signal } = repository;
+  const tags = (await catalog.tags(path, signal)) ?? [];
+  const isSame = async (other: string) => other !== tag && (await digestOfTag(repository, other)) === digest;
   const same = await pMap(tags, isSame, { concurrency: CONCURRENCY });
   return tags.filter((_, index) => same[index]);
 }

@@ -41,6 +41,6 @@ async function namesOfRepository(
   const image = query.slice(query.lastIndexOf('/') + 1);
   const place = placeOfImage({ collection, image }, registries.base);
   if (!isRepository(place.repository)) return undefined;
-  const { registry, path } = registries.at(place);
-  return (await registry.catalog.tags(path, signal))?.map((tag) => ({ collection, image, tag }));
+  const { catalog, path } = registries.at(place);
+  return (await catalog.tags(path, signal))?.map((tag) => ({ collection, image, tag }));
 }

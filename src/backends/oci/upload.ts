@@ -14,16 +14,15 @@ import {
   SessionLost,
   uploadInOrder,
 } from '../kit/ordered-upload.ts';
-import { closingLocation, hasBlob, nextLocation, startUpload, type Upload } from './blobs.ts';
+import { type Blob, closingLocation, hasBlob, nextLocation, startUpload, type Upload } from './blobs.ts';
 import { type Repository, referenceOf } from './registries.ts';
 
-export interface FileBlob {
+export interface FileBlob extends Blob {
+  /** Of the file. */
   readonly path: string;
-  readonly size: number;
-  readonly digest: string;
 }
 
-export interface UploadOptions extends OrderedUploadOptions {
+export interface UploadOptions extends Omit<OrderedUploadOptions, 'signal'> {
   /** Bytes per PATCH, unless the registry wants longer ones. Default 64 MiB. */
   readonly chunk?: number | undefined;
 }
@@ -39,19 +38,15 @@ export async function pushFile(
   blob: FileBlob,
   { chunk, ...options }: UploadOptions = {},
 ): Promise<void> {
-  const { signal, progress } = options;
-  if (!(await hasBlob(repository, blob, signal)))
-    await uploadInOrder(blobUpload(repository, blob, { chunk, signal }), options);
-  repository.registry.holders.set(blob.digest, repository.path);
-  progress?.(blob.size, blob.size);
+  const { holders, path, signal } = repository;
+  if (!(await hasBlob(repository, blob)))
+    await uploadInOrder(blobUpload(repository, blob, chunk), { ...options, signal });
+  holders.set(blob.digest, path);
+  options.progress?.(blob.size, blob.size);
 }
 
-function blobUpload(
-  repository: Repository,
-  blob: FileBlob,
-  { chunk = CHUNK, signal }: Pick<UploadOptions, 'chunk' | 'signal'>,
-): OrderedUpload<Upload, void> {
-  const { registry } = repository;
+function blobUpload(repository: Repository, blob: FileBlob, chunk = CHUNK): OrderedUpload<Upload, void> {
+  const { http, host, path, signal } = repository;
   const what = referenceOf(repository);
 
   /** An answer of a session, or {@link SessionLost}. */
@@ -66,20 +61,20 @@ function blobUpload(
   return {
     what,
     file: blob,
-    identity: { registry: registry.host, repository: repository.path, digest: blob.digest },
+    identity: { registry: host, repository: path, digest: blob.digest },
     chunk: ({ minChunk }) => Math.max(chunk, minChunk),
     parse: parseUpload,
     start: async () => {
-      const session = await startUpload(repository, blob.digest, signal);
+      const session = await startUpload(repository, blob.digest);
       return session === undefined ? { done: undefined } : { session, offset: 0 };
     },
     ask: async (session) => {
-      const reply = await known(registry.http.get(session.location, { signal }));
+      const reply = await known(http.get(session.location, { signal }));
       const offset = acceptedBytes(reply);
       if (offset === undefined || offset > blob.size)
         throw new SessionLost(what, new SregistryError('SERVICE', 'an upload of unknown length'));
       const location =
-        reply.headers.location === undefined ? session.location : nextLocation(registry, reply);
+        reply.headers.location === undefined ? session.location : nextLocation(repository, reply);
       return { session: { ...session, location }, offset };
     },
     send: async (session, { start, end, body }): Promise<Received<Upload, void>> => {
@@ -89,9 +84,9 @@ function blobUpload(
         'content-range': `${start}-${end - 1}`,
       };
       const reply = await known(
-        registry.http.patch(session.location, { body, headers, timeout: Number.POSITIVE_INFINITY, signal }),
+        http.patch(session.location, { body, headers, timeout: Number.POSITIVE_INFINITY, signal }),
       );
-      const location = nextLocation(registry, reply);
+      const location = nextLocation(repository, reply);
       return { session: { ...session, location }, offset: acceptedBytes(reply, end - start) ?? end };
     },
     finish: ({ location }) => close(location),
@@ -104,14 +99,14 @@ function blobUpload(
     const target = closingLocation(location, blob.digest);
     let failure: unknown = new SregistryError('SERVICE', `${what}: a blob is not there after its upload`);
     try {
-      await known(registry.http.put(target, { signal, timeout: CLOSE_TIMEOUT, stall: CLOSE_TIMEOUT }));
+      await known(http.put(target, { signal, timeout: CLOSE_TIMEOUT, stall: CLOSE_TIMEOUT }));
     } catch (error) {
       if (isError(error, 'CANCELED')) throw error;
       if (isError(error) && error.message.includes('DIGEST_INVALID')) throw corrupt(blob, error);
       // An answer that was lost: the upload may be closed all the same.
       failure = error;
     }
-    if (!(await hasBlob(repository, blob, signal))) throw failure;
+    if (!(await hasBlob(repository, blob))) throw failure;
   }
 }
 
