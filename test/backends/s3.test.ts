@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Backend, ImageFile, PushState, RemoteImage } from '../../src/backends/backend.ts';
+import { createLayout } from '../../src/backends/kit/layout.ts';
+import { storeBackend } from '../../src/backends/kit/store-backend.ts';
 import { Bucket } from '../../src/backends/s3/bucket.ts';
-import { copyImage } from '../../src/backends/s3/copy.ts';
 import { digestHeaders, digestsOf } from '../../src/backends/s3/digests.ts';
 import driver from '../../src/backends/s3/index.ts';
+import { bucketStore } from '../../src/backends/s3/store.ts';
 import { createUpload, listUploads, sendPart } from '../../src/backends/s3/uploads.ts';
 import { needs } from '../helpers/skip.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
@@ -255,7 +257,13 @@ needs({ s3: true })('S3', () => {
     const bytes = randomBytes(17 * MEGABYTE);
     const original = await push(bytes, image('copies', 'from:1'), { annotations: { label: 'x' } });
     const limits = { whole: 10 * MEGABYTE, part: 6 * MEGABYTE };
-    const copy = await copyImage(bucket, original, image('copies', 'to:1'), undefined, limits);
+    const limited = storeBackend(bucketStore(bucket, limits), createLayout(), {
+      name: 's3',
+      driver: 's3',
+      defaultCollection: '',
+      http: () => bucket.http,
+    });
+    const copy = (await limited.copy?.(original, image('copies', 'to:1'))) as RemoteImage;
     expect(copy).toMatchObject({ size: bytes.length, digest: original.digest, annotations: { label: 'x' } });
     expect((await read(copy)).equals(bytes)).toBe(true);
     expect(copy.revision).toMatch(/-3$/);

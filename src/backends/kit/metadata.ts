@@ -77,8 +77,12 @@ export function carryMetadata(
   const isOwn = reservedIn(limits);
   const fitting =
     limits.shape === 'each'
-      ? fit(all, room, (entry) => (canStand(entry, isOwn) ? sizeOf([entry]) : Number.POSITIVE_INFINITY))
-      : fit(all, room - 'annotations{}'.length, (entry) => toAscii(entry).length - '{}'.length + ','.length);
+      ? thatFit(all, room, (entry) => (canStand(entry, isOwn) ? sizeOf([entry]) : Number.POSITIVE_INFINITY))
+      : thatFit(
+          all,
+          room - 'annotations{}'.length,
+          (entry) => toAscii(entry).length - '{}'.length + ','.length,
+        );
   const sidecar = fitting.length < all.length;
   const carried = limits.shape === 'each' ? fitting : asOne(fitting);
   return {
@@ -88,7 +92,11 @@ export function carryMetadata(
 }
 
 /** The annotations for which there is room, in their order; one too long does not keep out the next. */
-function fit(entries: readonly Entry[], room: number, measure: (entry: Entry) => number): readonly Entry[] {
+function thatFit(
+  entries: readonly Entry[],
+  room: number,
+  measure: (entry: Entry) => number,
+): readonly Entry[] {
   let left = room;
   return entries.filter((entry) => {
     const size = measure(entry);
