@@ -9,10 +9,11 @@ import { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { fileBody } from '../file-body.ts';
 import type { Reply } from '../http.ts';
+import { putIfAbsent, unmetIsExists } from '../kit/conditional.ts';
 import { type OrderedUpload, type Received, SessionLost, uploadInOrder } from '../kit/ordered-upload.ts';
 import type { PutOptions, SourceFile, Strings } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
-import { type StoredObject, toObject } from './objects.ts';
+import { getObject, type StoredObject, toObject } from './objects.ts';
 
 /** The metadata of an object to be stored, in the API's own terms. */
 export interface NewObject {
@@ -57,11 +58,20 @@ export async function insertFile(
     signal,
   };
   try {
-    if (file.size <= SMALL)
-      return await insertWhole(insertion, { size: file.size, open: fileBody(file, progress) });
-    return await uploadInOrder(session(insertion, file), { progress, signal, resume });
+    if (file.size > SMALL) return await uploadInOrder(session(insertion, file), { progress, signal, resume });
+    const put = (open: () => Readable) => insertWhole(insertion, { size: file.size, open });
+    const open = fileBody(file, progress);
+    if (!ifAbsent) return await put(open);
+    return await putIfAbsent(bucket.show(key), open, put, async () => {
+      const present = await getObject(bucket, { key }, signal);
+      return present?.metadata?.sha256 === metadata.sha256 ? present : undefined;
+    });
   } catch (error) {
-    throw isHashMismatch(error) ? corrupt(file, error) : error;
+    throw isHashMismatch(error)
+      ? corrupt(file, error)
+      : ifAbsent
+        ? unmetIsExists(error, bucket.show(key))
+        : error;
   }
 }
 
@@ -132,14 +142,12 @@ async function insertWhole(
 }
 
 /** What a refused insertion means. */
-async function inserted({ bucket, object, ifAbsent }: Insertion, request: Promise<Reply>): Promise<Reply> {
+async function inserted({ bucket }: Insertion, request: Promise<Reply>): Promise<Reply> {
   try {
     return await request;
   } catch (error) {
     if (!isError(error)) throw error;
     if (error.code === 'NOT_FOUND') throw bucket.noSuchBucket(error);
-    if (error.status === 412 && ifAbsent)
-      throw new SregistryError('EXISTS', `${bucket.show(object.name)} is there already`, { cause: error });
     if (error.status === 400 && bucket.publishes && /uniform bucket-level|public access/i.test(error.message))
       throw new SregistryError(
         'SETTINGS',
@@ -168,7 +176,7 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
     } catch (error) {
       if (isError(error, 'NOT_FOUND') || (isError(error) && error.status === 499))
         throw new SessionLost(what, error);
-      return inserted(insertion, Promise.reject(error)) as never;
+      throw error;
     }
   };
 

@@ -1,8 +1,10 @@
 /** Storing objects: a small one with one request, a large one in parts, and then looked at. */
 import { readFile } from 'node:fs/promises';
+import { Readable } from 'node:stream';
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Headers } from '../http.ts';
+import { putIfAbsent, unmetIsExists } from '../kit/conditional.ts';
 import { readMetadata } from '../kit/metadata.ts';
 import { uploadInParallel } from '../kit/parallel-upload.ts';
 import type { PutOptions, SourceFile } from '../kit/store.ts';
@@ -33,6 +35,8 @@ const SMALLEST_PART = 8 * 1024 * 1024;
  */
 const MOST_PARTS = 1000;
 const MEBIBYTE = 1024 * 1024;
+/** "Conditional writes", Amazon S3 User Guide. */
+const CONDITION = { 'if-none-match': '*' };
 /** Milliseconds after which an upload that nobody finished was left behind by a push that will not come back. */
 const ORPHANED = 24 * 3600 * 1000;
 
@@ -44,15 +48,8 @@ export async function putObject(
 ): Promise<StoredObject> {
   const headers = { 'content-type': 'application/octet-stream', ...toHeaders(options.metadata) };
   const put = file.size <= SMALL ? putWhole : putInParts;
-  try {
-    const tag = await put({ bucket, key, file, headers }, options);
-    return await lookAgain(bucket, key, file, tag, options.signal);
-  } catch (error) {
-    // 409: another conditional request for the key is under way.
-    const isUnmet = options.ifAbsent && isError(error) && (error.status === 412 || error.status === 409);
-    if (!isUnmet) throw error;
-    throw new SregistryError('EXISTS', `${bucket.show(key)} is there already`, { cause: error });
-  }
+  const tag = await put({ bucket, key, file, headers }, options);
+  return lookAgain(bucket, key, file, tag, options.signal);
 }
 
 export async function putSmall(bucket: Bucket, key: string, body: Buffer, signal?: AbortSignal) {
@@ -72,10 +69,6 @@ interface Putting {
   readonly headers: Headers;
 }
 
-/** "Conditional writes", Amazon S3 User Guide. */
-export const conditionOf = ({ ifAbsent }: Pick<PutOptions, 'ifAbsent'>): Headers =>
-  ifAbsent ? { 'if-none-match': '*' } : {};
-
 /** Sends the file with one request. Returns the entity tag it should have. */
 async function putWhole(
   { bucket, key, file: { path, size, digest }, headers }: Putting,
@@ -89,15 +82,40 @@ async function putWhole(
   const checksum = bucket.place.isAmazon
     ? { 'x-amz-checksum-sha256': digests.sha256.toString('base64') }
     : {};
-  const all = { ...bucket.objectHeaders, ...headers, ...digestHeaders(digests), ...checksum };
-  const reply = await bucket.request('PUT', key, {
-    body,
-    headers: { ...all, ...conditionOf({ ifAbsent }) },
-    signal,
-  });
-  checkStored(bucket.show(key), reply.headers, digests);
+  const all = {
+    ...bucket.objectHeaders,
+    ...headers,
+    ...digestHeaders(digests),
+    ...checksum,
+    'content-length': String(size),
+  };
+  const put = async (open: () => Readable, condition: Headers = {}) => {
+    const reply = await bucket.request('PUT', key, { body: open, headers: { ...all, ...condition }, signal });
+    checkStored(bucket.show(key), reply.headers, digests);
+    return reply.headers.etag;
+  };
+  const open = () => Readable.from([body], { objectMode: false });
+  const tag = ifAbsent
+    ? await putIfAbsent(
+        bucket.show(key),
+        open,
+        (counted) => put(counted, CONDITION),
+        () => ownTag(bucket, key, digest, signal),
+      )
+    : await put(open);
   progress?.(size, size);
-  return reply.headers.etag;
+  return tag;
+}
+
+/** The entity tag of what is there, if it is the file with that digest. */
+async function ownTag(
+  bucket: Bucket,
+  key: string,
+  digest: string,
+  signal?: AbortSignal,
+): Promise<string | undefined> {
+  const found = await headObject(bucket, key, {}, signal);
+  return found && digestOf(found) === digest ? found.ref.etag : undefined;
 }
 
 export function partSizeOf(size: number): number {
@@ -146,13 +164,16 @@ async function complete(
   parts: readonly StoredPart[],
   { signal, ifAbsent }: PutOptions,
 ): Promise<void> {
+  const what = bucket.show(key);
+  // Not every service knows the condition here.
+  if (ifAbsent && (await headObject(bucket, key, {}, signal)) !== undefined)
+    throw new SregistryError('EXISTS', `${what} is there already`);
   try {
-    await completeUpload(bucket, { key, id }, parts, { headers: conditionOf({ ifAbsent }), signal });
+    await completeUpload(bucket, { key, id }, parts, { headers: ifAbsent ? CONDITION : {}, signal });
   } catch (error) {
-    if (!isError(error, 'NOT_FOUND')) throw error;
+    if (!isError(error, 'NOT_FOUND')) throw ifAbsent ? unmetIsExists(error, what) : error;
     // The answer may have been lost: then the upload is done, and no longer known.
-    const found = await headObject(bucket, key, {}, signal);
-    if (found === undefined || digestOf(found) !== file.digest) throw error;
+    if ((await ownTag(bucket, key, file.digest, signal)) === undefined) throw error;
   }
 }
 
