@@ -41,7 +41,12 @@ export function memoryStore({ metadata, prefixes = true }: MemoryOptions = {}): 
 
   const store = (key: string, bytes: Buffer, given: Strings = {}) => {
     revisions += 1;
-    files.set(key, { bytes, metadata: given, revision: `r${revisions}`, modified: new Date(revisions * 1000) });
+    files.set(key, {
+      bytes,
+      metadata: given,
+      revision: `r${revisions}`,
+      modified: new Date(revisions * 1000),
+    });
   };
   const toStored = (key: string, file: MemoryFile): StoredFile => ({
     key,
@@ -54,7 +59,8 @@ export function memoryStore({ metadata, prefixes = true }: MemoryOptions = {}): 
   const find = (key: string, revision?: unknown): MemoryFile => {
     const file = files.get(key);
     if (file === undefined) throw new SregistryError('NOT_FOUND', `${key} is not there`);
-    if (revision !== undefined && file.revision !== revision) throw new SregistryError('STALE', `${key} changed`);
+    if (revision !== undefined && file.revision !== revision)
+      throw new SregistryError('STALE', `${key} changed`);
     return file;
   };
   const pages = async function* (prefix: string, isFolder: boolean): AsyncGenerator<Page> {

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import type { Backend, PushOptions, RemoteImage } from '../../../src/backends/backend.ts';
+import { createHttp } from '../../../src/backends/http.ts';
 import { createLayout } from '../../../src/backends/kit/layout.ts';
 import { storeBackend } from '../../../src/backends/kit/store-backend.ts';
-import { createHttp } from '../../../src/backends/http.ts';
 import { temporaryFolder } from '../../helpers/temporary.ts';
 import { LIMITS, type MemoryStore, memoryStore, sha256 } from './memory-store.ts';
 
@@ -50,7 +50,11 @@ describe.each(STORES)('a store %s', (_what, options) => {
     const backend = backendOf(store);
     const bytes = randomBytes(1000);
     await push(backend, bytes, { annotations: LONG });
-    expect(await found(backend)).toMatchObject({ digest: sha256(bytes), annotations: LONG, extension: 'sif' });
+    expect(await found(backend)).toMatchObject({
+      digest: sha256(bytes),
+      annotations: LONG,
+      extension: 'sif',
+    });
     expect([...store.files.keys()].sort()).toEqual([KEY, `${KEY}.json`]);
     expect(await Array.fromAsync(backend.list('lab'))).toMatchObject([{ kind: 'image', name: NAME }]);
     expect(await Array.fromAsync(backend.list(''))).toEqual([{ kind: 'collection', name: 'lab' }]);
@@ -114,7 +118,9 @@ describe.each(STORES)('a store %s', (_what, options) => {
     expect(refused).toMatchObject([{ reason: { code: 'EXISTS' } }]);
     const won = pushed.findIndex(({ status }) => status === 'fulfilled');
     expect((await found(backend)).annotations).toEqual({ ...LONG, by: ['one', 'two'][won] });
-    await expect(push(backend, randomBytes(10), { ifAbsent: true })).rejects.toMatchObject({ code: 'EXISTS' });
+    await expect(push(backend, randomBytes(10), { ifAbsent: true })).rejects.toMatchObject({
+      code: 'EXISTS',
+    });
   });
 });
 
@@ -128,7 +134,9 @@ describe('an image that lies there under several keys', () => {
     expect(await search(backend)).toMatchObject([{ extension: 'simg' }]);
     await push(backend, Buffer.from('new'));
     expect([...store.files.keys()].sort()).toEqual(['lab/tool:1.0.img', 'lab/tool:1.0.simg']);
-    await expect(push(backend, randomBytes(10), { ifAbsent: true })).rejects.toMatchObject({ code: 'EXISTS' });
+    await expect(push(backend, randomBytes(10), { ifAbsent: true })).rejects.toMatchObject({
+      code: 'EXISTS',
+    });
   });
 
   test('is found without a listing by asking for each', async () => {
