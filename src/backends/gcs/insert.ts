@@ -7,13 +7,11 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
-import { fileBody } from '../file-body.ts';
 import type { Reply } from '../http.ts';
-import { putIfAbsent, unmetIsExists } from '../kit/conditional.ts';
 import { type OrderedUpload, type Received, SessionLost, uploadInOrder } from '../kit/ordered-upload.ts';
 import type { PutOptions, SourceFile, Strings } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
-import { getObject, type StoredObject, toObject } from './objects.ts';
+import { type StoredObject, toObject } from './objects.ts';
 
 /** The metadata of an object to be stored, in the API's own terms. */
 export interface NewObject {
@@ -59,19 +57,9 @@ export async function insertFile(
   };
   try {
     if (file.size > SMALL) return await uploadInOrder(session(insertion, file), { progress, signal, resume });
-    const put = (open: () => Readable) => insertWhole(insertion, { size: file.size, open });
-    const open = fileBody(file, progress);
-    if (!ifAbsent) return await put(open);
-    return await putIfAbsent(bucket.show(key), open, put, async () => {
-      const present = await getObject(bucket, { key }, signal);
-      return present?.metadata?.sha256 === metadata.sha256 ? present : undefined;
-    });
+    return await insertWhole(insertion, file);
   } catch (error) {
-    throw isHashMismatch(error)
-      ? corrupt(file, error)
-      : ifAbsent
-        ? unmetIsExists(error, bucket.show(key))
-        : error;
+    throw isHashMismatch(error) ? corrupt(file, error) : error;
   }
 }
 
@@ -108,7 +96,7 @@ function insertQuery({ bucket, object, ifAbsent }: Insertion, uploadType: string
 
 async function insertWhole(
   insertion: Insertion,
-  content: { readonly size: number; open(): Readable },
+  content: Pick<SourceFile, 'size' | 'open'>,
 ): Promise<StoredObject> {
   const { bucket, object, signal } = insertion;
   // RFC 2387. Nothing may contain it, so nobody may know it beforehand.
@@ -124,7 +112,7 @@ async function insertWhole(
     yield tail;
   };
   const reply = await inserted(
-    insertion,
+    bucket,
     bucket.request('POST', uploadPath(bucket), {
       query: insertQuery(insertion, 'multipart'),
       headers: {
@@ -142,7 +130,7 @@ async function insertWhole(
 }
 
 /** What a refused insertion means. */
-async function inserted({ bucket }: Insertion, request: Promise<Reply>): Promise<Reply> {
+async function inserted(bucket: Bucket, request: Promise<Reply>): Promise<Reply> {
   try {
     return await request;
   } catch (error) {
@@ -188,7 +176,7 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
     parse: (saved) => (typeof saved === 'string' && URL.canParse(saved) ? saved : undefined),
     start: async () => {
       const reply = await inserted(
-        insertion,
+        bucket,
         bucket.request('POST', uploadPath(bucket), {
           query: insertQuery(insertion, 'resumable'),
           headers: {

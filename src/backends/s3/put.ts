@@ -1,31 +1,28 @@
 /** Storing objects: a small one with one request, a large one in parts, and then looked at. */
-import { readFile } from 'node:fs/promises';
-import { Readable } from 'node:stream';
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Headers } from '../http.ts';
-import { putIfAbsent, unmetIsExists } from '../kit/conditional.ts';
 import { readMetadata } from '../kit/metadata.ts';
 import { uploadInParallel } from '../kit/parallel-upload.ts';
 import type { PutOptions, SourceFile } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
-import { compositeTag, digestHeaders, digestsOf, digestsOfRange } from './digests.ts';
+import { compositeTag, digestsOf, digestsOfRange } from './digests.ts';
 import { METADATA, toHeaders } from './metadata.ts';
 import { headObject, opaque, type StoredObject } from './objects.ts';
 import {
   abortUpload,
-  checkStored,
   completeUpload,
   createUpload,
   listParts,
   listUploads,
+  putContent,
   type StoredPart,
   sendPart,
 } from './uploads.ts';
 
 const debug = debugLog('s3');
 
-/** Bytes of a file that is sent with one request, and held in memory for that. */
+/** Bytes of a file that is sent with one request. */
 const SMALL = 16 * 1024 * 1024;
 /** Bytes of the smallest part; S3 takes none below 5 MiB but the last. */
 const SMALLEST_PART = 8 * 1024 * 1024;
@@ -53,12 +50,9 @@ export async function putObject(
 }
 
 export async function putSmall(bucket: Bucket, key: string, body: Buffer, signal?: AbortSignal) {
-  const headers = {
-    ...bucket.objectHeaders,
-    'content-type': 'application/json',
-    ...digestHeaders(digestsOf(body)),
-  };
-  await bucket.request('PUT', key, { body, headers, signal });
+  const content = { body, size: body.length, digests: digestsOf(body) };
+  const headers = { ...bucket.objectHeaders, 'content-type': 'application/json' };
+  await putContent(bucket, key, content, { headers, signal });
 }
 
 /** An object to be. */
@@ -71,51 +65,20 @@ interface Putting {
 
 /** Sends the file with one request. Returns the entity tag it should have. */
 async function putWhole(
-  { bucket, key, file: { path, size, digest }, headers }: Putting,
-  { progress, signal, ifAbsent }: PutOptions,
-): Promise<string | undefined> {
-  const body = await readFile(path);
-  const digests = digestsOf(body);
-  const sha256 = digests.sha256.toString('hex');
-  if (body.length !== size || `sha256:${sha256}` !== digest)
+  { bucket, key, file: { path, size, digest, open }, headers }: Putting,
+  { signal, ifAbsent }: PutOptions,
+): Promise<string> {
+  const digests = await digestsOfRange({ path, start: 0, end: size }, signal);
+  const { sha256 } = digests;
+  if (`sha256:${sha256.toString('hex')}` !== digest)
     throw new SregistryError('CORRUPT', `${path} changed while it was pushed`, { hint: 'push it again' });
-  const checksum = bucket.place.isAmazon
-    ? { 'x-amz-checksum-sha256': digests.sha256.toString('base64') }
-    : {};
   const all = {
     ...bucket.objectHeaders,
     ...headers,
-    ...digestHeaders(digests),
-    ...checksum,
-    'content-length': String(size),
+    ...(bucket.place.isAmazon && { 'x-amz-checksum-sha256': sha256.toString('base64') }),
+    ...(ifAbsent && CONDITION),
   };
-  const put = async (open: () => Readable, condition: Headers = {}) => {
-    const reply = await bucket.request('PUT', key, { body: open, headers: { ...all, ...condition }, signal });
-    checkStored(bucket.show(key), reply.headers, digests);
-    return reply.headers.etag;
-  };
-  const open = () => Readable.from([body], { objectMode: false });
-  const tag = ifAbsent
-    ? await putIfAbsent(
-        bucket.show(key),
-        open,
-        (counted) => put(counted, CONDITION),
-        () => ownTag(bucket, key, digest, signal),
-      )
-    : await put(open);
-  progress?.(size, size);
-  return tag;
-}
-
-/** The entity tag of what is there, if it is the file with that digest. */
-async function ownTag(
-  bucket: Bucket,
-  key: string,
-  digest: string,
-  signal?: AbortSignal,
-): Promise<string | undefined> {
-  const found = await headObject(bucket, key, {}, signal);
-  return found && digestOf(found) === digest ? found.ref.etag : undefined;
+  return putContent(bucket, key, { body: open, size, digests }, { headers: all, signal });
 }
 
 export function partSizeOf(size: number): number {
@@ -164,16 +127,16 @@ async function complete(
   parts: readonly StoredPart[],
   { signal, ifAbsent }: PutOptions,
 ): Promise<void> {
-  const what = bucket.show(key);
   // Not every service knows the condition here.
   if (ifAbsent && (await headObject(bucket, key, {}, signal)) !== undefined)
-    throw new SregistryError('EXISTS', `${what} is there already`);
+    throw new SregistryError('EXISTS', `${bucket.show(key)} is there already`);
   try {
     await completeUpload(bucket, { key, id }, parts, { headers: ifAbsent ? CONDITION : {}, signal });
   } catch (error) {
-    if (!isError(error, 'NOT_FOUND')) throw ifAbsent ? unmetIsExists(error, what) : error;
+    if (!isError(error, 'NOT_FOUND')) throw error;
     // The answer may have been lost: then the upload is done, and no longer known.
-    if ((await ownTag(bucket, key, file.digest, signal)) === undefined) throw error;
+    const found = await headObject(bucket, key, {}, signal);
+    if (found === undefined || digestOf(found) !== file.digest) throw error;
   }
 }
 

@@ -35,26 +35,44 @@ export async function createUpload(
   throw new SregistryError('SERVICE', `${bucket.show(key)}: an upload without an id`);
 }
 
+/** Bytes to be sent, and their checksums. */
+export interface Content {
+  readonly body: Body;
+  readonly size: number;
+  readonly digests: Digests;
+}
+
 export async function sendPart(
   bucket: Bucket,
   { key, id }: Upload,
   number: number,
-  content: { readonly body: Body; readonly size: number; readonly digests: Digests },
+  content: Content,
   signal?: AbortSignal,
 ): Promise<StoredPart> {
+  const request = { query: { partNumber: number, uploadId: id }, signal };
+  return { number, etag: await putContent(bucket, key, content, request) };
+}
+
+/** Sends a part, or a whole object. Returns the entity tag, after a look at it. */
+export async function putContent(
+  bucket: Bucket,
+  key: string,
+  { body, size, digests }: Content,
+  { query, headers, signal }: Pick<BucketRequest, 'query' | 'headers' | 'signal'>,
+): Promise<string> {
   const reply = await bucket.request('PUT', key, {
-    query: { partNumber: number, uploadId: id },
-    headers: { ...digestHeaders(content.digests), 'content-length': String(content.size) },
-    body: content.body,
+    query,
+    headers: { ...headers, ...digestHeaders(digests), 'content-length': String(size) },
+    body,
     timeout: Number.POSITIVE_INFINITY,
     signal,
   });
-  checkStored(bucket.show(key), reply.headers, content.digests);
-  return { number, etag: reply.headers.etag ?? '' };
+  checkStored(bucket.show(key), reply.headers, digests);
+  return reply.headers.etag ?? '';
 }
 
 /** CORRUPT where the entity tag that the service gives is the MD5 of other bytes. */
-export function checkStored(what: string, headers: Headers, { md5 }: Digests): void {
+function checkStored(what: string, headers: Headers, { md5 }: Digests): void {
   if (headers.etag === undefined) throw new SregistryError('SERVICE', `${what}: stored without an ETag`);
   if (!isMd5Tag(headers) || opaque(headers.etag).toLowerCase() === md5.toString('hex')) return;
   throw new SregistryError('CORRUPT', `${what}: stored with other bytes than were sent`, {
