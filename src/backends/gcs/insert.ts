@@ -7,7 +7,6 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
-import { fileBody } from '../file-body.ts';
 import type { Reply } from '../http.ts';
 import { type OrderedUpload, type Received, SessionLost, uploadInOrder } from '../kit/ordered-upload.ts';
 import type { PutOptions, SourceFile, Strings } from '../kit/store.ts';
@@ -57,9 +56,8 @@ export async function insertFile(
     signal,
   };
   try {
-    if (file.size <= SMALL)
-      return await insertWhole(insertion, { size: file.size, open: fileBody(file, progress) });
-    return await uploadInOrder(session(insertion, file), { progress, signal, resume });
+    if (file.size > SMALL) return await uploadInOrder(session(insertion, file), { progress, signal, resume });
+    return await insertWhole(insertion, file);
   } catch (error) {
     throw isHashMismatch(error) ? corrupt(file, error) : error;
   }
@@ -98,7 +96,7 @@ function insertQuery({ bucket, object, ifAbsent }: Insertion, uploadType: string
 
 async function insertWhole(
   insertion: Insertion,
-  content: { readonly size: number; open(): Readable },
+  content: Pick<SourceFile, 'size' | 'open'>,
 ): Promise<StoredObject> {
   const { bucket, object, signal } = insertion;
   // RFC 2387. Nothing may contain it, so nobody may know it beforehand.
@@ -114,7 +112,7 @@ async function insertWhole(
     yield tail;
   };
   const reply = await inserted(
-    insertion,
+    bucket,
     bucket.request('POST', uploadPath(bucket), {
       query: insertQuery(insertion, 'multipart'),
       headers: {
@@ -132,14 +130,12 @@ async function insertWhole(
 }
 
 /** What a refused insertion means. */
-async function inserted({ bucket, object, ifAbsent }: Insertion, request: Promise<Reply>): Promise<Reply> {
+async function inserted(bucket: Bucket, request: Promise<Reply>): Promise<Reply> {
   try {
     return await request;
   } catch (error) {
     if (!isError(error)) throw error;
     if (error.code === 'NOT_FOUND') throw bucket.noSuchBucket(error);
-    if (error.status === 412 && ifAbsent)
-      throw new SregistryError('EXISTS', `${bucket.show(object.name)} is there already`, { cause: error });
     if (error.status === 400 && bucket.publishes && /uniform bucket-level|public access/i.test(error.message))
       throw new SregistryError(
         'SETTINGS',
@@ -168,7 +164,7 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
     } catch (error) {
       if (isError(error, 'NOT_FOUND') || (isError(error) && error.status === 499))
         throw new SessionLost(what, error);
-      return inserted(insertion, Promise.reject(error)) as never;
+      throw error;
     }
   };
 
@@ -180,7 +176,7 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
     parse: (saved) => (typeof saved === 'string' && URL.canParse(saved) ? saved : undefined),
     start: async () => {
       const reply = await inserted(
-        insertion,
+        bucket,
         bucket.request('POST', uploadPath(bucket), {
           query: insertQuery(insertion, 'resumable'),
           headers: {

@@ -4,6 +4,7 @@
  * belongs to by its sha256: a sidecar that another image left behind is ignored. Where files carry no metadata, the sidecar also
  * names the file's revision, as nothing else tells the digest.
  */
+import { toStrings } from '../../image/attributes.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { Strings } from './store.ts';
 
@@ -77,8 +78,12 @@ export function carryMetadata(
   const isOwn = reservedIn(limits);
   const fitting =
     limits.shape === 'each'
-      ? fit(all, room, (entry) => (canStand(entry, isOwn) ? sizeOf([entry]) : Number.POSITIVE_INFINITY))
-      : fit(all, room - 'annotations{}'.length, (entry) => toAscii(entry).length - '{}'.length + ','.length);
+      ? thatFit(all, room, (entry) => (canStand(entry, isOwn) ? sizeOf([entry]) : Number.POSITIVE_INFINITY))
+      : thatFit(
+          all,
+          room - 'annotations{}'.length,
+          (entry) => toAscii(entry).length - '{}'.length + ','.length,
+        );
   const sidecar = fitting.length < all.length;
   const carried = limits.shape === 'each' ? fitting : asOne(fitting);
   return {
@@ -88,7 +93,11 @@ export function carryMetadata(
 }
 
 /** The annotations for which there is room, in their order; one too long does not keep out the next. */
-function fit(entries: readonly Entry[], room: number, measure: (entry: Entry) => number): readonly Entry[] {
+function thatFit(
+  entries: readonly Entry[],
+  room: number,
+  measure: (entry: Entry) => number,
+): readonly Entry[] {
   let left = room;
   return entries.filter((entry) => {
     const size = measure(entry);
@@ -153,13 +162,6 @@ export function readSidecar(
     typeof side.sha256 === 'string' && HEX.test(side.sha256) ? `sha256:${side.sha256}` : undefined;
   const isOfImage = digest === undefined ? side.revision === revision : sha256 === digest;
   return isOfImage ? { digest: digest ?? sha256, annotations: toStrings(side.annotations) } : none;
-}
-
-function toStrings(value: unknown): Strings {
-  const entries = Object.entries(toRecord(value));
-  return Object.fromEntries(
-    entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
-  );
 }
 
 function toRecord(value: unknown): Record<string, unknown> {

@@ -13,10 +13,11 @@ import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
 import { debugLog } from '../../log/index.ts';
 import type { ImageFile, PushOptions, RemoteImage } from '../backend.ts';
+import { fileBody } from '../file-body.ts';
 import { carryMetadata, readMetadata, sidecarOf, writeSidecar } from './metadata.ts';
 import { onlyForward } from './progress.ts';
 import { goneIsStale } from './stale.ts';
-import type { SourceFile, StoredFile, Strings } from './store.ts';
+import type { PutOptions, SourceFile, StoredFile, Strings } from './store.ts';
 import { findFile, type Handle, handleOf, type Shelf, toRemoteImage, toWholeImage } from './store-images.ts';
 
 const debug = debugLog('store');
@@ -38,11 +39,11 @@ export async function pushImage(
   const { store } = shelf;
   const target = await targetOf(shelf, name, signal);
   if (ifAbsent && target.isTaken) throw taken(shelf, name);
-  const source = await hashed(shelf, file, signal);
   const forward = onlyForward(progress);
+  const source = { ...file, ...(await hashed(shelf, file, signal)) };
   const put = async (metadata: Strings) => {
     const options = { metadata, ifAbsent, progress: forward, signal, resume };
-    const stored = await store.put(target.key, source, options);
+    const stored = await putFile(shelf, target.key, source, options);
     await verify(shelf, stored, source, signal);
     return stored;
   };
@@ -50,6 +51,38 @@ export async function pushImage(
   const stored = await putWithSidecar(shelf, target, { ...facts, sidecarLast: ifAbsent, put, signal });
   forward(file.size, file.size);
   return whole(shelf, name, stored, { digest: source.digest, annotations });
+}
+
+/**
+ * Puts the file itself. A condition that does not hold is EXISTS, unless the request was sent again after its answer was lost, and
+ * finds its own file there.
+ */
+async function putFile(
+  { store }: Shelf,
+  key: string,
+  source: Omit<SourceFile, 'open'>,
+  options: PutOptions,
+): Promise<StoredFile> {
+  const body = fileBody(source, options.progress);
+  let sent = 0;
+  const open = () => {
+    sent += 1;
+    return body();
+  };
+  try {
+    return await store.put(key, { ...source, open }, options);
+  } catch (error) {
+    const isUnmet = options.ifAbsent && isError(error) && (error.status === 409 || error.status === 412);
+    if (!isUnmet) throw error;
+    const present = sent > 1 ? await store.stat(key, options.signal) : undefined;
+    if (present !== undefined && statedDigest({ store }, present) === source.digest) return present;
+    throw new SregistryError('EXISTS', `${store.show(key)} is there already`, { cause: error });
+  }
+}
+
+/** The digest that a file's own metadata state. */
+function statedDigest({ store }: Pick<Shelf, 'store'>, { metadata }: StoredFile): string | undefined {
+  return store.metadata && metadata && readMetadata(store.metadata, metadata).digest;
 }
 
 interface Placing {
@@ -108,15 +141,18 @@ function taken({ store }: Shelf, name: ImageName): SregistryError {
   return new SregistryError('EXISTS', `${store.target} has ${formatImageName(name)} already`);
 }
 
-async function hashed({ store }: Shelf, file: ImageFile, signal?: AbortSignal): Promise<SourceFile> {
-  const { path, size } = file;
+/** What the store and the metadata want to know of the bytes, from reading them once. */
+async function hashed(
+  { store }: Shelf,
+  file: ImageFile,
+  signal?: AbortSignal,
+): Promise<{ readonly digest: string; readonly md5?: string | undefined }> {
   const wanted = [...(file.digest === undefined ? (['sha256'] as const) : []), ...(store.hashes ?? [])];
-  if (wanted.length === 0) return { path, size, digest: file.digest as string };
   try {
-    const { sha256, md5 } = await hashFile(path, wanted, { signal });
-    return { path, size, digest: file.digest ?? `sha256:${sha256}`, md5 };
+    const { sha256, md5 } = wanted.length === 0 ? {} : await hashFile(file.path, wanted, { signal });
+    return { digest: file.digest ?? `sha256:${sha256}`, md5 };
   } catch (error) {
-    throw fileError('read', path, error);
+    throw fileError('read', file.path, error);
   }
 }
 
@@ -124,10 +160,10 @@ async function hashed({ store }: Shelf, file: ImageFile, signal?: AbortSignal): 
 async function verify(
   { store }: Shelf,
   stored: StoredFile,
-  source: SourceFile,
+  source: Omit<SourceFile, 'open'>,
   signal?: AbortSignal,
 ): Promise<void> {
-  const stated = store.metadata && stored.metadata && readMetadata(store.metadata, stored.metadata).digest;
+  const stated = statedDigest({ store }, stored);
   if (stated !== undefined && stated !== source.digest) return;
   const isSame =
     stored.size === source.size &&

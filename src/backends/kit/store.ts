@@ -58,6 +58,8 @@ export interface Page {
 export interface SourceFile {
   readonly path: string;
   readonly size: number;
+  /** All of it, as the body of a request that can be sent again; tells the progress by itself. */
+  readonly open: () => Readable;
   /** `sha256:<hex>` */
   readonly digest: string;
   /** In hexadecimal, for a store whose `hashes` has `md5`. */
@@ -67,7 +69,10 @@ export interface SourceFile {
 export interface PutOptions {
   /** To be stored with the file; empty where the store carries none. */
   readonly metadata: Strings;
-  /** Put it there only if nothing is. Decided by the store where it has `conditional`. */
+  /**
+   * Put it there only if nothing is: as a condition of the request where the service knows one, whose statuses 409 and 412 then mean
+   * EXISTS. The backend has looked before.
+   */
   readonly ifAbsent?: boolean | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -108,7 +113,7 @@ export interface Store {
   list(folder: string, signal?: AbortSignal): AsyncIterable<Page>;
   /** A range of exactly that revision. NOT_FOUND or STALE where it is no longer there. */
   open(ref: FileRef, range: Range): Promise<Readable>;
-  /** Puts a file there, in place of what is. Returns what the service says it stored. EXISTS for what `ifAbsent` forbids. */
+  /** Puts a file there, in place of what is. Returns what the service says it stored. */
   put(key: string, file: SourceFile, options: PutOptions): Promise<StoredFile>;
   /** A sidecar's bytes; NOT_FOUND where there is none. */
   getSmall(key: string, signal?: AbortSignal): Promise<Buffer>;

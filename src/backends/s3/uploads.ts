@@ -1,32 +1,25 @@
 /** Multipart uploads, as the service sees them ("Multipart upload API and permissions", Amazon S3 User Guide). */
-import pRetry from 'p-retry';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { attemptsWorth, type Body, type Headers, type Reply } from '../http.ts';
+import type { StoredPart } from '../kit/parallel-upload.ts';
+import { withRetries } from '../kit/retries.ts';
 import type { Bucket, BucketRequest } from './bucket.ts';
 import { type Digests, digestHeaders, digestsOf, isMd5Tag } from './digests.ts';
 import { LateFailure, lateFailure } from './failure.ts';
-import { opaque } from './images.ts';
-import { listPages } from './pages.ts';
+import { listPages, opaque } from './objects.ts';
 import { children, parseXml, textOf, toXml } from './xml.ts';
+
+export type { StoredPart };
 
 export interface Upload {
   readonly key: string;
   readonly id: string;
 }
 
-/** A part that the service has. */
-export interface StoredPart {
-  /** From 1. */
-  readonly number: number;
-  /** As the service writes it, quotes included. */
-  readonly etag: string;
-}
-
 /** Milliseconds for the service to put an object together, or to copy one, in which it may move gigabytes. */
 export const WORK_TIMEOUT = 600_000;
-/** Milliseconds before work that failed is asked for again, and how often. */
-const FIRST_DELAY = 500;
-const RETRIES = 4;
+/** How often work that fails within a 200 is asked for. */
+const ATTEMPTS = 5;
 
 /** @param headers metadata and type of the object to be. */
 export async function createUpload(
@@ -42,26 +35,44 @@ export async function createUpload(
   throw new SregistryError('SERVICE', `${bucket.show(key)}: an upload without an id`);
 }
 
+/** Bytes to be sent, and their checksums. */
+export interface Content {
+  readonly body: Body;
+  readonly size: number;
+  readonly digests: Digests;
+}
+
 export async function sendPart(
   bucket: Bucket,
   { key, id }: Upload,
   number: number,
-  content: { readonly body: Body; readonly size: number; readonly digests: Digests },
+  content: Content,
   signal?: AbortSignal,
 ): Promise<StoredPart> {
+  const request = { query: { partNumber: number, uploadId: id }, signal };
+  return { number, etag: await putContent(bucket, key, content, request) };
+}
+
+/** Sends a part, or a whole object. Returns the entity tag, after a look at it. */
+export async function putContent(
+  bucket: Bucket,
+  key: string,
+  { body, size, digests }: Content,
+  { query, headers, signal }: Pick<BucketRequest, 'query' | 'headers' | 'signal'>,
+): Promise<string> {
   const reply = await bucket.request('PUT', key, {
-    query: { partNumber: number, uploadId: id },
-    headers: { ...digestHeaders(content.digests), 'content-length': String(content.size) },
-    body: content.body,
+    query,
+    headers: { ...headers, ...digestHeaders(digests), 'content-length': String(size) },
+    body,
     timeout: Number.POSITIVE_INFINITY,
     signal,
   });
-  checkStored(bucket.show(key), reply.headers, content.digests);
-  return { number, etag: reply.headers.etag ?? '' };
+  checkStored(bucket.show(key), reply.headers, digests);
+  return reply.headers.etag ?? '';
 }
 
 /** CORRUPT where the entity tag that the service gives is the MD5 of other bytes. */
-export function checkStored(what: string, headers: Headers, { md5 }: Digests): void {
+function checkStored(what: string, headers: Headers, { md5 }: Digests): void {
   if (headers.etag === undefined) throw new SregistryError('SERVICE', `${what}: stored without an ETag`);
   if (!isMd5Tag(headers) || opaque(headers.etag).toLowerCase() === md5.toString('hex')) return;
   throw new SregistryError('CORRUPT', `${what}: stored with other bytes than were sent`, {
@@ -101,12 +112,12 @@ export async function completeUpload(
   bucket: Bucket,
   { key, id }: Upload,
   parts: readonly StoredPart[],
-  signal?: AbortSignal,
+  { headers: conditions, signal }: Pick<BucketRequest, 'headers' | 'signal'> = {},
 ): Promise<void> {
   const sorted = [...parts].sort((one, other) => one.number - other.number);
   const content = { Part: sorted.map(({ number, etag }) => ({ PartNumber: number, ETag: etag })) };
   const body = Buffer.from(toXml('CompleteMultipartUpload', content));
-  const headers = { ...digestHeaders(digestsOf(body)), 'content-type': 'application/xml' };
+  const headers = { ...digestHeaders(digestsOf(body)), 'content-type': 'application/xml', ...conditions };
   await patientWork(bucket, 'POST', key, { query: { uploadId: id }, headers, body, signal });
 }
 
@@ -124,12 +135,10 @@ export async function patientWork(
     if (failure !== undefined) throw failure;
     return reply;
   };
-  return pRetry(work, {
-    retries: RETRIES,
-    minTimeout: FIRST_DELAY,
-    randomize: true,
-    shouldRetry: ({ error }) => error instanceof LateFailure && attemptsWorth(error, true) > 1,
-    ...(request.signal && { signal: request.signal }),
+  return withRetries(work, {
+    what: bucket.show(key),
+    attempts: (error) => (error instanceof LateFailure && attemptsWorth(error, true) > 1 ? ATTEMPTS : 1),
+    signal: request.signal,
   });
 }
 

@@ -1,10 +1,10 @@
 /** Versions that a bucket keeps of its objects ("Using versioning in S3 buckets", Amazon S3 User Guide). */
 import { isError } from '../../base/errors.ts';
 import type { Bucket } from './bucket.ts';
-import { listPages } from './pages.ts';
+import { headObject, listPages, type StoredObject } from './objects.ts';
 import { children, parseXml, textOf } from './xml.ts';
 
-export interface KeptVersion {
+interface KeptVersion {
   readonly key: string;
   readonly version: string;
 }
@@ -18,12 +18,14 @@ export async function findVersion(
   keys: readonly string[],
   id: string,
   signal?: AbortSignal,
-): Promise<KeptVersion | undefined> {
+): Promise<StoredObject | undefined> {
   for (const key of keys) {
     const kept = await versionsOf(bucket, key, signal);
     const alike = kept.filter(({ version }) => version.toLowerCase() === id.toLowerCase());
     const found = alike.find(({ version }) => version === id) ?? alike[0];
-    if (found !== undefined) return found;
+    if (found === undefined) continue;
+    const object = await headObject(bucket, key, { versionId: found.version }, signal);
+    return object && { ...object, ref: { ...object.ref, exact: true } };
   }
   return undefined;
 }
