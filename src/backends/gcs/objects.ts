@@ -5,7 +5,7 @@ import { followPages } from '../kit/pages.ts';
 import type { FileRef, Page, StoredFile } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 
-/** An object is pinned by its generation, which changes with the content. */
+/** The generation names the revision: it changes with the content. */
 export interface ObjectRef extends FileRef {
   readonly generation?: string;
 }

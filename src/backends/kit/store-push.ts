@@ -17,7 +17,7 @@ import { fileBody } from '../file-body.ts';
 import { carryMetadata, readMetadata, sidecarOf, writeSidecar } from './metadata.ts';
 import { onlyForward } from './progress.ts';
 import { goneIsStale } from './stale.ts';
-import type { PutOptions, SourceFile, StoredFile, Strings } from './store.ts';
+import type { HashedFile, PutOptions, StoredFile, Strings } from './store.ts';
 import { findFile, type Handle, handleOf, type Shelf, toRemoteImage, toWholeImage } from './store-images.ts';
 
 const debug = debugLog('store');
@@ -36,11 +36,13 @@ export async function pushImage(
   name: ImageName,
   { annotations = {}, progress, ifAbsent, signal, resume }: PushOptions = {},
 ): Promise<RemoteImage> {
-  const { store } = shelf;
+  firstKeyOf(shelf, name);
+  const source = await hashed(shelf, file, signal);
+  // After the hash, which takes minutes for a large file: not every service decides by itself what may replace nothing.
   const target = await targetOf(shelf, name, signal);
-  if (ifAbsent && target.isTaken) throw taken(shelf, name);
+  if (ifAbsent && target.isTaken)
+    throw new SregistryError('EXISTS', `${shelf.store.target} has ${formatImageName(name)} already`);
   const forward = onlyForward(progress);
-  const source = { ...file, ...(await hashed(shelf, file, signal)) };
   const put = async (metadata: Strings) => {
     const options = { metadata, ifAbsent, progress: forward, signal, resume };
     const stored = await putFile(shelf, target.key, source, options);
@@ -60,7 +62,7 @@ export async function pushImage(
 async function putFile(
   { store }: Shelf,
   key: string,
-  source: Omit<SourceFile, 'open'>,
+  source: HashedFile,
   options: PutOptions,
 ): Promise<StoredFile> {
   const body = fileBody(source, options.progress);
@@ -115,17 +117,18 @@ async function putWithSidecar(
   return stored;
 }
 
+/** The key of a new image. */
+function firstKeyOf({ store, layout }: Shelf, name: ImageName): string {
+  const [first] = layout.keysOf(name);
+  if (first !== undefined) return first;
+  throw new SregistryError('INVALID_NAME', `${formatImageName(name)} cannot be a file of ${store.target}`, {
+    hint: 'No part of the name may be empty or begin with a dot, and all of it is at most 1000 bytes',
+  });
+}
+
 /** The key to push to: that of the image that is there, else the first it may have. */
 async function targetOf(shelf: Shelf, name: ImageName, signal?: AbortSignal): Promise<Target> {
-  const [first] = shelf.layout.keysOf(name);
-  if (first === undefined)
-    throw new SregistryError(
-      'INVALID_NAME',
-      `${formatImageName(name)} cannot be a file of ${shelf.store.target}`,
-      {
-        hint: 'No part of the name may be empty or begin with a dot, and all of it is at most 1000 bytes',
-      },
-    );
+  const first = firstKeyOf(shelf, name);
   try {
     const { file, versions } = await findFile(shelf, name, signal);
     const isTaken = file !== undefined || versions.length > 0;
@@ -137,22 +140,15 @@ async function targetOf(shelf: Shelf, name: ImageName, signal?: AbortSignal): Pr
   }
 }
 
-function taken({ store }: Shelf, name: ImageName): SregistryError {
-  return new SregistryError('EXISTS', `${store.target} has ${formatImageName(name)} already`);
-}
-
 /** What the store and the metadata want to know of the bytes, from reading them once. */
-async function hashed(
-  { store }: Shelf,
-  file: ImageFile,
-  signal?: AbortSignal,
-): Promise<{ readonly digest: string; readonly md5?: string | undefined }> {
+async function hashed({ store }: Shelf, file: ImageFile, signal?: AbortSignal): Promise<HashedFile> {
+  const { path, size } = file;
   const wanted = [...(file.digest === undefined ? (['sha256'] as const) : []), ...(store.hashes ?? [])];
   try {
-    const { sha256, md5 } = wanted.length === 0 ? {} : await hashFile(file.path, wanted, { signal });
-    return { digest: file.digest ?? `sha256:${sha256}`, md5 };
+    const { sha256, md5 } = wanted.length === 0 ? {} : await hashFile(path, wanted, { signal });
+    return { path, size, digest: file.digest ?? `sha256:${sha256}`, md5 };
   } catch (error) {
-    throw fileError('read', file.path, error);
+    throw fileError('read', path, error);
   }
 }
 
@@ -160,7 +156,7 @@ async function hashed(
 async function verify(
   { store }: Shelf,
   stored: StoredFile,
-  source: Omit<SourceFile, 'open'>,
+  source: HashedFile,
   signal?: AbortSignal,
 ): Promise<void> {
   const stated = statedDigest({ store }, stored);

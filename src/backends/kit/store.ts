@@ -55,15 +55,19 @@ export interface Page {
   readonly folders?: readonly string[];
 }
 
-export interface SourceFile {
+/** A file on disk, and what its bytes are. */
+export interface HashedFile {
   readonly path: string;
   readonly size: number;
-  /** All of it, as the body of a request that can be sent again; tells the progress by itself. */
-  readonly open: () => Readable;
   /** `sha256:<hex>` */
   readonly digest: string;
   /** In hexadecimal, for a store whose `hashes` has `md5`. */
   readonly md5?: string | undefined;
+}
+
+export interface SourceFile extends HashedFile {
+  /** All of it, as the body of a request that can be sent again; tells the progress by itself. */
+  readonly open: () => Readable;
 }
 
 export interface PutOptions {

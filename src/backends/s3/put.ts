@@ -3,7 +3,7 @@ import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Headers } from '../http.ts';
 import { readMetadata } from '../kit/metadata.ts';
-import { uploadInParallel } from '../kit/parallel-upload.ts';
+import { type StoredPart, uploadInParallel } from '../kit/parallel-upload.ts';
 import type { PutOptions, SourceFile } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { compositeTag, digestsOf, digestsOfRange } from './digests.ts';
@@ -16,8 +16,8 @@ import {
   listParts,
   listUploads,
   putContent,
-  type StoredPart,
   sendPart,
+  type Upload,
 } from './uploads.ts';
 
 const debug = debugLog('s3');
@@ -81,7 +81,7 @@ async function putWhole(
   return putContent(bucket, key, { body: open, size, digests }, { headers: all, signal });
 }
 
-export function partSizeOf(size: number): number {
+function partSizeOf(size: number): number {
   return Math.max(SMALLEST_PART, Math.ceil(size / MOST_PARTS / MEBIBYTE) * MEBIBYTE);
 }
 
@@ -104,17 +104,11 @@ async function putInParts(
       isSame: async (etag, part) =>
         opaque(etag).toLowerCase() === (await digestsOfRange(part, signal)).md5.toString('hex'),
       send: async (id, part, body, canceled) => {
-        const content = {
-          body,
-          size: part.end - part.start,
-          digests: await digestsOfRange(part, canceled),
-        };
+        const digests = await digestsOfRange(part, canceled);
+        const content = { body, size: part.end - part.start, digests };
         return (await sendPart(bucket, of(id), part.number, content, canceled)).etag;
       },
-      complete: async (id, parts) => {
-        await complete({ bucket, key, file, headers }, id, parts, options);
-        return compositeTag(parts.map(({ etag }) => etag));
-      },
+      complete: (id, parts) => complete({ bucket, key, file, headers }, id, parts, options),
       abort: (id, limit) => abortUpload(bucket, of(id), limit),
     },
     options,
@@ -126,7 +120,7 @@ async function complete(
   id: string,
   parts: readonly StoredPart[],
   { signal, ifAbsent }: PutOptions,
-): Promise<void> {
+): Promise<string | undefined> {
   // Not every service knows the condition here.
   if (ifAbsent && (await headObject(bucket, key, {}, signal)) !== undefined)
     throw new SregistryError('EXISTS', `${bucket.show(key)} is there already`);
@@ -138,18 +132,14 @@ async function complete(
     const found = await headObject(bucket, key, {}, signal);
     if (found === undefined || digestOf(found) !== file.digest) throw error;
   }
+  return compositeTag(parts.map(({ etag }) => etag));
 }
 
 /** Pushes of this key that were given up a day ago and more: their parts take space that nobody sees. */
-async function abortOrphans(
-  bucket: Bucket,
-  current: { readonly key: string; readonly id: string },
-  signal?: AbortSignal,
-): Promise<void> {
-  const { key } = current;
+async function abortOrphans(bucket: Bucket, { key, id }: Upload, signal?: AbortSignal): Promise<void> {
   try {
     for await (const upload of listUploads(bucket, key, signal)) {
-      if (upload.id === current.id || Date.now() - upload.started.getTime() < ORPHANED) continue;
+      if (upload.id === id || Date.now() - upload.started.getTime() < ORPHANED) continue;
       debug('upload %s of %s was left behind', upload.id, key);
       await abortUpload(bucket, upload, signal);
     }

@@ -9,15 +9,13 @@ import { LateFailure, lateFailure } from './failure.ts';
 import { listPages, opaque } from './objects.ts';
 import { children, parseXml, textOf, toXml } from './xml.ts';
 
-export type { StoredPart };
-
 export interface Upload {
   readonly key: string;
   readonly id: string;
 }
 
 /** Milliseconds for the service to put an object together, or to copy one, in which it may move gigabytes. */
-export const WORK_TIMEOUT = 600_000;
+const WORK_TIMEOUT = 600_000;
 /** How often work that fails within a 200 is asked for. */
 const ATTEMPTS = 5;
 
@@ -87,9 +85,9 @@ export async function listParts(
   signal?: AbortSignal,
 ): Promise<Map<number, { readonly etag: string; readonly size: number }> | undefined> {
   const parts = new Map<number, { etag: string; size: number }>();
-  const pages = listPartPages(bucket, { key, id }, signal);
+  const listing = { key, query: { uploadId: id }, next: ['part-number-marker'] };
   try {
-    for await (const page of pages) {
+    for await (const page of listPages(bucket, listing, signal)) {
       for (const element of children(page, 'Part')) {
         const etag = textOf(element, 'ETag') ?? '';
         parts.set(Number(textOf(element, 'PartNumber')), { etag, size: Number(textOf(element, 'Size')) });
@@ -100,11 +98,6 @@ export async function listParts(
     if (isError(error, 'NOT_FOUND')) return undefined;
     throw error;
   }
-}
-
-function listPartPages(bucket: Bucket, { key, id }: Upload, signal?: AbortSignal) {
-  const listing = { key, query: { uploadId: id }, next: ['part-number-marker'] };
-  return listPages(bucket, listing, signal);
 }
 
 /** Puts the object together. NOT_FOUND where the service does not know the upload (any more). */
@@ -151,16 +144,12 @@ export async function abortUpload(bucket: Bucket, { key, id }: Upload, signal?: 
   }
 }
 
-export interface PendingUpload extends Upload {
-  readonly started: Date;
-}
-
 /** The uploads of a key that were never finished. */
 export async function* listUploads(
   bucket: Bucket,
   key: string,
   signal?: AbortSignal,
-): AsyncGenerator<PendingUpload> {
+): AsyncGenerator<Upload & { readonly started: Date }> {
   const query = { uploads: '', prefix: key };
   const listing = { query, next: ['key-marker', 'upload-id-marker'] };
   for await (const page of listPages(bucket, listing, signal)) {
