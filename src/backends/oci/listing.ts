@@ -46,8 +46,8 @@ export async function* allNames(
 function topOf(registries: Registries, collection: string, signal?: AbortSignal): Repository {
   const place = placeOf(collection, registries.base);
   if (place !== undefined) return registries.at(place, signal);
-  throw new SregistryError('UNSUPPORTED', 'which registry to list is for the name to say', {
-    hint: `begin with its host, as in quay.io/biocontainers; without one, ${DOCKER_HUB} is meant, which does not list`,
+  throw new SregistryError('UNSUPPORTED', 'Cannot list all registries: the name has to begin with one', {
+    hint: `Begin with a host, as in quay.io/biocontainers; without one, ${DOCKER_HUB} is meant, which does not list`,
   });
 }
 
