@@ -1,6 +1,7 @@
 /** Files as the bodies of requests. */
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
+import { fileError } from '../base/files.ts';
 import type { Progress } from './backend.ts';
 
 /** Bytes read from disk at once. */
@@ -17,21 +18,23 @@ export interface FilePart {
 
 /**
  * A body that is read from the file when it is sent, and anew when it is sent again; `progress` hears how far into the file
- * it is.
+ * it is. A file that cannot be read fails the request with its own error, NOT_FOUND or FORBIDDEN.
  */
 export function fileBody(file: FilePart, progress?: Progress): () => Readable {
-  const { start = 0, end = file.size } = file;
-  return () => {
+  const { path, size, start = 0, end = size } = file;
+  const range = { start, end: Math.max(start, end - 1), highWaterMark: CHUNK };
+  async function* read() {
     let done = start;
-    const range = { start, end: Math.max(start, end - 1), highWaterMark: CHUNK };
-    const chunks = createReadStream(file.path, range) as AsyncIterable<Buffer>;
-    const counted = async function* () {
-      for await (const chunk of chunks) {
+    try {
+      // Opened when it is read: a stream that fails while nobody reads it ends the process.
+      for await (const chunk of createReadStream(path, range) as AsyncIterable<Buffer>) {
         done += chunk.length;
-        progress?.(done, file.size);
+        progress?.(done, size);
         yield chunk;
       }
-    };
-    return Readable.from(counted(), { objectMode: false });
-  };
+    } catch (error) {
+      throw fileError('read', path, error);
+    }
+  }
+  return () => Readable.from(read(), { objectMode: false });
 }

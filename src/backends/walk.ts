@@ -1,16 +1,14 @@
 /** Every image of a backend, for services that cannot search: its collections are listed from the top down. */
-import { pMapIterable } from 'p-map';
 import { isError, SregistryError } from '../base/errors.ts';
 import { debugLog } from '../log/index.ts';
 import type { Backend, ListEntry, RemoteImage, SearchQuery } from './backend.ts';
-import { hasLabels, nameMatcher } from './name-match.ts';
+import { imagesOf } from './kit/search.ts';
+import { nameMatcher } from './name-match.ts';
 
 const debug = debugLog('backends');
 
 /** Collections after which a walk counts as endless. */
 const MAX_COLLECTIONS = 10_000;
-/** Images looked at once. */
-const CONCURRENCY = 8;
 
 type ImageEntry = Extract<ListEntry, { kind: 'image' }>;
 
@@ -25,9 +23,7 @@ export async function* searchEveryImage(
     for await (const entry of everyImage(backend, signal)) if (matches(entry.name)) yield entry;
   })();
   const resolve = async ({ name, remote }: ImageEntry) => remote ?? (await backend.resolve(name, signal));
-  for await (const image of pMapIterable(matching, resolve, { concurrency: CONCURRENCY })) {
-    if (image !== undefined && hasLabels(image.annotations, labels)) yield image;
-  }
+  yield* imagesOf(matching, labels, resolve);
 }
 
 /** In no order; a collection that cannot be listed is passed over, unless it is the top. */

@@ -4,11 +4,10 @@
  * holds at that moment, under a lock, and replaces the file in one move: two writers lose nothing, keys that are
  * unknown here stay, and a file that is malformed is never overwritten.
  */
-import { mkdir, readlink, realpath, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
-import { SregistryError, systemCode } from '../base/errors.ts';
-import { bot } from '../log/index.ts';
+import { stat } from 'node:fs/promises';
+import { SregistryError } from '../base/errors.ts';
 import { isJsonObject, type JsonObject, readJsonObject } from './json.ts';
+import { editJsonFile } from './locked-file.ts';
 import { getPaths } from './paths.ts';
 import { upperSnake, variableOf } from './variables.ts';
 import { warnOnce } from './warn-once.ts';
@@ -140,71 +139,12 @@ async function hasChanged(change: (secrets: Secrets) => Secrets, file: string): 
   return changed;
 }
 
-/**
- * Replaces what the file holds by what `change` makes of it, under the lock `<file>.lock`. Nothing is written when
- * `change` returns its argument or throws. Mode 0600; a link is followed. BUSY where another process keeps the lock.
- */
+/** As {@link editJsonFile}. Mode 0600; BUSY where another process keeps the lock. */
 export async function editSecrets(
   change: (secrets: Secrets) => Secrets,
   file: string = secretsFile(),
 ): Promise<Secrets> {
-  // Both put handlers on every signal: only who writes pays for that.
-  const [{ lock }, { default: writeFileAtomic }] = await Promise.all([
-    import('proper-lockfile'),
-    import('write-file-atomic'),
-  ]);
-  const target = await followLink(file);
-  let unlock: () => Promise<void>;
-  try {
-    await mkdir(dirname(target), { recursive: true, mode: 0o700 });
-    unlock = await lock(target, LOCK);
-  } catch (error) {
-    throw cannotWrite(target, error);
-  }
-  try {
-    const before = (await readJsonObject(target)) ?? {};
-    const after = change(before);
-    if (after === before) return before;
-    await writeFileAtomic(target, `${JSON.stringify(after, null, 4)}\n`, { mode: 0o600 }).catch((error) => {
-      throw cannotWrite(target, error);
-    });
-    return after;
-  } finally {
-    // The lock may have been taken for a dead process's; what was written is whole all the same.
-    await unlock().catch((error) => bot.debug(error));
-  }
-}
-
-/**
- * The lock is held for milliseconds. One older than `stale` (ms) was left by a process that died; the retries, about
- * 11 s in all, last longer than that.
- */
-const LOCK = {
-  realpath: false,
-  onCompromised: (error: Error) => bot.debug(error),
-  stale: 5000,
-  retries: { retries: 40, factor: 1.5, minTimeout: 20, maxTimeout: 300, randomize: true },
-};
-
-function cannotWrite(file: string, error: unknown): SregistryError {
-  if (systemCode(error) === 'ELOCKED') {
-    return new SregistryError('BUSY', `Another process keeps ${file} locked.`, { cause: error });
-  }
-  return new SregistryError('SETTINGS', `Cannot write ${file}.`, {
-    hint: 'SREGISTRY_CLIENT_SECRETS names another file',
-    cause: error,
-  });
-}
-
-async function followLink(file: string): Promise<string> {
-  try {
-    return await realpath(file);
-  } catch {
-    return readlink(file).then(
-      (target) => resolve(dirname(file), target),
-      () => file,
-    );
-  }
+  return editJsonFile(file, change, { hint: 'SREGISTRY_CLIENT_SECRETS names another file' });
 }
 
 async function warnWhenExposed(file: string): Promise<void> {

@@ -7,7 +7,7 @@ import { LRUCache } from 'lru-cache';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { createHttp } from '../../src/backends/http.ts';
 import { createCatalog } from '../../src/backends/oci/catalog.ts';
-import type { Registry } from '../../src/backends/oci/registries.ts';
+import type { Repository } from '../../src/backends/oci/registries.ts';
 import { pushFile, type UploadOptions } from '../../src/backends/oci/upload.ts';
 import {
   digest,
@@ -33,25 +33,26 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function start(options?: FakeRegistryOptions): Promise<{ fake: FakeRegistry; registry: Registry }> {
+async function start(options?: FakeRegistryOptions): Promise<{ fake: FakeRegistry; repository: Repository }> {
   const fake = await startFakeRegistry(options);
   const http = createHttp({ base: fake.url, env: {}, stall: 5_000 });
   cleanups.push(
     () => fake.close(),
     () => http.close(),
   );
-  const registry: Registry = {
+  const repository: Repository = {
+    path: 'demo/x',
     host: new URL(fake.url).host,
     http,
     catalog: createCatalog(http, 'fake'),
     redirects: new Map(),
     holders: new LRUCache({ max: 10 }),
   };
-  return { fake, registry };
+  return { fake, repository };
 }
 
-const push = (registry: Registry, options?: UploadOptions) =>
-  pushFile(registry, 'demo/x', blob, { chunk: CHUNK, ...options });
+const push = (repository: Repository, options?: UploadOptions) =>
+  pushFile(repository, blob, { chunk: CHUNK, ...options });
 
 const stored = (fake: FakeRegistry) => fake.blobs.get(`demo/x@${blob.digest}`)?.equals(BYTES);
 
@@ -73,9 +74,9 @@ function breakPatch(nth: number, after: number): FakeRegistryOptions['fault'] {
 }
 
 test('a file goes up in chunks, each stating its range', async () => {
-  const { fake, registry } = await start();
+  const { fake, repository } = await start();
   const seen: number[] = [];
-  await push(registry, { progress: (done) => seen.push(done) });
+  await push(repository, { progress: (done) => seen.push(done) });
   expect(stored(fake)).toBe(true);
   expect(ranges(fake)).toEqual(['0-29999', '30000-59999', '60000-89999', '90000-99999']);
   expect(seen).toEqual([...seen].sort((a, b) => a - b));
@@ -83,23 +84,23 @@ test('a file goes up in chunks, each stating its range', async () => {
 });
 
 test('a file of one byte, which a registry counts as it counts none', async () => {
-  const { fake, registry } = await start();
+  const { fake, repository } = await start();
   const path = join(folder, 'one');
   const byte = Buffer.from('1');
   await writeFile(path, byte);
-  await pushFile(registry, 'demo/x', { path, size: 1, digest: digest(byte) });
+  await pushFile(repository, { path, size: 1, digest: digest(byte) });
   expect(fake.blobs.get(`demo/x@${digest(byte)}`)).toEqual(byte);
 });
 
 test('chunks are as long as the registry wants them at least', async () => {
-  const { fake, registry } = await start({ minChunk: 45_000 });
-  await push(registry);
+  const { fake, repository } = await start({ minChunk: 45_000 });
+  await push(repository);
   expect(ranges(fake)).toEqual(['0-44999', '45000-89999', '90000-99999']);
 });
 
 test('after a break the registry says how far it got, and the push goes on from there', async () => {
-  const { fake, registry } = await start({ fault: breakPatch(2, 1) });
-  await push(registry);
+  const { fake, repository } = await start({ fault: breakPatch(2, 1) });
+  await push(repository);
   expect(stored(fake)).toBe(true);
   const [, broken = '', next = ''] = ranges(fake);
   expect(broken).toBe('30000-59999');
@@ -109,7 +110,7 @@ test('after a break the registry says how far it got, and the push goes on from 
 
 test('an answer that is lost does not send its chunk twice', async () => {
   let patches = 0;
-  const { fake, registry } = await start({
+  const { fake, repository } = await start({
     fault: (request: IncomingMessage, response: ServerResponse) => {
       if (request.method === 'PATCH' && ++patches === 2) {
         response.writeHead = () => {
@@ -120,14 +121,14 @@ test('an answer that is lost does not send its chunk twice', async () => {
       return false;
     },
   });
-  await push(registry);
+  await push(repository);
   expect(stored(fake)).toBe(true);
   expect(ranges(fake)).toEqual(['0-29999', '30000-59999', '60000-89999', '90000-99999']);
 });
 
 test('a push that was interrupted is continued by another process', async () => {
   let broken = true;
-  const { fake, registry } = await start({
+  const { fake, repository } = await start({
     fault: (request) => {
       if (!broken || request.method !== 'PATCH' || !request.headers['content-range']?.startsWith('60000-'))
         return false;
@@ -141,50 +142,58 @@ test('a push that was interrupted is continued by another process', async () => 
     save: (next: Record<string, unknown>) => (state = structuredClone(next)),
   };
   const controller = new AbortController();
-  const interrupted = push(registry, {
-    resume,
-    signal: controller.signal,
-    progress: (done) => done > 60_000 && controller.abort(),
-  });
+  const { signal } = controller;
+  const interrupted = push(
+    { ...repository, signal },
+    {
+      resume,
+      progress: (done) => done > 60_000 && controller.abort(),
+    },
+  );
   await expect(interrupted).rejects.toMatchObject({ code: 'CANCELED' });
   broken = false;
   const before = ranges(fake).length;
-  await push(registry, { resume });
+  await push(repository, { resume });
   expect(stored(fake)).toBe(true);
   expect(ranges(fake).slice(before)).toEqual(['60000-89999', '90000-99999']);
   expect(state).toEqual({});
 });
 
 test('a state of another file, or of an upload that the registry forgot, starts anew', async () => {
-  const { fake, registry } = await start();
-  const base = { registry: registry.host, repository: 'demo/x', digest: blob.digest };
+  const { fake, repository } = await start();
+  const base = { registry: repository.host, repository: 'demo/x', digest: blob.digest };
+  const location = `${fake.url}/v2/demo/x/blobs/uploads/none`;
   for (const state of [
-    { ...base, digest: 'sha256:other', location: `${fake.url}/v2/demo/x/blobs/uploads/none` },
-    { ...base, location: `${fake.url}/v2/demo/x/blobs/uploads/none` },
-    { ...base, location: 'nonsense' },
+    { ...base, digest: 'sha256:other', session: { location, minChunk: 0 } },
+    { ...base, session: { location, minChunk: 0 } },
+    { ...base, session: { location: 'nonsense' } },
+    { ...base, session: { location: 5 } },
+    { ...base, session: 'nonsense' },
+    // As versions before this one saved it.
+    { ...base, location },
     { location: 5 },
   ]) {
     fake.blobs.clear();
-    await push(registry, { resume: { load: () => state, save: () => {} } });
+    await push(repository, { resume: { load: () => state, save: () => {} } });
     expect(stored(fake)).toBe(true);
   }
 });
 
 test('an upload that the registry gives up in the middle starts again', async () => {
   let patches = 0;
-  const { fake, registry } = await start({
+  const { fake, repository } = await start({
     fault: (request) => {
       if (request.method === 'PATCH' && ++patches === 3) fake.uploads.clear();
       return false;
     },
   });
-  await push(registry);
+  await push(repository);
   expect(stored(fake)).toBe(true);
   expect(fake.requests.filter(({ method }) => method === 'POST')).toHaveLength(2);
 });
 
 test('a closing answer that is lost is no failure if the blob is there', async () => {
-  const { fake, registry } = await start({
+  const { fake, repository } = await start({
     fault: (request, response) => {
       if (request.method === 'PUT')
         response.writeHead = () => {
@@ -194,38 +203,38 @@ test('a closing answer that is lost is no failure if the blob is there', async (
       return false;
     },
   });
-  await push(registry);
+  await push(repository);
   expect(stored(fake)).toBe(true);
 });
 
 test('a file that is not what its digest says is CORRUPT, and nothing is stored', async () => {
-  const { fake, registry } = await start();
+  const { fake, repository } = await start();
   const other = { ...blob, digest: digest(Buffer.from('other')) };
-  await expect(pushFile(registry, 'demo/x', other)).rejects.toMatchObject({ code: 'CORRUPT' });
+  await expect(pushFile(repository, other)).rejects.toMatchObject({ code: 'CORRUPT' });
   expect(fake.blobs.size).toBe(0);
 });
 
 test('a blob that is there with another size is CORRUPT', async () => {
-  const { fake, registry } = await start();
+  const { fake, repository } = await start();
   fake.blobs.set(`demo/x@${blob.digest}`, Buffer.from('short'));
-  await expect(push(registry)).rejects.toMatchObject({ code: 'CORRUPT' });
+  await expect(push(repository)).rejects.toMatchObject({ code: 'CORRUPT' });
 });
 
 test('a file that cannot be read is said so, and not blamed on the registry', async () => {
-  const { registry } = await start();
+  const { repository } = await start();
   const gone = { ...blob, path: join(folder, 'gone.sif') };
-  await expect(pushFile(registry, 'demo/x', gone)).rejects.toMatchObject({
+  await expect(pushFile(repository, gone)).rejects.toMatchObject({
     code: 'NOT_FOUND',
     message: expect.stringContaining('gone.sif'),
   });
 });
 
 test('a registry that has gone fails the push as UNREACHABLE', async () => {
-  const { fake, registry } = await start({
+  const { fake, repository } = await start({
     fault: (request) => {
       if (request.method === 'PATCH') void fake.close();
       return request.method === 'PATCH';
     },
   });
-  await expect(push(registry)).rejects.toMatchObject({ code: 'UNREACHABLE' });
+  await expect(push(repository)).rejects.toMatchObject({ code: 'UNREACHABLE' });
 });

@@ -199,6 +199,15 @@ needs({ registry: true })('a real registry', () => {
     await expect(backend.push(file, named('demo/x', '-bad'))).rejects.toEqual(code('INVALID_NAME'));
   });
 
+  test('a push that must not replace anything is EXISTS where the tag is there, and changes nothing', async () => {
+    const name = named('demo/absent');
+    const pushed = await backend.push(file, name, { ifAbsent: true });
+    const options = { ifAbsent: true, annotations: { changed: 'yes' } };
+    await expect(backend.push(file, name, options)).rejects.toEqual(code('EXISTS'));
+    expect(await backend.resolve(name)).toEqual(pushed);
+    await backend.push(file, { ...name, tag: '2.0' }, options);
+  });
+
   test('check passes here, and says what is not a registry', async () => {
     await backend.check();
     const web = await startFaultServer((_, response) => response.writeHead(404).end('<html>'));
@@ -315,6 +324,44 @@ describe('a registry of the specification', () => {
       ]);
     },
   );
+
+  test('a push that must not replace anything looks right before the manifest is put', async () => {
+    const { registry, backend } = await start();
+    const { size } = await stat(SIF);
+    await backend.push({ path: SIF, size }, named('demo/x'), { ifAbsent: true });
+    const [look, put] = registry.requests.slice(-2);
+    expect(look).toMatchObject({ method: 'HEAD', url: '/v2/demo/x/manifests/1.0' });
+    expect(put).toMatchObject({ method: 'PUT', headers: { 'if-none-match': '*' } });
+    await backend.push({ path: SIF, size }, named('demo/x'));
+    expect(registry.requests.at(-1)?.headers['if-none-match']).toBeUndefined();
+  });
+
+  test('a push that must not replace anything is EXISTS where the registry says so, unless it finds itself', async () => {
+    const { size } = await stat(SIF);
+    let putOther = false;
+    let isLost = false;
+    const { registry, backend } = await start({
+      fault: (request, response) => {
+        if (request.method !== 'PUT' || !request.url?.includes('/manifests/')) return false;
+        const isThere = registry.manifests.has('demo/x:1.0');
+        if (isThere || putOther) {
+          if (putOther) registry.putManifest('demo/x', '1.0', { mediaType: OCI_MANIFEST, layers: [] });
+          response.writeHead(412).end();
+          return true;
+        }
+        // The manifest is stored, and the answer is lost.
+        if (isLost) response.writeHead = () => request.socket.destroy() as never;
+        return false;
+      },
+    });
+    isLost = true;
+    await backend.push({ path: SIF, size }, named('demo/x'), { ifAbsent: true });
+    registry.manifests.clear();
+    putOther = true;
+    await expect(backend.push({ path: SIF, size }, named('demo/x'), { ifAbsent: true })).rejects.toEqual(
+      code('EXISTS'),
+    );
+  });
 
   test('blobs are read from where the registry redirects to, which is remembered', async () => {
     const bytes = Buffer.from('0123456789'.repeat(100));

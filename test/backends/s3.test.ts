@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Backend, ImageFile, PushState, RemoteImage } from '../../src/backends/backend.ts';
+import { createLayout } from '../../src/backends/kit/layout.ts';
+import { storeBackend } from '../../src/backends/kit/store-backend.ts';
 import { Bucket } from '../../src/backends/s3/bucket.ts';
-import { copyImage } from '../../src/backends/s3/copy.ts';
 import { digestHeaders, digestsOf } from '../../src/backends/s3/digests.ts';
 import driver from '../../src/backends/s3/index.ts';
+import { bucketStore } from '../../src/backends/s3/store.ts';
 import { createUpload, listUploads, sendPart } from '../../src/backends/s3/uploads.ts';
 import { needs } from '../helpers/skip.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
@@ -255,7 +257,13 @@ needs({ s3: true })('S3', () => {
     const bytes = randomBytes(17 * MEGABYTE);
     const original = await push(bytes, image('copies', 'from:1'), { annotations: { label: 'x' } });
     const limits = { whole: 10 * MEGABYTE, part: 6 * MEGABYTE };
-    const copy = await copyImage(bucket, original, image('copies', 'to:1'), undefined, limits);
+    const limited = storeBackend(bucketStore(bucket, limits), createLayout(), {
+      name: 's3',
+      driver: 's3',
+      defaultCollection: '',
+      http: () => bucket.http,
+    });
+    const copy = (await limited.copy?.(original, image('copies', 'to:1'))) as RemoteImage;
     expect(copy).toMatchObject({ size: bytes.length, digest: original.digest, annotations: { label: 'x' } });
     expect((await read(copy)).equals(bytes)).toBe(true);
     expect(copy.revision).toMatch(/-3$/);
@@ -264,6 +272,60 @@ needs({ s3: true })('S3', () => {
   test('a copy onto itself changes nothing', async () => {
     const original = await push(randomBytes(100), image('copies', 'same:1'));
     expect(await s3.copy?.(original, original.name)).toEqual(original);
+  });
+
+  test('of two pushes at the same time that may replace nothing one is refused, by the service', async () => {
+    const to = image('absent', 'race:1');
+    const isPut = ({ method, url = '' }: { method?: string | undefined; url?: string | undefined }) =>
+      method === 'PUT' && url.endsWith('/absent/race%3A1.sif');
+    // Both have looked before either is stored: the second to arrive goes first.
+    let first: (() => void) | undefined;
+    proxy.inject(
+      (_request, response, forward) => {
+        if (first === undefined) {
+          first = forward;
+          return;
+        }
+        response.on('close', first);
+        forward();
+      },
+      { match: isPut, times: 2 },
+    );
+    const bytes = [randomBytes(1000), randomBytes(1000)];
+    const long = 'x'.repeat(5000);
+    const pushed = await Promise.allSettled(
+      bytes.map((content, number) =>
+        push(content, to, { ifAbsent: true, annotations: { long, number: String(number) } }),
+      ),
+    );
+    const won = pushed.findIndex(({ status }) => status === 'fulfilled');
+    expect(pushed[1 - won]).toMatchObject({ status: 'rejected', reason: { code: 'EXISTS' } });
+    const found = await resolved(to);
+    expect(await read(found)).toEqual(bytes[won]);
+    expect(found.annotations).toEqual({ long, number: String(won) });
+    await expect(push(randomBytes(10), to, { ifAbsent: true })).rejects.toMatchObject({ code: 'EXISTS' });
+  });
+
+  test('a push that may replace nothing is no obstacle to itself when its answer is lost', async () => {
+    proxy.inject(cutAfter(0), {
+      match: ({ method, url = '' }) => method === 'PUT' && url.includes('own%3A1'),
+    });
+    const bytes = randomBytes(1000);
+    expect(await read(await push(bytes, image('absent', 'own:1'), { ifAbsent: true }))).toEqual(bytes);
+  });
+
+  test('a large push that may replace nothing spares what came there while its parts were sent', async () => {
+    const to = image('absent', 'large:1');
+    proxy.inject(
+      (_request, _response, forward) => {
+        put('absent/large:1.sif', Buffer.from('other')).then(() => forward());
+      },
+      { match: ({ url = '' }) => url.includes('partNumber=3') },
+    );
+    const pushing = push(randomBytes(17 * MEGABYTE), to, { ifAbsent: true });
+    await expect(pushing).rejects.toMatchObject({ code: 'EXISTS' });
+    expect(String(await read(await resolved(to)))).toBe('other');
+    expect(await Array.fromAsync(listUploads(bucket, 'absent/large:1.sif'))).toEqual([]);
   });
 
   test('a listing of a collection asks for nothing but its own page', async () => {

@@ -16,6 +16,8 @@ export interface OAuthServerOptions {
   readonly expires?: number;
   /** Does a renewal give a new refresh token as well? */
   readonly rotates?: boolean;
+  /** Is a refresh token worth nothing once it was used? What was given in its place ends as well then, as if it were stolen. */
+  readonly once?: boolean;
 }
 
 export interface OAuthServer extends FaultServer {
@@ -34,6 +36,7 @@ const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 export async function startOAuthServer(options: OAuthServerOptions = {}): Promise<OAuthServer> {
   const { person = 'allow', expires = 60, rotates = true } = options;
   const given: OAuthServer['given'] = [];
+  const spent = new Set<string>();
   const requested = new Map<string, URLSearchParams>();
   const devices = new Set<string>();
   let pending = options.pending ?? 0;
@@ -66,7 +69,9 @@ export async function startOAuthServer(options: OAuthServerOptions = {}): Promis
 
   const renew = (form: URLSearchParams): object => {
     const token = form.get('refresh_token') ?? '';
+    if (options.once && spent.has(token)) given.length = 0;
     if (!given.some(({ refresh_token }) => refresh_token === token)) return refusal('invalid_grant');
+    spent.add(token);
     return give(rotates ? undefined : token);
   };
 

@@ -8,7 +8,7 @@ import { folderOf } from '../../image/folder.ts';
 import type { ImageName } from '../../image/name.ts';
 import { splitExtension } from '../../image/names.ts';
 import type { ListEntry, RemoteImage } from '../backend.ts';
-import { fileNamesOf, foldersOf, isVisible, keyOf, parseEntry } from '../file-layout.ts';
+import { fileNamesOf, foldersOf, isVisible, keyOf, parseEntry } from '../kit/layout.ts';
 import type { Confinement, Found } from './confine.ts';
 import { readSides } from './side-files.ts';
 

@@ -1,6 +1,6 @@
 /**
  * A directory as a registry, such as one on a file system that a cluster shares. Anything that writes image files there
- * publishes, anything that reads files there pulls; this driver adds names, digests and atomic replacement. ../file-layout.ts
+ * publishes, anything that reads files there pulls; this driver adds names, digests and atomic replacement. ../kit/layout.ts
  * says where images lie.
  *
  * Removing an image leaves its folders: they are people's, with owners and permissions of their own.
@@ -15,8 +15,8 @@ import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
 import { debugLog } from '../../log/index.ts';
 import { type Backend, defineDriver, type PushOptions, type RemoteImage } from '../backend.ts';
-import { foldersOf, newFileName } from '../file-layout.ts';
 import { openRevision, readFileRange, stale } from '../file-range.ts';
+import { foldersOf, newFileName } from '../kit/layout.ts';
 import { hasLabels, nameMatcher } from '../name-match.ts';
 import { Confinement } from './confine.ts';
 import { declaration } from './declaration.ts';

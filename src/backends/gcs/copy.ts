@@ -1,61 +1,42 @@
 /** Copies within the bucket, by the service itself: a rewrite, which takes several requests if it takes long. */
-import { isError, SregistryError } from '../../base/errors.ts';
-import type { ImageName } from '../../image/name.ts';
-import type { RemoteImage } from '../backend.ts';
+import { SregistryError } from '../../base/errors.ts';
+import { followPages } from '../kit/pages.ts';
+import type { CopyOptions } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
-import { goneIsStale, handleOf, toRemoteImage } from './images.ts';
-import { storeMetadata } from './metadata.ts';
-import { getObject, type StoredObject, toObject } from './objects.ts';
-import { newObject, putSide, targetOf } from './push.ts';
+import { newObject } from './insert.ts';
+import { getObject, type ObjectRef, type StoredObject, toObject } from './objects.ts';
 
-/** Requests after which a rewrite counts as endless; each moves at least a mebibyte, and mostly gigabytes. */
-const MAX_REQUESTS = 100_000;
-
-export async function copyImage(
+export async function copyObject(
   bucket: Bucket,
-  from: RemoteImage,
-  to: ImageName,
-  signal?: AbortSignal,
-): Promise<RemoteImage> {
-  const { object, generation } = handleOf(from);
-  const source = await getObject(bucket, object, { generation, signal });
-  if (source === undefined) throw goneIsStale(new SregistryError('NOT_FOUND', object), bucket, object);
-  const target = await targetOf(bucket, to, signal);
-  const { metadata, side } = storeMetadata(to, target.object, from.digest, from.annotations);
-  if (side !== undefined) await putSide(bucket, target.object, side, signal);
-  const stored = await rewrite(bucket, source, newObject(bucket, target.object, metadata), signal);
-  const isSame = stored.size === source.size && stored.crc32c === source.crc32c && stored.md5 === source.md5;
-  if (!isSame)
-    throw new SregistryError(
-      'CORRUPT',
-      `${bucket.show(stored.name)}: the copy has other bytes than its original`,
-    );
-  return { ...toRemoteImage(to, stored), annotations: from.annotations };
-}
-
-async function rewrite(
-  bucket: Bucket,
-  source: StoredObject,
-  target: ReturnType<typeof newObject>,
-  signal?: AbortSignal,
+  from: ObjectRef,
+  key: string,
+  { metadata, signal }: CopyOptions,
 ): Promise<StoredObject> {
-  const path = `${bucket.objectPath(source.name, 'rewriteTo')}${bucket.path('o', target.name).replace('/storage/v1', '')}`;
-  let rewriteToken: string | undefined;
-  for (let request = 0; request < MAX_REQUESTS; request++) {
-    const query = {
-      sourceGeneration: source.generation,
-      destinationPredefinedAcl: bucket.publishes ? 'publicRead' : undefined,
-      rewriteToken,
-    };
-    const reply = await bucket
-      .request('POST', path, { query, json: target, idempotent: true, signal })
-      .catch((error: unknown) => {
-        throw isError(error, 'NOT_FOUND') ? goneIsStale(error, bucket, source.name) : error;
-      });
-    const answer = (reply.json() ?? {}) as Record<string, unknown>;
-    if (answer.done === true) return toObject(answer.resource, bucket);
-    if (typeof answer.rewriteToken !== 'string') break;
-    rewriteToken = answer.rewriteToken;
-  }
-  throw new SregistryError('SERVICE', `${bucket.show(source.name)}: copying it does not come to an end`);
+  const source = await getObject(bucket, from, signal);
+  if (source === undefined) throw new SregistryError('STALE', `${bucket.show(from.key)} is gone`);
+  const path = `${bucket.objectPath(from.key, 'rewriteTo')}${bucket.path('o', key).replace('/storage/v1', '')}`;
+  const json = newObject(bucket, key, metadata);
+  const query = {
+    sourceGeneration: from.generation,
+    destinationPredefinedAcl: bucket.publishes ? 'publicRead' : undefined,
+  };
+  const steps = followPages<Record<string, unknown>, unknown>(
+    `${bucket.show(from.key)}: its copy`,
+    async (rewriteToken) => {
+      const options = {
+        query: { ...query, rewriteToken: rewriteToken as string },
+        json,
+        idempotent: true,
+        signal,
+      };
+      const answer = ((await bucket.request('POST', path, options)).json() ?? {}) as Record<string, unknown>;
+      return { page: answer, next: answer.done === true ? undefined : answer.rewriteToken };
+    },
+  );
+  let last: Record<string, unknown> = {};
+  for await (const step of steps) last = step;
+  const stored = toObject(last.resource, bucket);
+  if (stored.size === source.size && stored.crc32c === source.crc32c && stored.md5 === source.md5)
+    return stored;
+  throw new SregistryError('CORRUPT', `${bucket.show(key)}: the copy has other bytes than its original`);
 }

@@ -1,11 +1,15 @@
 /**
- * Objects that are stored with one request: metadata and content together (`uploadType=multipart`), and what all uploads have
- * in common (cloud.google.com/storage/docs/json_api/v1/objects/insert).
+ * Storing objects (cloud.google.com/storage/docs/json_api/v1/objects/insert): small ones with one request, metadata and content
+ * together (`uploadType=multipart`); large ones in a resumable session
+ * (cloud.google.com/storage/docs/performing-resumable-uploads), whose address a POST with the metadata gives. An empty PUT to it asks
+ * how many bytes the service has. A session lives for a week; the object appears with its last byte.
  */
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
-import type { Reply } from '../http.ts';
+import type { Reply, RequestOptions } from '../http.ts';
+import { type OrderedUpload, type Received, SessionLost, uploadInOrder } from '../kit/ordered-upload.ts';
+import type { PutOptions, SourceFile, Strings } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { type StoredObject, toObject } from './objects.ts';
 
@@ -13,67 +17,91 @@ import { type StoredObject, toObject } from './objects.ts';
 export interface NewObject {
   readonly name: string;
   readonly contentType: string;
-  readonly metadata: Readonly<Record<string, string>>;
+  readonly metadata: Strings;
   /** Base64; other bytes are refused. */
   readonly md5Hash?: string;
   readonly cacheControl?: string;
 }
 
-/** Content that can be opened again. */
-export interface Content {
-  /** Bytes. */
-  readonly size: number;
-  open(): Readable;
-}
+/** Bytes up to which one request does: to begin it anew costs little. */
+const SMALL = 8 * 1024 * 1024;
+/** Bytes of a PUT; multiples of 256 KiB, as the service wants. */
+const CHUNK = 16 * 1024 * 1024;
+/** Milliseconds of silence after the last byte, in which the service may put a large object together. */
+const CLOSE_STALL = 300_000;
+/** "Resume Incomplete": the service has a part and wants more. */
+const INCOMPLETE = 308;
 
-/** Where uploads go: beside the JSON API's own path. */
-export const uploadPath = (bucket: Bucket) => `/upload${bucket.path('o')}`;
-
-/** Query of an insertion. */
-export function insertQuery(bucket: Bucket, object: NewObject, uploadType: string) {
-  return { uploadType, name: object.name, ...(bucket.publishes && { predefinedAcl: 'publicRead' }) };
-}
-
-export async function insertObject(
-  bucket: Bucket,
-  object: NewObject,
-  { size, open }: Content,
-  signal?: AbortSignal,
-): Promise<StoredObject> {
-  // RFC 2387. Nothing may contain it, so nobody may know it beforehand.
-  const boundary = randomUUID();
-  const head = Buffer.from(
-    `--${boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n${JSON.stringify(object)}\r\n` +
-      `--${boundary}\r\ncontent-type: ${object.contentType}\r\n\r\n`,
-  );
-  const tail = Buffer.from(`\r\n--${boundary}--`);
-  const body = async function* () {
-    yield head;
-    yield* open();
-    yield tail;
+/** What all new objects have in common. A copy that caches hand out for an hour would be an old image for that long. */
+export function newObject(bucket: Bucket, name: string, metadata: Strings): NewObject {
+  return {
+    name,
+    contentType: 'application/octet-stream',
+    metadata,
+    ...(bucket.publishes && { cacheControl: 'no-cache' }),
   };
-  const reply = await inserted(
-    bucket,
-    bucket.request('POST', uploadPath(bucket), {
-      query: insertQuery(bucket, object, 'multipart'),
-      headers: {
-        'content-type': `multipart/related; boundary=${boundary}`,
-        'content-length': String(head.length + size + tail.length),
-      },
-      body: () => Readable.from(body(), { objectMode: false }),
-      // The same bytes in the same place: done twice is as good as done once.
-      idempotent: true,
-      timeout: Number.POSITIVE_INFINITY,
-      signal,
-    }),
-  );
-  return toObject(reply.json(), bucket);
 }
 
-/** What a refused insertion means. */
-export async function inserted(bucket: Bucket, request: Promise<Reply>): Promise<Reply> {
+export async function insertFile(
+  bucket: Bucket,
+  key: string,
+  file: SourceFile,
+  { metadata, ifAbsent, progress, signal, resume }: PutOptions,
+): Promise<StoredObject> {
+  const md5Hash = Buffer.from(file.md5 ?? '', 'hex').toString('base64');
+  const insertion: Insertion = {
+    bucket,
+    object: { ...newObject(bucket, key, metadata), md5Hash },
+    ifAbsent,
+    signal,
+  };
   try {
-    return await request;
+    if (file.size > SMALL) return await uploadInOrder(session(insertion, file), { progress, signal, resume });
+    return await insertWhole(insertion, file);
+  } catch (error) {
+    if (!isError(error) || error.status !== 400 || !/hash.*match/i.test(error.message)) throw error;
+    const what = `${file.path}: Cloud Storage received other bytes than the file has`;
+    throw new SregistryError('CORRUPT', what, {
+      hint: 'the file may have changed while it was pushed; push it again',
+      cause: error,
+    });
+  }
+}
+
+export async function insertBytes(
+  bucket: Bucket,
+  key: string,
+  bytes: Buffer,
+  signal?: AbortSignal,
+): Promise<void> {
+  const object = { ...newObject(bucket, key, {}), contentType: 'application/json' };
+  await insertWhole({ bucket, object, signal }, { size: bytes.length, open: () => Readable.from([bytes]) });
+}
+
+/** An object on its way. */
+interface Insertion {
+  readonly bucket: Bucket;
+  readonly object: NewObject;
+  readonly ifAbsent?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A POST beside the JSON API's own path, and what a refusal means. A generation of 0 is that of no object. */
+async function post(
+  { bucket, object, ifAbsent, signal }: Insertion,
+  uploadType: string,
+  options: RequestOptions,
+): Promise<Reply> {
+  const query = {
+    uploadType,
+    name: object.name,
+    ...(bucket.publishes && { predefinedAcl: 'publicRead' }),
+    ...(ifAbsent && { ifGenerationMatch: 0 }),
+  };
+  try {
+    // The same bytes in the same place: done twice is as good as done once. A session that nobody feeds leaves nothing behind.
+    const request = { query, idempotent: true, signal, ...options };
+    return await bucket.request('POST', `/upload${bucket.path('o')}`, request);
   } catch (error) {
     if (!isError(error)) throw error;
     if (error.code === 'NOT_FOUND') throw bucket.noSuchBucket(error);
@@ -90,4 +118,107 @@ export async function inserted(bucket: Bucket, request: Promise<Reply>): Promise
       );
     throw error;
   }
+}
+
+async function insertWhole(
+  insertion: Insertion,
+  content: Pick<SourceFile, 'size' | 'open'>,
+): Promise<StoredObject> {
+  const { bucket, object } = insertion;
+  // RFC 2387. Nothing may contain it, so nobody may know it beforehand.
+  const boundary = randomUUID();
+  const head = Buffer.from(
+    `--${boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n${JSON.stringify(object)}\r\n` +
+      `--${boundary}\r\ncontent-type: ${object.contentType}\r\n\r\n`,
+  );
+  const tail = Buffer.from(`\r\n--${boundary}--`);
+  const body = async function* () {
+    yield head;
+    yield* content.open();
+    yield tail;
+  };
+  const reply = await post(insertion, 'multipart', {
+    headers: {
+      'content-type': `multipart/related; boundary=${boundary}`,
+      'content-length': String(head.length + content.size + tail.length),
+    },
+    body: () => Readable.from(body(), { objectMode: false }),
+    timeout: Number.POSITIVE_INFINITY,
+  });
+  return toObject(reply.json(), bucket);
+}
+
+/** A resumable session: its state is the address to send to. */
+function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, StoredObject> {
+  const { bucket, object, signal } = insertion;
+  const what = bucket.show(object.name);
+
+  /** 404 and 410 for a session that has expired or failed; 499 for one that was canceled. */
+  const put = async (address: string, options: RequestOptions) => {
+    try {
+      const request = bucket.request('PUT', new URL(address), { ...options, allow: [INCOMPLETE], signal });
+      return receivedOf(bucket, address, await request);
+    } catch (error) {
+      if (isError(error, 'NOT_FOUND') || (isError(error) && error.status === 499))
+        throw new SessionLost(what, error);
+      throw error;
+    }
+  };
+
+  return {
+    what,
+    file,
+    // A session keeps the condition that it was opened with.
+    identity: {
+      target: bucket.target,
+      object: object.name,
+      md5: object.md5Hash,
+      generation: insertion.ifAbsent ? '0' : undefined,
+    },
+    chunk: CHUNK,
+    parse: (saved) => (typeof saved === 'string' && URL.canParse(saved) ? saved : undefined),
+    start: async () => {
+      const reply = await post(insertion, 'resumable', {
+        headers: {
+          'x-upload-content-type': object.contentType,
+          'x-upload-content-length': String(file.size),
+        },
+        json: object,
+      });
+      const address = URL.parse(reply.headers.location ?? '', reply.url.href);
+      if (address === null)
+        throw new SregistryError('SERVICE', `${bucket.target}: an upload without a usable address`);
+      return { session: address.href, offset: 0 };
+    },
+    ask: (address) => {
+      const headers = { 'content-length': '0', 'content-range': `bytes */${file.size}` };
+      return put(address, { headers, body: '' });
+    },
+    send: (address, { start, end, body }) =>
+      put(address, {
+        headers: {
+          'content-length': String(end - start),
+          'content-range': `bytes ${start}-${end - 1}/${file.size}`,
+        },
+        body,
+        // After a failure the service is asked what it has before anything is sent again.
+        idempotent: false,
+        stall: CLOSE_STALL,
+        timeout: Number.POSITIVE_INFINITY,
+      }),
+  };
+}
+
+/** `Range: bytes=0-<last byte>` of an incomplete upload; absent where nothing has arrived. */
+function receivedOf(bucket: Bucket, session: string, reply: Reply): Received<string, StoredObject> {
+  if (reply.status !== INCOMPLETE) return { done: toObject(reply.json(), bucket) };
+  const { range } = reply.headers;
+  if (range === undefined) return { session, offset: 0 };
+  const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(range)?.[1];
+  if (last === undefined)
+    throw new SregistryError(
+      'SERVICE',
+      `${bucket.target}: an upload of unknown length (${range.slice(0, 60)})`,
+    );
+  return { session, offset: Number(last) + 1 };
 }

@@ -4,21 +4,19 @@
  * has one policy for all of it, with a condition in that policy; and the address to read it at once logged in to Google.
  */
 import { isError, SregistryError } from '../../base/errors.ts';
-import type { RemoteImage, ShareOptions } from '../backend.ts';
+import type { ShareOptions } from '../backend.ts';
 import type { Bucket } from './bucket.ts';
-import { handleOf } from './images.ts';
 import { MAX_EXPIRES, signedUrl } from './signed-url.ts';
 
 /** Seconds that a link lives unless told otherwise: a day. */
 const DEFAULT_EXPIRES = 24 * 3600;
 
-export async function shareImage(
+export async function shareObject(
   bucket: Bucket,
-  image: RemoteImage,
+  object: string,
   { email, expires }: ShareOptions,
   signal?: AbortSignal,
 ): Promise<string> {
-  const { object } = handleOf(image);
   if (email !== undefined) return shareWith(bucket, object, { email, expires }, signal);
   if (bucket.publishes && expires === undefined) return publicUrl(bucket, object);
   if (expires !== undefined && expires > MAX_EXPIRES)

@@ -5,34 +5,19 @@
  * may be switched off any day; so its failures say that, and an answer that is a web page is a failure, never an
  * image's absence: whoever serves that host by then knows nothing of images.
  */
-import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { DriverContext } from '../backend.ts';
-import { createHttp, type Http, type RedirectMemory, showUrl } from '../http.ts';
+import { createHttp, type Http, showUrl } from '../http.ts';
 
 export interface Api {
   /** Ends in `/`, so that paths are resolved below it. */
   readonly base: URL;
   readonly http: Http;
-  /** Where image files were redirected to. */
-  readonly redirects: RedirectMemory;
-  /** Addresses of image files, renewed after the one in an image's handle died. By {@link Handle.path} and version. */
-  readonly links: LRUCache<string, string>;
 }
-
-/** Milliseconds for which a redirect is used again: presigned addresses of storage live for minutes. */
-const REDIRECT_TTL = 60_000;
-/** Milliseconds for which a renewed address is. */
-const LINK_TTL = 10 * 60_000;
 
 export function createApi({ name, options, env }: DriverContext): Api {
   const base = parseBase(name, String(options.base ?? ''));
-  return {
-    base,
-    http: createHttp({ base, env }),
-    redirects: new LRUCache<string, string>({ max: 1000, ttl: REDIRECT_TTL }),
-    links: new LRUCache<string, string>({ max: 1000, ttl: LINK_TTL }),
-  };
+  return { base, http: createHttp({ base, env }) };
 }
 
 /** An address without a path means `/api` there. */

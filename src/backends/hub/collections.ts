@@ -3,10 +3,11 @@
  * containers, `{ "next": URL, "results": [{ "id": 1, "name": ..., "containers": [{ "name": "vsoch/hello-world", "tag":
  * "latest" }] }] }`, or the bare array of results. An archive does not change, so the list is kept for minutes.
  */
-import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import { formatImageName, isPathComponent } from '../../image/names.ts';
+import { followPages, type PageAnswer } from '../kit/pages.ts';
+import { Renewable } from '../kit/renewable.ts';
 import { type Api, getJson } from './api.ts';
 
 export interface Collections {
@@ -16,56 +17,47 @@ export interface Collections {
 
 /** Milliseconds for which the list is believed. */
 export const LIST_TTL = 5 * 60_000;
-/** Pages after which a list counts as endless. */
-const MAX_PAGES = 10_000;
 /** Collections of tests that the Python client leaves out. */
 const SKIPPED = new Set<unknown>([37, 38, 39]);
 
 /** With a `ttl` of 0 milliseconds nothing is kept. */
 export function createCollections(api: Api, ttl = LIST_TTL): Collections {
-  const cache = new LRUCache<'all', readonly ImageName[]>({ max: 1, ttl: Math.max(1, ttl) });
-  return {
-    images: async (signal) => {
-      const known = cache.get('all');
-      if (known !== undefined) return known;
-      const names = new Map<string, ImageName>();
-      for await (const name of everyName(api, signal)) names.set(formatImageName(name), name);
-      const images = [...names.values()];
-      if (ttl > 0) cache.set('all', images);
-      return images;
-    },
+  const lists = new Renewable<readonly ImageName[]>({ max: 1, lifetime: ttl });
+  const read = async (signal: AbortSignal) => {
+    const names = new Map<string, ImageName>();
+    for await (const name of everyName(api, signal)) names.set(formatImageName(name), name);
+    return [...names.values()];
   };
+  return { images: (signal) => lists.get('all', read, signal) };
 }
 
 async function* everyName(api: Api, signal?: AbortSignal): AsyncGenerator<ImageName> {
-  const seen = new Set<string>();
-  let next: URL | undefined = new URL('collections/', api.base);
-  while (next !== undefined) {
-    if (seen.has(next.href) || seen.size >= MAX_PAGES)
-      throw new SregistryError('SERVICE', `${api.base.host}: its list of collections has no end`);
-    seen.add(next.href);
-    const page = await fetchPage(api, next, signal);
-    for (const collection of page.results) yield* namesOf(collection);
-    next = page.next;
-  }
+  const what = `${api.base.host}: the list of collections`;
+  const first = new URL('collections/', api.base).href;
+  const pages = followPages<readonly unknown[], string>(what, (at = first) =>
+    fetchPage(api, new URL(at), signal),
+  );
+  for await (const page of pages) for (const collection of page) yield* namesOf(collection);
 }
 
-interface Page {
-  readonly results: readonly unknown[];
-  readonly next: URL | undefined;
-}
-
-async function fetchPage(api: Api, url: URL, signal?: AbortSignal): Promise<Page> {
+async function fetchPage(
+  api: Api,
+  url: URL,
+  signal?: AbortSignal,
+): Promise<PageAnswer<readonly unknown[], string>> {
   const { status, value } = await getJson(api, url, [401, 403, 404, 405, 501], signal);
   if (status >= 300)
     throw new SregistryError('UNSUPPORTED', `${api.base.host} does not list its images (${status})`, {
       hint: 'open an image by its full name: it is found without being listed',
     });
-  if (Array.isArray(value)) return { results: value, next: undefined };
+  if (Array.isArray(value)) return { page: value, next: undefined };
   const { results, next } = (value ?? {}) as Record<string, unknown>;
   if (!Array.isArray(results))
-    throw new SregistryError('SERVICE', `${api.base.host}: its list of collections is none`);
-  return { results, next: typeof next === 'string' && next !== '' ? nextPage(api, next, url) : undefined };
+    throw new SregistryError('SERVICE', `${api.base.host}: the service sent a malformed list of collections`);
+  return {
+    page: results,
+    next: typeof next === 'string' && next !== '' ? nextPage(api, next, url).href : undefined,
+  };
 }
 
 /** A server behind a proxy that ends TLS names its pages with `http:`. */

@@ -5,18 +5,27 @@
  */
 import { SregistryError } from '../../base/errors.ts';
 import { type Backend, type DriverContext, defineDriver, type ListEntry } from '../backend.ts';
-import { createApi, getJson } from './api.ts';
+import { createLinks } from '../kit/manifest-link.ts';
+import { imagesOf } from '../kit/search.ts';
+import { ask, createApi, getJson } from './api.ts';
 import { type Collections, createCollections } from './collections.ts';
 import { declaration } from './declaration.ts';
-import { readImage, resolveImage } from './images.ts';
-import { searchImages } from './search.ts';
+import { resolveImage } from './images.ts';
+import { fetchManifest } from './manifest.ts';
+import { matcher } from './search.ts';
 
 export default defineDriver({ ...declaration, create: (context) => createHub(context) });
 
 /** `listTtl`: milliseconds for which the list of all images is believed. */
 export function createHub(context: DriverContext, { listTtl }: { listTtl?: number } = {}): Backend {
   const api = createApi(context);
+  const links = createLinks({
+    http: api.http,
+    host: api.base.host,
+    fetchLink: (path, signal) => fetchManifest(api, path, signal),
+  });
   const collections = createCollections(api, listTtl);
+  const resolve: Backend['resolve'] = (name, signal) => ask(resolveImage(api, links, name, signal));
   return {
     name: context.name,
     driver: declaration.name,
@@ -24,10 +33,13 @@ export function createHub(context: DriverContext, { listTtl }: { listTtl?: numbe
     defaultCollection: 'library',
     http: api.http,
 
-    resolve: (name, signal) => resolveImage(api, name, signal),
-    read: (image, offset, length, signal) => readImage(api, image, { offset, length, signal }),
+    resolve,
+    read: (image, offset, length, signal) => ask(links.read(image, { offset, length, signal })),
     list: (collection, signal) => listCollection(collections, collection, signal),
-    search: (query, signal) => searchImages(api, collections, query, signal),
+    search: async function* ({ query, labels }, signal) {
+      const names = (await collections.images(signal)).filter(matcher(query));
+      yield* imagesOf(names, labels, (name) => resolve(name, signal));
+    },
     // A service that does not list is one all the same.
     check: async (signal) => void (await getJson(api, 'collections/', [401, 403, 404, 405, 501], signal)),
     close: () => api.http.close(),

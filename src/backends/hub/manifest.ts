@@ -7,18 +7,15 @@
  * as the clients of Apptainer (`internal/pkg/client/shub`) and of Python read it. The address of the image file may be
  * signed for some minutes only.
  */
-import { SregistryError } from '../../base/errors.ts';
 import { INSPECT_KEY } from '../../image/annotations.ts';
 import { toAttributes } from '../../image/attributes.ts';
 import type { ImageName } from '../../image/name.ts';
 import { isPathComponent } from '../../image/names.ts';
+import { type Link, parseLink } from '../kit/manifest-link.ts';
 import { type Api, getJson } from './api.ts';
 
-export interface Manifest {
-  /** Address of the image file. */
-  readonly url: URL;
-  /** What the service calls this version: an MD5 digest, else a commit, or `''` where it says nothing. */
-  readonly version: string;
+/** Its version is an MD5 digest, else a commit. */
+export interface Manifest extends Link {
   /** All that may stand for it after an `@`. */
   readonly versions: readonly string[];
   readonly annotations: Readonly<Record<string, string>>;
@@ -52,11 +49,7 @@ export async function fetchManifest(
 
 function parseManifest(api: Api, path: string, value: unknown): Manifest {
   const given = toRecord(value);
-  const url = typeof given.image === 'string' ? URL.parse(given.image, api.base.href) : null;
-  if (url === null || !/^https?:$/.test(url.protocol))
-    throw new SregistryError('SERVICE', `${api.base.host}: ${path} has no usable address of an image file`);
-  // A server behind a proxy that ends TLS takes itself for plain http.
-  if (api.base.protocol === 'https:') url.protocol = 'https:';
+  const url = parseLink(given.image, api.base, path);
   const versions = [given.version, given.commit].filter((text) => typeof text === 'string').filter(Boolean);
   return { url, version: versions[0] ?? '', versions, annotations: annotationsOf(given) };
 }

@@ -1,15 +1,13 @@
 /**
  * Authentication as registries ask for it: the first refusal (401) says how. `Basic` gets user and password with every
  * request; `Bearer` names a token service, which hands out short-lived tokens per scope for a login, or for none.
- * Tokens are kept per scope until shortly before they expire, and asked for once, however many requests wait for one.
+ * Tokens are kept per scope.
  *
  * Protocol: "Token Authentication Specification" and "OAuth2 Token Authentication" of CNCF Distribution.
  */
-import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
-import { SingleFlight } from '../../base/single-flight.ts';
-import { registerSecret } from '../../log/index.ts';
 import { type Headers, type Http, isLoopback, type Refusal, showUrl } from '../http.ts';
+import { type AccessToken, bearerHeader, TokenCache } from '../kit/token.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import { scopesOf } from './scope.ts';
 
@@ -43,33 +41,24 @@ export interface Auth {
 
 /** Seconds that a token lives where the service does not say (token specification, `expires_in`). */
 const DEFAULT_LIFETIME = 60;
-/** Seconds before its end at which a token is no longer used: clocks differ, requests take time. */
-const MARGIN = 10;
 /** Name of this program to token services. */
 const CLIENT_ID = 'sregistry';
 
 export function createAuth({ origin, http, logins }: AuthSettings): Auth {
-  const tokens = new LRUCache<string, string>({ max: 1000 });
-  const flights = new SingleFlight<void>();
+  const tokens = new TokenCache();
   let isBasic = false;
 
-  const renew = async (
-    key: string,
+  const obtain = async (
     scopes: string[],
     challenge: Challenge,
     signal: AbortSignal,
-  ): Promise<void> => {
-    const known = await logins.find(repositoryOf(scopes), signal);
-    if (known !== undefined && 'registryToken' in known) {
-      tokens.set(key, known.registryToken);
-      return;
-    }
+  ): Promise<AccessToken> => {
+    const login = await logins.find(repositoryOf(scopes), signal);
+    if (login !== undefined && 'registryToken' in login)
+      return { value: login.registryToken, lifetime: Number.POSITIVE_INFINITY };
     try {
-      const realm = realmOf(challenge, origin);
-      const question = { realm, service: challenge.parameters.service, scopes };
-      const { token, lifetime } = await fetchToken(http, question, known, signal);
-      registerSecret(token, lifetime);
-      tokens.set(key, token, { ttl: Math.ceil(Math.max(1, lifetime - MARGIN) * 1000) });
+      const { service } = challenge.parameters;
+      return await fetchToken(http, { realm: realmOf(challenge, origin), service, scopes, signal }, login);
     } catch (error) {
       if (isError(error, 'UNAUTHORIZED')) logins.forget();
       throw error;
@@ -80,14 +69,12 @@ export function createAuth({ origin, http, logins }: AuthSettings): Auth {
     authorize: async ({ method, url, signal }) => {
       const scopes = scopesOf(method, url);
       if (isBasic) return basicHeader(await logins.find(repositoryOf(scopes), signal));
-      const token = tokens.get(scopes.join(' '));
-      return token === undefined ? {} : { authorization: `Bearer ${token}` };
+      return bearerHeader(tokens.peek(scopes.join(' ')));
     },
 
     updateToken: async ({ headers, method, url, credentials, signal }) => {
       const challenges = parseChallenges(headers['www-authenticate'] ?? '');
       const own = scopesOf(method, url);
-      const key = own.join(' ');
       const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.realm);
       if (bearer === undefined) {
         isBasic = challenges.some(({ scheme }) => scheme === 'basic');
@@ -95,11 +82,10 @@ export function createAuth({ origin, http, logins }: AuthSettings): Auth {
         if (credentials.authorization !== undefined) logins.forget();
         return basicHeader(await logins.find(repositoryOf(own), signal)).authorization !== undefined;
       }
-      const current = tokens.get(key);
-      if (current !== undefined && credentials.authorization !== `Bearer ${current}`) return true;
+      const refused = credentials.authorization?.replace(/^Bearer /, '');
       const wanted = [...new Set([...(bearer.parameters.scope?.split(' ') ?? []), ...own])].filter(Boolean);
-      await flights.join(key, (flight) => renew(key, wanted, bearer, flight.signal), signal);
-      return `Bearer ${tokens.get(key)}` !== credentials.authorization;
+      const renew = (flight: AbortSignal) => obtain(wanted, bearer, flight);
+      return (await tokens.replace(own.join(' '), refused, renew, signal)) !== refused;
     },
   };
 }
@@ -123,32 +109,18 @@ function realmOf(challenge: Challenge, origin: URL): URL {
   return realm;
 }
 
-interface Token {
-  readonly token: string;
-  /** Seconds. */
-  readonly lifetime: number;
-}
-
-/** What a token is asked for, and of whom. */
+/** What a token is asked for, of whom, and until when. */
 interface Question {
   readonly realm: URL;
   readonly service: string | undefined;
   readonly scopes: readonly string[];
+  readonly signal: AbortSignal;
 }
 
-async function fetchToken(
-  http: Http,
-  question: Question,
-  login: Login | undefined,
-  signal: AbortSignal,
-): Promise<Token> {
+async function fetchToken(http: Http, question: Question, login: Login | undefined): Promise<AccessToken> {
   const { realm } = question;
   try {
-    const reply =
-      login !== undefined && 'identityToken' in login
-        ? await refresh(http, question, login.identityToken, signal)
-        : await http.get(withQuery(question), { headers: basicHeader(login), signal });
-    return parseToken(reply.json(), realm);
+    return parseToken((await ask(http, question, login)).json(), realm);
   } catch (error) {
     if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN') || login === undefined) throw error;
     const who = 'username' in login ? `the login of ${login.username}` : 'the stored login';
@@ -160,34 +132,28 @@ async function fetchToken(
   }
 }
 
-function withQuery({ realm, service, scopes }: Question): URL {
+/** GET with a basic login or none; POST to trade a refresh token, as OAuth2 has it. */
+function ask(http: Http, { realm, service, scopes, signal }: Question, login: Login | undefined) {
+  const form = new URLSearchParams({ client_id: CLIENT_ID, ...(service !== undefined && { service }) });
+  if (login !== undefined && 'identityToken' in login) {
+    form.set('grant_type', 'refresh_token');
+    form.set('service', service ?? '');
+    form.set('scope', scopes.join(' '));
+    form.set('refresh_token', login.identityToken);
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    return http.post(realm, { body: form.toString(), headers, signal });
+  }
   const url = new URL(realm);
-  if (service !== undefined) url.searchParams.set('service', service);
+  for (const [name, value] of form) url.searchParams.set(name, value);
   for (const scope of scopes) url.searchParams.append('scope', scope);
-  url.searchParams.set('client_id', CLIENT_ID);
-  return url;
-}
-
-function refresh(http: Http, { realm, service, scopes }: Question, token: string, signal: AbortSignal) {
-  const form = new URLSearchParams({
-    grant_type: 'refresh_token',
-    client_id: CLIENT_ID,
-    service: service ?? '',
-    scope: scopes.join(' '),
-    refresh_token: token,
-  });
-  return http.post(realm, {
-    body: form.toString(),
-    headers: { 'content-type': 'application/x-www-form-urlencoded' },
-    signal,
-  });
+  return http.get(url, { headers: basicHeader(login), signal });
 }
 
 /** `token`, or `access_token` as OAuth2 has it; both if a service wants to please everybody. */
-function parseToken(value: unknown, realm: URL): Token {
+function parseToken(value: unknown, realm: URL): AccessToken {
   const { token, access_token: access, expires_in: seconds } = (value ?? {}) as Record<string, unknown>;
   const text = [token, access].find((candidate) => typeof candidate === 'string' && candidate !== '');
   if (typeof text !== 'string' || /[^\x21-\x7e]/.test(text))
     throw new SregistryError('SERVICE', `${showUrl(realm)}: an answer without a token`);
-  return { token: text, lifetime: typeof seconds === 'number' && seconds > 0 ? seconds : DEFAULT_LIFETIME };
+  return { value: text, lifetime: typeof seconds === 'number' && seconds > 0 ? seconds : DEFAULT_LIFETIME };
 }

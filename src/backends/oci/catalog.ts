@@ -2,10 +2,9 @@
  * The repositories and tags of a registry, read page by page. The catalog is one list for the whole registry: it is asked
  * for once, kept for a few seconds, and shared by the folders that `ls -R` or `find` go through.
  */
-import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
-import { type SharedCall, SingleFlight } from '../../base/single-flight.ts';
-import type { Http, Reply } from '../http.ts';
+import type { Http } from '../http.ts';
+import { Renewable } from '../kit/renewable.ts';
 import { isRepository, isTag } from './grammar.ts';
 import { DOCKER_HUB } from './reference.ts';
 
@@ -29,24 +28,17 @@ const PAGE_SIZE = 1000;
 const MAX_NAMES = 1_000_000;
 
 export function createCatalog(http: Http, host: string): Catalog {
-  // A backend that cannot list has answered; one that failed has not.
-  const known = new LRUCache<'all', readonly string[] | SregistryError>({ max: 1, ttl: CATALOG_TTL });
-  const flights = new SingleFlight<readonly string[] | SregistryError>();
-  const ask = async ({ signal, isCurrent }: SharedCall) => {
-    const answer = await readCatalog(http, host, signal).catch((error) => {
+  // A registry that cannot list has answered; one that failed has not.
+  const known = new Renewable<readonly string[] | SregistryError>({ max: 1, lifetime: CATALOG_TTL });
+  const read = (signal: AbortSignal) =>
+    readCatalog(http, host, signal).catch((error: unknown) => {
       if (isError(error, 'UNSUPPORTED')) return error;
       throw error;
     });
-    if (isCurrent()) known.set('all', answer);
-    return answer;
-  };
   return {
-    forget: () => {
-      known.clear();
-      flights.forget('all');
-    },
+    forget: () => known.forget(),
     repositories: async (signal) => {
-      const answer = known.get('all') ?? (await flights.join('all', ask, signal));
+      const answer = await known.get('all', read, signal);
       if (answer instanceof SregistryError) throw answer;
       return answer;
     },
@@ -81,24 +73,15 @@ function doesNotList(host: string, cause?: unknown): SregistryError {
 }
 
 /** The names in all pages of a listing: `{ "tags": [...] }`; null stands for none. */
-async function readNames(
-  http: Http,
-  path: string,
-  property: string,
-  signal?: AbortSignal,
-): Promise<readonly string[]> {
+async function readNames(http: Http, path: string, kind: string, signal?: AbortSignal): Promise<string[]> {
   const names: string[] = [];
   for await (const page of http.paginate(path, { query: { n: PAGE_SIZE }, signal })) {
-    for (const name of namesOf(page, property)) names.push(name);
+    const what = `${page.url.origin}${path}`;
+    const given = (page.json() as Record<string, unknown> | null)?.[kind] ?? [];
+    if (!Array.isArray(given)) throw new SregistryError('SERVICE', `${what}: no list of ${kind}`);
+    for (const name of given) if (typeof name === 'string') names.push(name);
     if (names.length > MAX_NAMES)
-      throw new SregistryError('SERVICE', `${page.url.origin}${path}: more than ${MAX_NAMES} entries`);
+      throw new SregistryError('SERVICE', `${what}: more than ${MAX_NAMES} entries`);
   }
   return names;
-}
-
-function namesOf(page: Reply, property: string): string[] {
-  const value = (page.json() as Record<string, unknown> | null)?.[property] ?? [];
-  if (!Array.isArray(value))
-    throw new SregistryError('SERVICE', `${page.url.origin}${page.url.pathname}: no list of ${property}`);
-  return value.filter((name) => typeof name === 'string');
 }

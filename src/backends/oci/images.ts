@@ -1,11 +1,10 @@
 /** From a tag or digest to a remote image: fetch the manifest, check it against its digest, find the image's layer in it. */
 import { createHash } from 'node:crypto';
-import { isError, SregistryError } from '../../base/errors.ts';
+import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../../image/remote.ts';
 import { isDigest, isRepository, isTag } from './grammar.ts';
 import {
-  type Descriptor,
   fittingManifests,
   imageLayer,
   MANIFEST_TYPES,
@@ -14,8 +13,7 @@ import {
   REF_NAME,
   whyUnpresentable,
 } from './manifest.ts';
-import type { Place } from './reference.ts';
-import type { Registry } from './registries.ts';
+import { pathOf, type Repository, referenceOf } from './registries.ts';
 
 /** What the driver needs to read an image again. */
 export interface Handle extends Record<string, unknown> {
@@ -35,6 +33,7 @@ export interface FetchedManifest extends Manifest {
 
 /** Bytes of a manifest; the specification asks registries to take at least, and clients to expect at most, 4 MiB. */
 const MANIFEST_MAX = 4 * 1024 * 1024;
+const ACCEPT = { accept: MANIFEST_TYPES };
 /** Entries of an index that are looked into for a Singularity image. */
 const CANDIDATES_MAX = 8;
 
@@ -43,61 +42,37 @@ const CANDIDATES_MAX = 8;
  * as our own catalog has it; the latter is found as long as the tag still means that file.
  */
 export async function resolveImage(
-  registry: Registry,
-  { repository }: Place,
+  repository: Repository,
   name: ImageName,
-  signal?: AbortSignal,
 ): Promise<RemoteImage | undefined> {
   const { tag, version } = name;
+  const { http, signal } = repository;
   // No registry can hold what the distribution API has no address for.
-  if (!isRepository(repository) || (version !== undefined && !isDigest(version))) return undefined;
-  const tagged = isTag(tag) ? await resolveReference(registry, repository, name, tag, signal) : undefined;
+  if (!isRepository(repository.path) || (version !== undefined && !isDigest(version))) return undefined;
+  const resolve = async (reference: string): Promise<RemoteImage | undefined> => {
+    const top = await fetchManifest(repository, reference);
+    return top && toRemoteImage(repository, name, top, await findImage(repository, top));
+  };
+  const tagged = isTag(tag) ? await resolve(tag) : undefined;
   if (version === undefined || tagged?.digest === version || tagged?.handle.manifest === version)
     return tagged;
   // CNCF Distribution reads a whole blob into memory to see that it is no manifest, and answers 500.
-  if (await isBlob(registry, repository, version, signal)) return undefined;
-  return resolveReference(registry, repository, name, version, signal);
-}
-
-async function isBlob(
-  registry: Registry,
-  repository: string,
-  digest: string,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  const reply = await registry.http.head(`/v2/${repository}/blobs/${digest}`, { allow: [404], signal });
-  return reply.status !== 404;
-}
-
-async function resolveReference(
-  registry: Registry,
-  repository: string,
-  name: ImageName,
-  reference: string,
-  signal?: AbortSignal,
-): Promise<RemoteImage | undefined> {
-  const top = await fetchManifest(registry, repository, reference, signal);
-  if (top === undefined) return undefined;
-  const found = await findImage(registry, repository, top, signal);
-  return toRemoteImage(registry, repository, name, top, found);
+  const blob = await http.head(pathOf(repository, `blobs/${version}`), { allow: [404], signal });
+  return blob.status === 404 ? resolve(version) : undefined;
 }
 
 /** The manifest behind a tag or digest, undefined where the registry says that there is none. */
 export async function fetchManifest(
-  registry: Registry,
-  repository: string,
+  repository: Repository,
   reference: string,
-  signal?: AbortSignal,
 ): Promise<FetchedManifest | undefined> {
-  const path = `/v2/${repository}/manifests/${reference}`;
-  const what = `${registry.host}/${repository}:${reference}`;
-  const reply = await registry.http.get(path, { headers: { accept: MANIFEST_TYPES }, allow: [404], signal });
+  const { http, signal } = repository;
+  const path = pathOf(repository, `manifests/${reference}`);
+  const what = referenceOf(repository, reference);
+  const reply = await http.get(path, { headers: ACCEPT, allow: [404], signal });
   if (reply.status === 404) {
     if (/html/i.test(reply.headers['content-type'] ?? ''))
-      throw new SregistryError(
-        'SERVICE',
-        `${what}: ${reply.url.origin} answers with a web page: not a registry`,
-      );
+      throw new SregistryError('SERVICE', `${what}: a web page from ${reply.url.origin}: not a registry`);
     return undefined;
   }
   if (reply.bytes.length > MANIFEST_MAX)
@@ -107,12 +82,20 @@ export async function fetchManifest(
   const manifest = parseManifest(reply.bytes, reply.headers['content-type'] ?? '', what);
   // Signed manifests of Docker's schema 1 have a digest of a part of their bytes; they are no images for us anyway.
   const isSigned = manifest.mediaType.endsWith('prettyjws');
-  if (stated !== undefined && stated !== digest && !isSigned)
-    throw new SregistryError(
-      'CORRUPT',
-      `${what}: the manifest does not have its digest ${stated.slice(0, 200)}`,
-    );
+  if (stated !== undefined && stated !== digest && !isSigned) {
+    const shown = stated.slice(0, 200);
+    throw new SregistryError('CORRUPT', `${what}: the manifest does not have its digest ${shown}`);
+  }
   return { ...manifest, bytes: reply.bytes, digest };
+}
+
+/** Digest of what a tag points to; undefined where there is no such tag. */
+export async function digestOfTag(repository: Repository, tag: string): Promise<string | undefined> {
+  const { http, signal } = repository;
+  const path = pathOf(repository, `manifests/${tag}`);
+  const reply = await http.head(path, { headers: ACCEPT, allow: [404, 410], signal });
+  if (reply.status >= 400) return undefined;
+  return reply.headers['docker-content-digest'] ?? (await fetchManifest(repository, tag))?.digest;
 }
 
 /** The digest of `bytes`, by the algorithm of `like`. */
@@ -122,57 +105,42 @@ export function digestOf(bytes: Buffer, like = 'sha256:'): string {
 }
 
 /** A manifest with an image's layer: the one given, or the first fitting one of an index. */
-async function findImage(
-  registry: Registry,
-  repository: string,
-  top: FetchedManifest,
-  signal?: AbortSignal,
-): Promise<Manifest | undefined> {
-  if (top.manifests === undefined) return imageLayer(top) && top;
+async function findImage(repository: Repository, top: FetchedManifest): Promise<Manifest | undefined> {
+  if (top.manifests === undefined) return top;
   for (const entry of fittingManifests(top.manifests).slice(0, CANDIDATES_MAX)) {
-    const manifest = await fetchManifest(registry, repository, entry.digest, signal);
+    const manifest = await fetchManifest(repository, entry.digest);
     if (manifest !== undefined && imageLayer(manifest) !== undefined) return manifest;
   }
   return undefined;
 }
 
-/** `found` is the manifest with the image, which an index `top` only points to. */
+/** `found` is the manifest that may have the image, which an index `top` only points to. */
 export function toRemoteImage(
-  registry: Registry,
-  repository: string,
+  { host, holders, path }: Repository,
   name: ImageName,
   top: FetchedManifest,
-  found: Manifest | undefined,
+  found: Manifest | undefined = top,
 ): RemoteImage {
-  const layer = found && imageLayer(found);
+  const layer = imageLayer(found);
   const { [REF_NAME]: _, ...annotations } = {
     ...top.annotations,
-    ...found?.annotations,
+    ...(layer && found.annotations),
     ...layer?.annotations,
   };
-  const handle: Handle = { registry: registry.host, repository, manifest: top.digest };
-  const common = { name, modified: createdOf(annotations), origin: registry.host, annotations };
+  const handle: Handle = { registry: host, repository: path, manifest: top.digest };
+  const common = { name, modified: createdOf(annotations), origin: host, annotations };
   if (layer === undefined) {
-    return {
-      ...common,
-      size: top.bytes.length,
-      revision: top.digest,
-      unpresentable: whyUnpresentable(top),
-      handle,
-    };
+    const unpresentable = whyUnpresentable(top);
+    return { ...common, size: top.bytes.length, revision: top.digest, unpresentable, handle };
   }
-  registry.holders.set(layer.digest, repository);
+  holders.set(layer.digest, path);
   return {
     ...common,
     size: layer.size,
-    digest: sha256Of(layer),
+    digest: layer.digest.startsWith('sha256:') ? layer.digest : undefined,
     revision: layer.digest,
     handle: { ...handle, layer: layer.digest },
   };
-}
-
-function sha256Of({ digest }: Descriptor): string | undefined {
-  return digest.startsWith('sha256:') ? digest : undefined;
 }
 
 /** `org.opencontainers.image.created` (RFC 3339), OCI image specification, "Pre-Defined Annotation Keys". */
@@ -193,12 +161,4 @@ export function handleOf({ handle }: Pick<RemoteImage, 'handle'>): Handle {
     [manifest, layer ?? manifest].every((digest) => typeof digest === 'string' && isDigest(digest));
   if (!isValid) throw new SregistryError('INTERNAL', 'the handle of an OCI image is damaged');
   return handle as Handle;
-}
-
-/** STALE for what has been deleted since it was resolved; other errors as they are. */
-export function goneIsStale(error: unknown, what: string): unknown {
-  if (!isError(error, 'NOT_FOUND')) return error;
-  return new SregistryError('STALE', `${what}: deleted from the registry since it was looked up`, {
-    cause: error,
-  });
 }

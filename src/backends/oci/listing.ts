@@ -10,7 +10,7 @@ import { debugLog } from '../../log/index.ts';
 import type { ListEntry } from '../backend.ts';
 import { isRepository } from './grammar.ts';
 import { DOCKER_HUB, placeOf, placeOfImage } from './reference.ts';
-import type { Registries, Registry } from './registries.ts';
+import { type Registries, type Repository, referenceOf } from './registries.ts';
 
 const debug = debugLog('oci');
 
@@ -23,17 +23,14 @@ export async function* listCollection(
   collection: string,
   signal?: AbortSignal,
 ): AsyncGenerator<ListEntry> {
-  const place = placeOf(collection, registries.base);
-  if (place === undefined) throw noRegistry();
-  const registry = registries.of(place.host);
-  const below = await repositoriesBelow(registry, place.repository, signal).catch(async (error) => {
+  const top = topOf(registries, collection, signal);
+  const below = await repositoriesBelow(top).catch(async (error) => {
     throw isError(error, 'UNSUPPORTED') ? await withTags(error, registries, collection, signal) : error;
   });
   const folders = below.filter((path) => path.includes('/')).map((path) => path.slice(0, path.indexOf('/')));
   for (const name of new Set(folders)) yield { kind: 'collection', name };
   const images = below.filter((path) => !path.includes('/'));
-  for await (const name of taggedNames(registry, collection, place.repository, images, signal))
-    yield { kind: 'image', name };
+  for await (const name of taggedNames(top, collection, images)) yield { kind: 'image', name };
 }
 
 /** The names of all images in and below a collection. */
@@ -42,26 +39,27 @@ export async function* allNames(
   collection: string,
   signal?: AbortSignal,
 ): AsyncGenerator<ImageName> {
-  const place = placeOf(collection, registries.base);
-  if (place === undefined) throw noRegistry();
-  const registry = registries.of(place.host);
-  const below = await repositoriesBelow(registry, place.repository, signal);
-  yield* taggedNames(registry, collection, place.repository, below, signal);
+  const top = topOf(registries, collection, signal);
+  yield* taggedNames(top, collection, await repositoriesBelow(top));
 }
 
-/** Paths of the repositories below `prefix`, relative to it. NOT_FOUND where there is none. */
-async function repositoriesBelow(
-  registry: Registry,
-  prefix: string,
-  signal?: AbortSignal,
-): Promise<string[]> {
-  const nothing = new SregistryError('NOT_FOUND', `${registry.host} has no repository below ${prefix}`);
-  if (prefix !== '' && !isRepository(prefix)) throw nothing;
-  const repositories = await registry.catalog.repositories(signal);
-  if (prefix === '') return [...repositories];
-  const below = repositories.filter((name) => name.startsWith(`${prefix}/`));
+function topOf(registries: Registries, collection: string, signal?: AbortSignal): Repository {
+  const place = placeOf(collection, registries.base);
+  if (place !== undefined) return registries.at(place, signal);
+  throw new SregistryError('UNSUPPORTED', 'Cannot list all registries: the name has to begin with one', {
+    hint: `Begin with a host, as in quay.io/biocontainers; without one, ${DOCKER_HUB} is meant, which does not list`,
+  });
+}
+
+/** Paths of the repositories below `top`, relative to it. NOT_FOUND where there is none. */
+async function repositoriesBelow({ host, catalog, path, signal }: Repository): Promise<string[]> {
+  const nothing = new SregistryError('NOT_FOUND', `${host} has no repository below ${path}`);
+  if (path !== '' && !isRepository(path)) throw nothing;
+  const repositories = await catalog.repositories(signal);
+  if (path === '') return [...repositories];
+  const below = repositories.filter((name) => name.startsWith(`${path}/`));
   if (below.length === 0) throw nothing;
-  return below.map((name) => name.slice(prefix.length + 1));
+  return below.map((name) => name.slice(path.length + 1));
 }
 
 /** What is asked for as a folder may be an image: then its tags are a better answer than that nothing can be listed. */
@@ -73,9 +71,9 @@ async function withTags(
 ): Promise<SregistryError> {
   const folders = collection.split('/');
   const image = folders.pop() ?? '';
-  const { host, repository } = placeOfImage({ collection: folders.join('/'), image }, registries.base);
-  if (!isRepository(repository)) return error;
-  const tags = await visibleTags(registries.of(host), repository, signal);
+  const place = placeOfImage({ collection: folders.join('/'), image }, registries.base);
+  if (!isRepository(place.repository)) return error;
+  const tags = await visibleTags(registries.at(place, signal));
   if (tags.length === 0) return error;
   const shown = tags.length > 10 ? `${tags.slice(-10).join(', ')}, ...` : tags.join(', ');
   return new SregistryError('UNSUPPORTED', error.message, {
@@ -84,18 +82,14 @@ async function withTags(
   });
 }
 
-/** A name for each tag of the repositories `paths`, which are relative to `prefix`; `collection` is how names call that. */
+/** A name for each tag of the repositories `paths`, which are relative to `top`; `collection` is how names call that. */
 async function* taggedNames(
-  registry: Registry,
+  top: Repository,
   collection: string,
-  prefix: string,
   paths: readonly string[],
-  signal?: AbortSignal,
 ): AsyncGenerator<ImageName> {
-  const tagsOf = async (path: string) => ({
-    path,
-    tags: await visibleTags(registry, prefix === '' ? path : `${prefix}/${path}`, signal),
-  });
+  const pathAt = (path: string) => (top.path === '' ? path : `${top.path}/${path}`);
+  const tagsOf = async (path: string) => ({ path, tags: await visibleTags({ ...top, path: pathAt(path) }) });
   for await (const { path, tags } of pMapIterable(paths, tagsOf, { concurrency: CONCURRENCY })) {
     const parts = path.split('/');
     const image = parts.pop() ?? '';
@@ -105,22 +99,13 @@ async function* taggedNames(
 }
 
 /** The tags of one repository of a listing. One that is gone or closed to this user does not hide the others. */
-async function visibleTags(
-  registry: Registry,
-  repository: string,
-  signal?: AbortSignal,
-): Promise<readonly string[]> {
+async function visibleTags(repository: Repository): Promise<readonly string[]> {
+  const { catalog, path, signal } = repository;
   try {
-    return (await registry.catalog.tags(repository, signal)) ?? [];
+    return (await catalog.tags(path, signal)) ?? [];
   } catch (error) {
     if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN')) throw error;
-    debug('%s/%s is not listed: %s', registry.host, repository, error.message);
+    debug('%s is not listed: %s', referenceOf(repository), error.message);
     return [];
   }
-}
-
-function noRegistry(): SregistryError {
-  return new SregistryError('UNSUPPORTED', 'which registry to list is for the name to say', {
-    hint: `begin with its host, as in quay.io/biocontainers; without one, ${DOCKER_HUB} is meant, which does not list`,
-  });
 }

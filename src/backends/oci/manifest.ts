@@ -5,6 +5,7 @@
  */
 import { arch } from 'node:process';
 import { SregistryError } from '../../base/errors.ts';
+import { isJsonObject } from '../../settings/json.ts';
 import { isDigest } from './grammar.ts';
 
 export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
@@ -63,7 +64,7 @@ export function parseManifest(bytes: Buffer, type: string, what: string): Manife
   } catch (cause) {
     throw malformed('not JSON', cause);
   }
-  if (!isObject(value)) throw malformed('not an object');
+  if (!isJsonObject(value)) throw malformed('not an object');
   const descriptors = (list: unknown): Descriptor[] => {
     if (!Array.isArray(list)) throw malformed('layers or manifests are no list');
     return list.map((item) => toDescriptor(item) ?? fail());
@@ -90,7 +91,7 @@ export function bearingTag(manifest: Manifest & { readonly bytes: Buffer }, tag:
 }
 
 function toDescriptor(value: unknown): Descriptor | undefined {
-  if (!isObject(value)) return undefined;
+  if (!isJsonObject(value)) return undefined;
   const { mediaType, digest, size, platform, annotations } = value;
   if (typeof mediaType !== 'string' || typeof digest !== 'string' || !isDigest(digest)) return undefined;
   if (!Number.isSafeInteger(size) || (size as number) < 0) return undefined;
@@ -99,7 +100,7 @@ function toDescriptor(value: unknown): Descriptor | undefined {
     digest,
     size: size as number,
     annotations: textsOf(annotations),
-    platform: isObject(platform)
+    platform: isJsonObject(platform)
       ? { os: String(platform.os), architecture: String(platform.architecture) }
       : undefined,
   };
@@ -107,14 +108,10 @@ function toDescriptor(value: unknown): Descriptor | undefined {
 
 /** The string values of an object. */
 function textsOf(value: unknown): Record<string, string> {
-  const entries = isObject(value) ? Object.entries(value) : [];
+  const entries = isJsonObject(value) ? Object.entries(value) : [];
   return Object.fromEntries(
     entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
   );
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** The layer that is the image file: the only one, and of a type that says so. */

@@ -6,10 +6,9 @@ import type { ImageName } from '../../image/name.ts';
 import type { ImageFile, PushOptions, RemoteImage } from '../backend.ts';
 import { pushSmallBlob } from './blobs.ts';
 import { isRepository, isTag } from './grammar.ts';
-import { CREATED, digestOf, type FetchedManifest, toRemoteImage } from './images.ts';
+import { CREATED, digestOf, digestOfTag, type FetchedManifest, toRemoteImage } from './images.ts';
 import { OCI_MANIFEST, parseManifest, REF_NAME, SIF_CONFIG, SIF_LAYER } from './manifest.ts';
-import type { Place } from './reference.ts';
-import type { Registry } from './registries.ts';
+import { pathOf, type Repository, referenceOf } from './registries.ts';
 import { pushFile } from './upload.ts';
 
 /** `{}`: Apptainer ignores the configuration, registries want one. */
@@ -18,38 +17,25 @@ const CONFIG = Buffer.from('{}');
 const TITLE = 'org.opencontainers.image.title';
 
 export async function pushImage(
-  registry: Registry,
-  place: Place,
+  repository: Repository,
   file: ImageFile,
   name: ImageName,
-  options: PushOptions = {},
+  { annotations, ifAbsent, ...options }: PushOptions = {},
 ): Promise<RemoteImage> {
-  const { repository } = place;
-  checkTarget(place, name);
-  const { signal, progress, resume } = options;
+  const { signal } = repository;
+  checkTarget(repository, name);
   const digest = file.digest ?? (await sha256File(file.path, { signal }));
-  await pushFile(
-    registry,
-    repository,
-    { path: file.path, size: file.size, digest },
-    { signal, progress, resume },
-  );
-  await pushSmallBlob(registry, repository, CONFIG, signal);
-  const bytes = manifestOf(file, digest, name, options.annotations);
-  const manifest = await putManifest(
-    registry,
-    repository,
-    name.tag,
-    { bytes, mediaType: OCI_MANIFEST },
-    signal,
-  );
-  return toRemoteImage(registry, repository, name, manifest, manifest);
+  await pushFile(repository, { ...file, digest }, options);
+  await pushSmallBlob(repository, CONFIG);
+  const bytes = manifestOf(file, digest, name, annotations);
+  const stored = await putManifest(repository, name.tag, { bytes, mediaType: OCI_MANIFEST }, { ifAbsent });
+  return toRemoteImage(repository, name, stored);
 }
 
 /** A name that is pushed to must be one the registry can have; what can only be looked up need not. */
-export function checkTarget({ host, repository }: Place, name: ImageName): void {
-  const what = `${host}/${repository}:${name.tag}`;
-  if (!isRepository(repository))
+export function checkTarget(repository: Repository, name: ImageName): void {
+  const what = referenceOf(repository, name.tag);
+  if (!isRepository(repository.path))
     throw new SregistryError('INVALID_NAME', `${what}: not the name of a repository`, {
       hint: 'lower-case letters and digits, joined by single dots, underscores and dashes',
     });
@@ -83,21 +69,30 @@ function titleOf(file: ImageFile, name: ImageName): string {
   return `${name.image}_${name.tag}${/^\.(sif|simg|img|sqsh|squashfs)$/.test(extension) ? extension : '.sif'}`;
 }
 
-/** Stores a manifest under a tag. A registry that states another digest for it is the error CORRUPT. */
+/**
+ * Stores a manifest under a tag. A registry that states another digest for it is the error CORRUPT.
+ *
+ * With `ifAbsent` a tag that is there is the error EXISTS. The specification has no conditional PUT: a look right before it
+ * decides, and `If-None-Match`, which is harmless elsewhere, where a registry knows it.
+ */
 export async function putManifest(
-  registry: Registry,
-  repository: string,
+  repository: Repository,
   tag: string,
   { bytes, mediaType }: Pick<FetchedManifest, 'bytes' | 'mediaType'>,
-  signal?: AbortSignal,
+  { ifAbsent = false }: Pick<PushOptions, 'ifAbsent'> = {},
 ): Promise<FetchedManifest> {
-  const path = `/v2/${repository}/manifests/${tag}`;
-  const headers = { 'content-type': mediaType };
-  const reply = await registry.http.put(path, { body: bytes, headers, signal });
-  registry.catalog.forget();
+  const { http, catalog, host, signal } = repository;
+  const path = pathOf(repository, `manifests/${tag}`);
   const digest = digestOf(bytes);
+  const exists = () => new SregistryError('EXISTS', `${referenceOf(repository, tag)} exists already`);
+  if (ifAbsent && (await digestOfTag(repository, tag)) !== undefined) throw exists();
+  const headers = { 'content-type': mediaType, ...(ifAbsent && { 'if-none-match': '*' }) };
+  const reply = await http.put(path, { body: bytes, headers, signal, allow: ifAbsent ? [412] : [] });
+  // A PUT whose answer was lost is sent again, and then finds itself.
+  if (reply.status === 412 && (await digestOfTag(repository, tag)) !== digest) throw exists();
+  catalog.forget();
   const stated = reply.headers['docker-content-digest'];
   if (stated?.startsWith('sha256:') && stated !== digest)
-    throw new SregistryError('CORRUPT', `${registry.host}${path}: stored as ${stated} instead of ${digest}`);
+    throw new SregistryError('CORRUPT', `${host}${path}: stored as ${stated} instead of ${digest}`);
   return { ...parseManifest(bytes, mediaType, path), bytes, digest };
 }

@@ -4,17 +4,29 @@
  */
 import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../../base/errors.ts';
-import { type SharedCall, SingleFlight } from '../../base/single-flight.ts';
+import { registerSecret } from '../../log/index.ts';
 import { findDockerCredentials } from '../../settings/docker-credentials.ts';
-import type { OptionValues } from '../../settings/options.ts';
 import type { DriverContext } from '../backend.ts';
 import { createHttp, type Http, isLoopback, type RedirectMemory } from '../http.ts';
+import { type Lookup, Renewable } from '../kit/renewable.ts';
 import { createAuth, type Login, type Logins } from './auth.ts';
 import { type Catalog, createCatalog } from './catalog.ts';
-import type { declaration } from './declaration.ts';
-import { canonicalHost, DOCKER_HUB } from './reference.ts';
+import { canonicalHost, DOCKER_HUB, type Place } from './reference.ts';
 
-export type Options = OptionValues<(typeof declaration)['options']>;
+/** Where an instance points, and how it logs in there. */
+export interface OciSettings {
+  /** Address of its only registry, as a URL or a host. Undefined where names begin with a registry, or mean Docker Hub. */
+  readonly base: string | undefined;
+  /** Speak plain http, which is otherwise done on the loopback only. */
+  readonly nohttps?: boolean | undefined;
+  /** The login to that registry. Where there is none, those that apptainer, docker and podman keep are used. */
+  readonly login?: Lookup<TimedLogin | undefined> | undefined;
+}
+
+export type TimedLogin = Login & {
+  /** Seconds it lives from now on. Default: it is looked up again after a minute. */
+  readonly lifetime?: number | undefined;
+};
 
 /** One registry. */
 export interface Registry {
@@ -29,43 +41,46 @@ export interface Registry {
   readonly holders: LRUCache<string, string>;
 }
 
+/** A repository as one operation sees it: what is asked of it ends with the signal. */
+export interface Repository extends Registry {
+  /** May be `''`, the top of the registry, or a prefix of repositories. */
+  readonly path: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface Registries {
   /** Host of `base`, if the instance has one. */
   readonly base: string | undefined;
   /** Address of `base`, else of Docker Hub. */
   readonly target: string;
-  /** The registry of a host. */
-  of(host: string): Registry;
+  /** The registry of `base`, else Docker Hub. */
+  readonly own: Registry;
+  /** The repository at a place, for one operation. */
+  at(place: Place, signal?: AbortSignal): Repository;
   close(): Promise<void>;
 }
 
 /** Milliseconds for which a presigned URL is used again. They live for minutes to an hour; one that died is renewed. */
 const REDIRECT_TTL = 60_000;
-/** Milliseconds for which a login is not looked up again. */
+/** Milliseconds for which a login is believed that does not say how long it lives, and before its end for one that does. */
 const LOGIN_TTL = 60_000;
 
-export function createRegistries({ name, options, env }: DriverContext): Registries {
-  const { base, username, password, nohttps } = options as Options;
-  const address = base === undefined ? undefined : parseBase(name, base, nohttps === true);
+export function createRegistries(
+  { name, env }: Pick<DriverContext, 'name' | 'env'>,
+  { base, nohttps = false, login }: OciSettings,
+): Registries {
+  const address = base === undefined ? undefined : parseBase(name, base, nohttps);
+  const ownHost = canonicalHost(address?.host ?? DOCKER_HUB);
   const tokenHttp = createHttp({ env });
   const registries = new Map<string, Registry>();
 
   const open = (host: string): Registry => {
-    const own = host === canonicalHost(address?.host ?? DOCKER_HUB);
-    const origin = own && address ? address : new URL(`${schemeOf(host, nohttps === true)}://${host}`);
-    const logins = cachedLogins((repository, signal) =>
-      own && username && password
-        ? Promise.resolve({ username, password })
-        : findDockerCredentials(host, env, repository, signal),
-    );
-    const http = createHttp({
-      base: origin,
-      env,
-      hints: {
-        UNAUTHORIZED: `it does not exist, or needs a login that may do this: \`sregistry auth login ${name}\``,
-      },
-      ...createAuth({ origin, http: tokenHttp, logins }),
-    });
+    const own = host === ownHost;
+    const origin = own && address ? address : new URL(`${schemeOf(host, nohttps)}://${host}`);
+    const logins = createLogins(host, env, own ? login : undefined);
+    const hint = `it does not exist, or needs a login that may do this: \`sregistry auth login ${name}\``;
+    const auth = createAuth({ origin, http: tokenHttp, logins });
+    const http = createHttp({ base: origin, env, hints: { UNAUTHORIZED: hint }, ...auth });
     return {
       host,
       http,
@@ -74,23 +89,35 @@ export function createRegistries({ name, options, env }: DriverContext): Registr
       holders: new LRUCache<string, string>({ max: 10_000 }),
     };
   };
+  const of = (host: string): Registry => {
+    const registry = registries.get(host) ?? open(host);
+    registries.set(host, registry);
+    return registry;
+  };
 
   return {
-    base: address && canonicalHost(address.host),
+    base: address && ownHost,
     target: address?.origin ?? `https://${DOCKER_HUB}`,
-    of: (host) => {
-      const known = registries.get(host);
-      if (known) return known;
-      const opened = open(host);
-      registries.set(host, opened);
-      return opened;
+    get own() {
+      return of(ownHost);
     },
+    at: ({ host, repository }, signal) => ({ ...of(host), path: repository, signal }),
     close: async () => {
       await Promise.all(
         [tokenHttp, ...[...registries.values()].map(({ http }) => http)].map((http) => http.close()),
       );
     },
   };
+}
+
+/** Path in the registry's API of something in a repository: `pathOf(repository, 'manifests/latest')`. */
+export function pathOf({ path }: Repository, what: string): string {
+  return `/v2/${path}/${what}`;
+}
+
+/** For messages: `quay.io/lab/image`, with `:tag` or the digest behind it. */
+export function referenceOf({ host, path }: Repository, reference?: string): string {
+  return `${host}/${path}${reference === undefined ? '' : `:${reference}`}`;
 }
 
 /**
@@ -104,8 +131,7 @@ function parseBase(instance: string, base: string, nohttps: boolean): URL | unde
     throw new SregistryError('SETTINGS', `${instance}: base is not the address of a registry: ${base}`, {
       hint: 'give scheme, host and port only, such as https://registry.example.org; namespaces belong into names',
     });
-  if (canonicalHost(url.host) === DOCKER_HUB) return undefined;
-  return new URL(url.origin);
+  return canonicalHost(url.host) === DOCKER_HUB ? undefined : new URL(url.origin);
 }
 
 function schemeOf(host: string, nohttps: boolean): 'http' | 'https' {
@@ -113,23 +139,21 @@ function schemeOf(host: string, nohttps: boolean): 'http' | 'https' {
 }
 
 /** Files are read and credential helpers started once a minute, and not for every request. */
-function cachedLogins(find: Logins['find']): Logins {
-  const known = new LRUCache<string, { login: Login | undefined }>({ max: 1000, ttl: LOGIN_TTL });
-  const flights = new SingleFlight<Login | undefined>();
+function createLogins(host: string, env: NodeJS.ProcessEnv, ownLogin: OciSettings['login']): Logins {
+  const own = new Renewable<TimedLogin | undefined>({
+    lifetime: (login) => (login?.lifetime === undefined ? LOGIN_TTL : login.lifetime * 1000 - LOGIN_TTL),
+  });
+  const found = new Renewable<Login | undefined>({ lifetime: LOGIN_TTL });
   return {
     forget: () => {
-      flights.forget();
-      known.clear();
+      own.forget();
+      found.forget();
     },
-    find: (repository, signal) => {
-      const answer = known.get(repository);
-      if (answer !== undefined) return Promise.resolve(answer.login);
-      const look = async (flight: SharedCall) => {
-        const login = await find(repository, flight.signal);
-        if (flight.isCurrent()) known.set(repository, { login });
-        return login;
-      };
-      return flights.join(repository, look, signal);
+    find: async (repository, signal) => {
+      const login = ownLogin && (await own.get(host, ownLogin, signal));
+      if (login !== undefined && 'password' in login) registerSecret(login.password, login.lifetime);
+      const find = (flight: AbortSignal) => findDockerCredentials(host, env, repository, flight);
+      return login ?? (await found.get(repository, find, signal));
     },
   };
 }

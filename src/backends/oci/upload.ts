@@ -1,203 +1,121 @@
 /**
  * Pushing a file as a blob, as the distribution specification 1.1 describes it ("Pushing a blob in chunks"): an upload
- * session is opened with POST, fed with one PATCH a chunk, and closed with a PUT that states the digest.
- *
- * What makes it resumable is that the registry counts: after a failure its own count (GET of the session) says where to
- * go on, whether half a chunk arrived or only an answer was lost. The session's address is handed to the caller after
- * every chunk, so that another process can go on. A session that the registry gave up is begun anew; CNCF Distribution 2.8
- * gives one up when the connection breaks within a chunk.
+ * session is opened with POST, fed with one PATCH a chunk, and closed with a PUT that states the digest. Every answer gives the
+ * address of the next request; a GET of it tells how many bytes the registry has. CNCF Distribution 2.8 gives a session up when the
+ * connection breaks within a chunk.
  */
-import { createReadStream } from 'node:fs';
-import { Readable } from 'node:stream';
-import pRetry from 'p-retry';
-import { abortError } from '../../base/abort.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
-import { fileError } from '../../base/files.ts';
-import { debugLog } from '../../log/index.ts';
-import type { Progress, PushState } from '../backend.ts';
-import { attemptsWorth, type Reply } from '../http.ts';
-import { closingLocation, hasBlob, nextLocation, startUpload, type Upload } from './blobs.ts';
-import type { Registry } from './registries.ts';
+import { isJsonObject } from '../../settings/json.ts';
+import type { Reply } from '../http.ts';
+import {
+  type OrderedUpload,
+  type OrderedUploadOptions,
+  type Received,
+  SessionLost,
+  uploadInOrder,
+} from '../kit/ordered-upload.ts';
+import { type Blob, closingLocation, hasBlob, nextLocation, startUpload, type Upload } from './blobs.ts';
+import { type Repository, referenceOf } from './registries.ts';
 
-const debug = debugLog('oci');
-
-export interface FileBlob {
+export interface FileBlob extends Blob {
+  /** Of the file. */
   readonly path: string;
-  readonly size: number;
-  readonly digest: string;
 }
 
-export interface UploadOptions {
-  readonly progress?: Progress | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly resume?: PushState | undefined;
+export interface UploadOptions extends Omit<OrderedUploadOptions, 'signal'> {
   /** Bytes per PATCH, unless the registry wants longer ones. Default 64 MiB. */
   readonly chunk?: number | undefined;
 }
 
-/** A file on its way into a repository. */
-interface Transfer extends UploadOptions {
-  readonly registry: Registry;
-  readonly repository: string;
-  readonly blob: FileBlob;
-}
-
 /** Few enough requests not to matter, small enough for the proxies before registries. */
 const CHUNK = 64 * 1024 * 1024;
-/** Bytes read from disk at once. */
-const READ = 256 * 1024;
 /** Milliseconds for the registry to close an upload, in which it may compute a digest over tens of gigabytes. */
 const CLOSE_TIMEOUT = 600_000;
-/** Repetitions of one chunk, and sessions begun anew, after which a push fails. */
-const CHUNK_RETRIES = 4;
-const RESTARTS = 2;
-/** Milliseconds before the first of either; doubled for each further one. */
-const FIRST_DELAY = 500;
 
 /** Makes sure that the repository holds the file. Sends nothing that it has already or that can be mounted. */
 export async function pushFile(
-  registry: Registry,
-  repository: string,
+  repository: Repository,
   blob: FileBlob,
-  options: UploadOptions = {},
+  { chunk, ...options }: UploadOptions = {},
 ): Promise<void> {
-  const { signal } = options;
-  try {
-    if (!(await hasBlob(registry, repository, blob, signal)))
-      await upload({ registry, repository, blob, ...options });
-  } catch (error) {
-    throw signal?.aborted ? abortError(signal, `push to ${registry.host}/${repository}`) : error;
-  }
-  registry.holders.set(blob.digest, repository);
-  options.resume?.save({});
+  const { holders, path, signal } = repository;
+  if (!(await hasBlob(repository, blob)))
+    await uploadInOrder(blobUpload(repository, blob, chunk), { ...options, signal });
+  holders.set(blob.digest, path);
   options.progress?.(blob.size, blob.size);
 }
 
-/** The registry no longer knows an upload: the only way on is a new one. */
-class UploadLost extends SregistryError {
-  constructor(cause: SregistryError) {
-    super('SERVICE', `the registry gave an upload up: ${cause.message}`, { cause });
-  }
-}
+function blobUpload(repository: Repository, blob: FileBlob, chunk = CHUNK): OrderedUpload<Upload, void> {
+  const { http, host, path, signal } = repository;
+  const what = referenceOf(repository);
 
-async function upload(transfer: Transfer): Promise<void> {
-  const { registry, repository, blob, signal } = transfer;
-  let earlier = await resumed(transfer);
-  const attempt = async () => {
-    const session = earlier ?? (await startUpload(registry, repository, blob.digest, signal));
-    earlier = undefined;
-    if (session !== undefined) await sendAll(transfer, session);
-  };
-  await patiently(attempt, RESTARTS, (error) => error instanceof UploadLost, signal);
-}
-
-function patiently(
-  attempt: (number: number) => Promise<void>,
-  retries: number,
-  isWorthIt: (error: unknown) => boolean,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  return pRetry(attempt, {
-    retries,
-    minTimeout: FIRST_DELAY,
-    randomize: true,
-    shouldRetry: ({ error }) => isWorthIt(error),
-    onFailedAttempt: ({ error }) => debug('upload: %s', error.message),
-    ...(signal && { signal }),
-  });
-}
-
-/** The session of an earlier push of this file, if the registry still knows it. */
-async function resumed(transfer: Transfer): Promise<Upload | undefined> {
-  const state = transfer.resume?.load();
-  const { registry, repository, digest, location } = state ?? {};
-  const isOurs =
-    registry === transfer.registry.host &&
-    repository === transfer.repository &&
-    digest === transfer.blob.digest;
-  if (!isOurs || typeof location !== 'string' || !URL.canParse(location)) return undefined;
-  const session: Upload = { location: new URL(location), offset: 0, minChunk: 0 };
-  try {
-    await askOffset(transfer, session);
-    return session;
-  } catch (error) {
-    if (error instanceof UploadLost) return undefined;
-    throw error;
-  }
-}
-
-async function sendAll(transfer: Transfer, session: Upload): Promise<void> {
-  const { registry, repository, blob, signal, resume } = transfer;
-  const save = () =>
-    resume?.save({
-      registry: registry.host,
-      repository,
-      digest: blob.digest,
-      location: session.location.href,
-    });
-  save();
-  while (session.offset < blob.size) {
-    const sendChunk = async (attempt: number) => {
-      if (attempt > 1) await askOffset(transfer, session);
-      if (session.offset < blob.size) await patch(transfer, session);
-    };
-    await patiently(sendChunk, CHUNK_RETRIES, isTransient, signal);
-    save();
-  }
-  await close(transfer, session);
-}
-
-/** Worth asking the registry how far it got: a failure on the way, or its word that the chunk does not fit its count. */
-function isTransient(error: unknown): boolean {
-  return attemptsWorth(error, true) > 1 || (isError(error) && error.status === 416);
-}
-
-async function patch(transfer: Transfer, session: Upload): Promise<void> {
-  const { registry, blob, progress, signal } = transfer;
-  const start = session.offset;
-  const end = Math.min(blob.size, start + Math.max(transfer.chunk ?? CHUNK, session.minChunk));
-  const open = () => {
-    let done = start;
-    return readPart(blob.path, start, end, (bytes) => {
-      done += bytes;
-      progress?.(done, blob.size);
-    });
-  };
-  const headers = {
-    'content-type': 'application/octet-stream',
-    'content-length': String(end - start),
-    'content-range': `${start}-${end - 1}`,
-  };
-  const request = registry.http.patch(session.location, { body: open, headers, timeout: Infinity, signal });
-  const reply = await knownUpload(request);
-  session.location = nextLocation(registry, reply);
-  session.offset = acceptedBytes(reply, end - start) ?? end;
-  if (session.offset <= start || session.offset > end) await askOffset(transfer, session);
-}
-
-/** The bytes of a file from `start` to before `end`; tells how many it gave. */
-function readPart(path: string, start: number, end: number, tell: (bytes: number) => void): Readable {
-  async function* read() {
+  /** An answer of a session, or {@link SessionLost}. */
+  const known = async (request: Promise<Reply>): Promise<Reply> => {
     try {
-      for await (const chunk of createReadStream(path, { start, end: end - 1, highWaterMark: READ })) {
-        tell(chunk.length);
-        yield chunk;
-      }
+      return await request;
     } catch (error) {
-      throw fileError('read', path, error);
+      throw isError(error) && meansLost(error) ? new SessionLost(what, error) : error;
     }
+  };
+
+  return {
+    what,
+    file: blob,
+    identity: { registry: host, repository: path, digest: blob.digest },
+    chunk: ({ minChunk }) => Math.max(chunk, minChunk),
+    parse: parseUpload,
+    start: async () => {
+      const session = await startUpload(repository, blob.digest);
+      return session === undefined ? { done: undefined } : { session, offset: 0 };
+    },
+    ask: async (session) => {
+      const reply = await known(http.get(session.location, { signal }));
+      const offset = acceptedBytes(reply);
+      if (offset === undefined || offset > blob.size)
+        throw new SessionLost(what, new SregistryError('SERVICE', 'an upload of unknown length'));
+      const location =
+        reply.headers.location === undefined ? session.location : nextLocation(repository, reply);
+      return { session: { ...session, location }, offset };
+    },
+    send: async (session, { start, end, body }): Promise<Received<Upload, void>> => {
+      const headers = {
+        'content-type': 'application/octet-stream',
+        'content-length': String(end - start),
+        'content-range': `${start}-${end - 1}`,
+      };
+      const reply = await known(
+        http.patch(session.location, { body, headers, timeout: Number.POSITIVE_INFINITY, signal }),
+      );
+      const location = nextLocation(repository, reply);
+      return { session: { ...session, location }, offset: acceptedBytes(reply, end - start) ?? end };
+    },
+    finish: ({ location }) => close(location),
+    // The registry's word that a chunk does not fit its count.
+    isTransient: ({ status }) => status === 416,
+  };
+
+  /** Closes the upload. The registry compares the digest with what it has received. */
+  async function close(location: string): Promise<void> {
+    const target = closingLocation(location, blob.digest);
+    let failure: unknown = new SregistryError('SERVICE', `${what}: a blob is not there after its upload`);
+    try {
+      await known(http.put(target, { signal, timeout: CLOSE_TIMEOUT, stall: CLOSE_TIMEOUT }));
+    } catch (error) {
+      if (isError(error, 'CANCELED')) throw error;
+      if (isError(error) && error.message.includes('DIGEST_INVALID')) throw corrupt(blob, error);
+      // An answer that was lost: the upload may be closed all the same.
+      failure = error;
+    }
+    if (!(await hasBlob(repository, blob))) throw failure;
   }
-  return Readable.from(read(), { objectMode: false });
 }
 
-/** Sets the session to what the registry has. */
-async function askOffset({ registry, blob, signal }: Transfer, session: Upload): Promise<void> {
-  const reply = await knownUpload(registry.http.get(session.location, { signal }));
-  const accepted = acceptedBytes(reply);
-  if (accepted === undefined || accepted > blob.size)
-    throw new UploadLost(new SregistryError('SERVICE', `${registry.host}: an upload of unknown length`));
-  session.offset = accepted;
-  if (reply.headers.location !== undefined) session.location = nextLocation(registry, reply);
+/** A session that was saved, as it came out of a file. */
+function parseUpload(saved: unknown): Upload | undefined {
+  if (!isJsonObject(saved)) return undefined;
+  const { location, minChunk } = saved;
+  if (typeof location !== 'string' || !URL.canParse(location)) return undefined;
+  return { location, minChunk: typeof minChunk === 'number' ? minChunk : 0 };
 }
 
 /**
@@ -210,36 +128,9 @@ function acceptedBytes(reply: Reply, sent = 0): number | undefined {
   return last === '0' && sent !== 1 ? 0 : Number(last) + 1;
 }
 
-async function knownUpload(request: Promise<Reply>): Promise<Reply> {
-  try {
-    return await request;
-  } catch (error) {
-    throw isError(error) && meansLost(error) ? new UploadLost(error) : error;
-  }
-}
-
 /** By its code, whatever the status; but 416 only says that a chunk does not fit what the registry has counted. */
 function meansLost({ status, message }: SregistryError): boolean {
   return status === 404 || (status !== 416 && /BLOB_UPLOAD_(INVALID|UNKNOWN)/.test(message));
-}
-
-/** Closes the upload. The registry compares the digest with what it has received. */
-async function close({ registry, repository, blob, signal }: Transfer, session: Upload): Promise<void> {
-  const target = closingLocation(session.location, blob.digest);
-  try {
-    await knownUpload(registry.http.put(target, { signal, timeout: CLOSE_TIMEOUT, stall: CLOSE_TIMEOUT }));
-  } catch (error) {
-    if (isError(error, 'CANCELED')) throw error;
-    if (isError(error) && error.message.includes('DIGEST_INVALID')) throw corrupt(blob, error);
-    // An answer that was lost: the upload may be closed all the same.
-    if (!(await hasBlob(registry, repository, blob, signal))) throw error;
-    return;
-  }
-  if (!(await hasBlob(registry, repository, blob, signal)))
-    throw new SregistryError(
-      'SERVICE',
-      `${registry.host}/${repository}: a blob is not there after its upload`,
-    );
 }
 
 function corrupt(blob: FileBlob, cause: SregistryError): SregistryError {

@@ -4,7 +4,7 @@
  * request is then sent again, once.
  */
 import type { Readable } from 'node:stream';
-import { isError, SregistryError } from '../../base/errors.ts';
+import { SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import {
   createHttp,
@@ -194,10 +194,4 @@ export class Bucket {
       cause,
     });
   }
-}
-
-/** STALE for what has been deleted or replaced since it was looked up; other errors as they are. */
-export function goneIsStale(error: unknown, what: string): unknown {
-  if (!isError(error, 'NOT_FOUND')) return error;
-  return new SregistryError('STALE', `${what}: deleted since it was looked up`, { cause: error });
 }

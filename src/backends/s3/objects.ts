@@ -1,24 +1,113 @@
-/** The objects of a bucket, page by page ("ListObjectsV2", Amazon S3 API Reference). */
+/**
+ * The objects of a bucket as files of a store: one as HEAD tells, or many as a listing does ("ListObjectsV2", Amazon S3 API
+ * Reference), which tells entity tags and neither metadata nor versions.
+ */
+import { isError, SregistryError } from '../../base/errors.ts';
+import type { Headers } from '../http.ts';
+import { followPages } from '../kit/pages.ts';
+import type { FileRef, ListedFile, Page, StoredFile } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
-import { listPages } from './pages.ts';
-import { children, type Element, textOf } from './xml.ts';
+import { checksumOf, fromHeaders } from './metadata.ts';
+import type { Query } from './place.ts';
+import { children, type Element, parseXml, textOf } from './xml.ts';
 
-/** An object, as a listing tells. */
-export interface ListedObject {
-  readonly key: string;
-  readonly size: number;
-  readonly modified: Date;
-  readonly etag: string;
+/** What pins a revision of an object. */
+export interface ObjectRef extends FileRef {
+  /** Entity tag of the revision, as the service writes it. */
+  readonly etag?: string;
+  /** Version of the revision, in a bucket that keeps versions. */
+  readonly version?: string;
 }
 
-export interface ListedPage {
-  readonly objects: readonly ListedObject[];
-  /** Keys up to the delimiter, that included. */
-  readonly prefixes: readonly string[];
+export interface StoredObject extends StoredFile {
+  readonly ref: ObjectRef & { readonly etag: string };
 }
 
-export interface ObjectQuery {
-  readonly prefix?: string | undefined;
+/** What HEAD tells of an object; undefined where there is none. */
+export async function headObject(
+  bucket: Bucket,
+  key: string,
+  query: { readonly versionId?: string | undefined },
+  signal?: AbortSignal,
+): Promise<StoredObject | undefined> {
+  // Amazon tells its own checksums only to those who ask; other services may refuse the header.
+  const headers = bucket.place.isAmazon ? { 'x-amz-checksum-mode': 'ENABLED' } : {};
+  try {
+    const reply = await bucket.request('HEAD', key, { query, headers, signal });
+    return toObject(bucket, key, reply.headers);
+  } catch (error) {
+    if (isError(error, 'NOT_FOUND')) return undefined;
+    throw error;
+  }
+}
+
+function toObject(bucket: Bucket, key: string, headers: Headers): StoredObject {
+  const { etag } = headers;
+  const size = Number(headers['content-length'] ?? Number.NaN);
+  if (etag === undefined)
+    throw new SregistryError('SERVICE', `${bucket.show(key)}: an answer without an ETag`, {
+      hint: 'is it an S3 service?',
+    });
+  if (!Number.isSafeInteger(size))
+    throw new SregistryError('SERVICE', `${bucket.show(key)}: an answer without a size`);
+  const modified = new Date(headers['last-modified'] ?? Number.NaN);
+  // In a bucket that keeps no versions, or did not when the object was stored, there is none, or it is `null`.
+  const version = headers['x-amz-version-id'] === 'null' ? undefined : headers['x-amz-version-id'];
+  return {
+    key,
+    size,
+    modified: Number.isNaN(modified.getTime()) ? undefined : modified,
+    revision: version ?? opaque(etag),
+    ref: { key, etag, ...(version && { version }) },
+    metadata: fromHeaders(headers),
+    digest: checksumOf(headers),
+    ...(isArchived(headers) && {
+      unpresentable: `it is archived (${headers['x-amz-storage-class']}) and has to be restored first`,
+    }),
+  };
+}
+
+/** An entity tag without its quotes. */
+export function opaque(etag: string): string {
+  return etag.replace(/^W\//, '').replace(/^"(.*)"$/, '$1');
+}
+
+/** Classes whose objects cannot be read until they are restored ("Working with archived objects", Amazon S3 User Guide). */
+function isArchived(headers: Headers): boolean {
+  const isCold = /^(GLACIER|DEEP_ARCHIVE)$/.test(headers['x-amz-storage-class'] ?? '');
+  return isCold && !/ongoing-request="false"/.test(headers['x-amz-restore'] ?? '');
+}
+
+interface Listing {
+  /** Of what; default: the bucket. */
+  readonly key?: string | undefined;
+  readonly query: Query;
+  /** Parameters that say where a page begins. The answer names the next ones: `NextKeyMarker` for `key-marker`. */
+  readonly next: readonly string[];
+}
+
+/** Listings as S3 gives them: pages of at most 1000 entries, each naming where the next one begins. */
+export function listPages(
+  bucket: Bucket,
+  { key = '', query, next }: Listing,
+  signal?: AbortSignal,
+): AsyncGenerator<Element> {
+  return followPages<Element, Query>(bucket.show(key), async (at) => {
+    const reply = await bucket.request('GET', key, { query: { ...query, ...at }, signal });
+    const page = parseXml(reply.text(), bucket.show(key));
+    return { page, next: textOf(page, 'IsTruncated') === 'true' ? markers(page, next) : undefined };
+  });
+}
+
+/** `continuation-token` is `NextContinuationToken` in the answer. */
+function markers(element: Element, names: readonly string[]): Query {
+  const camel = (name: string) =>
+    name.replace(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return Object.fromEntries(names.map((name) => [name, textOf(element, `Next${camel(name)}`)]));
+}
+
+interface ObjectQuery {
+  readonly prefix: string;
   readonly delimiter?: string | undefined;
   /** Only keys after this one, in the order of the alphabet. */
   readonly startAfter?: string | undefined;
@@ -30,7 +119,7 @@ export async function* listObjects(
   bucket: Bucket,
   { prefix, delimiter, startAfter, size = 1000 }: ObjectQuery,
   signal?: AbortSignal,
-): AsyncGenerator<ListedPage> {
+): AsyncGenerator<Page> {
   const query = {
     'list-type': 2,
     prefix: prefix || undefined,
@@ -41,21 +130,22 @@ export async function* listObjects(
   };
   for await (const page of listPages(bucket, { query, next: ['continuation-token'] }, signal)) {
     const decode = decoder(page);
+    const paths = children(page, 'CommonPrefixes').map((element) => decode(textOf(element, 'Prefix') ?? ''));
     yield {
-      objects: children(page, 'Contents').flatMap((element) => toObject(element, decode)),
-      prefixes: children(page, 'CommonPrefixes').map((element) => decode(textOf(element, 'Prefix') ?? '')),
+      files: children(page, 'Contents').flatMap((element) => toListed(element, decode)),
+      folders: paths.filter((path) => path.startsWith(prefix)).map((path) => path.slice(prefix.length, -1)),
     };
   }
 }
 
-function toObject(element: Element, decode: (text: string) => string): ListedObject[] {
+function toListed(element: Element, decode: (text: string) => string): ListedFile[] {
   const key = decode(textOf(element, 'Key') ?? '');
   const size = Number(textOf(element, 'Size') ?? Number.NaN);
   const modified = new Date(textOf(element, 'LastModified') ?? Number.NaN);
   const etag = textOf(element, 'ETag');
   if (key === '' || etag === undefined || !Number.isSafeInteger(size) || Number.isNaN(modified.getTime()))
     return [];
-  return [{ key, size, modified, etag }];
+  return [{ key, size, modified, revision: opaque(etag), ref: { key, etag } }];
 }
 
 /**

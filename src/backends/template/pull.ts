@@ -7,8 +7,8 @@ import { SregistryError } from '../../base/errors.ts';
 import { toStrings } from '../../image/attributes.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { ListEntry, RemoteImage } from '../backend.ts';
-import { isVisible, parseEntry } from '../file-layout.ts';
 import { type FileLocation, findFile, readFile } from '../http-file.ts';
+import { isVisible, parseEntry } from '../kit/layout.ts';
 import { EXTENSION, fileUrl, folderUrl, metadataUrl, type Service } from './service.ts';
 
 /** Undefined only where the service says that there is none; `findFile` makes errors of all else. */

@@ -10,8 +10,8 @@ import { folderOf } from '../../image/folder.ts';
 import type { ImageName } from '../../image/name.ts';
 import { formatFileName } from '../../image/names.ts';
 import type { DriverContext } from '../backend.ts';
-import { foldersOf, parseEntry } from '../file-layout.ts';
 import { createHttp, type Http } from '../http.ts';
+import { foldersOf, parseEntry } from '../kit/layout.ts';
 import type { declaration } from './declaration.ts';
 
 export interface Service {

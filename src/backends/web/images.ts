@@ -6,9 +6,9 @@ import type { ImageName } from '../../image/name.ts';
 import { splitExtension } from '../../image/names.ts';
 import type { RemoteImage } from '../../image/remote.ts';
 import { debugLog } from '../../log/index.ts';
-import { fileNamesOf } from '../file-layout.ts';
 import type { Http } from '../http.ts';
 import { findFile, type HttpFile } from '../http-file.ts';
+import { fileNamesOf } from '../kit/layout.ts';
 import { fileUrl, folderUrl, type PlaceOptions } from './place.ts';
 
 const debug = debugLog('http');

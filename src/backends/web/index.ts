@@ -1,6 +1,6 @@
 /**
  * A web server that hands out image files, as a read-only registry: `https://example.org/containers/hello:1.0.sif`.
- * ../file-layout.ts says how files are named, place.ts which of the server's folders are collections.
+ * ../kit/layout.ts says how files are named, place.ts which of the server's folders are collections.
  */
 import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../../base/errors.ts';

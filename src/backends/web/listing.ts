@@ -1,8 +1,8 @@
 /** What is in a collection, as far as the server's index of that folder tells. */
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { ListEntry } from '../backend.ts';
-import { isVisible, keyOf, parseEntry } from '../file-layout.ts';
 import { type Http, type Reply, showUrl } from '../http.ts';
+import { isVisible, keyOf, parseEntry } from '../kit/layout.ts';
 import { type IndexEntry, parseIndex } from './index-page.ts';
 import { folderUrl, type PlaceOptions } from './place.ts';
 

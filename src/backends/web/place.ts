@@ -2,8 +2,9 @@
  * Where a collection lies. With a `base` it is a folder below that; a name may also begin with the base's host, as a copied
  * URL does. Without one, the first component of every name is the host.
  */
-import { foldersOf } from '../file-layout.ts';
+
 import { isLoopback } from '../http.ts';
+import { foldersOf } from '../kit/layout.ts';
 
 export interface PlaceOptions {
   /** Ends in `/`. */

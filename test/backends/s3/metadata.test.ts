@@ -1,8 +1,35 @@
 import { describe, expect, test } from 'vitest';
-import { readMetadata, readSide, storeMetadata } from '../../../src/backends/s3/metadata.ts';
+import {
+  carryMetadata,
+  readMetadata as read,
+  readSidecar,
+  writeSidecar,
+} from '../../../src/backends/kit/metadata.ts';
+import { checksumOf, fromHeaders, METADATA, toHeaders } from '../../../src/backends/s3/metadata.ts';
 
 const DIGEST = `sha256:${'0123456789abcdef'.repeat(4)}`;
 const MEGABYTE = 1024 * 1024;
+
+/** The headers that an image is stored with, and its sidecar where it needs one. */
+function storeMetadata(size: number, digest: string, annotations: Record<string, string> = {}) {
+  const name = { collection: 'lab', image: 'x', tag: '1' };
+  const facts = { name, key: 'lab/x:1.sif', size, sha256: digest.slice(7) };
+  const { metadata, sidecar } = carryMetadata(METADATA, facts, annotations);
+  const side = sidecar ? String(writeSidecar({ digest, annotations })) : undefined;
+  return { headers: toHeaders(metadata), side };
+}
+
+function readMetadata(headers: Record<string, string>) {
+  const {
+    digest = checksumOf(headers),
+    annotations,
+    sidecar: hasSide,
+  } = read(METADATA, fromHeaders(headers));
+  return { digest, annotations, hasSide };
+}
+
+const readSide = (text: string, digest: string | undefined) =>
+  readSidecar(Buffer.from(text), { digest, revision: 'abc' }).annotations;
 
 describe('metadata of an image', () => {
   test('are those of the Python client, and the digest', () => {

@@ -1,0 +1,242 @@
+/**
+ * From a name to a remote image of a store, and reading it.
+ *
+ * Mostly the first of the keys that an image may have is the right one. Where it is not, a store that lists by prefix tells in one
+ * request which of the others there are; of another store each is asked for.
+ */
+import type { Readable } from 'node:stream';
+import { isError, SregistryError } from '../../base/errors.ts';
+import type { ImageName } from '../../image/name.ts';
+import { splitExtension } from '../../image/names.ts';
+import type { RemoteImage } from '../../image/remote.ts';
+import { debugLog } from '../../log/index.ts';
+import type { Layout } from './layout.ts';
+import { readMetadata, readSidecar, sidecarOf } from './metadata.ts';
+import { goneIsStale } from './stale.ts';
+import type { FileRef, ListedFile, Store, StoredFile } from './store.ts';
+
+const debug = debugLog('store');
+
+/** What the modules of a store's backend share. */
+export interface Shelf {
+  readonly store: Store;
+  readonly layout: Layout;
+}
+
+/** The handle of an image: the reference to its file, and what is known of a sidecar. */
+export interface Handle extends FileRef {
+  /** Undefined where a listing did not tell. */
+  readonly side?: boolean;
+}
+
+/** The file of a name, and the versions of its tag that were seen while looking. */
+export interface Found {
+  readonly file: StoredFile | undefined;
+  readonly versions: readonly ListedFile[];
+}
+
+export async function resolveImage(
+  shelf: Shelf,
+  name: ImageName,
+  signal?: AbortSignal,
+): Promise<RemoteImage | undefined> {
+  const { file, versions } = await findFile(shelf, name, signal);
+  const found = file ?? (await asked(shelf, newest(versions), signal));
+  if (found !== undefined) return toWholeImage(shelf, name, found, signal);
+  return name.version === undefined ? undefined : resolveVersion(shelf, name, name.version, signal);
+}
+
+/** A version that is in no key: the digest of what the tag stands for, its revision, or a version that the store keeps. */
+async function resolveVersion(
+  shelf: Shelf,
+  name: ImageName,
+  version: string,
+  signal?: AbortSignal,
+): Promise<RemoteImage | undefined> {
+  const tag = { ...name, version: undefined };
+  const { file, versions } = await findFile(shelf, tag, signal);
+  const current = file ?? (await asked(shelf, newest(versions), signal));
+  const image = current && (await toWholeImage(shelf, name, current, signal));
+  if (image?.digest === `sha256:${version.replace(/^sha256:/, '')}`) return image;
+  const { store, layout } = shelf;
+  if (store.version === undefined) return image?.revision === version ? image : undefined;
+  const keys = new Set([...(current ? [current.key] : []), ...layout.keysOf(tag)]);
+  const kept = await store.version([...keys], version, signal);
+  return kept && toWholeImage(shelf, name, kept, signal);
+}
+
+/** The first of an image's files that there is. To those who may not list, an absent file may be forbidden: that is thrown last. */
+export async function findFile(shelf: Shelf, name: ImageName, signal?: AbortSignal): Promise<Found> {
+  const { store, layout } = shelf;
+  const [first, ...others] = layout.keysOf(name);
+  if (first === undefined) return { file: undefined, versions: [] };
+  let refusal: unknown;
+  const stat = async (key: string) => {
+    try {
+      return await store.stat(key, signal);
+    } catch (error) {
+      if (!isError(error, 'FORBIDDEN')) throw error;
+      refusal ??= error;
+      return undefined;
+    }
+  };
+  const file = await stat(first);
+  if (file !== undefined) return { file, versions: [] };
+  const listed = await listOthers(shelf, name, [first, ...others], signal);
+  const versions = listed.filter(({ key }) => key !== first && !others.includes(key));
+  const present = others.flatMap((key) => listed.filter((one) => one.key === key));
+  for (const one of present) {
+    const found = isWhole(store, one) ? one : await stat(one.key);
+    if (found !== undefined) return { file: found, versions };
+  }
+  if (refusal !== undefined && versions.length === 0) throw refusal;
+  return { file: undefined, versions };
+}
+
+/**
+ * The files of an image as a listing tells them, and those of its tag's versions where the layout takes them for the tag.
+ * Where nothing may be listed, every key may be there.
+ */
+async function listOthers(
+  { store, layout }: Shelf,
+  name: ImageName,
+  keys: readonly string[],
+  signal?: AbortSignal,
+): Promise<readonly ListedFile[]> {
+  const all = keys.map((key) => ({ key }));
+  if (store.listPrefix === undefined) return all;
+  const wantsVersions = layout.newestVersion && name.version === undefined;
+  const isVersion = (key: string) => {
+    const other = wantsVersions ? layout.parseKey(key)?.name : undefined;
+    return other?.collection === layout.parseKey(keys[0] ?? '')?.name.collection && isTagOf(other, name);
+  };
+  const found: ListedFile[] = [];
+  // The keys of one image differ behind the tag: `a/b:1.` is common to them, `a/b:1` to its versions as well.
+  const stems = Map.groupBy(keys, (key) => splitExtension(key).stem);
+  try {
+    for (const [stem, group] of stems) {
+      const prefix = wantsVersions && stem.includes(':') ? stem : `${stem}.`;
+      const ordered = [...group].sort();
+      for await (const { files } of store.listPrefix(
+        prefix,
+        wantsVersions ? undefined : ordered[0],
+        signal,
+      )) {
+        found.push(...files.filter(({ key }) => group.includes(key) || isVersion(key)));
+        // `a/b:1.` also begins the keys of the tag 1.2, of which there may be many.
+        if (!wantsVersions && files.some(({ key }) => key > (ordered.at(-1) ?? ''))) break;
+      }
+    }
+    return found;
+  } catch (error) {
+    if (!isError(error, 'FORBIDDEN', 'UNAUTHORIZED')) throw error;
+    debug('%s may not be listed: %s', store.target, error.message);
+    return all;
+  }
+}
+
+const isTagOf = (other: ImageName | undefined, { image, tag }: ImageName) =>
+  other?.image === image && other.tag === tag && other.version !== undefined;
+
+/** Of the versions of a tag the one that was pushed last. */
+export function newest<T extends ListedFile>(versions: readonly T[]): T | undefined {
+  const age = ({ modified }: T) => modified?.getTime() ?? 0;
+  return versions.reduce<T | undefined>(
+    (best, one) => (best === undefined || age(one) > age(best) ? one : best),
+    undefined,
+  );
+}
+
+/** Did a listing tell as much of a file as the store tells when it is asked? */
+function isWhole(store: Store, file: ListedFile): file is StoredFile {
+  return isTold(file) && (store.metadata === undefined || file.metadata !== undefined);
+}
+
+/** Did a listing tell which revision it is, so that it can be read? */
+export function isTold(file: ListedFile): file is StoredFile {
+  return file.size !== undefined && file.revision !== undefined && file.ref !== undefined;
+}
+
+/** The file as the store tells it, asked for where the listing did not tell all. */
+export async function asked(
+  { store }: Shelf,
+  file: ListedFile | undefined,
+  signal?: AbortSignal,
+): Promise<StoredFile | undefined> {
+  if (file === undefined || isWhole(store, file)) return file;
+  return store.stat(file.key, signal);
+}
+
+/** The image, as far as its file itself tells. */
+export function toRemoteImage({ store, layout }: Shelf, name: ImageName, file: StoredFile): RemoteImage {
+  const { key, size, modified, revision, ref, metadata, unpresentable } = file;
+  const told = store.metadata && metadata && readMetadata(store.metadata, metadata);
+  const side = told?.sidecar;
+  const handle: Handle = { ...ref, ...(side !== undefined && { side }) };
+  return {
+    name,
+    size,
+    modified,
+    digest: told?.digest ?? file.digest,
+    revision,
+    ...(told && { annotations: told.annotations }),
+    extension: layout.parseKey(key)?.extension,
+    ...(unpresentable !== undefined && { unpresentable }),
+    handle,
+  };
+}
+
+/** The image, with what its sidecar says. */
+export async function toWholeImage(
+  shelf: Shelf,
+  name: ImageName,
+  file: StoredFile,
+  signal?: AbortSignal,
+): Promise<RemoteImage> {
+  return withSidecar(shelf, toRemoteImage(shelf, name, file), signal);
+}
+
+/** Without its sidecar an image is still one: it has those annotations that its file carries. */
+export async function withSidecar(
+  { store }: Shelf,
+  image: RemoteImage,
+  signal?: AbortSignal,
+): Promise<RemoteImage> {
+  const { key, side } = image.handle as Handle;
+  if (side === false || (side === undefined && store.metadata !== undefined)) return image;
+  try {
+    const { digest, annotations } = readSidecar(await store.getSmall(sidecarOf(key), signal), image);
+    return { ...image, digest, annotations: { ...image.annotations, ...annotations } };
+  } catch (error) {
+    if (!isError(error, 'NOT_FOUND', 'FORBIDDEN')) throw error;
+    debug('%s has no sidecar: %s', store.show(key), error.message);
+    return { ...image, annotations: image.annotations ?? {} };
+  }
+}
+
+/** The handle of an image, which may come out of the catalog: checked again before it becomes part of a request. */
+export function handleOf({ store, layout }: Shelf, { handle }: Pick<RemoteImage, 'handle'>): Handle {
+  const isValid =
+    typeof handle.key === 'string' &&
+    layout.parseKey(handle.key) !== undefined &&
+    (store.isRef?.(handle) ?? true);
+  if (!isValid) throw new SregistryError('INTERNAL', `the handle of an image in ${store.target} is damaged`);
+  return handle as Handle;
+}
+
+/** A range of exactly that revision, else the error STALE. */
+export async function readImage(
+  shelf: Shelf,
+  image: RemoteImage,
+  range: { readonly offset: number; readonly length: number; readonly signal?: AbortSignal | undefined },
+): Promise<Readable> {
+  const { store } = shelf;
+  const ref = handleOf(shelf, image);
+  if (image.unpresentable !== undefined)
+    throw new SregistryError('NOT_PRESENTABLE', `${store.show(ref.key)}: ${image.unpresentable}`);
+  try {
+    return await store.open(ref, { ...range, size: image.size });
+  } catch (error) {
+    throw goneIsStale(error, store.show(ref.key));
+  }
+}

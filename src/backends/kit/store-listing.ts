@@ -1,0 +1,154 @@
+/**
+ * What is in a collection of a store, and search. A folder is listed by itself; a search lists everything, a page at a time, and
+ * yields matches as they come. Labels are asked for image by image where listings carry no metadata.
+ */
+import { pMapIterable } from 'p-map';
+import { SregistryError } from '../../base/errors.ts';
+import type { ListEntry, RemoteImage, SearchQuery } from '../backend.ts';
+import { hasLabels, nameMatcher } from '../name-match.ts';
+import { searchEveryImage } from '../walk.ts';
+import { identityOf, isVisible, type KeyParts, prefixOf } from './layout.ts';
+import type { ListedFile, Page } from './store.ts';
+import {
+  asked,
+  isTold,
+  newest,
+  resolveImage,
+  type Shelf,
+  toRemoteImage,
+  withSidecar,
+} from './store-images.ts';
+
+/** A file and what its key says. */
+interface Candidate extends KeyParts {
+  readonly file: ListedFile;
+}
+
+/** Images whose metadata are asked for at once. */
+const CONCURRENCY = 8;
+
+export async function* listCollection(
+  shelf: Shelf,
+  collection: string,
+  signal?: AbortSignal,
+): AsyncGenerator<ListEntry> {
+  const { store } = shelf;
+  const prefix = prefixOf(collection);
+  const images = new Map<string, Candidate>();
+  const collections = new Set<string>();
+  let isEmpty = !store.hasFolders;
+  if (prefix === undefined) throw noCollection(shelf, collection);
+  for await (const { files, folders = [] } of store.list(prefix, signal)) {
+    if (files.length + folders.length > 0) isEmpty = false;
+    for (const folder of folders) if (isVisible(folder)) collections.add(folder);
+    for (const candidate of candidatesOf(shelf, files)) {
+      if (candidate.name.collection !== collection) continue;
+      const identity = identityOf(candidate.name);
+      const other = images.get(identity);
+      if (other === undefined || candidate.rank < other.rank) images.set(identity, candidate);
+    }
+  }
+  if (isEmpty && collection !== '') throw noCollection(shelf, collection);
+  for (const name of collections) yield { kind: 'collection', name };
+  const all = [...images.values()];
+  for (const { name, extension, file } of shelf.layout.newestVersion ? withTags(all) : all) {
+    const told = isTold(file) ? { remote: toRemoteImage(shelf, name, file) } : { extension };
+    yield { kind: 'image', name, ...told };
+  }
+}
+
+function candidatesOf({ layout }: Shelf, files: readonly ListedFile[]): Candidate[] {
+  return files.flatMap((file) => {
+    const parts = layout.parseKey(file.key);
+    return parts === undefined ? [] : [{ ...parts, file }];
+  });
+}
+
+function noCollection({ store }: Shelf, collection: string): SregistryError {
+  return new SregistryError('NOT_FOUND', `${store.target} has nothing below ${collection}/`);
+}
+
+/** The images, and one for each tag of which there are versions only. */
+function withTags(images: readonly Candidate[]): Candidate[] {
+  const tagOf = ({ name }: Candidate) => identityOf({ ...name, version: undefined });
+  const own = new Set(images.filter(({ name }) => name.version === undefined).map(tagOf));
+  const versions = Map.groupBy(
+    images.filter((image) => !own.has(tagOf(image))),
+    tagOf,
+  );
+  const tags = [...versions.values()].flatMap((group) => {
+    const file = newest(group.map((candidate) => candidate.file));
+    return group
+      .filter((candidate) => candidate.file === file)
+      .map((candidate) => ({ ...candidate, name: { ...candidate.name, version: undefined } }));
+  });
+  return [...tags, ...images];
+}
+
+/** Images that match, each once and under its own name. A store that cannot list everything is walked. */
+export function searchImages(
+  shelf: Shelf,
+  query: SearchQuery,
+  signal?: AbortSignal,
+): AsyncIterable<RemoteImage> {
+  const pages = shelf.store.listPrefix?.('', undefined, signal);
+  return pages === undefined ? walk(shelf, query, signal) : searchPages(shelf, pages, query, signal);
+}
+
+function walk(shelf: Shelf, query: SearchQuery, signal?: AbortSignal): AsyncIterable<RemoteImage> {
+  const list = async function* (collection: string, canceled?: AbortSignal): AsyncGenerator<ListEntry> {
+    for await (const entry of listCollection(shelf, collection, canceled)) {
+      // A search for labels resolves each image, as the listing tells none.
+      yield entry.kind === 'image' && wantsLabels(query) ? { ...entry, remote: undefined } : entry;
+    }
+  };
+  const resolve = (name: RemoteImage['name'], canceled?: AbortSignal) => resolveImage(shelf, name, canceled);
+  return searchEveryImage({ list, resolve }, query, signal);
+}
+
+const wantsLabels = ({ labels = {} }: SearchQuery) => Object.keys(labels).length > 0;
+
+async function* searchPages(
+  shelf: Shelf,
+  pages: AsyncIterable<Page>,
+  query: SearchQuery,
+  signal?: AbortSignal,
+): AsyncGenerator<RemoteImage> {
+  const describe = async ({ name, file }: Candidate): Promise<RemoteImage | undefined> => {
+    if (!wantsLabels(query) && isTold(file)) return toRemoteImage(shelf, name, file);
+    const found = await asked(shelf, file, signal);
+    const image = found && toRemoteImage(shelf, name, found);
+    if (image === undefined || (image.annotations && hasLabels(image.annotations, query.labels)))
+      return image;
+    const whole = await withSidecar(shelf, image, signal);
+    return hasLabels(whole.annotations, query.labels) ? whole : undefined;
+  };
+  const matches = matchingFiles(shelf, pages, query.query);
+  for await (const image of pMapIterable(matches, describe, { concurrency: CONCURRENCY })) {
+    if (image !== undefined) yield image;
+  }
+}
+
+/** Of several files of one image only the first counts, which others may come before: those wait until the end. */
+async function* matchingFiles(
+  shelf: Shelf,
+  pages: AsyncIterable<Page>,
+  query: string,
+): AsyncGenerator<Candidate> {
+  const matches = nameMatcher(query);
+  const seen = new Set<string>();
+  const waiting = new Map<string, Candidate>();
+  for await (const { files } of pages) {
+    for (const candidate of candidatesOf(shelf, files)) {
+      if (!matches(candidate.name)) continue;
+      const identity = identityOf(candidate.name);
+      if (candidate.rank === 0) {
+        seen.add(identity);
+        yield candidate;
+      } else if (candidate.rank < (waiting.get(identity)?.rank ?? Number.POSITIVE_INFINITY)) {
+        waiting.set(identity, candidate);
+      }
+    }
+  }
+  for (const [identity, candidate] of waiting) if (!seen.has(identity)) yield candidate;
+}

@@ -1,0 +1,102 @@
+/**
+ * A backend over OCI distribution registries, and presets of it: a service that is such a registry with a login of its own (NVIDIA
+ * NGC, Amazon ECR, GitLab) is a declaration and a function that says where the registry is and how to log in. Names lie where
+ * reference.ts says; protocol: OCI distribution specification 1.1. An image is what Apptainer's `oras://` makes of it: a manifest
+ * with the image file as its only layer.
+ */
+import { isError, SregistryError } from '../../base/errors.ts';
+import type { ImageName } from '../../image/name.ts';
+import type { OptionSchema } from '../../settings/options.ts';
+import { type Backend, type Driver, type DriverContext, defineDriver, type RemoteImage } from '../backend.ts';
+import { imagesOf } from '../kit/search.ts';
+import { readBlob } from './blobs.ts';
+import { copyImage } from './copy.ts';
+import { handleOf, resolveImage } from './images.ts';
+import { listCollection } from './listing.ts';
+import { pushImage } from './push.ts';
+import { placeOfImage } from './reference.ts';
+import { createRegistries, type OciSettings, type Registry } from './registries.ts';
+import { removeImage } from './remove.ts';
+import { matchingNames } from './search.ts';
+
+export interface OciPreset<S extends OptionSchema> extends Omit<Driver<S>, 'create'> {
+  /** Where the registry is and how to log in to it. SETTINGS where the options do not tell. */
+  connect(context: DriverContext<S>): PresetSettings;
+}
+
+export interface PresetSettings extends OciSettings {
+  /** Collection of a name that gives none. Default: none, and Docker Hub's `library` without a `base`. */
+  readonly defaultCollection?: string | undefined;
+}
+
+/**
+ * The driver of a service that is an OCI registry:
+ *
+ *     export default ociPreset({
+ *       ...declaration,
+ *       connect: ({ options }) => ({
+ *         base: 'nvcr.io',
+ *         login: async () => options.token && { username: '$oauthtoken', password: options.token },
+ *       }),
+ *     });
+ */
+export function ociPreset<const S extends OptionSchema>({
+  connect,
+  ...declaration
+}: OciPreset<S>): Driver<S> {
+  return defineDriver<S>({
+    ...declaration,
+    create: (context) => createOci(declaration.name, context, connect(context)),
+  });
+}
+
+function createOci<S extends OptionSchema>(
+  driver: string,
+  context: DriverContext<S>,
+  settings: PresetSettings,
+): Backend {
+  const registries = createRegistries(context, settings);
+  const at = (name: ImageName, signal?: AbortSignal) =>
+    registries.at(placeOfImage(name, registries.base), signal);
+  const of = (image: RemoteImage, signal?: AbortSignal) => {
+    const { registry: host, repository } = handleOf(image);
+    return registries.at({ host, repository }, signal);
+  };
+  const resolve: Backend['resolve'] = (name, signal) => resolveImage(at(name, signal), name);
+  return {
+    name: context.name,
+    driver,
+    target: registries.target,
+    defaultCollection: settings.defaultCollection ?? (registries.base === undefined ? 'library' : ''),
+    get http() {
+      return registries.own.http;
+    },
+
+    resolve,
+    read: async (image, offset, length, signal) => {
+      const { repository, layer } = handleOf(image);
+      if (layer !== undefined)
+        return readBlob(of(image, signal), { digest: layer, size: image.size, offset, length });
+      const why = image.unpresentable ?? 'not an image file';
+      throw new SregistryError('NOT_PRESENTABLE', `${repository}: ${why}`);
+    },
+    list: (collection, signal) => listCollection(registries, collection, signal),
+    push: (file, name, options) => pushImage(at(name, options?.signal), file, name, options),
+    search: ({ query, labels }, signal) =>
+      imagesOf(matchingNames(registries, query, signal), labels, (name) => resolve(name, signal)),
+    copy: async (from, to, signal) => copyImage(of(from, signal), from, at(to, signal), to),
+    remove: async (image, signal) => removeImage(of(image, signal), image),
+    check: (signal) => checkRegistry(registries.own, signal),
+    close: () => registries.close(),
+  };
+}
+
+/** `GET /v2/`, as the specification has it for "Determining Support". */
+async function checkRegistry({ http, host }: Registry, signal?: AbortSignal): Promise<void> {
+  try {
+    await http.get('/v2/', { signal });
+  } catch (error) {
+    if (!isError(error, 'NOT_FOUND')) throw error;
+    throw new SregistryError('SERVICE', `${host} is not an OCI registry`, { cause: error });
+  }
+}
