@@ -47,9 +47,19 @@ function rowOf(driver: DriverDeclaration, option: string, spec: OptionSpec): str
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
 }
 
-function describe({ describe: what, example, default: preset, secret, type }: OptionSpec): string {
+function describe({
+  describe: what,
+  example,
+  default: preset,
+  secret,
+  type,
+  unit,
+  choices,
+}: OptionSpec): string {
   const additions = [
     type === 'boolean' ? 'yes or no' : undefined,
+    unit === undefined ? undefined : `in ${unit}, or with a unit`,
+    choices === undefined ? undefined : `one of ${choices.map((choice) => `\`${choice}\``).join(', ')}`,
     example === undefined ? undefined : `such as \`${example}\``,
     preset === undefined ? undefined : `default \`${preset}\``,
     secret ? 'secret' : undefined,

@@ -69,7 +69,7 @@ async function printCapabilities(env: NodeJS.ProcessEnv, json: boolean | undefin
 }
 
 /** The options that are set, by name. */
-function settingsOf({ options }: BackendSummary): Record<string, string | boolean> {
+function settingsOf({ options }: BackendSummary): Record<string, string | boolean | number> {
   const set = Object.entries(options).flatMap(([option, { value }]) =>
     value === undefined ? [] : [[option, value] as const],
   );
@@ -164,6 +164,7 @@ const add = defineSubcommand({
         drivers,
         pairs: parseSettings(settings),
         force: force ?? false,
+        env,
       },
       getPaths(env).secretsFile,
     );

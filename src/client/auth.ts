@@ -77,7 +77,8 @@ export async function login(
   } finally {
     await backend.close?.();
   }
-  const request = { name: instance.name, driver: instance.driver, drivers, pairs: values, force: true };
+  const { name: backendName, driver } = instance;
+  const request = { name: backendName, driver, drivers, pairs: values, force: true, env: session.env };
   await writeInstance(request, session.paths.secretsFile);
   return backend.check !== undefined;
 }

@@ -19,7 +19,7 @@ type Configuration = Pick<Session, 'env' | 'secrets'>;
 
 export interface OptionSummary {
   /** As it is set; a secret masked. Undefined where it is not set. */
-  readonly value: string | boolean | undefined;
+  readonly value: string | boolean | number | undefined;
   readonly source: OptionSource | undefined;
   readonly required: boolean;
   readonly describe: string;

@@ -28,14 +28,7 @@ const debug = debugLog('dir');
 
 export default defineDriver({
   ...declaration,
-  create({ name, options }) {
-    if (options.base === undefined) {
-      throw new SregistryError('SETTINGS', `The backend ${name} has no base, the directory it shows`, {
-        hint: `sregistry backend add ${name} --driver dir base=/path/of/the/directory`,
-      });
-    }
-    return dirBackend(name, resolve(options.base));
-  },
+  create: ({ name, options }) => dirBackend(name, resolve(options.base)),
 });
 
 function dirBackend(instance: string, base: string): Backend {

@@ -34,11 +34,13 @@ export const declaration = {
     profile: { env: 'AWS_PROFILE', describe: 'Profile in ~/.aws/config and ~/.aws/credentials' },
     signature: {
       env: 'SREGISTRY_S3_SIGNATURE',
-      describe: 'How requests are signed: s3v4, or none to ask as nobody. s3 means s3v4',
+      describe: 'How requests are signed. With none they are not; s3 means s3v4',
+      choices: ['s3v4', 's3', 'none'],
       default: 's3v4',
     },
     addressing: {
-      describe: 'Where the bucket stands in addresses: path, virtual (in front of the host), or auto',
+      describe: 'Where the bucket stands in addresses: in the path, or in front of the host (virtual)',
+      choices: ['auto', 'path', 'virtual'],
       default: 'auto',
     },
     acl: {
