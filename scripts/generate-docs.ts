@@ -1,17 +1,20 @@
 /**
- * Writes the tables of options into docs/backends/*.md, from what the drivers declare. With `--check` it writes nothing, and
- * exits 1 if a page is not as it would be written.
+ * Writes the tables of docs/backends/*.md from what the drivers declare. With `--check` it writes nothing, and exits 1 if a page
+ * is not as it would be written.
  *
- * A page names its driver: `<!-- options: s3 -->`, and the table stands between that line and `<!-- /options -->`.
+ * A page names its driver: `<!-- options: s3 -->`, and the table of options stands between that line and `<!-- /options -->`.
+ * Between `<!-- capabilities -->` and `<!-- /capabilities -->` stands what each driver can do.
  */
 import { globSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { CAPABILITIES } from '../src/backends/backend.ts';
 import { drivers } from '../src/backends/registry.ts';
 import { declaration as template } from '../src/backends/template/declaration.ts';
 import { type DriverDeclaration, defaultInstanceOf } from '../src/settings/instances.ts';
 import type { OptionSpec } from '../src/settings/options.ts';
 import { variablesOf } from '../src/settings/resolve.ts';
 
+const CAPABILITY_BLOCK = /(<!-- capabilities -->\n).*?(<!-- \/capabilities -->)/gs;
 const BLOCK = /(<!-- options: ([a-z0-9-]+) -->\n).*?(<!-- \/options -->)/gs;
 
 const root = join(import.meta.dirname, '..');
@@ -21,7 +24,9 @@ const outdated: string[] = [];
 for (const file of globSync('docs/backends/*.md', { cwd: root }).sort()) {
   const path = join(root, file);
   const text = readFileSync(path, 'utf8');
-  const written = text.replace(BLOCK, (_block, begin, name, end) => begin + tableOf(name, file) + end);
+  const written = text
+    .replace(BLOCK, (_block, begin, name, end) => begin + tableOf(name, file) + end)
+    .replace(CAPABILITY_BLOCK, (_block, begin, end) => begin + capabilityTable() + end);
   if (written === text) continue;
   outdated.push(file);
   if (!process.argv.includes('--check')) writeFileSync(path, written);
@@ -30,6 +35,16 @@ for (const file of globSync('docs/backends/*.md', { cwd: root }).sort()) {
 if (process.argv.includes('--check') && outdated.length > 0) {
   console.error(`not up to date: ${outdated.join(', ')}; run: node scripts/generate-docs.ts`);
   process.exit(1);
+}
+
+function capabilityTable(): string {
+  const rows = drivers.map(({ name, capabilities }) => [
+    `\`${name}\``,
+    ...CAPABILITIES.map((capability) => (capabilities.includes(capability) ? 'yes' : '')),
+  ]);
+  const header = ['driver', ...CAPABILITIES];
+  const lines = [header, header.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`);
+  return [...lines, ''].join('\n');
 }
 
 function tableOf(name: string, file: string): string {

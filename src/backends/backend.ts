@@ -2,7 +2,8 @@
  * What a backend is: the interface every driver fulfils and the declaration it makes of itself.
  *
  * Five methods carry the weight (resolve, read, list, push, remove); each optional property's presence is the
- * capability, so callers ask `backend.copy` instead of "is it S3?".
+ * capability, so callers ask `backend.copy` instead of "is it S3?". The declaration states the same capabilities, for help,
+ * docs and hints, which load no driver; a test over all drivers compares both.
  */
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
@@ -107,6 +108,19 @@ export interface Backend {
   close?(): Promise<void>;
 }
 
+/** What a backend may be able to do beyond resolving and reading: the method of the same name. */
+export const CAPABILITIES = [
+  'list',
+  'push',
+  'search',
+  'share',
+  'remove',
+  'copy',
+  'check',
+] as const satisfies (keyof Backend)[];
+
+export type Capability = (typeof CAPABILITIES)[number];
+
 export interface DriverContext<S extends OptionSchema = OptionSchema> {
   /** Name of the instance. */
   readonly name: string;
@@ -121,6 +135,8 @@ export interface Driver<S extends OptionSchema = OptionSchema> {
   readonly title: string;
   /** URI schemes and `SREGISTRY_CLIENT` values that mean the default instance. */
   readonly aliases: readonly string[];
+  /** What every backend of it can do. Without `list`, listing is the error UNSUPPORTED; any other method is absent. */
+  readonly capabilities: readonly Capability[];
   readonly options: S;
   create(context: DriverContext<S>): Backend;
 }

@@ -35,8 +35,7 @@ export interface PublishRequest {
  */
 export async function publish(session: Session, request: PublishRequest): Promise<RemoteImage> {
   const backend = await session.backend(request.backend);
-  if (backend.push === undefined)
-    throw await unsupported(backend, 'push', 'cannot be pushed to', session.env);
+  if (backend.push === undefined) throw unsupported(backend, 'push', 'cannot be pushed to');
   const { file, size, name, extension, progress, resume, closedAt = Date.now(), signal } = request;
   const annotations = await annotationsOf(file, name, signal);
   if (request.ifAbsent) await checkAbsent(session, backend, name, signal);

@@ -3,6 +3,7 @@ export const declaration = {
   name: 'gcs',
   title: 'Google Cloud Storage',
   aliases: ['google-storage', 'google-compute', 'gcs', 'gs'],
+  capabilities: ['list', 'push', 'search', 'share', 'remove', 'copy', 'check'],
   options: {
     bucket: {
       env: 'SREGISTRY_GOOGLE_STORAGE_BUCKET',

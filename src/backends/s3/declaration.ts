@@ -3,6 +3,7 @@ export const declaration = {
   name: 's3',
   title: 'Amazon S3 and what speaks its protocol (Ceph, MinIO, R2, Wasabi, ...)',
   aliases: ['s3'],
+  capabilities: ['list', 'push', 'search', 'share', 'remove', 'copy', 'check'],
   options: {
     bucket: {
       env: 'SREGISTRY_S3_BUCKET',
