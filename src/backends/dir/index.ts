@@ -31,6 +31,10 @@ export default defineDriver({
   create: ({ name, options }) => dirBackend(name, resolve(options.base)),
 });
 
+function exists(path: string): SregistryError {
+  return new SregistryError('EXISTS', `${path} exists already`, { hint: 'Push it under another tag' });
+}
+
 function dirBackend(instance: string, base: string): Backend {
   const confinement = new Confinement(base);
   const directory = new Directory(confinement);
@@ -48,6 +52,7 @@ function dirBackend(instance: string, base: string): Backend {
     }
     const folder = await confinement.makeFolder(folders);
     const present = await directory.locate(name);
+    if (options.ifAbsent && present !== undefined) throw exists(join(base, present.entry));
     await storeFile(source, folder, present === undefined ? file : basename(present.entry), options);
     const image = await directory.resolve(name);
     if (image === undefined) throw stale(join(folder, file));
