@@ -128,6 +128,34 @@ export interface DriverContext<S extends OptionSchema = OptionSchema> {
   readonly env: NodeJS.ProcessEnv;
 }
 
+/** What a person needs to know to allow access with a browser. */
+export interface Invitation {
+  /** The address to open. */
+  readonly url: string;
+  /** What to enter there; undefined where nothing is. */
+  readonly code?: string | undefined;
+}
+
+/** Whom a login talks to: a person at a terminal, or a test. */
+export interface LoginUi {
+  /** Is there someone to ask? Where there is not, `ask` and `show` are the error SETTINGS. */
+  readonly isInteractive: boolean;
+  /** The answer, which may be empty. With `secret` it is not shown. CANCELED where it is refused. */
+  ask(question: string, options?: { readonly secret?: boolean }): Promise<string>;
+  show(invitation: Invitation): void;
+}
+
+/** What a login has to begin with. Options that it is to bring may be missing. */
+export interface LoginContext<S extends OptionSchema = OptionSchema> {
+  readonly name: string;
+  readonly options: { readonly [K in keyof S]?: OptionValues<S>[K] | undefined };
+  readonly env: NodeJS.ProcessEnv;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Values for options of the driver, as text. */
+export type OptionChanges = Readonly<Record<string, string>>;
+
 export interface Driver<S extends OptionSchema = OptionSchema> {
   readonly name: string;
   /** Name of the default instance, where it is not the driver's (`docker` for `oci`). */
@@ -139,6 +167,13 @@ export interface Driver<S extends OptionSchema = OptionSchema> {
   readonly capabilities: readonly Capability[];
   readonly options: S;
   create(context: DriverContext<S>): Backend;
+  /**
+   * Logs in, in whatever way the service has: the options that hold the login, which the caller tries with `check` and keeps. A
+   * driver without it is asked for its options that are credentials.
+   */
+  login?(context: LoginContext<S>, ui: LoginUi): Promise<OptionChanges>;
+  /** Revokes a login at the service, before its options are forgotten here. */
+  logout?(context: LoginContext<S>): Promise<void>;
 }
 
 /** Identity with inference: a driver's default export. */

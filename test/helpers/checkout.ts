@@ -12,6 +12,7 @@ const COPIED = [
   'package.json',
   'biome.json',
   'tsconfig.json',
+  'tsconfig.build.json',
   'vitest.config.ts',
 ];
 
