@@ -7,7 +7,7 @@
  */
 import { globSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CAPABILITIES } from '../src/backends/backend.ts';
+import { CAPABILITIES, type Driver } from '../src/backends/backend.ts';
 import { drivers } from '../src/backends/registry.ts';
 import { declaration as template } from '../src/backends/template/declaration.ts';
 import { type DriverDeclaration, defaultInstanceOf } from '../src/settings/instances.ts';
@@ -18,7 +18,7 @@ const CAPABILITY_BLOCK = /(<!-- capabilities -->\n).*?(<!-- \/capabilities -->)/
 const BLOCK = /(<!-- options: ([a-z0-9-]+) -->\n).*?(<!-- \/options -->)/gs;
 
 const root = join(import.meta.dirname, '..');
-const all: readonly DriverDeclaration[] = [...drivers, template];
+const all: readonly Omit<Driver, 'create'>[] = [...drivers, template];
 const outdated: string[] = [];
 
 for (const file of globSync('docs/backends/*.md', { cwd: root }).sort()) {
@@ -51,7 +51,16 @@ function tableOf(name: string, file: string): string {
   const driver = all.find((candidate) => candidate.name === name);
   if (driver === undefined) throw new Error(`${file}: there is no driver ${name}`);
   const rows = Object.entries(driver.options).map(([option, spec]) => rowOf(driver, option, spec));
-  return ['| option | environment | what it is |', '| --- | --- | --- |', ...rows, ''].join('\n');
+  const table = ['| option | environment | what it is |', '| --- | --- | --- |', ...rows];
+  return [...table, ...packagesOf(driver), ''].join('\n');
+}
+
+function packagesOf({ dependencies = [] }: Pick<Driver, 'dependencies'>): string[] {
+  if (dependencies.length === 0) return [];
+  const items = dependencies.map(({ module, purpose }) => `- \`${module}\` ${purpose}`);
+  const intro =
+    'A checkout has the packages that this driver needs. Where sregistry is installed from npm, add those that you use:';
+  return ['', intro, '', ...items];
 }
 
 function rowOf(driver: DriverDeclaration, option: string, spec: OptionSpec): string {

@@ -7,6 +7,7 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import type { Dependency } from '../base/optional.ts';
 import type { ImageName } from '../image/name.ts';
 import type { ListEntry, RemoteImage } from '../image/remote.ts';
 import type { OptionSchema, OptionValues } from '../settings/options.ts';
@@ -165,6 +166,8 @@ export interface Driver<S extends OptionSchema = OptionSchema> {
   readonly aliases: readonly string[];
   /** What every backend of it can do. Without `list`, listing is the error UNSUPPORTED; any other method is absent. */
   readonly capabilities: readonly Capability[];
+  /** Packages that only this driver needs; see optional.ts. */
+  readonly dependencies?: readonly Dependency[];
   readonly options: S;
   create(context: DriverContext<S>): Backend;
   /**

@@ -43,7 +43,7 @@ test.each([
       }
     }
     expect(output).toMatch(/Tests .* passed/);
-  expect(await run(folder, 'sregistry backend ls --capabilities')).toMatch(/^shelf\t/m);
+    expect(await run(folder, 'sregistry backend ls --capabilities')).toMatch(/^shelf\t/m);
     await run(
       folder,
       'biome check --vcs-enabled=false --error-on-warnings src/backends/shelf test/backends/shelf.test.ts',

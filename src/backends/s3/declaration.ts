@@ -4,6 +4,16 @@ export const declaration = {
   title: 'Amazon S3 and what speaks its protocol (Ceph, MinIO, R2, Wasabi, ...)',
   aliases: ['s3'],
   capabilities: ['list', 'push', 'search', 'share', 'remove', 'copy', 'check'],
+  dependencies: [
+    { module: '@smithy/signature-v4', version: '^5.7.5', purpose: 'to sign requests' },
+    { module: '@aws-crypto/sha256-js', version: '^5.2.0', purpose: 'to sign requests' },
+    {
+      module: '@aws-sdk/credential-provider-node',
+      version: '^3.972.97',
+      purpose: 'to find credentials as AWS does',
+    },
+    { module: '@aws-sdk/credential-provider-ini', version: '^3.973.30', purpose: 'to read profiles of AWS' },
+  ],
   options: {
     bucket: {
       env: 'SREGISTRY_S3_BUCKET',
