@@ -51,11 +51,11 @@ function isBuilt() {
   );
 }
 
-/** Was anything below `folder` changed after `time` (milliseconds since the epoch)? */
+/** Was a file below `folder` changed after `time` (milliseconds since the epoch)? */
 function hasChanged(folder, time) {
   return readdirSync(folder, { withFileTypes: true }).some((entry) => {
     const path = `${folder}/${entry.name}`;
-    return statSync(path).mtimeMs > time || (entry.isDirectory() && hasChanged(path, time));
+    return entry.isDirectory() ? hasChanged(path, time) : statSync(path).mtimeMs > time;
   });
 }
 
