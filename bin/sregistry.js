@@ -7,7 +7,7 @@
  * Node 12.20 must be able to read this file, so it keeps to that version's syntax.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
@@ -30,14 +30,33 @@ function fits(version) {
   return major > neededMajor || (major === neededMajor && minor >= neededMinor);
 }
 
-/** The build where there is one, else the sources of a fresh checkout, whose types Node strips. */
+/** The build where there is one that is up to date, else the sources of the checkout, whose types Node strips. */
 function start() {
-  const entry = existsSync(here('../dist/cli/main.js')) ? '../dist/cli/main.js' : '../src/cli/main.ts';
-  import(entry)
+  import(isBuilt() ? '../dist/cli/main.js' : '../src/cli/main.ts')
     .then((cli) => cli.main(process.argv.slice(2)))
     .then((code) => {
       process.exitCode = code;
     });
+}
+
+/**
+ * In a checkout a build is good until a source is changed, so that what is written works at once. Only there the compiler has left
+ * its notes: a package comes without them, and its build is not doubted.
+ */
+function isBuilt() {
+  if (!existsSync(here('../dist/cli/main.js'))) return false;
+  const notes = here('../dist/.tsbuildinfo');
+  return (
+    !existsSync(notes) || !existsSync(here('../src')) || !hasChanged(here('../src'), statSync(notes).mtimeMs)
+  );
+}
+
+/** Was a file below `folder` changed after `time` (milliseconds since the epoch)? */
+function hasChanged(folder, time) {
+  return readdirSync(folder, { withFileTypes: true }).some((entry) => {
+    const path = `${folder}/${entry.name}`;
+    return entry.isDirectory() ? hasChanged(path, time) : statSync(path).mtimeMs > time;
+  });
 }
 
 /** The Node of the package `node`: the project's own, or hoisted beside an installed sregistry. */

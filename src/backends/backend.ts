@@ -2,10 +2,12 @@
  * What a backend is: the interface every driver fulfils and the declaration it makes of itself.
  *
  * Five methods carry the weight (resolve, read, list, push, remove); each optional property's presence is the
- * capability, so callers ask `backend.copy` instead of "is it S3?".
+ * capability, so callers ask `backend.copy` instead of "is it S3?". The declaration states the same capabilities, for help,
+ * docs and hints, which load no driver; a test over all drivers compares both.
  */
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import type { Dependency } from '../base/optional.ts';
 import type { Progress } from '../base/progress.ts';
 import type { ImageName } from '../image/name.ts';
 import type { ListEntry, RemoteImage } from '../image/remote.ts';
@@ -105,12 +107,53 @@ export interface Backend {
   close?(): Promise<void>;
 }
 
+/** What a backend may be able to do beyond resolving and reading: the method of the same name. */
+export const CAPABILITIES = [
+  'list',
+  'push',
+  'search',
+  'share',
+  'remove',
+  'copy',
+  'check',
+] as const satisfies (keyof Backend)[];
+
+export type Capability = (typeof CAPABILITIES)[number];
+
 export interface DriverContext<S extends OptionSchema = OptionSchema> {
   /** Name of the instance. */
   readonly name: string;
   readonly options: OptionValues<S>;
   readonly env: NodeJS.ProcessEnv;
 }
+
+/** What a person needs to know to allow access with a browser. */
+export interface Invitation {
+  /** The address to open. */
+  readonly url: string;
+  /** What to enter there; undefined where nothing is. */
+  readonly code?: string | undefined;
+}
+
+/** Whom a login talks to: a person at a terminal, or a test. */
+export interface LoginUi {
+  /** Is there someone to ask? Where there is not, `ask` and `show` are the error SETTINGS. */
+  readonly isInteractive: boolean;
+  /** The answer, which may be empty. With `secret` it is not shown. CANCELED where it is refused. */
+  ask(question: string, options?: { readonly secret?: boolean }): Promise<string>;
+  show(invitation: Invitation): void;
+}
+
+/** What a login has to begin with. Options that it is to bring may be missing. */
+export interface LoginContext<S extends OptionSchema = OptionSchema> {
+  readonly name: string;
+  readonly options: { readonly [K in keyof S]?: OptionValues<S>[K] | undefined };
+  readonly env: NodeJS.ProcessEnv;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Values for options of the driver, as text. */
+export type OptionChanges = Readonly<Record<string, string>>;
 
 export interface Driver<S extends OptionSchema = OptionSchema> {
   readonly name: string;
@@ -119,8 +162,19 @@ export interface Driver<S extends OptionSchema = OptionSchema> {
   readonly title: string;
   /** URI schemes and `SREGISTRY_CLIENT` values that mean the default instance. */
   readonly aliases: readonly string[];
+  /** What every backend of it can do. Without `list`, listing is the error UNSUPPORTED; any other method is absent. */
+  readonly capabilities: readonly Capability[];
+  /** Packages that only this driver needs; see optional.ts. */
+  readonly dependencies?: readonly Dependency[];
   readonly options: S;
   create(context: DriverContext<S>): Backend;
+  /**
+   * Logs in, in whatever way the service has: the options that hold the login, which the caller tries with `check` and keeps. A
+   * driver without it is asked for its options that are credentials.
+   */
+  login?(context: LoginContext<S>, ui: LoginUi): Promise<OptionChanges>;
+  /** Revokes a login at the service, before its options are forgotten here. */
+  logout?(context: LoginContext<S>): Promise<void>;
 }
 
 /** Identity with inference: a driver's default export. */

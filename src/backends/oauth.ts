@@ -1,6 +1,6 @@
 /**
  * OAuth 2 for services that have it: codes with PKCE (RFC 6749, RFC 7636), device codes (RFC 8628), and the renewal of
- * tokens, which a driver does in its `updateToken`. How a person is led through the first two is ../client/auth-flow.ts.
+ * tokens, which a driver does in its `updateToken`. How a person is led through the first two is oauth-login.ts.
  *
  * openid-client speaks the protocol; its requests go through the base client.
  */

@@ -1,63 +1,24 @@
-/**
- * Packages that one driver needs and most people do not: they are imported when that driver is first used, and their absence
- * is an error that says what to install.
- */
-import { SregistryError, systemCode } from '../base/errors.ts';
-
-export interface OptionalPackage {
-  /** The driver that needs it, for the message. */
-  readonly driver: string;
-  /** Versions that fit, as npm writes them: `^3.2.0`. Default: the newest. */
-  readonly version?: string | undefined;
-  /** What it is for, as in `to sign requests`. */
-  readonly purpose?: string | undefined;
-}
+/** Packages that one driver declares: they need not be installed until a backend of it is used. */
+import { SregistryError } from '../base/errors.ts';
+import { importOptional } from '../base/optional.ts';
+import type { Driver } from './backend.ts';
 
 /**
- * The module `name` of a package: `await importOptional<typeof import('@acme/sdk')>('@acme/sdk', { driver: 'acme' })`.
+ * A module of a package among the driver's `dependencies`:
+ * `await importDependency<typeof import('@acme/sdk')>(declaration, '@acme/sdk')`.
  *
- * @throws {SregistryError} MISSING_DEPENDENCY where the package is not installed, INTERNAL where it cannot be loaded.
+ * @throws {SregistryError} MISSING_DEPENDENCY where the package is not installed, INTERNAL where it cannot be loaded or was not
+ * declared.
  */
-export async function importOptional<T>(name: string, options: OptionalPackage): Promise<T> {
-  try {
-    return await import(name);
-  } catch (cause) {
-    throw isAbsent(name, cause) ? missing(name, options, cause) : broken(name, options, cause);
-  }
-}
-
-/** Absent is the package itself, not something that it wants in turn. */
-function isAbsent(name: string, error: unknown): boolean {
-  return systemCode(error) === 'ERR_MODULE_NOT_FOUND' && String(error).includes(`'${packageOf(name)}`);
+export async function importDependency<T>(
+  { name: driver, dependencies = [] }: Pick<Driver, 'name' | 'dependencies'>,
+  name: string,
+): Promise<T> {
+  const dependency = dependencies.find(({ module }) => isModuleOf(name, module));
+  if (dependency === undefined)
+    throw new SregistryError('INTERNAL', `The driver ${driver} does not declare ${name}`);
+  return importOptional<T>(name, `The driver ${driver}`, dependency);
 }
 
 /** `@acme/sdk/auth` is a module of the package `@acme/sdk`. */
-function packageOf(name: string): string {
-  return name
-    .split('/')
-    .slice(0, name.startsWith('@') ? 2 : 1)
-    .join('/');
-}
-
-function missing(
-  name: string,
-  { driver, version, purpose }: OptionalPackage,
-  cause: unknown,
-): SregistryError {
-  const wanted = version === undefined ? packageOf(name) : `'${packageOf(name)}@${version}'`;
-  const why = purpose === undefined ? '' : ` ${purpose}`;
-  return new SregistryError(
-    'MISSING_DEPENDENCY',
-    `The driver ${driver} needs the package ${packageOf(name)}${why}`,
-    {
-      hint: `npm install ${wanted}, where sregistry is installed (npm install --global, if it was installed so)`,
-      cause,
-    },
-  );
-}
-
-function broken(name: string, { driver }: OptionalPackage, cause: unknown): SregistryError {
-  return new SregistryError('INTERNAL', `The driver ${driver} cannot load the package ${packageOf(name)}`, {
-    cause,
-  });
-}
+const isModuleOf = (name: string, module: string) => name === module || name.startsWith(`${module}/`);

@@ -23,6 +23,8 @@ export interface Addition {
   readonly file?: string | undefined;
   /** Default `move`. */
   readonly transfer?: Transfer | undefined;
+  /** EXISTS where an image with a file has the name, whatever its version. Decided by the transaction that enters it. */
+  readonly ifAbsent?: boolean | undefined;
   /** The backend it comes from. */
   readonly client: string;
   readonly url?: string | undefined;

@@ -40,6 +40,7 @@ export class SqliteLibrary implements Library {
     const path = imagePath(this.#storage, name);
     const row = settle(staged, path, (place) =>
       containers.exclusive(() => {
+        if (addition.ifAbsent) refuseNamesake(containers.find(wanted), wanted);
         const entered = containers.put({ name, file: path, url, client, metrics: metricsOf(addition, name) });
         place();
         digests.put(path, digest);
@@ -243,6 +244,13 @@ function fileOf(row: ContainerRow): string {
       hint: `Pull it again, or remove it with: sregistry rm ${uri}`,
     },
   );
+}
+
+/** `row` is what the name finds: without a registry in it, that may be an image of another folder. */
+function refuseNamesake(row: ContainerRow | undefined, name: ImageName): void {
+  const isThere = row !== undefined && row.image !== null && existsSync(row.image);
+  if (isThere && folderOf(fromRow(row).name).toLowerCase() === folderOf(name).toLowerCase())
+    throw exists(formatImageName(name));
 }
 
 function assertFree(path: string): void {

@@ -1,13 +1,8 @@
 import { resolve } from 'node:path';
+import { CAPABILITIES } from '../backends/backend.ts';
 import { drivers } from '../backends/registry.ts';
 import { SregistryError } from '../base/errors.ts';
-import {
-  type BackendSummary,
-  CAPABILITIES,
-  describeBackend,
-  listBackends,
-  listCapabilities,
-} from '../client/backends.ts';
+import { type BackendSummary, describeBackend, listBackends, listCapabilities } from '../client/backends.ts';
 import { newBackend } from '../client/new-backend.ts';
 import { bot } from '../log/index.ts';
 import { driverNamed, instanceNamed } from '../settings/instances.ts';
@@ -46,7 +41,7 @@ const ls = defineSubcommand({
   ],
 
   async run({ name, capabilities, json }, { env }) {
-    if (capabilities) return printCapabilities(env, json);
+    if (capabilities) return printCapabilities(json);
     const configuration = await configurationOf(env);
     if (name !== undefined) {
       const backend = describeBackend(name, configuration);
@@ -58,8 +53,8 @@ const ls = defineSubcommand({
   },
 });
 
-async function printCapabilities(env: NodeJS.ProcessEnv, json: boolean | undefined): Promise<undefined> {
-  const all = await listCapabilities(env);
+function printCapabilities(json: boolean | undefined): undefined {
+  const all = listCapabilities();
   if (json) return printJson(all);
   const rows = all.map(({ driver, can }) => [
     driver,
@@ -69,7 +64,7 @@ async function printCapabilities(env: NodeJS.ProcessEnv, json: boolean | undefin
 }
 
 /** The options that are set, by name. */
-function settingsOf({ options }: BackendSummary): Record<string, string | boolean> {
+function settingsOf({ options }: BackendSummary): Record<string, string | boolean | number> {
   const set = Object.entries(options).flatMap(([option, { value }]) =>
     value === undefined ? [] : [[option, value] as const],
   );
@@ -164,6 +159,7 @@ const add = defineSubcommand({
         drivers,
         pairs: parseSettings(settings),
         force: force ?? false,
+        env,
       },
       getPaths(env).secretsFile,
     );

@@ -1,5 +1,5 @@
 import { type Finding, runCheck } from '../base/check.ts';
-import { backendChecks, machineChecks } from '../client/doctor.ts';
+import { backendChecks, dependencyChecks, machineChecks } from '../client/doctor.ts';
 import { mountChecks } from '../fs/checks.ts';
 import { bot } from '../log/index.ts';
 import { defineCommand, JSON_OPTION } from './command.ts';
@@ -13,7 +13,12 @@ export default defineCommand({
   ],
 
   async run({ json }, { env, signal }) {
-    const checks = [...machineChecks(env), ...mountChecks(env), ...(await backendChecks(env))];
+    const checks = [
+      ...machineChecks(env),
+      ...mountChecks(env),
+      ...(await dependencyChecks(env)),
+      ...(await backendChecks(env)),
+    ];
     const findings = await Promise.all(checks.map((check) => runCheck(check, signal)));
     if (json) printJson(findings);
     else print(findings);

@@ -21,14 +21,15 @@ export default defineCommand({
           describe: 'What to call it there: BACKEND://COLLECTION/IMAGE:TAG',
         },
         tag: { type: 'string', requiresArg: true, describe: 'Tag, instead of that in --name' },
+        'no-overwrite': { type: 'boolean', describe: 'Refuse to push over a tag that exists' },
         kept: {
           type: 'boolean',
-          conflicts: ['name', 'drop'],
+          conflicts: ['name', 'drop', 'no-overwrite'],
           describe: 'Push files that were written into a mount and not pushed, as they are',
         },
         drop: {
           type: 'boolean',
-          conflicts: ['name'],
+          conflicts: ['name', 'no-overwrite'],
           describe: 'Remove files that were written into a mount and not pushed',
         },
         ...JSON_OPTION,
@@ -40,9 +41,9 @@ export default defineCommand({
     ['sregistry push --drop lab://demo/hello:1.0', 'Remove what was written there and not pushed'],
   ],
 
-  async run({ file, name, tag, kept, drop, json }, context) {
+  async run({ file, name, tag, noOverwrite, kept, drop, json }, context) {
     if (kept || drop) return decideKept(kept ? 'push' : 'drop', { uri: file, json }, context);
-    return pushFile({ file: file as string, name: name as string, tag, json }, context);
+    return pushFile({ file: file as string, name: name as string, tag, noOverwrite, json }, context);
   },
 });
 
@@ -76,14 +77,19 @@ interface FileArguments {
   readonly file: string;
   readonly name: string;
   readonly tag: string | undefined;
+  readonly noOverwrite: boolean | undefined;
   readonly json: boolean | undefined;
 }
 
-async function pushFile({ file, name, tag, json }: FileArguments, context: Context): Promise<Outcome> {
+async function pushFile(
+  { file, name, tag, noOverwrite, json }: FileArguments,
+  context: Context,
+): Promise<Outcome> {
   await using session = await openSession(context);
   using bar = progressBar(name);
   const { signal } = context;
-  const { uri, image } = await push(session, file, name, { tag, progress: bar.progress, signal });
+  const options = { tag, ifAbsent: noOverwrite, progress: bar.progress, signal };
+  const { uri, image } = await push(session, file, name, options);
   if (json) printJson({ uri, size: image.size, digest: image.digest });
   else bot.data([uri, image.digest].filter(Boolean).join(' '));
   return undefined;

@@ -1,6 +1,11 @@
-/** Logging in to a backend: which of its options are credentials, trying them, keeping them in the secrets file. */
+/**
+ * Logging in to a backend. Its driver decides what a login is; where it does not say, a login is the options that are
+ * credentials. What comes of it is tried, and kept in the secrets file.
+ */
+import type { LoginContext, LoginUi, OptionChanges } from '../backends/backend.ts';
 import { type DriverEntry, drivers } from '../backends/registry.ts';
-import { describeError } from '../base/errors.ts';
+import { describeError, isError, SregistryError } from '../base/errors.ts';
+import { bot } from '../log/index.ts';
 import { type Instance, instanceNamed, resolveInstance } from '../settings/instances.ts';
 import type { OptionSpec } from '../settings/options.ts';
 import type { OptionSource } from '../settings/resolve.ts';
@@ -59,6 +64,70 @@ function roleOf(option: string, spec: OptionSpec): Credential['role'] | undefine
   return spec.required ? 'required' : undefined;
 }
 
+/** A user and a secret that are known without a question. */
+export interface GivenLogin {
+  readonly user?: string | undefined;
+  readonly secret?: string | undefined;
+}
+
+/**
+ * Logs in to a backend as its driver has it, else by asking for its credentials, and keeps the login as {@link login} does.
+ * UNSUPPORTED where there is nothing to log in to, USAGE where something is missing and there is nobody to ask.
+ */
+export async function loginWith(
+  name: string,
+  ui: LoginUi,
+  session: Session,
+  { given = {}, signal }: { readonly given?: GivenLogin; readonly signal?: AbortSignal } = {},
+): Promise<boolean> {
+  const instance = instanceOf(name, session);
+  const driver = await instance.driver.load();
+  const isGiven = given.user !== undefined || given.secret !== undefined;
+  const values =
+    driver.login === undefined || isGiven
+      ? await askForCredentials(name, credentialsOf(name, session), given, ui)
+      : await driver.login(contextOf(instance, session, signal), ui);
+  return login(name, values, session, signal);
+}
+
+function contextOf(
+  instance: Instance<DriverEntry>,
+  session: Session,
+  signal: AbortSignal | undefined,
+): LoginContext {
+  const { values } = resolveInstance(instance, session);
+  return { name: instance.name, options: values, env: session.env, signal };
+}
+
+/** The values given, and the answers for the others where there is someone to ask. */
+async function askForCredentials(
+  backend: string,
+  credentials: readonly Credential[],
+  given: GivenLogin,
+  ui: LoginUi,
+): Promise<OptionChanges> {
+  if (!credentials.some(({ role }) => role !== 'required'))
+    throw new SregistryError('UNSUPPORTED', `${backend} needs no login`);
+  const values: Record<string, string> = {};
+  const pending = { ...given };
+  for (const { name, spec, role, source } of credentials) {
+    const value = role === 'required' ? undefined : pending[role];
+    if (value !== undefined && role !== 'required') {
+      values[name] = value;
+      // A driver may take several kinds of secrets: the first is the one meant.
+      pending[role] = undefined;
+    } else if (ui.isInteractive && given.secret === undefined && !(role === 'required' && source)) {
+      const answer = await ui.ask(`${name} (${spec.describe}):`, { secret: role === 'secret' });
+      if (answer !== '') values[name] = answer;
+    }
+  }
+  if (pending.user !== undefined) throw new SregistryError('USAGE', `${backend} has no option for a user`);
+  if (Object.keys(values).length > 0) return values;
+  throw new SregistryError('USAGE', `No credentials for ${backend} were given`, {
+    hint: 'Run it in a terminal, or give --username and --password-stdin',
+  });
+}
+
 /**
  * Tries the values and keeps them if the service accepts them. Tells whether it was asked: not every backend can be.
  * Errors of the service, such as UNAUTHORIZED; then nothing is kept.
@@ -77,15 +146,21 @@ export async function login(
   } finally {
     await backend.close?.();
   }
-  const request = { name: instance.name, driver: instance.driver, drivers, pairs: values, force: true };
+  const { name: backendName, driver } = instance;
+  const request = { name: backendName, driver, drivers, pairs: values, force: true, env: session.env };
   await writeInstance(request, session.paths.secretsFile);
   return backend.check !== undefined;
 }
 
-/** Takes the user and the secrets of a backend out of the secrets file. False where there were none. */
-export async function logout(name: string, session: Session): Promise<boolean> {
+/**
+ * Takes the user and the secrets of a backend out of the secrets file, and revokes the login where its driver can. False where
+ * there were none.
+ */
+export async function logout(name: string, session: Session, signal?: AbortSignal): Promise<boolean> {
   const { secretsFile } = session.paths;
-  const { name: wanted } = instanceOf(name, session);
+  const instance = instanceOf(name, session);
+  const { name: wanted } = instance;
+  await revoke(instance, session, signal);
   const options = credentialsOf(name, session).filter(({ role }) => role !== 'required');
   let removed = false;
   for (const key of entriesOf(wanted, session)) {
@@ -96,6 +171,21 @@ export async function logout(name: string, session: Session): Promise<boolean> {
     if (removed && left !== undefined && Object.keys(left).length === 0) await deleteClient(key, secretsFile);
   }
   return removed;
+}
+
+/** Whether the service can be told or not, the login is forgotten here. */
+async function revoke(
+  instance: Instance<DriverEntry>,
+  session: Session,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const driver = await instance.driver.load();
+  try {
+    await driver.logout?.(contextOf(instance, session, signal));
+  } catch (error) {
+    if (isError(error, 'CANCELED')) throw error;
+    bot.warning(`${instance.name} may still accept this login: ${describeError(error)}`);
+  }
 }
 
 /** The keys of the secrets file that configure an instance: its name, and aliases of a default instance. */

@@ -1,12 +1,7 @@
 /** The backends of this user as they are configured, and what each driver can do. Nothing is asked of any service. */
-import type { Backend } from '../backends/backend.ts';
-import { type DriverEntry, drivers } from '../backends/registry.ts';
-import {
-  configuredInstances,
-  defaultInstanceOf,
-  instanceNamed,
-  resolveInstance,
-} from '../settings/instances.ts';
+import { CAPABILITIES, type Capability } from '../backends/backend.ts';
+import { drivers } from '../backends/registry.ts';
+import { configuredInstances, instanceNamed, resolveInstance } from '../settings/instances.ts';
 import type { OptionSpec } from '../settings/options.ts';
 import type { OptionSource } from '../settings/resolve.ts';
 import type { Session } from './session.ts';
@@ -19,7 +14,7 @@ type Configuration = Pick<Session, 'env' | 'secrets'>;
 
 export interface OptionSummary {
   /** As it is set; a secret masked. Undefined where it is not set. */
-  readonly value: string | boolean | undefined;
+  readonly value: string | boolean | number | undefined;
   readonly source: OptionSource | undefined;
   readonly required: boolean;
   readonly describe: string;
@@ -30,22 +25,12 @@ export interface BackendSummary {
   readonly driver: string;
   readonly title: string;
   readonly active: boolean;
+  /** What it can do beyond resolving and reading. */
+  readonly capabilities: readonly Capability[];
   readonly options: Readonly<Record<string, OptionSummary>>;
   /** Required options without a value. */
   readonly missing: readonly string[];
 }
-
-/** What a driver's backends can do beyond resolving, reading and listing. */
-export const CAPABILITIES = [
-  'push',
-  'search',
-  'share',
-  'remove',
-  'copy',
-  'check',
-] as const satisfies (keyof Backend)[];
-
-export type Capability = (typeof CAPABILITIES)[number];
 
 export interface DriverCapabilities {
   readonly driver: string;
@@ -75,6 +60,7 @@ export function describeBackend(name: string, configuration: Configuration): Bac
     driver: instance.driver.name,
     title: instance.driver.title,
     active: isActive(instance.name, configuration),
+    capabilities: instance.driver.capabilities,
     options: Object.fromEntries(options),
     missing,
   };
@@ -90,22 +76,10 @@ function isActive(name: string, configuration: Configuration): boolean {
   }
 }
 
-/** What the drivers can do, told by a backend of each that is made and never used. */
-export async function listCapabilities(env: NodeJS.ProcessEnv): Promise<DriverCapabilities[]> {
-  return Promise.all(drivers.map((entry) => capabilitiesOf(entry, env)));
-}
-
-async function capabilitiesOf(entry: DriverEntry, env: NodeJS.ProcessEnv): Promise<DriverCapabilities> {
-  const driver = await entry.load();
-  const backend = driver.create({ name: defaultInstanceOf(entry), options: exampleOptions(entry), env });
-  const can = Object.fromEntries(CAPABILITIES.map((name) => [name, backend[name] !== undefined]));
-  await backend.close?.();
-  return { driver: entry.name, title: entry.title, can: can as DriverCapabilities['can'] };
-}
-
-/** Values with which a backend can be made. */
-function exampleOptions({ options }: DriverEntry): Record<string, string> {
-  const texts = Object.entries<OptionSpec>(options).filter(([, { type }]) => type !== 'boolean');
-  const given = texts.map(([name, spec]) => [name, spec.default ?? spec.example]);
-  return Object.fromEntries(given.filter(([, value]) => value !== undefined));
+/** What the drivers declare that their backends can do. */
+export function listCapabilities(): DriverCapabilities[] {
+  return drivers.map(({ name, title, capabilities }) => {
+    const can = Object.fromEntries(CAPABILITIES.map((each) => [each, capabilities.includes(each)]));
+    return { driver: name, title, can: can as DriverCapabilities['can'] };
+  });
 }

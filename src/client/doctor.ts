@@ -7,9 +7,11 @@ import { drivers } from '../backends/registry.ts';
 import type { Check } from '../base/check.ts';
 import { SregistryError } from '../base/errors.ts';
 import { fileError } from '../base/files.ts';
+import { type Dependency, isInstalled, missingDependency } from '../base/optional.ts';
 import { neededNode } from '../base/version.ts';
 import { freeSpace, locateCache } from '../cache/location.ts';
 import { openState } from '../catalog/state.ts';
+import { OPENPGP } from '../image/signatures.ts';
 import { configuredInstances, instanceNamed } from '../settings/instances.ts';
 import { getPaths, type Paths } from '../settings/paths.ts';
 import { readClientSecrets } from '../settings/secrets.ts';
@@ -34,7 +36,32 @@ export function machineChecks(env: NodeJS.ProcessEnv): Check[] {
     { name: 'cache file system', required: false, run: () => checkCacheFileSystem(paths.cacheDir) },
     { name: 'catalog', required: true, run: async () => checkCatalog(paths, env) },
     { name: 'singularity', required: false, run: checkSingularity },
+    packageCheck('Verifying signatures', OPENPGP),
   ];
+}
+
+/** One for each package that the drivers of the configured backends declare. */
+export async function dependencyChecks(env: NodeJS.ProcessEnv): Promise<Check[]> {
+  const secrets = await readClientSecrets(getPaths(env).secretsFile).catch(() => ({}));
+  const { instances } = configuredInstances({ drivers, env, secrets });
+  const used = new Set(instances.map(({ driver }) => driver));
+  return drivers
+    .filter(({ name }) => used.has(name))
+    .flatMap(({ name, dependencies = [] }) =>
+      dependencies.map((dependency) => packageCheck(`The driver ${name}`, dependency)),
+    );
+}
+
+/** Not all that a driver can do needs each of its packages, so the check is a note. */
+function packageCheck(user: string, dependency: Dependency): Check {
+  return {
+    name: `package ${dependency.module}`,
+    required: false,
+    run: async () => {
+      if (isInstalled(dependency)) return `${user} has it ${dependency.purpose}`;
+      throw missingDependency(user, dependency);
+    },
+  };
 }
 
 /** One for each configured backend: does its service answer? */

@@ -2,7 +2,16 @@
  * What `import ... from 'sregistry'` gives: `getClient` with the helpers of the Python client, and below it a session over the
  * configured backends with its operations.
  */
-export type { Backend, Driver, Progress, SearchQuery, ShareOptions } from '../backends/backend.ts';
+export type {
+  Backend,
+  Driver,
+  LoginContext,
+  LoginUi,
+  OptionChanges,
+  Progress,
+  SearchQuery,
+  ShareOptions,
+} from '../backends/backend.ts';
 export { describeError, type ErrorCode, isError, SregistryError } from '../base/errors.ts';
 export { version } from '../base/version.ts';
 export type { Container } from '../catalog/container.ts';
@@ -12,7 +21,15 @@ export type { ImageName } from '../image/name.ts';
 export type { ListEntry, RemoteImage } from '../image/remote.ts';
 export type { Bot } from '../log/index.ts';
 export type { Settings } from '../settings/settings.ts';
-export { credentialsOf, type LoginStatus, login, loginStatus, logout } from './auth.ts';
+export {
+  credentialsOf,
+  type GivenLogin,
+  type LoginStatus,
+  login,
+  loginStatus,
+  loginWith,
+  logout,
+} from './auth.ts';
 export type { FlowOptions, Invitation, OAuthService, Tokens } from './auth-flow.ts';
 export {
   type BackendSummary,

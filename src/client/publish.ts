@@ -24,7 +24,7 @@ export interface PublishRequest {
   readonly resume?: PushState | undefined;
   /** When the file was whole, in milliseconds since the epoch; default: now. */
   readonly closedAt?: number | undefined;
-  /** Refuse to replace what the service has under the name by then. */
+  /** Refuse to replace what the service has under the name when the image is whole there. */
   readonly ifAbsent?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -35,8 +35,7 @@ export interface PublishRequest {
  */
 export async function publish(session: Session, request: PublishRequest): Promise<RemoteImage> {
   const backend = await session.backend(request.backend);
-  if (backend.push === undefined)
-    throw await unsupported(backend, 'push', 'cannot be pushed to', session.env);
+  if (backend.push === undefined) throw unsupported(backend, 'push', 'cannot be pushed to');
   const { file, size, name, extension, progress, resume, closedAt = Date.now(), signal } = request;
   const annotations = await annotationsOf(file, name, signal);
   if (request.ifAbsent) await checkAbsent(session, backend, name, signal);
@@ -44,6 +43,7 @@ export async function publish(session: Session, request: PublishRequest): Promis
     annotations,
     progress,
     resume,
+    ifAbsent: request.ifAbsent,
     signal,
   });
   session.metadata.noteChange(backend, name, image);
@@ -51,7 +51,10 @@ export async function publish(session: Session, request: PublishRequest): Promis
   return image;
 }
 
-/** Asks the service itself: what is remembered of the name may be older than what others pushed to it. */
+/**
+ * An early refusal, which saves the upload; the push itself decides. Asks the service: what is remembered of the name may be older
+ * than what others pushed to it.
+ */
 async function checkAbsent(
   session: Session,
   backend: Backend,

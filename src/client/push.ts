@@ -10,6 +10,8 @@ import { parseTarget } from './target.ts';
 export interface PushOptions {
   /** Wins over the tag in the URI. */
   readonly tag?: string | undefined;
+  /** EXISTS where the name stands for an image, instead of replacing it. */
+  readonly ifAbsent?: boolean | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -24,12 +26,12 @@ export async function push(
   session: Session,
   file: string,
   uri: string,
-  { tag, progress, signal }: PushOptions = {},
+  { tag, ifAbsent, progress, signal }: PushOptions = {},
 ): Promise<Pushed> {
   const { size } = await requireWholeImage(file);
   const { backend, name } = await parseTarget(uri, session, { tag });
   const { extension } = splitExtension(uri);
-  const request = { backend: backend.name, name, extension, file, size, progress, signal };
+  const request = { backend: backend.name, name, extension, file, size, ifAbsent, progress, signal };
   const image = await publish(session, request);
   return { uri: session.uri(backend.name, name), image };
 }

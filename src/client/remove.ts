@@ -11,8 +11,7 @@ export async function findRemovable(
   signal?: AbortSignal,
 ): Promise<RemoteImage> {
   const { backend } = target;
-  if (backend.remove === undefined)
-    throw await unsupported(backend, 'remove', 'cannot remove images', session.env);
+  if (backend.remove === undefined) throw unsupported(backend, 'remove', 'cannot remove images');
   return findImage(session, target, signal);
 }
 

@@ -61,7 +61,7 @@ export async function search(session: Session, request: SearchRequest): Promise<
         const backend = await session.backend(name);
         if (await searchOne(session, backend, request)) searched.push(name);
         else if (request.backends !== undefined && !request.offline)
-          throw await unsupported(backend, 'search', 'cannot be searched', session.env);
+          throw unsupported(backend, 'search', 'cannot be searched');
       } catch (error) {
         failures.push({ backend: name, error });
       }

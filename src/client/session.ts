@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Backend, Progress } from '../backends/backend.ts';
 import { compareRevision } from '../backends/file-range.ts';
 import { type DriverEntry, drivers } from '../backends/registry.ts';
-import { SregistryError } from '../base/errors.ts';
+import type { SregistryError } from '../base/errors.ts';
 import { copyFile } from '../base/files.ts';
 import { ImageCache } from '../cache/cache.ts';
 import { type CachedImage, isFull } from '../cache/image.ts';
@@ -18,9 +18,17 @@ import type { ImageName } from '../image/name.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { parseDuration, parseSize } from '../settings/environment.ts';
-import { configuredInstances, type Instance, instanceNamed, resolveInstance } from '../settings/instances.ts';
+import {
+  configuredInstances,
+  type Instance,
+  instanceNamed,
+  missingOptions,
+  misspeltOptions,
+  resolveInstance,
+} from '../settings/instances.ts';
 import { getPaths, type Paths } from '../settings/paths.ts';
 import { readClientSecrets, type Secrets } from '../settings/secrets.ts';
+import { warnOnce } from '../settings/warn-once.ts';
 import { openUserLibrary } from './library.ts';
 import { MetadataCache } from './metadata-cache.ts';
 import { streamTo } from './stream.ts';
@@ -190,11 +198,9 @@ export async function createBackend(
   { env, secrets }: Pick<Session, 'env' | 'secrets'>,
 ): Promise<Backend> {
   const { values, missing } = resolveInstance(instance, { env, secrets });
-  if (missing.length > 0) {
-    throw new SregistryError('SETTINGS', `The backend ${instance.name} lacks ${missing.join(', ')}`, {
-      hint: `sregistry backend add ${instance.name} ${missing[0]}=...`,
-    });
-  }
+  for (const { message, hint } of misspeltOptions(instance, secrets))
+    warnOnce(`In the secrets file, entry ${instance.name}: ${message} ${hint}`);
+  if (missing.length > 0) throw missingOptions(instance, missing);
   const driver = await instance.driver.load();
   return driver.create({ name: instance.name, options: values, env });
 }

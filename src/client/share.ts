@@ -12,8 +12,7 @@ export async function share(
 ): Promise<string> {
   const target = await parseTarget(text, session);
   const { backend } = target;
-  if (backend.share === undefined)
-    throw await unsupported(backend, 'share', 'cannot share images', session.env);
+  if (backend.share === undefined) throw unsupported(backend, 'share', 'cannot share images');
   const { signal, ...shareOptions } = options;
   return backend.share(await findUsableImage(session, target, signal), shareOptions, signal);
 }

@@ -7,6 +7,7 @@
  * nothing.
  */
 import { SregistryError } from '../base/errors.ts';
+import { importOptional } from '../base/optional.ts';
 import { openImage } from './image.ts';
 import { findAlteration, isSignedDigests } from './integrity.ts';
 import { readSifData, type Sif, type SifDescriptor } from './sif.ts';
@@ -17,6 +18,12 @@ const MAX_SIGNATURE = 1024 * 1024;
 const NO_SIF = 'Only SIF images can be signed';
 const NOT_SIGNED = 'It is not signed';
 const ARMOR = /-----BEGIN PGP PUBLIC KEY BLOCK-----[\s\S]*?-----END PGP PUBLIC KEY BLOCK-----/g;
+
+export const OPENPGP = {
+  module: 'openpgp',
+  version: '^6.3.2',
+  purpose: 'to read keys and signatures',
+};
 
 export interface Signature {
   /** Of the signature's own SIF object. */
@@ -59,7 +66,7 @@ export async function listSignatures(source: ByteSource): Promise<Signature[]> {
  * @throws {SregistryError} SETTINGS where there are none.
  */
 export async function readKeyRing(bytes: Uint8Array) {
-  const { readKeys } = await import('openpgp');
+  const { readKeys } = await importOpenPgp();
   try {
     const blocks = Buffer.from(bytes).toString('latin1').match(ARMOR);
     const rings = blocks?.map((armoredKeys) => readKeys({ armoredKeys })) ?? [
@@ -113,7 +120,7 @@ async function verifyObject(
   object: SifDescriptor,
   keys: KeyRing,
 ): Promise<Outcome> {
-  const { readCleartextMessage, verify } = await import('openpgp');
+  const { readCleartextMessage, verify } = await importOpenPgp();
   const cleartextMessage = Buffer.from(await readSifData(source, object, MAX_SIGNATURE)).toString();
   const message = await readCleartextMessage({ cleartextMessage }).catch(() => undefined);
   if (message === undefined) return { state: 'unsupported', signer: [], reason: 'It is not a PGP signature' };
@@ -180,6 +187,9 @@ function parseJson(text: string): unknown {
     return undefined;
   }
 }
+
+const importOpenPgp = () =>
+  importOptional<typeof import('openpgp')>(OPENPGP.module, 'Verifying signatures', OPENPGP);
 
 function noKeys(cause?: unknown): SregistryError {
   return new SregistryError('SETTINGS', 'There are no PGP public keys in the key ring', {

@@ -5,9 +5,11 @@
 import { SregistryError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { isJsonObject } from './json.ts';
+import { nearestOption, unknownOption } from './option-value.ts';
 import type { OptionSchema } from './options.ts';
-import { type ResolvedOptions, resolveOptions, variablesOf } from './resolve.ts';
+import { optionNames, type ResolvedOptions, resolveOptions, variablesOf } from './resolve.ts';
 import { ACTIVE, activeClient, entryOf, type Secrets } from './secrets.ts';
+import { upperSnake } from './variables.ts';
 
 /** What the settings need to know of a driver. */
 export interface DriverDeclaration<S extends OptionSchema = OptionSchema> {
@@ -147,6 +149,37 @@ export function aliasesIn(secrets: Secrets, { name, driver }: Instance): string[
   const names = namesOf(driver);
   const aliases = Object.keys(secrets).filter((key) => key !== name && names.includes(folded(key)));
   return names.includes('registry') ? [...aliases, 'registry'] : aliases;
+}
+
+/** The error for required options without a value: what each is for, and the command that sets the first of them. */
+export function missingOptions({ name, driver }: Instance, missing: readonly string[]): SregistryError {
+  const described = missing.map((option) => `${option} (${driver.options[option]?.describe})`);
+  const [first = ''] = missing;
+  const spec = driver.options[first];
+  const kind = name === defaultInstanceOf(driver) ? '' : ` --driver ${driver.name}`;
+  const command = spec?.secret
+    ? `sregistry auth login ${name}`
+    : `sregistry backend add ${name}${kind} ${first}=${spec?.example ?? 'VALUE'}`;
+  return new SregistryError('SETTINGS', `The backend ${name} lacks ${described.join(', ')}`, {
+    hint: `Set it with: ${command}`,
+  });
+}
+
+/**
+ * A problem for each key of the instance's entry in the secrets file that is probably a misspelt option. Other unknown keys
+ * are settings that scripts and the Python tool keep there.
+ */
+export function misspeltOptions(instance: Instance, secrets: Secrets): SregistryError[] {
+  const { name, driver } = instance;
+  const options = Object.entries(driver.options);
+  return [name, ...aliasesIn(secrets, instance)].flatMap((client) => {
+    const known = options.flatMap(([option, spec]) => optionNames(option, spec, [client, name]));
+    const names = new Set(['driver', ...known].map(upperSnake));
+    return Object.keys(entryOf(secrets, client) ?? {})
+      .filter((key) => !names.has(upperSnake(key)))
+      .filter((key) => nearestOption(key, Object.keys(driver.options)) !== undefined)
+      .map((key) => unknownOption(key, driver.name, driver.options));
+  });
 }
 
 function unknownDriver(

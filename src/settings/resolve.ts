@@ -10,9 +10,9 @@
  * An empty value counts as none.
  */
 import { SregistryError } from '../base/errors.ts';
-import { redact, registerSecret } from '../log/index.ts';
-import { parseBoolean } from './environment.ts';
+import { registerSecret } from '../log/index.ts';
 import type { JsonObject } from './json.ts';
+import { checkOption, type WrittenValue } from './option-value.ts';
 import type { OptionSchema, OptionSpec, OptionValues } from './options.ts';
 import { entryOf, type Secrets } from './secrets.ts';
 import { upperSnake, variableOf } from './variables.ts';
@@ -38,16 +38,14 @@ export interface ResolvedOptions<S extends OptionSchema = OptionSchema> {
   readonly missing: readonly (keyof S & string)[];
 }
 
-/** A value as it was written, and what to call the place where it stands. */
-export interface FoundValue {
-  readonly text: string;
+/** A value as it was written, and the kind of place where it stands. */
+export interface FoundValue extends WrittenValue {
   readonly source: OptionSource;
-  readonly place: string;
 }
 
 /** Never fails on what is missing, which the result names; a value of the wrong type is the error SETTINGS. */
 export function resolveOptions<S extends OptionSchema>(request: ResolveRequest<S>): ResolvedOptions<S> {
-  const values: Record<string, string | boolean> = {};
+  const values: Record<string, string | boolean | number> = {};
   const sources: Record<string, OptionSource> = {};
   const missing: string[] = [];
   for (const [name, spec] of Object.entries(request.schema)) {
@@ -59,7 +57,7 @@ export function resolveOptions<S extends OptionSchema>(request: ResolveRequest<S
     values[name] = checkOption(request.instance, name, spec, found);
     sources[name] = found.source;
   }
-  return { values, sources, missing } as ResolvedOptions<S>;
+  return { values: values as OptionValues<S>, sources, missing } as ResolvedOptions<S>;
 }
 
 /**
@@ -126,29 +124,4 @@ function byDefault(spec: OptionSpec): FoundValue | undefined {
 function textOf(value: unknown, place: string): string {
   if (typeof value !== 'object') return String(value);
   throw new SregistryError('SETTINGS', `${place} is not a text, number or boolean.`);
-}
-
-/** The value of an option, of the type that the schema wants; else the error SETTINGS. */
-export function checkOption(
-  instance: string,
-  name: string,
-  spec: OptionSpec,
-  found: Pick<FoundValue, 'text' | 'place'>,
-): string | boolean {
-  const refusal = (what: string, example: string) => {
-    const shown = spec.secret ? '' : ` ("${redact(found.text)}")`;
-    const message = `The option ${name} of ${instance} is not ${what}: ${found.place}${shown}.`;
-    return new SregistryError('SETTINGS', message, {
-      hint: `It should look like ${spec.example ?? example}`,
-    });
-  };
-  if (spec.type === 'boolean') {
-    const value = parseBoolean(found.text);
-    if (value === undefined) throw refusal('a boolean', 'yes or no');
-    return value;
-  }
-  if (spec.type === 'url' && !/^https?:$/.test(URL.parse(found.text)?.protocol ?? '')) {
-    throw refusal('a URL', 'https://registry.example.org');
-  }
-  return found.text;
 }

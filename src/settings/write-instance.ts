@@ -5,13 +5,16 @@ import {
   defaultInstanceOf,
   driverNamed,
   INSTANCE_NAME,
+  missingOptions,
   namesOf,
+  resolveInstance,
 } from './instances.ts';
 import type { JsonObject } from './json.ts';
+import { checkOption, unknownOption } from './option-value.ts';
 import { getPaths } from './paths.ts';
-import { checkOption, findKey, optionNames } from './resolve.ts';
+import { findKey, optionNames } from './resolve.ts';
 import { ACTIVE, editSecrets, entryOf, type Secrets, withEntry } from './secrets.ts';
-import { upperSnake, variableOf } from './variables.ts';
+import { upperSnake } from './variables.ts';
 
 export interface WriteInstanceRequest {
   /** Name of the instance: a folder of the mount. */
@@ -22,6 +25,8 @@ export interface WriteInstanceRequest {
   readonly pairs: Readonly<Record<string, string>>;
   /** Values that are set already may be replaced. */
   readonly force?: boolean;
+  /** What may set required options beside the file. */
+  readonly env?: NodeJS.ProcessEnv;
 }
 
 /** Keys that stand at the root of the Python client's file and are no clients. */
@@ -30,10 +35,11 @@ const RESERVED = [ACTIVE, 'base', 'username', 'token'];
 /**
  * Creates or extends an instance's entry and returns the keys written, by the pairs' order. A pair whose name is
  * that of an option, in any spelling (`secretAccessKey`, `secret-access-key`, `SECRET_ACCESS_KEY`), is stored under
- * the option's name; a foreign variable that the schema names (`AWS_ACCESS_KEY_ID`) keeps its name; any other
- * becomes `SREGISTRY_<NAME>_<VAR>`, as in the Python client.
+ * the option's name; a foreign variable that the schema names (`AWS_ACCESS_KEY_ID`) keeps its name.
  *
- * Errors: SETTINGS for a name or value that cannot be, EXISTS for a value that is set already, without `force`.
+ * Errors, and then nothing is written: SETTINGS for a name or value that cannot be, for what is not an option of the driver, and
+ * where a required option has no value afterwards (a secret one may be set later, by a login); EXISTS for a value that is
+ * set already, without `force`.
  */
 export async function writeInstance(
   request: WriteInstanceRequest,
@@ -48,7 +54,10 @@ export async function writeInstance(
       updates.set(keyFor(request, entry, given, value), value);
     }
     if (!request.force) refuseToReplace(entry, updates, client);
-    return withEntry(secrets, client, { ...driverKey(request, entry), ...Object.fromEntries(updates) });
+    const changes = { ...driverKey(request, entry), ...Object.fromEntries(updates) };
+    const changed = withEntry(secrets, client, changes);
+    checkWhole(request, changed);
+    return changed;
   }, file);
   return [...updates.keys()];
 }
@@ -78,6 +87,16 @@ function entryName({ name, driver }: WriteInstanceRequest, secrets: Secrets): st
   return entryOf(secrets, name) === undefined ? (known ?? name) : name;
 }
 
+/** A backend that could not be used is not configured: better now than at the first use of it. */
+function checkWhole({ name, driver, env = {} }: WriteInstanceRequest, secrets: Secrets): void {
+  const isDefault = driverNamed(name, [driver]) !== undefined;
+  const instance = { name: isDefault ? defaultInstanceOf(driver) : name, driver };
+  const missing = resolveInstance(instance, { env, secrets }).missing.filter(
+    (option) => !driver.options[option]?.secret,
+  );
+  if (missing.length > 0) throw missingOptions(instance, missing);
+}
+
 /** What names the driver in the entry, where the instance's name does not. */
 function driverKey({ name, driver, force }: WriteInstanceRequest, entry: JsonObject): JsonObject {
   if (driverNamed(name, [driver]) !== undefined) return {};
@@ -90,7 +109,7 @@ function driverKey({ name, driver, force }: WriteInstanceRequest, entry: JsonObj
   return { driver: driver.name };
 }
 
-/** The key a pair is stored under; a value that the option's type does not allow is the error SETTINGS. */
+/** The key a pair is stored under. SETTINGS for what is not an option, and for a value that the option does not allow. */
 function keyFor(
   { name, driver }: WriteInstanceRequest,
   entry: JsonObject,
@@ -105,7 +124,7 @@ function keyFor(
     const isForeign = [spec.env ?? []].flat().includes(key) && !key.startsWith('SREGISTRY_');
     return findKey(entry, names) ?? (isForeign ? key : option);
   }
-  return key.startsWith(variableOf(name, '')) ? key : variableOf(name, given);
+  throw unknownOption(given, driver.name, driver.options);
 }
 
 function refuseToReplace(entry: JsonObject, updates: ReadonlyMap<string, string>, client: string): void {

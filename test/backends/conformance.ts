@@ -22,8 +22,10 @@
  *
  * `Subject` says what a driver may give so that the suite can reach further. The cases are in the folder beside this file.
  */
-import { afterAll, afterEach, beforeAll, describe } from 'vitest';
-import type { Backend } from '../../src/backends/backend.ts';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { type Backend, CAPABILITIES } from '../../src/backends/backend.ts';
+import { drivers } from '../../src/backends/registry.ts';
+import { declaration as template } from '../../src/backends/template/declaration.ts';
 import type { ImageName } from '../../src/image/name.ts';
 import { type Need, needs } from '../helpers/skip.ts';
 import { Bench } from './conformance/bench.ts';
@@ -120,6 +122,11 @@ export function conformance({
     afterAll(() => bench?.close());
 
     const at = () => bench as Bench;
+    test('can do what its driver declares, and lacks what it does not', () => {
+      const known = [...drivers, template].find(({ name: each }) => each === at().backend.driver);
+      const able = CAPABILITIES.filter((capability) => lacks[capability] === undefined);
+      expect([...(known?.capabilities ?? [])].sort()).toEqual([...able].sort());
+    });
     describe('resolves', () => resolving(at, http));
     describe('reads', () => reading(at));
     describe('keeps revisions apart', () => revisions(at, http));

@@ -19,8 +19,11 @@ import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import type { Backend, ListEntry, PushOptions, RemoteImage } from '../../src/backends/backend.ts';
 import driver from '../../src/backends/dir/index.ts';
+import { drivers } from '../../src/backends/registry.ts';
+import { createBackend } from '../../src/client/session.ts';
 import type { ImageName } from '../../src/image/name.ts';
 import { parseImageName } from '../../src/image/names.ts';
+import { instanceNamed } from '../../src/settings/instances.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 
 interface House {
@@ -399,8 +402,12 @@ test('a copy has the same bytes, digest and annotations under its own name', asy
   expect(await entries(backend, 'x')).toEqual([]);
 });
 
-test('without a base the backend cannot be made, and says how to give one', () => {
-  expect(() => driver.create({ name: 'shared', options: { base: undefined }, env: {} })).toThrow(
-    /has no base/,
-  );
+test('without a base the backend cannot be made, and says how to give one', async () => {
+  const secrets = { shared: { driver: 'dir' } };
+  const instance = instanceNamed('shared', { drivers, secrets });
+  await expect(createBackend(instance, { env: {}, secrets })).rejects.toMatchObject({
+    code: 'SETTINGS',
+    message: 'The backend shared lacks base (Path of the directory)',
+    hint: 'Set it with: sregistry backend add shared --driver dir base=/shared/containers',
+  });
 });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
+import { declaration } from '../../src/backends/oci/declaration.ts';
 import { ociPreset } from '../../src/backends/oci/preset.ts';
 import type { TimedLogin } from '../../src/backends/oci/registries.ts';
 import { redact } from '../../src/log/index.ts';
@@ -25,6 +26,7 @@ const keyed = (base: string) =>
     name: 'keyed',
     title: 'A registry with API keys',
     aliases: ['keyed'],
+    capabilities: declaration.capabilities,
     options: { key: { env: 'KEYED_API_KEY', describe: 'API key', secret: true } },
     connect: ({ options: { key } }) => ({
       base,
@@ -39,6 +41,7 @@ const lending = (base: string, login: () => Promise<TimedLogin | undefined>) =>
     name: 'lending',
     title: 'A registry whose passwords come from an API',
     aliases: [],
+    capabilities: declaration.capabilities,
     options: { region: { describe: 'Region', default: 'here' } },
     connect: () => ({ base, login }),
   });

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -48,6 +48,20 @@ describe('on a Node that fits', () => {
     put('dist/cli/main.js', 'export async function main(argv) { console.log(argv.join("|")); return 3; }');
     put('src/cli/main.ts', 'throw new Error("the sources, not the build");');
     expect(await run(executable, ['pull', 'a b'])).toEqual({ stdout: 'pull|a b\n', stderr: '', code: 3 });
+  });
+
+  test('runs the sources of a checkout that were changed after they were built', async () => {
+    const executable = install('>=22.19');
+    put('dist/cli/main.js', 'export async function main() { return 3; }');
+    const sources = put('src/cli/main.ts', 'export async function main(): Promise<number> { return 4; }');
+    const notes = put('dist/.tsbuildinfo', '');
+    const before = new Date(Date.now() - 60_000);
+    utimesSync(sources, before, before);
+    expect(await run(executable, [])).toMatchObject({ code: 3 });
+    utimesSync(sources, new Date(), new Date(Date.now() + 1000));
+    expect(await run(executable, [])).toMatchObject({ code: 4 });
+    rmSync(notes);
+    expect(await run(executable, [])).toMatchObject({ code: 3 });
   });
 
   test('runs the sources where nothing is built', async () => {

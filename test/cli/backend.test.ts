@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Home } from './home.ts';
@@ -28,6 +29,21 @@ test('A backend is added with KEY=VALUE or KEY VALUE, and shown without its secr
     expect(printed).not.toContain('secret"');
     expect(printed).not.toContain('a=secret');
   }
+});
+
+test('A directory without its path is refused, and nothing is written.', async () => {
+  const { code, stderr } = await home.sregistry('backend', 'add', 'shared', '--driver', 'dir');
+  expect(code).toBe(1);
+  expect(stderr).toContain('The backend shared lacks base (Path of the directory)');
+  expect(stderr).toContain('sregistry backend add shared --driver dir base=/shared/containers');
+  expect(existsSync(home.path('.sregistry'))).toBe(false);
+});
+
+test('An option that does not exist is refused, with the one that is meant.', async () => {
+  const { code, stderr } = await home.sregistry('backend', 'add', 'lab', '--driver', 's3', 'buckt=images');
+  expect(code).toBe(1);
+  expect(stderr).toContain('Did you mean bucket?');
+  expect(existsSync(home.path('.sregistry'))).toBe(false);
 });
 
 test('A setting is replaced only by force.', async () => {

@@ -23,6 +23,15 @@ describe('Push', () => {
       `shelf://demo/Hello:3${digest === null ? '' : ` ${digest}`}\n`,
     );
   });
+
+  test('replaces an image, and with --no-overwrite none.', async () => {
+    await home.ok('push', 'old-plain.sqsh', '--name', 'shelf://demo/hello:1.0');
+    const args = ['push', 'old-plain.sqsh', '--no-overwrite', '--name'];
+    const { code, stderr } = await home.sregistry(...args, 'shelf://demo/hello:1.0');
+    expect(code).toBe(1);
+    expect(stderr).toContain('shelf://demo/hello:1.0 exists already');
+    await home.ok(...args, 'shelf://demo/hello:2.0');
+  });
 });
 
 describe('Pull', () => {

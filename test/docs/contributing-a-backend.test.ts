@@ -24,27 +24,36 @@ async function run(folder: string, script: string): Promise<string> {
   return stdout;
 }
 
-test('whoever follows the page word by word has a driver that passes its test and the linter', async () => {
-  const folder = await temporaryCheckout();
-  await mkdir(join(folder, 'path'));
-  await symlink(join(folder, 'bin/sregistry.js'), join(folder, 'path/sregistry'));
-  let output = '';
-  for (const [, kind, path = '', text = ''] of PAGE.matchAll(BLOCK)) {
-    if (kind === 'sh') output = await run(folder, text);
-    else {
-      await mkdir(dirname(join(folder, path)), { recursive: true });
-      await writeFile(join(folder, path), text);
+test.each([
+  ['a fresh checkout', ''],
+  ['a built checkout', 'npm run --silent build'],
+])(
+  'whoever follows the page word by word in %s has a driver that passes its test and the linter',
+  async (_kind, prepare) => {
+    const folder = await temporaryCheckout();
+    if (prepare) await run(folder, prepare);
+    await mkdir(join(folder, 'path'));
+    await symlink(join(folder, 'bin/sregistry.js'), join(folder, 'path/sregistry'));
+    let output = '';
+    for (const [, kind, path = '', text = ''] of PAGE.matchAll(BLOCK)) {
+      if (kind === 'sh') output = await run(folder, text);
+      else {
+        await mkdir(dirname(join(folder, path)), { recursive: true });
+        await writeFile(join(folder, path), text);
+      }
     }
-  }
-  expect(output).toMatch(/Tests .* passed/);
-  await run(
-    folder,
-    'biome check --vcs-enabled=false --error-on-warnings src/backends/shelf test/backends/shelf.test.ts',
-  );
-  const include = ['src/backends/shelf', 'test/backends/shelf.test.ts'];
-  await writeFile(join(folder, 'shelf.json'), JSON.stringify({ extends: './tsconfig.json', include }));
-  await run(folder, 'tsc --noEmit --project shelf.json');
-}, 180_000);
+    expect(output).toMatch(/Tests .* passed/);
+    expect(await run(folder, 'sregistry backend ls --capabilities')).toMatch(/^shelf\t/m);
+    await run(
+      folder,
+      'biome check --vcs-enabled=false --error-on-warnings src/backends/shelf test/backends/shelf.test.ts',
+    );
+    const include = ['src/backends/shelf', 'test/backends/shelf.test.ts'];
+    await writeFile(join(folder, 'shelf.json'), JSON.stringify({ extends: './tsconfig.json', include }));
+    await run(folder, 'tsc --noEmit --project shelf.json');
+  },
+  180_000,
+);
 
 test('every helper that the page names is where the page says', () => {
   const table = PAGE.slice(PAGE.indexOf('## Helpers'), PAGE.indexOf('What there is besides'));

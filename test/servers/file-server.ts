@@ -1,12 +1,13 @@
 /**
  * A web server for a folder, as nginx is with `autoindex on` and its WebDAV module: ranges, conditions, an index of each
- * folder in one of several styles; PUT and DELETE where it may be written to. What is replaced is replaced whole.
+ * folder in one of several styles; PUT and DELETE where it may be written to, PUT with `If-None-Match: *` as well. What is
+ * replaced is replaced whole.
  *
  * Checked against nginx 1.22, Apache 2.4 and Caddy 2.6: the http driver passes its conformance suite with those as with this.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, mkdtempSync, type Stats } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { link, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -75,19 +76,25 @@ async function answer(
 }
 
 async function put(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const expected = request.headers['repr-digest'];
+  const digest = request.headers['repr-digest'];
+  const isNew = request.headers['if-none-match'] === '*';
   const wasThere = await stat(path).catch(() => undefined);
-  await store(path, request, expected === undefined ? undefined : String(expected)).then(
+  await store(path, request, { digest: digest === undefined ? undefined : String(digest), isNew }).then(
     () => response.writeHead(wasThere === undefined ? 201 : 204).end(),
-    (error: unknown) => response.writeHead(error instanceof RangeError ? 400 : 500).end(),
+    (error: unknown) => response.writeHead(statusOf(error)).end(),
   );
 }
 
-/** Throws RangeError where the bytes do not have the digest. */
+function statusOf(error: unknown): number {
+  if (error instanceof RangeError) return 400;
+  return (error as NodeJS.ErrnoException).code === 'EEXIST' ? 412 : 500;
+}
+
+/** Throws RangeError where the bytes do not have the digest, EEXIST where `isNew` and the file is not. */
 async function store(
   path: string,
   bytes: Iterable<Buffer> | AsyncIterable<Buffer>,
-  digest?: string,
+  { digest, isNew = false }: { digest?: string | undefined; isNew?: boolean } = {},
 ): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const temporary = join(dirname(path), `.${process.hrtime.bigint()}`);
@@ -96,7 +103,8 @@ async function store(
     await rm(temporary);
     throw new RangeError('another digest');
   }
-  await rename(temporary, path);
+  if (!isNew) return rename(temporary, path);
+  await link(temporary, path).finally(() => rm(temporary));
 }
 
 /** RFC 9530 section 3. */

@@ -66,7 +66,7 @@ export async function startS3(): Promise<TestS3> {
 /** The driver's options, of which only those that matter here are given. */
 export const s3Options = (given: Record<string, string | undefined>) => ({
   base: undefined,
-  bucket: undefined,
+  bucket: '',
   region: undefined,
   accessKeyId: undefined,
   secretAccessKey: undefined,

@@ -33,7 +33,10 @@ export const DRIVERS: readonly DriverDeclaration[] = [
   {
     name: 'gcs',
     aliases: ['google-storage', 'google-compute'],
-    options: { bucket: { env: 'SREGISTRY_GOOGLE_STORAGE_BUCKET', describe: '' } },
+    options: {
+      bucket: { env: 'SREGISTRY_GOOGLE_STORAGE_BUCKET', describe: '' },
+      project: { describe: '' },
+    },
   },
 ];
 

@@ -25,29 +25,49 @@ test('a default instance names no driver', async () => {
   expect(read()).toEqual({ docker: { base: 'https://quay.io' } });
 });
 
-test('options are accepted in any spelling, variables of the schema keep their names, the rest is prefixed', async () => {
+test('options are accepted in any spelling, and variables of the schema keep their names', async () => {
   const { add, read } = secretsFile();
   const keys = await add('s3', 's3', {
     'secret-access-key': 'a',
     SREGISTRY_S3_BUCKET: 'b',
     AWS_ACCESS_KEY_ID: 'c',
-    colour: 'd',
-    SREGISTRY_S3_SHAPE: 'e',
   });
-  expect(keys).toEqual([
-    'secretAccessKey',
-    'bucket',
-    'AWS_ACCESS_KEY_ID',
-    'SREGISTRY_S3_COLOUR',
-    'SREGISTRY_S3_SHAPE',
-  ]);
-  expect(read().s3).toEqual({
-    secretAccessKey: 'a',
-    bucket: 'b',
-    AWS_ACCESS_KEY_ID: 'c',
-    SREGISTRY_S3_COLOUR: 'd',
-    SREGISTRY_S3_SHAPE: 'e',
+  expect(keys).toEqual(['secretAccessKey', 'bucket', 'AWS_ACCESS_KEY_ID']);
+  expect(read().s3).toEqual({ secretAccessKey: 'a', bucket: 'b', AWS_ACCESS_KEY_ID: 'c' });
+});
+
+test.each([
+  ['buckt', 'Did you mean bucket?'],
+  ['SREGISTRY_S3_BUCKT', 'Did you mean bucket?'],
+  ['colour', 'The options are bucket, accessKeyId, secretAccessKey'],
+])('an unknown option such as %s is refused with the nearest, and nothing is written', async (key, hint) => {
+  const { add, read } = secretsFile();
+  await expect(add('s3', 's3', { bucket: 'b', [key]: 'x' })).rejects.toMatchObject({
+    code: 'SETTINGS',
+    message: `"${key}" is not an option of the driver s3.`,
+    hint,
   });
+  expect(read()).toEqual({});
+});
+
+test('a required option without a value is refused by its name, and nothing is written', async () => {
+  const { add, read } = secretsFile();
+  await expect(add('lab', 's3', { accessKeyId: 'a' })).rejects.toMatchObject({
+    code: 'SETTINGS',
+    message: expect.stringContaining('The backend lab lacks bucket'),
+    hint: 'Set it with: sregistry backend add lab --driver s3 bucket=VALUE',
+  });
+  expect(read()).toEqual({});
+});
+
+test('a required option may be in the environment, in the entry, or be a secret that a login brings', async () => {
+  const file = join(temporaryDir(), '.sregistry');
+  const request = { name: 's3', driver: driver('s3'), drivers: DRIVERS, pairs: { accessKeyId: 'a' } };
+  await writeInstance({ ...request, env: { SREGISTRY_S3_BUCKET: 'b' } }, file);
+  expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual({ s3: { accessKeyId: 'a' } });
+  const { add, read } = secretsFile({ s3: { bucket: 'b' } });
+  await add('s3', 's3', { accessKeyId: 'a' });
+  expect(read()).toEqual({ s3: { bucket: 'b', accessKeyId: 'a' } });
 });
 
 test('a value that is set is replaced by force only, under the key it has', async () => {
@@ -68,10 +88,8 @@ test('an instance keeps its driver unless forced', async () => {
 
 test('the entry of an alias is extended, not doubled', async () => {
   const { add, read } = secretsFile({ 'google-storage': { SREGISTRY_GOOGLE_STORAGE_BUCKET: 'b' } });
-  await add('gcs', 'gcs', { colour: 'red' });
-  expect(read()).toEqual({
-    'google-storage': { SREGISTRY_GOOGLE_STORAGE_BUCKET: 'b', SREGISTRY_GCS_COLOUR: 'red' },
-  });
+  await add('gcs', 'gcs', { project: 'red' });
+  expect(read()).toEqual({ 'google-storage': { SREGISTRY_GOOGLE_STORAGE_BUCKET: 'b', project: 'red' } });
 });
 
 test.each(['', '../x', 'a b', 'SREGISTRY_CLIENT', 'token'])('"%s" is no name for a backend', async (name) => {

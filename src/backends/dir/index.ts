@@ -28,15 +28,12 @@ const debug = debugLog('dir');
 
 export default defineDriver({
   ...declaration,
-  create({ name, options }) {
-    if (options.base === undefined) {
-      throw new SregistryError('SETTINGS', `The backend ${name} has no base, the directory it shows`, {
-        hint: `sregistry backend add ${name} --driver dir base=/path/of/the/directory`,
-      });
-    }
-    return dirBackend(name, resolve(options.base));
-  },
+  create: ({ name, options }) => dirBackend(name, resolve(options.base)),
 });
+
+function exists(path: string): SregistryError {
+  return new SregistryError('EXISTS', `${path} exists already`, { hint: 'Push it under another tag' });
+}
 
 function dirBackend(instance: string, base: string): Backend {
   const confinement = new Confinement(base);
@@ -55,6 +52,7 @@ function dirBackend(instance: string, base: string): Backend {
     }
     const folder = await confinement.makeFolder(folders);
     const present = await directory.locate(name);
+    if (options.ifAbsent && present !== undefined) throw exists(join(base, present.entry));
     await storeFile(source, folder, present === undefined ? file : basename(present.entry), options);
     const image = await directory.resolve(name);
     if (image === undefined) throw stale(join(folder, file));

@@ -1,7 +1,7 @@
-/** Putting an image into the directory: a whole, compared copy under a hidden name, then one rename. */
-import { rename, rm, stat } from 'node:fs/promises';
+/** Putting an image into the directory: a whole, compared copy under a hidden name, then one rename or one link. */
+import { link, open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SregistryError } from '../../base/errors.ts';
+import { SregistryError, systemCode } from '../../base/errors.ts';
 import { copyFile, fileError, fileRevision, syncFolder, temporaryName } from '../../base/files.ts';
 import { sha256File } from '../../base/hash.ts';
 import type { ImageFile, PushOptions } from '../backend.ts';
@@ -13,12 +13,18 @@ export interface Source extends ImageFile {
   readonly revision?: string | undefined;
 }
 
-/** Stores `source` as the file `name` in `folder`, in place of what is there. Readers of the old file keep it. */
+/** link(2) fails with these where the file system has no second names for a file. */
+const NO_LINK = ['EPERM', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
+
+/**
+ * Stores `source` as the file `name` in `folder`, in place of what is there; with `ifAbsent`, EXISTS where something is. Readers of
+ * the old file keep it.
+ */
 export async function storeFile(
   source: Source,
   folder: string,
   name: string,
-  { annotations, progress, signal }: PushOptions,
+  { annotations, progress, ifAbsent = false, signal }: PushOptions,
 ): Promise<void> {
   const target = join(folder, name);
   const temporary = join(folder, temporaryName());
@@ -27,7 +33,7 @@ export async function storeFile(
     await copyFile(source.path, temporary, { progress: (done) => progress?.(done, source.size), signal });
     const digest = await compare(source, temporary, signal);
     await sides.write({ digest, annotations });
-    await rename(temporary, target);
+    await (ifAbsent ? placeNew(temporary, target) : rename(temporary, target));
     await sides.publish();
     syncFolder(folder);
     progress?.(source.size, source.size);
@@ -36,6 +42,18 @@ export async function storeFile(
   } finally {
     await rm(temporary, { force: true });
     await sides.discard();
+  }
+}
+
+/** Gives a file a name that nothing has: of several at the same time, one does, and the others fail with EEXIST. */
+async function placeNew(temporary: string, target: string): Promise<void> {
+  try {
+    await link(temporary, target);
+  } catch (error) {
+    if (!NO_LINK.includes(systemCode(error) ?? '')) throw error;
+    // An empty file takes the name; only who made it may replace it.
+    await (await open(target, 'wx')).close();
+    await rename(temporary, target);
   }
 }
 

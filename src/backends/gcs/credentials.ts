@@ -10,7 +10,8 @@ import type { AuthClient } from 'google-auth-library';
 import { describeError, isError, SregistryError, systemCode } from '../../base/errors.ts';
 import { debugLog, registerSecret } from '../../log/index.ts';
 import type { Headers, Refusal } from '../http.ts';
-import { importOptional } from '../optional.ts';
+import { importDependency } from '../optional.ts';
+import { declaration } from './declaration.ts';
 
 const debug = debugLog('gcs');
 
@@ -71,11 +72,10 @@ export function googleCredentials(file: string | undefined): Credentials {
 
 /** Undefined where there are no credentials on this machine. */
 async function findClient(file: string | undefined): Promise<AuthClient | undefined> {
-  const { GoogleAuth } = await importOptional<typeof import('google-auth-library')>('google-auth-library', {
-    driver: 'gcs',
-    version: '^10.0.0',
-    purpose: 'to log in to Google',
-  });
+  const { GoogleAuth } = await importDependency<typeof import('google-auth-library')>(
+    declaration,
+    'google-auth-library',
+  );
   try {
     const auth = new GoogleAuth({
       scopes: SCOPE,

@@ -3,6 +3,8 @@ export const declaration = {
   name: 'gcs',
   title: 'Google Cloud Storage',
   aliases: ['google-storage', 'google-compute', 'gcs', 'gs'],
+  capabilities: ['list', 'push', 'search', 'share', 'remove', 'copy', 'check'],
+  dependencies: [{ module: 'google-auth-library', version: '^10.9.1', purpose: 'to log in to Google' }],
   options: {
     bucket: {
       env: 'SREGISTRY_GOOGLE_STORAGE_BUCKET',

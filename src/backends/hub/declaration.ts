@@ -3,6 +3,7 @@ export const declaration = {
   name: 'hub',
   title: 'Singularity Hub, a read-only archive, or another server with its API',
   aliases: ['hub', 'shub'],
+  capabilities: ['list', 'search', 'check'],
   options: {
     base: {
       env: 'SREGISTRY_HUB_BASE',

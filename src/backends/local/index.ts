@@ -65,7 +65,7 @@ function localBackend(instance: string, storage: string, library: Library): Back
 
     openLocal: (image) => openRevision({ path: pathOf(image), revision: image.revision }),
 
-    async push(file, name, { annotations, progress, signal } = {}) {
+    async push(file, name, { annotations, progress, ifAbsent, signal } = {}) {
       const container = await library.add({
         name,
         file: file.path,
@@ -73,6 +73,7 @@ function localBackend(instance: string, storage: string, library: Library): Back
         client: instance,
         metrics: annotations,
         digest: file.digest,
+        ifAbsent,
         progress: (done) => progress?.(done, file.size),
         signal,
       });

@@ -4,6 +4,7 @@ export const declaration = {
   defaultInstance: 'docker',
   title: 'OCI distribution registry (Docker Hub, ghcr, quay, Harbor, GitLab, ECR, ...)',
   aliases: ['docker', 'oras', 'oci'],
+  capabilities: ['list', 'push', 'search', 'remove', 'copy', 'check'],
   options: {
     base: {
       env: 'SREGISTRY_DOCKERHUB_BASE',

@@ -3,8 +3,10 @@
  * SSO, roles of containers and machines), else nobody's, and then requests are not signed. The libraries for it are
  * loaded when they are needed.
  */
-import { describeError, SregistryError } from '../../base/errors.ts';
+import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog, registerSecret } from '../../log/index.ts';
+import { importDependency } from '../optional.ts';
+import { declaration } from './declaration.ts';
 import type { Options } from './place.ts';
 
 const debug = debugLog('s3');
@@ -72,6 +74,7 @@ async function findCredentials(
     if (found.sessionToken) registerSecret(found.sessionToken);
     return found;
   } catch (error) {
+    if (isError(error, 'MISSING_DEPENDENCY')) throw error;
     const isNone = (error as { tryNextLink?: boolean }).tryNextLink || (error as Error).message === NONE;
     if (isNone && profile === undefined) {
       debug('%s: no credentials, requests are not signed: %s', instance, describeError(error));
@@ -88,10 +91,16 @@ async function findCredentials(
 async function askProviders(profile: string | undefined, isAmazon: boolean): Promise<Credentials> {
   const init = { ignoreCache: true, logger: LOGGER, ...(profile === undefined ? {} : { profile }) };
   if (isAmazon) {
-    const { defaultProvider } = await import('@aws-sdk/credential-provider-node');
+    const { defaultProvider } = await importDependency<typeof import('@aws-sdk/credential-provider-node')>(
+      declaration,
+      '@aws-sdk/credential-provider-node',
+    );
     return defaultProvider(init)();
   }
-  const { fromIni } = await import('@aws-sdk/credential-provider-ini');
+  const { fromIni } = await importDependency<typeof import('@aws-sdk/credential-provider-ini')>(
+    declaration,
+    '@aws-sdk/credential-provider-ini',
+  );
   return fromIni(init)();
 }
 

@@ -3,6 +3,17 @@ export const declaration = {
   name: 's3',
   title: 'Amazon S3 and what speaks its protocol (Ceph, MinIO, R2, Wasabi, ...)',
   aliases: ['s3'],
+  capabilities: ['list', 'push', 'search', 'share', 'remove', 'copy', 'check'],
+  dependencies: [
+    { module: '@smithy/signature-v4', version: '^5.7.5', purpose: 'to sign requests' },
+    { module: '@aws-crypto/sha256-js', version: '^5.2.0', purpose: 'to sign requests' },
+    {
+      module: '@aws-sdk/credential-provider-node',
+      version: '^3.972.97',
+      purpose: 'to find credentials as AWS does',
+    },
+    { module: '@aws-sdk/credential-provider-ini', version: '^3.973.30', purpose: 'to read profiles of AWS' },
+  ],
   options: {
     bucket: {
       env: 'SREGISTRY_S3_BUCKET',
@@ -34,11 +45,13 @@ export const declaration = {
     profile: { env: 'AWS_PROFILE', describe: 'Profile in ~/.aws/config and ~/.aws/credentials' },
     signature: {
       env: 'SREGISTRY_S3_SIGNATURE',
-      describe: 'How requests are signed: s3v4, or none to ask as nobody. s3 means s3v4',
+      describe: 'How requests are signed. With none they are not; s3 means s3v4',
+      choices: ['s3v4', 's3', 'none'],
       default: 's3v4',
     },
     addressing: {
-      describe: 'Where the bucket stands in addresses: path, virtual (in front of the host), or auto',
+      describe: 'Where the bucket stands in addresses: in the path, or in front of the host (virtual)',
+      choices: ['auto', 'path', 'virtual'],
       default: 'auto',
     },
     acl: {

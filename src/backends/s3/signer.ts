@@ -2,7 +2,9 @@
 import { parse } from 'node:querystring';
 import type { SignatureV4 } from '@smithy/signature-v4';
 import type { Headers } from '../http.ts';
+import { importDependency } from '../optional.ts';
 import type { CredentialSource } from './credentials.ts';
+import { declaration } from './declaration.ts';
 import { encodeQuery } from './place.ts';
 
 export interface Signer {
@@ -27,8 +29,8 @@ export function createSigner(region: string, source: CredentialSource): Signer {
     const credentials = await source();
     if (credentials === undefined) return undefined;
     const [{ SignatureV4 }, { Sha256 }] = await Promise.all([
-      import('@smithy/signature-v4'),
-      import('@aws-crypto/sha256-js'),
+      importDependency<typeof import('@smithy/signature-v4')>(declaration, '@smithy/signature-v4'),
+      importDependency<typeof import('@aws-crypto/sha256-js')>(declaration, '@aws-crypto/sha256-js'),
     ]);
     return new SignatureV4({ service: 's3', region, credentials, sha256: Sha256, uriEscapePath: false });
   };

@@ -7,6 +7,8 @@ export const declaration = {
   title: 'Web server that takes PUT and DELETE',
   /** What may stand before `://` in an image's name, and in SREGISTRY_CLIENT. */
   aliases: ['template'],
+  /** What its backends can do beyond resolving and reading. Each is a property of the backend in index.ts. */
+  capabilities: ['list', 'push', 'search', 'share', 'remove', 'check'],
   options: {
     base: {
       env: 'SREGISTRY_TEMPLATE_BASE',

@@ -15,7 +15,7 @@ export async function pushImage(
   service: Service,
   file: ImageFile,
   name: ImageName,
-  { annotations = {}, progress, signal }: PushOptions,
+  { annotations = {}, progress, ifAbsent = false, signal }: PushOptions,
 ): Promise<RemoteImage> {
   const url = fileUrl(service, name);
   if (url === undefined)
@@ -25,18 +25,30 @@ export async function pushImage(
     );
 
   const digest = file.digest ?? (await sha256File(file.path, { signal }));
-  await service.http.put(url, {
+  // Not every server knows the condition of the request below.
+  if (ifAbsent && (await resolveImage(service, name, signal)) !== undefined) throw exists(url);
+  const { status } = await service.http.put(url, {
     body: fileBody(file, progress),
-    headers: { 'content-length': String(file.size), 'repr-digest': reprDigest(digest) },
+    headers: {
+      'content-length': String(file.size),
+      'repr-digest': reprDigest(digest),
+      ...(ifAbsent && { 'if-none-match': '*' }),
+    },
+    allow: ifAbsent ? [412] : [],
     // A large image may take hours: what ends it is a stall.
     timeout: Number.POSITIVE_INFINITY,
     signal,
   });
+  if (status === 412) throw exists(url);
   await service.http.put(metadataUrl(url), { json: annotations, signal });
 
   const pushed = await resolveImage(service, name, signal);
   if (pushed?.size === file.size) return pushed;
   throw new SregistryError('CORRUPT', `${url.href} has ${pushed?.size} bytes after a push of ${file.size}`);
+}
+
+function exists(url: URL): SregistryError {
+  return new SregistryError('EXISTS', `${url.href} exists already`, { hint: 'push it under another tag' });
 }
 
 /** RFC 9530 section 3: a server that knows it refuses bytes that were damaged on the way. */

@@ -5,7 +5,6 @@
  * `base`. A service whose tokens expire also gets `updateToken`: it is called once after a 401, and answers true when
  * there is a new one for `authorize` to send.
  */
-import { SregistryError } from '../../base/errors.ts';
 import { folderOf } from '../../image/folder.ts';
 import type { ImageName } from '../../image/name.ts';
 import { formatFileName } from '../../image/names.ts';
@@ -25,11 +24,6 @@ export const EXTENSION = 'sif';
 
 export function connect({ name, options, env }: DriverContext<typeof declaration.options>): Service {
   const { base: address, token } = options;
-  if (address === undefined) {
-    throw new SregistryError('SETTINGS', `The backend ${name} has no base, the address of its images`, {
-      hint: `sregistry backend add ${name} base=https://example.org/containers/`,
-    });
-  }
   const base = new URL(address.endsWith('/') ? address : `${address}/`);
   const http = createHttp({
     base,

@@ -3,6 +3,7 @@ export const declaration = {
   name: 'http',
   title: 'Web server with image files, read-only',
   aliases: ['http', 'https'],
+  capabilities: ['list', 'search', 'share', 'check'],
   options: {
     base: {
       env: 'SREGISTRY_HTTP_BASE',
