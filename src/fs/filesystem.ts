@@ -129,6 +129,12 @@ export class Filesystem {
     return [...new Set([...staged, ...names])];
   }
 
+  /** Bytes of an open file; undefined where it is no image. */
+  sizeOf(handle: number): number | undefined {
+    const { staged, image } = this.#files.get(handle);
+    return staged?.size ?? image?.size;
+  }
+
   open(path: string, flags: number): Promise<number> {
     return this.#opening.open(path, flags);
   }

@@ -11,6 +11,7 @@ import { debugLog } from '../log/index.ts';
 import type { Attributes } from './attributes.ts';
 import { errnoOf } from './errno.ts';
 import type { Filesystem } from './filesystem.ts';
+import { ToldSizes } from './told-sizes.ts';
 
 const debug = debugLog('fuse');
 const { ENOENT, ENODATA, ENOTSUP, EPERM, ERANGE } = constants.errno;
@@ -23,6 +24,8 @@ const STATFS_BLOCK = 1024 * 1024;
  * that it knows.
  */
 const ATTR_TIMEOUT = 0.02;
+/** Milliseconds that an answer may take to reach the kernel. */
+const MARGIN = 10;
 /** Longest file name (NAME_MAX). */
 const NAME_MAX = 255;
 
@@ -169,18 +172,30 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
         return 0;
       });
     };
+  const told = new ToldSizes(ATTR_TIMEOUT * 1000 + MARGIN);
+  const attributesOf = async (path: string) => {
+    const attributes = await filesystem.getattr(path);
+    told.note(path, attributes.size);
+    return toStat(attributes);
+  };
+  const open = async (path: string, flags: number) => {
+    const handle = await filesystem.open(path, flags);
+    const size = filesystem.sizeOf(handle);
+    if (size !== undefined) await told.settled(path, size);
+    return handle;
+  };
   const refused = (name: string) => plain(name, async () => Promise.reject(systemError(EPERM)));
 
   return {
     init: (answer: Answer) => answer(0),
     getattr: (path: string, answer: Answer) =>
-      run('getattr', path, answer, async () => [toStat(await filesystem.getattr(path))]),
+      run('getattr', path, answer, async () => [await attributesOf(path)]),
     fgetattr: (path: string, _handle: number, answer: Answer) =>
-      run('fgetattr', path, answer, async () => [toStat(await filesystem.getattr(path))]),
+      run('fgetattr', path, answer, async () => [await attributesOf(path)]),
     readdir: (path: string, answer: Answer) =>
       run('readdir', path, answer, async () => [['.', '..', ...(await filesystem.readdir(path))]]),
     open: (path: string, flags: number, answer: Answer) =>
-      run('open', path, answer, async () => [await filesystem.open(path, flags)]),
+      run('open', path, answer, async () => [await open(path, flags)]),
     create: (path: string, _mode: number, answer: Answer) =>
       run('create', path, answer, async () => [await filesystem.create(path)]),
     read: (path: string, handle: number, buffer: Buffer, length: number, offset: number, answer: Answer) =>
@@ -193,7 +208,10 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
     truncate: plain('truncate', (path, size) => filesystem.truncate(path, size)),
     ftruncate: plain('ftruncate', (_path, handle, size) => filesystem.ftruncate(handle, size)),
     unlink: plain('unlink', (path) => filesystem.unlink(path)),
-    rename: plain('rename', (from, to) => filesystem.rename(from, to)),
+    rename: plain('rename', async (from, to) => {
+      await filesystem.rename(from, to);
+      told.rename(from, to);
+    }),
     mkdir: plain('mkdir', (path) => filesystem.mkdir(path)),
     rmdir: plain('rmdir', (path) => filesystem.rmdir(path)),
     chmod: plain('chmod', (path) => filesystem.setAttributes(path)),

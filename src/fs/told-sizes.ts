@@ -1,0 +1,40 @@
+/**
+ * The sizes that the kernel was told of late. It keeps the attributes of a path for a moment and cuts reads to the size in them. When
+ * the path stands for other bytes by then (a write was refused, others moved the tag), whoever opens it would read the new
+ * bytes up to the old size. So opening waits until the kernel asks again.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
+
+/** Paths: more than can be told of within the moment. */
+const MAX = 10_000;
+
+export class ToldSizes {
+  readonly #sizes: LRUCache<string, number>;
+
+  /** `moment`: milliseconds for which the kernel keeps attributes, and some more. */
+  constructor(moment: number) {
+    this.#sizes = new LRUCache({ max: MAX, ttl: moment, ttlResolution: 0 });
+  }
+
+  /** The kernel is told that the path has so many bytes. */
+  note(path: string, size: number): void {
+    this.#sizes.set(path, size);
+  }
+
+  /** The kernel gives a file another path. */
+  rename(from: string, to: string): void {
+    const size = this.#sizes.get(from);
+    this.#sizes.delete(from);
+    if (size === undefined) this.#sizes.delete(to);
+    else this.#sizes.set(to, size);
+  }
+
+  /** Resolves when the kernel knows no other size of the path than this one. */
+  async settled(path: string, size: number): Promise<void> {
+    const told = this.#sizes.get(path);
+    if (told === undefined || told === size) return;
+    await sleep(this.#sizes.getRemainingTTL(path));
+    this.#sizes.delete(path);
+  }
+}
