@@ -111,7 +111,8 @@ export class Filesystem {
     if (parsed.kind === 'root') return folderAttributes(this.#owner);
     const signal = this.#lookup.signal();
     if (parsed.kind === 'folder') {
-      if (await this.#lookup.hasFolder(path, parsed, signal)) return folderAttributes(this.#owner);
+      const isThere = this.#staging.hasBelow(path) || (await this.#lookup.hasFolder(path, parsed, signal));
+      if (isThere) return folderAttributes(this.#owner);
       throw notFound(path);
     }
     const backend = await this.#lookup.backend(parsed.backend);

@@ -72,6 +72,11 @@ export class Staging {
       .map(({ path }) => baseOf(path));
   }
 
+  /** Is a file staged in a folder, or in one of its folders? */
+  hasBelow(folder: string): boolean {
+    return this.#all().some(({ path }) => path.startsWith(`${folder}/`));
+  }
+
   /** Is there a closed file in this backend, which may be about to be renamed over another? */
   hasClosed(backend: string): boolean {
     return this.#all().some(

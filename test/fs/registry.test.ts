@@ -110,6 +110,14 @@ needs({ registry: true })('over a registry', () => {
     expect(await filesystem.readdir('/lab')).toEqual(['demo']);
   });
 
+  test('a folder with files that wait for their push is there while its service is away', async () => {
+    const { filesystem } = await openWorld(lab());
+    await registry.stop();
+    expect(await errnoOfCall(copyIn(filesystem, '/lab/new/kept:1.0.simg', small))).toBe(EHOSTUNREACH);
+    expect((await filesystem.getattr('/lab/new')).mode & 0o777).toBe(0o755);
+    expect(await errnoOfCall(filesystem.getattr('/lab/other'))).toBe(EHOSTUNREACH);
+  });
+
   test('a push to a service that is away is kept, and done by the next who restores the journal', async () => {
     const { filesystem, session, home, stop } = await published('small:1.0.simg');
     await filesystem.readdir('/lab/demo');
