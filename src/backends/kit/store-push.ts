@@ -18,7 +18,14 @@ import { carryMetadata, readMetadata, sidecarOf, writeSidecar } from './metadata
 import { onlyForward } from './progress.ts';
 import { goneIsStale } from './stale.ts';
 import type { HashedFile, PutOptions, StoredFile, Strings } from './store.ts';
-import { findFile, type Handle, handleOf, type Shelf, toRemoteImage, toWholeImage } from './store-images.ts';
+import {
+  findFile,
+  type Handle,
+  handleOf,
+  type StoreContext,
+  toRemoteImage,
+  toWholeImage,
+} from './store-images.ts';
 
 const debug = debugLog('store');
 
@@ -31,28 +38,28 @@ interface Target {
 }
 
 export async function pushImage(
-  shelf: Shelf,
+  context: StoreContext,
   file: ImageFile,
   name: ImageName,
   { annotations = {}, progress, ifAbsent, signal, resume }: PushOptions = {},
 ): Promise<RemoteImage> {
-  firstKeyOf(shelf, name);
-  const source = await hashed(shelf, file, signal);
+  firstKeyOf(context, name);
+  const source = await hashed(context, file, signal);
   // After the hash, which takes minutes for a large file: not every service decides by itself what may replace nothing.
-  const target = await targetOf(shelf, name, signal);
+  const target = await targetOf(context, name, signal);
   if (ifAbsent && target.isTaken)
-    throw new SregistryError('EXISTS', `${shelf.store.target} has ${formatImageName(name)} already`);
+    throw new SregistryError('EXISTS', `${context.store.target} has ${formatImageName(name)} already`);
   const forward = onlyForward(progress);
   const put = async (metadata: Strings) => {
     const options = { metadata, ifAbsent, progress: forward, signal, resume };
-    const stored = await putFile(shelf, target.key, source, options);
-    await verify(shelf, stored, source, signal);
+    const stored = await putFile(context, target.key, source, options);
+    await verify(context, stored, source, signal);
     return stored;
   };
   const facts = { name, size: file.size, digest: source.digest, annotations };
-  const stored = await putWithSidecar(shelf, target, { ...facts, sidecarLast: ifAbsent, put, signal });
+  const stored = await putWithSidecar(context, target, { ...facts, sidecarLast: ifAbsent, put, signal });
   forward(file.size, file.size);
-  return whole(shelf, name, stored, { digest: source.digest, annotations });
+  return whole(context, name, stored, { digest: source.digest, annotations });
 }
 
 /**
@@ -60,7 +67,7 @@ export async function pushImage(
  * finds its own file there.
  */
 async function putFile(
-  { store }: Shelf,
+  { store }: StoreContext,
   key: string,
   source: HashedFile,
   options: PutOptions,
@@ -83,7 +90,7 @@ async function putFile(
 }
 
 /** The digest that a file's own metadata state. */
-function statedDigest({ store }: Pick<Shelf, 'store'>, { metadata }: StoredFile): string | undefined {
+function statedDigest({ store }: Pick<StoreContext, 'store'>, { metadata }: StoredFile): string | undefined {
   return store.metadata && metadata && readMetadata(store.metadata, metadata).digest;
 }
 
@@ -100,7 +107,7 @@ interface Placing {
 
 /** Puts a file with its sidecar, or removes one that the file no longer needs. */
 async function putWithSidecar(
-  { store }: Shelf,
+  { store }: StoreContext,
   { key, present }: Target,
   { name, size, digest, annotations, sidecarLast, put, signal }: Placing,
 ): Promise<StoredFile> {
@@ -118,7 +125,7 @@ async function putWithSidecar(
 }
 
 /** The key of a new image. */
-function firstKeyOf({ store, layout }: Shelf, name: ImageName): string {
+function firstKeyOf({ store, layout }: StoreContext, name: ImageName): string {
   const [first] = layout.keysOf(name);
   if (first !== undefined) return first;
   throw new SregistryError('INVALID_NAME', `${formatImageName(name)} cannot be a file of ${store.target}`, {
@@ -127,10 +134,10 @@ function firstKeyOf({ store, layout }: Shelf, name: ImageName): string {
 }
 
 /** The key to push to: that of the image that is there, else the first it may have. */
-async function targetOf(shelf: Shelf, name: ImageName, signal?: AbortSignal): Promise<Target> {
-  const first = firstKeyOf(shelf, name);
+async function targetOf(context: StoreContext, name: ImageName, signal?: AbortSignal): Promise<Target> {
+  const first = firstKeyOf(context, name);
   try {
-    const { file, versions } = await findFile(shelf, name, signal);
+    const { file, versions } = await findFile(context, name, signal);
     const isTaken = file !== undefined || versions.length > 0;
     return { key: file?.key ?? first, present: file, isTaken };
   } catch (error) {
@@ -141,7 +148,7 @@ async function targetOf(shelf: Shelf, name: ImageName, signal?: AbortSignal): Pr
 }
 
 /** What the store and the metadata want to know of the bytes, from reading them once. */
-async function hashed({ store }: Shelf, file: ImageFile, signal?: AbortSignal): Promise<HashedFile> {
+async function hashed({ store }: StoreContext, file: ImageFile, signal?: AbortSignal): Promise<HashedFile> {
   const { path, size } = file;
   const wanted = [...(file.digest === undefined ? (['sha256'] as const) : []), ...(store.hashes ?? [])];
   try {
@@ -154,7 +161,7 @@ async function hashed({ store }: Shelf, file: ImageFile, signal?: AbortSignal): 
 
 /** Other bytes than were sent are removed again, unless another push has put them there meanwhile. */
 async function verify(
-  { store }: Shelf,
+  { store }: StoreContext,
   stored: StoredFile,
   source: HashedFile,
   signal?: AbortSignal,
@@ -173,7 +180,7 @@ async function verify(
 }
 
 /** A sidecar that stays is ignored: it names the image it belongs to. */
-async function removeSidecar({ store }: Pick<Shelf, 'store'>, key: string, signal?: AbortSignal) {
+async function removeSidecar({ store }: Pick<StoreContext, 'store'>, key: string, signal?: AbortSignal) {
   try {
     await store.remove({ key: sidecarOf(key) }, signal);
   } catch (error) {
@@ -184,29 +191,29 @@ async function removeSidecar({ store }: Pick<Shelf, 'store'>, key: string, signa
 
 /** An image as it was just put there: what the sidecar says is known. */
 function whole(
-  shelf: Shelf,
+  context: StoreContext,
   name: ImageName,
   stored: StoredFile,
   { digest, annotations }: { digest: string | undefined; annotations: Strings },
 ): RemoteImage {
-  const image = toRemoteImage(shelf, name, stored);
+  const image = toRemoteImage(context, name, stored);
   // Another push may have put another image there meanwhile.
   const isOurs = image.digest === undefined || image.digest === digest;
   return isOurs ? { ...image, digest, annotations: { ...image.annotations, ...annotations } } : image;
 }
 
 export async function copyImage(
-  shelf: Shelf,
-  copy: NonNullable<Shelf['store']['copy']>,
+  context: StoreContext,
+  copy: NonNullable<StoreContext['store']['copy']>,
   from: RemoteImage,
   to: ImageName,
   signal?: AbortSignal,
 ): Promise<RemoteImage> {
-  const { store } = shelf;
-  const { side: _, ...ref } = handleOf(shelf, from);
-  const target = await targetOf(shelf, to, signal);
+  const { store } = context;
+  const { side: _, ...ref } = handleOf(context, from);
+  const target = await targetOf(context, to, signal);
   if (target.key === ref.key && target.present?.revision === from.revision) return { ...from, name: to };
-  const { digest, annotations = {} } = await described(shelf, from, signal);
+  const { digest, annotations = {} } = await described(context, from, signal);
   const put = async (metadata: Strings) => {
     const stored = await copy
       .call(store, ref, target.key, { metadata, size: from.size, signal })
@@ -219,7 +226,7 @@ export async function copyImage(
       `${store.show(stored.key)}: the copy has other bytes than its original`,
     );
   };
-  const stored = await putWithSidecar(shelf, target, {
+  const stored = await putWithSidecar(context, target, {
     name: to,
     size: from.size,
     digest,
@@ -227,27 +234,35 @@ export async function copyImage(
     put,
     signal,
   });
-  return whole(shelf, to, stored, { digest, annotations });
+  return whole(context, to, stored, { digest, annotations });
 }
 
 /** The image with all of its annotations, of which a listing may have told some or none. */
-async function described(shelf: Shelf, image: RemoteImage, signal?: AbortSignal): Promise<RemoteImage> {
+async function described(
+  context: StoreContext,
+  image: RemoteImage,
+  signal?: AbortSignal,
+): Promise<RemoteImage> {
   const { key, side } = image.handle as Handle;
   if (image.annotations !== undefined && side !== true) return image;
-  const file = await shelf.store.stat(key, signal);
+  const file = await context.store.stat(key, signal);
   if (file?.revision !== image.revision) return image;
-  return { ...image, ...(await toWholeImage(shelf, image.name, file, signal)), handle: image.handle };
+  return { ...image, ...(await toWholeImage(context, image.name, file, signal)), handle: image.handle };
 }
 
 /** Removes that revision, and no other that somebody has put there meanwhile; then its sidecar. */
-export async function removeImage(shelf: Shelf, image: RemoteImage, signal?: AbortSignal): Promise<void> {
-  const { store } = shelf;
-  const { side, ...ref } = handleOf(shelf, image);
+export async function removeImage(
+  context: StoreContext,
+  image: RemoteImage,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { store } = context;
+  const { side, ...ref } = handleOf(context, image);
   try {
     await store.remove(ref, signal);
     if (ref.exact || side === false) return;
     const hasSidecar = side ?? (await store.stat(sidecarOf(ref.key), signal)) !== undefined;
-    if (hasSidecar) await removeSidecar(shelf, ref.key, signal);
+    if (hasSidecar) await removeSidecar(context, ref.key, signal);
   } catch (error) {
     throw goneIsStale(error, store.show(ref.key));
   }
