@@ -1,55 +1,36 @@
 /**
- * A WebDAV server as a store. A file's entity tag is its revision, else its time of modification. Servers carry no metadata of ours,
- * so those are in sidecars, and not all servers heed conditions: what must not be replaced is looked at right before, too.
+ * A WebDAV server as a store. A file's entity tag is its revision, else its time of modification; metadata are in sidecars. A push
+ * writes a hidden file, and moves it into place when it is whole: also on servers that write files where they are read, and that
+ * heed no `If-None-Match`, as all must heed `Overwrite: F` (RFC 4918 section 10.6).
  */
+import { createHash, randomUUID } from 'node:crypto';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { fileBody } from '../file-body.ts';
 import type { Http } from '../http.ts';
 import { findFile } from '../http-file.ts';
-import type { FileRef, ListedFile, Page, PutOptions, SourceFile, Store, StoredFile } from '../kit/store.ts';
+import { type HttpFileRef, httpFiles } from '../kit/http-files.ts';
+import type { ListedFile, Page, PutOptions, SourceFile, Store, StoredFile } from '../kit/store.ts';
 import { type Member, parseMembers } from './multistatus.ts';
-
-interface DavRef extends FileRef {
-  readonly etag?: string;
-  readonly modified?: string;
-}
 
 const PROPERTIES =
   '<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop>' +
   '<D:resourcetype/><D:getcontentlength/><D:getlastmodified/><D:getetag/></D:prop></D:propfind>';
 
+/** Milliseconds for the removal of what a failed push left. */
+const CLEANUP_LIMIT = 5000;
+
+const folderOf = (key: string) => key.slice(0, key.lastIndexOf('/') + 1);
+
 /** `base` ends in `/`. */
 export function davStore(http: Http, base: URL): Store {
-  const urlOf = (key: string) => new URL(key.split('/').map(encodeURIComponent).join('/'), base);
-
-  async function stat(key: string, signal?: AbortSignal): Promise<StoredFile | undefined> {
-    const file = await findFile(http, urlOf(key), { signal });
-    if (file === undefined) return undefined;
-    const { url: _, ...validators } = file.location;
-    const { size, modified, revision } = file;
-    return { key, size, modified, revision, ref: { ...validators, key } };
-  }
-
-  /** The file of a reference, or undefined where it is gone; STALE where another one is there. */
-  async function expectSame({ key, etag, modified }: DavRef, signal?: AbortSignal) {
-    const present = await stat(key, signal);
-    const ref: DavRef | undefined = present?.ref;
-    if (ref !== undefined && (etag !== undefined ? ref.etag !== etag : modified && ref.modified !== modified))
-      throw new SregistryError('STALE', `${urlOf(key).href} has been replaced since it was looked up`);
-    return present;
-  }
-
-  /** What is at a key that was just written. */
-  async function written(key: string, signal?: AbortSignal): Promise<StoredFile> {
-    const stored = await stat(key, signal);
-    if (stored !== undefined) return stored;
-    throw new SregistryError('STALE', `${urlOf(key).href} was removed while it was written`);
-  }
+  const files = httpFiles(http, base);
+  const { stat, statSame, urlOf } = files;
 
   /** Makes the collection that a key is in, and those above it that are missing; 405 says that it is there (RFC 4918 section 9.3.1). */
   async function makeCollection(key: string, signal?: AbortSignal): Promise<void> {
-    const folder = key.slice(0, key.lastIndexOf('/') + 1);
+    const folder = folderOf(key);
     if (folder === '') return;
     const make = (allow: readonly number[]) =>
       http.request('MKCOL', urlOf(folder), { allow, idempotent: true, signal });
@@ -58,74 +39,87 @@ export function davStore(http: Http, base: URL): Store {
     await make([405]);
   }
 
-  async function put(
+  /** COPY or MOVE. Only the path is sent: a server behind a proxy that speaks TLS for it takes another address for another host. */
+  async function transfer(
+    method: 'COPY' | 'MOVE',
+    from: string,
     key: string,
-    file: SourceFile,
-    { ifAbsent, progress, signal }: PutOptions,
-  ): Promise<StoredFile> {
+    {
+      size,
+      overwrite = 'T',
+      signal,
+    }: { size: number; overwrite?: 'T' | 'F'; signal?: AbortSignal | undefined },
+  ) {
+    const headers = { destination: urlOf(key).pathname, overwrite };
+    await http.request(method, urlOf(from), { headers, idempotent: method === 'COPY', signal });
+    const stored = await stat(key, signal);
+    if (stored?.size === size) return stored;
+    throw new SregistryError('STALE', `${urlOf(key).href} was replaced or removed while it was written`);
+  }
+
+  /** TLS notices damage on the way; over plain http the bytes are read back. */
+  async function isIntact(key: string, { size, digest }: SourceFile, signal?: AbortSignal): Promise<boolean> {
+    if ((await stat(key, signal))?.size !== size) return false;
+    if (base.protocol === 'https:') return true;
+    const hash = createHash('sha256');
+    await pipeline(await http.stream(urlOf(key), { total: size, signal }), hash);
+    return `sha256:${hash.digest('hex')}` === digest;
+  }
+
+  async function put(key: string, file: SourceFile, options: PutOptions): Promise<StoredFile> {
+    const { ifAbsent, progress, signal } = options;
     const present = await findFile(http, urlOf(key), { signal });
     if (present === undefined) await makeCollection(key, signal);
-    const exists = (cause?: unknown) =>
-      new SregistryError('EXISTS', `${urlOf(key).href} is there already`, { cause });
-    if (ifAbsent && present) throw exists();
     // nginx makes entity tags of size and seconds: a file of this very second and of that size would keep its tag.
     const age = Date.parse(present?.headers.date ?? '') - Number(present?.modified);
     if (present?.size === file.size && age < 1000) await sleep(1000, undefined, { signal });
+    const hidden = `${folderOf(key)}.sregistry-${randomUUID()}`;
+    const headers = { 'content-length': String(file.size) };
+    const body = fileBody(file, progress);
     try {
-      await http.put(urlOf(key), {
-        body: fileBody(file, progress),
-        headers: { 'content-length': String(file.size), ...(ifAbsent && { 'if-none-match': '*' }) },
-        timeout: Number.POSITIVE_INFINITY,
-        signal,
-      });
+      await http.put(urlOf(hidden), { body, headers, timeout: Number.POSITIVE_INFINITY, signal });
+      if (!(await isIntact(hidden, file, signal)))
+        throw new SregistryError(
+          'CORRUPT',
+          `${urlOf(key).href}: the server received other bytes than were sent`,
+        );
+      const overwrite = ifAbsent ? 'F' : 'T';
+      return await transfer('MOVE', hidden, key, { size: file.size, overwrite, signal });
     } catch (error) {
-      throw ifAbsent && isError(error) && error.status === 412 ? exists(error) : error;
+      await http.delete(urlOf(hidden), { allow: [404], timeout: CLEANUP_LIMIT }).catch(() => {});
+      throw ifAbsent && isError(error) && error.status === 412
+        ? new SregistryError('EXISTS', `${urlOf(key).href} is there already`, { cause: error })
+        : error;
     }
-    return written(key, signal);
   }
 
+  const propfind = (folder: string, depth: '0' | '1', signal?: AbortSignal) => {
+    const headers = { depth, 'content-type': 'application/xml' };
+    return http.request('PROPFIND', urlOf(folder), { headers, body: PROPERTIES, idempotent: true, signal });
+  };
+
   async function* list(folder: string, signal?: AbortSignal): AsyncGenerator<Page> {
-    const url = urlOf(folder);
-    const headers = { depth: '1', 'content-type': 'application/xml' };
-    const reply = await http.request('PROPFIND', url, { headers, body: PROPERTIES, idempotent: true, signal });
-    const members = parseMembers(reply.text(), url);
-    yield {
-      files: members.filter(({ isCollection }) => !isCollection).map((member) => toListed(folder, member)),
-      folders: members.filter(({ isCollection }) => isCollection).map(({ name }) => name),
-    };
+    const members = parseMembers((await propfind(folder, '1', signal)).text(), urlOf(folder));
+    const { folders = [], files = [] } = Object.groupBy(members, (one) =>
+      one.isCollection ? 'folders' : 'files',
+    );
+    yield { folders: folders.map(({ name }) => name), files: files.map((file) => toListed(folder, file)) };
   }
 
   return {
-    target: base.href,
+    ...files,
     hasFolders: true,
-    show: (key) => urlOf(key).href,
-    stat,
     list,
-    open: ({ key, etag, modified }: DavRef, { size: total, ...range }) =>
-      http.stream(urlOf(key), { ...range, total, ifMatch: etag, ifUnmodifiedSince: modified }),
     put,
-    getSmall: async (key, signal) => (await http.get(urlOf(key), { signal })).bytes,
-    putSmall: async (key, body, signal) => {
-      await http.put(urlOf(key), { body, headers: { 'content-type': 'application/json' }, signal });
-    },
-    remove: async (ref, signal) => {
-      if ((await expectSame(ref, signal)) !== undefined)
-        await http.delete(urlOf(ref.key), { allow: [404], signal });
-    },
-    copy: async (from, key, { signal }) => {
-      if ((await expectSame(from, signal)) === undefined)
+    copy: async (from, key, { size, signal }) => {
+      if ((await statSame(from, signal)) === undefined)
         throw new SregistryError('STALE', `${urlOf(from.key).href} is gone`);
       await makeCollection(key, signal);
-      const headers = { destination: urlOf(key).href, overwrite: 'T' };
-      await http.request('COPY', urlOf(from.key), { headers, idempotent: true, signal });
-      return written(key, signal);
+      return transfer('COPY', from.key, key, { size, signal });
     },
-    isRef: ({ etag, modified }) => [etag, modified].every((one) => ['string', 'undefined'].includes(typeof one)),
     check: async (signal) => {
-      const headers = { depth: '0', 'content-type': 'application/xml' };
-      await http.request('PROPFIND', base, { headers, body: PROPERTIES, idempotent: true, signal });
+      await propfind('', '0', signal);
     },
-    close: () => http.close(),
   };
 }
 
@@ -133,6 +127,6 @@ export function davStore(http: Http, base: URL): Store {
 function toListed(folder: string, { name, size, modified, etag }: Member): ListedFile {
   const key = folder + name;
   if (etag === undefined || size === undefined) return { key };
-  const ref: DavRef = { key, etag, ...(modified && { modified }) };
+  const ref: HttpFileRef = { key, etag, ...(modified && { modified }) };
   return { key, size, modified: new Date(modified ?? Number.NaN), revision: `${etag} ${size}`, ref };
 }
