@@ -1,6 +1,7 @@
 /** Files as the bodies of requests. */
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
+import { fileError } from '../base/files.ts';
 import type { Progress } from './backend.ts';
 
 /** Bytes read from disk at once. */
@@ -26,10 +27,14 @@ export function fileBody(file: FilePart, progress?: Progress): () => Readable {
     const range = { start, end: Math.max(start, end - 1), highWaterMark: CHUNK };
     const chunks = createReadStream(file.path, range) as AsyncIterable<Buffer>;
     const counted = async function* () {
-      for await (const chunk of chunks) {
-        done += chunk.length;
-        progress?.(done, file.size);
-        yield chunk;
+      try {
+        for await (const chunk of chunks) {
+          done += chunk.length;
+          progress?.(done, file.size);
+          yield chunk;
+        }
+      } catch (error) {
+        throw fileError('read', file.path, error);
       }
     };
     return Readable.from(counted(), { objectMode: false });

@@ -26,7 +26,7 @@ export type { Body, FailedAnswer, Headers, Refusal } from './http/exchange.ts';
 export type { RedirectMemory, StreamOptions } from './http/range.ts';
 export { attemptsWorth } from './http/retry.ts';
 export type { Reply, RequestOptions } from './http/session.ts';
-export { isLoopback, showUrl } from './http/url.ts';
+export { isLoopback, showUrl, uriEncode } from './http/url.ts';
 
 export interface HttpSettings {
   /** Relative URLs are resolved against it, and credentials go to its origin. */

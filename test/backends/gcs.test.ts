@@ -9,7 +9,7 @@ import { Bucket } from '../../src/backends/gcs/bucket.ts';
 import gcs from '../../src/backends/gcs/index.ts';
 import type { ImageName } from '../../src/image/name.ts';
 import { type FakeGcs, type FakeGcsOptions, startFakeGcs } from '../servers/fake-gcs.ts';
-import { damageUpload, startFaultProxy } from '../servers/fault-proxy.ts';
+import { cutAfter, damageUpload, startFaultProxy } from '../servers/fault-proxy.ts';
 import { serviceAccount, workloadIdentity } from '../servers/google-credentials.ts';
 
 type Options = Parameters<typeof gcs.create>[0]['options'];
@@ -297,6 +297,41 @@ describe('a large push', () => {
     const pushing = connect({ base: proxy.url }).push(await file(bytes), NAME);
     await expect(pushing).rejects.toMatchObject({ code: 'CORRUPT' });
     expect(service.objects.size).toBe(0);
+  });
+});
+
+describe('a push that may replace nothing', () => {
+  test.each([
+    ['small', 1000],
+    ['large', 20 * MEBIBYTE],
+  ])('of %s images: one of two at the same time is refused, by the service', async (_what, size) => {
+    const backend = await start();
+    const bytes = [randomBytes(size), randomBytes(size)];
+    const script = 'line\n'.repeat(100);
+    const pushed = await Promise.allSettled(
+      bytes.map((content, number) =>
+        push(backend, content, { ifAbsent: true, annotations: { script, number: String(number) } }),
+      ),
+    );
+    const won = pushed.findIndex(({ status }) => status === 'fulfilled');
+    expect(pushed[1 - won]).toMatchObject({ status: 'rejected', reason: { code: 'EXISTS' } });
+    expect(service.requests.filter(({ url }) => url.includes('ifGenerationMatch=0')).length).toBeGreaterThan(
+      1,
+    );
+    const image = (await backend.resolve(NAME)) as RemoteImage;
+    expect((await read(backend, image)).equals(bytes[won] as Buffer)).toBe(true);
+    expect(image.annotations).toEqual({ script, number: String(won) });
+    const again = push(backend, randomBytes(10), { ifAbsent: true });
+    await expect(again).rejects.toMatchObject({ code: 'EXISTS' });
+  });
+
+  test('is no obstacle to itself when its answer is lost', async () => {
+    await start();
+    await using proxy = await startFaultProxy(service.url);
+    proxy.inject(cutAfter(0), { match: ({ method }) => method === 'POST' });
+    const bytes = randomBytes(1000);
+    const image = await connect({ base: proxy.url }).push(await file(bytes), NAME, { ifAbsent: true });
+    expect(await read(connect(), image)).toEqual(bytes);
   });
 });
 

@@ -274,6 +274,60 @@ needs({ s3: true })('S3', () => {
     expect(await s3.copy?.(original, original.name)).toEqual(original);
   });
 
+  test('of two pushes at the same time that may replace nothing one is refused, by the service', async () => {
+    const to = image('absent', 'race:1');
+    const isPut = ({ method, url = '' }: { method?: string | undefined; url?: string | undefined }) =>
+      method === 'PUT' && url.endsWith('/absent/race%3A1.sif');
+    // Both have looked before either is stored: the second to arrive goes first.
+    let first: (() => void) | undefined;
+    proxy.inject(
+      (_request, response, forward) => {
+        if (first === undefined) {
+          first = forward;
+          return;
+        }
+        response.on('close', first);
+        forward();
+      },
+      { match: isPut, times: 2 },
+    );
+    const bytes = [randomBytes(1000), randomBytes(1000)];
+    const long = 'x'.repeat(5000);
+    const pushed = await Promise.allSettled(
+      bytes.map((content, number) =>
+        push(content, to, { ifAbsent: true, annotations: { long, number: String(number) } }),
+      ),
+    );
+    const won = pushed.findIndex(({ status }) => status === 'fulfilled');
+    expect(pushed[1 - won]).toMatchObject({ status: 'rejected', reason: { code: 'EXISTS' } });
+    const found = await resolved(to);
+    expect(await read(found)).toEqual(bytes[won]);
+    expect(found.annotations).toEqual({ long, number: String(won) });
+    await expect(push(randomBytes(10), to, { ifAbsent: true })).rejects.toMatchObject({ code: 'EXISTS' });
+  });
+
+  test('a push that may replace nothing is no obstacle to itself when its answer is lost', async () => {
+    proxy.inject(cutAfter(0), {
+      match: ({ method, url = '' }) => method === 'PUT' && url.includes('own%3A1'),
+    });
+    const bytes = randomBytes(1000);
+    expect(await read(await push(bytes, image('absent', 'own:1'), { ifAbsent: true }))).toEqual(bytes);
+  });
+
+  test('a large push that may replace nothing spares what came there while its parts were sent', async () => {
+    const to = image('absent', 'large:1');
+    proxy.inject(
+      (_request, _response, forward) => {
+        put('absent/large:1.sif', Buffer.from('other')).then(() => forward());
+      },
+      { match: ({ url = '' }) => url.includes('partNumber=3') },
+    );
+    const pushing = push(randomBytes(17 * MEGABYTE), to, { ifAbsent: true });
+    await expect(pushing).rejects.toMatchObject({ code: 'EXISTS' });
+    expect(String(await read(await resolved(to)))).toBe('other');
+    expect(await Array.fromAsync(listUploads(bucket, 'absent/large:1.sif'))).toEqual([]);
+  });
+
   test('a listing of a collection asks for nothing but its own page', async () => {
     await put('deep/a/b/x:1.sif', Buffer.from('x'));
     const start = proxy.requests.length;

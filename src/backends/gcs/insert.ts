@@ -7,8 +7,7 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
-import { fileBody } from '../file-body.ts';
-import type { Reply } from '../http.ts';
+import type { Reply, RequestOptions } from '../http.ts';
 import { type OrderedUpload, type Received, SessionLost, uploadInOrder } from '../kit/ordered-upload.ts';
 import type { PutOptions, SourceFile, Strings } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
@@ -57,11 +56,15 @@ export async function insertFile(
     signal,
   };
   try {
-    if (file.size <= SMALL)
-      return await insertWhole(insertion, { size: file.size, open: fileBody(file, progress) });
-    return await uploadInOrder(session(insertion, file), { progress, signal, resume });
+    if (file.size > SMALL) return await uploadInOrder(session(insertion, file), { progress, signal, resume });
+    return await insertWhole(insertion, file);
   } catch (error) {
-    throw isHashMismatch(error) ? corrupt(file, error) : error;
+    if (!isError(error) || error.status !== 400 || !/hash.*match/i.test(error.message)) throw error;
+    const what = `${file.path}: Cloud Storage received other bytes than the file has`;
+    throw new SregistryError('CORRUPT', what, {
+      hint: 'the file may have changed while it was pushed; push it again',
+      cause: error,
+    });
   }
 }
 
@@ -83,63 +86,25 @@ interface Insertion {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Where uploads go: beside the JSON API's own path. */
-const uploadPath = (bucket: Bucket) => `/upload${bucket.path('o')}`;
-
-/** A generation of 0 is that of no object. */
-function insertQuery({ bucket, object, ifAbsent }: Insertion, uploadType: string) {
-  return {
+/** A POST beside the JSON API's own path, and what a refusal means. A generation of 0 is that of no object. */
+async function post(
+  { bucket, object, ifAbsent, signal }: Insertion,
+  uploadType: string,
+  options: RequestOptions,
+): Promise<Reply> {
+  const query = {
     uploadType,
     name: object.name,
     ...(bucket.publishes && { predefinedAcl: 'publicRead' }),
     ...(ifAbsent && { ifGenerationMatch: 0 }),
   };
-}
-
-async function insertWhole(
-  insertion: Insertion,
-  content: { readonly size: number; open(): Readable },
-): Promise<StoredObject> {
-  const { bucket, object, signal } = insertion;
-  // RFC 2387. Nothing may contain it, so nobody may know it beforehand.
-  const boundary = randomUUID();
-  const head = Buffer.from(
-    `--${boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n${JSON.stringify(object)}\r\n` +
-      `--${boundary}\r\ncontent-type: ${object.contentType}\r\n\r\n`,
-  );
-  const tail = Buffer.from(`\r\n--${boundary}--`);
-  const body = async function* () {
-    yield head;
-    yield* content.open();
-    yield tail;
-  };
-  const reply = await inserted(
-    insertion,
-    bucket.request('POST', uploadPath(bucket), {
-      query: insertQuery(insertion, 'multipart'),
-      headers: {
-        'content-type': `multipart/related; boundary=${boundary}`,
-        'content-length': String(head.length + content.size + tail.length),
-      },
-      body: () => Readable.from(body(), { objectMode: false }),
-      // The same bytes in the same place: done twice is as good as done once.
-      idempotent: true,
-      timeout: Number.POSITIVE_INFINITY,
-      signal,
-    }),
-  );
-  return toObject(reply.json(), bucket);
-}
-
-/** What a refused insertion means. */
-async function inserted({ bucket, object, ifAbsent }: Insertion, request: Promise<Reply>): Promise<Reply> {
   try {
-    return await request;
+    // The same bytes in the same place: done twice is as good as done once. A session that nobody feeds leaves nothing behind.
+    const request = { query, idempotent: true, signal, ...options };
+    return await bucket.request('POST', `/upload${bucket.path('o')}`, request);
   } catch (error) {
     if (!isError(error)) throw error;
     if (error.code === 'NOT_FOUND') throw bucket.noSuchBucket(error);
-    if (error.status === 412 && ifAbsent)
-      throw new SregistryError('EXISTS', `${bucket.show(object.name)} is there already`, { cause: error });
     if (error.status === 400 && bucket.publishes && /uniform bucket-level|public access/i.test(error.message))
       throw new SregistryError(
         'SETTINGS',
@@ -155,44 +120,71 @@ async function inserted({ bucket, object, ifAbsent }: Insertion, request: Promis
   }
 }
 
+async function insertWhole(
+  insertion: Insertion,
+  content: Pick<SourceFile, 'size' | 'open'>,
+): Promise<StoredObject> {
+  const { bucket, object } = insertion;
+  // RFC 2387. Nothing may contain it, so nobody may know it beforehand.
+  const boundary = randomUUID();
+  const head = Buffer.from(
+    `--${boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n${JSON.stringify(object)}\r\n` +
+      `--${boundary}\r\ncontent-type: ${object.contentType}\r\n\r\n`,
+  );
+  const tail = Buffer.from(`\r\n--${boundary}--`);
+  const body = async function* () {
+    yield head;
+    yield* content.open();
+    yield tail;
+  };
+  const reply = await post(insertion, 'multipart', {
+    headers: {
+      'content-type': `multipart/related; boundary=${boundary}`,
+      'content-length': String(head.length + content.size + tail.length),
+    },
+    body: () => Readable.from(body(), { objectMode: false }),
+    timeout: Number.POSITIVE_INFINITY,
+  });
+  return toObject(reply.json(), bucket);
+}
+
 /** A resumable session: its state is the address to send to. */
 function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, StoredObject> {
   const { bucket, object, signal } = insertion;
   const what = bucket.show(object.name);
 
   /** 404 and 410 for a session that has expired or failed; 499 for one that was canceled. */
-  const put = async (address: string, options: Parameters<Bucket['request']>[2]) => {
+  const put = async (address: string, options: RequestOptions) => {
     try {
       const request = bucket.request('PUT', new URL(address), { ...options, allow: [INCOMPLETE], signal });
       return receivedOf(bucket, address, await request);
     } catch (error) {
       if (isError(error, 'NOT_FOUND') || (isError(error) && error.status === 499))
         throw new SessionLost(what, error);
-      return inserted(insertion, Promise.reject(error)) as never;
+      throw error;
     }
   };
 
   return {
     what,
     file,
-    identity: { target: bucket.target, object: object.name, md5: object.md5Hash },
+    // A session keeps the condition that it was opened with.
+    identity: {
+      target: bucket.target,
+      object: object.name,
+      md5: object.md5Hash,
+      generation: insertion.ifAbsent ? '0' : undefined,
+    },
     chunk: CHUNK,
     parse: (saved) => (typeof saved === 'string' && URL.canParse(saved) ? saved : undefined),
     start: async () => {
-      const reply = await inserted(
-        insertion,
-        bucket.request('POST', uploadPath(bucket), {
-          query: insertQuery(insertion, 'resumable'),
-          headers: {
-            'x-upload-content-type': object.contentType,
-            'x-upload-content-length': String(file.size),
-          },
-          json: object,
-          // A session that nobody feeds leaves nothing behind.
-          idempotent: true,
-          signal,
-        }),
-      );
+      const reply = await post(insertion, 'resumable', {
+        headers: {
+          'x-upload-content-type': object.contentType,
+          'x-upload-content-length': String(file.size),
+        },
+        json: object,
+      });
       const address = URL.parse(reply.headers.location ?? '', reply.url.href);
       if (address === null)
         throw new SregistryError('SERVICE', `${bucket.target}: an upload without a usable address`);
@@ -229,15 +221,4 @@ function receivedOf(bucket: Bucket, session: string, reply: Reply): Received<str
       `${bucket.target}: an upload of unknown length (${range.slice(0, 60)})`,
     );
   return { session, offset: Number(last) + 1 };
-}
-
-function isHashMismatch(error: unknown): error is SregistryError {
-  return isError(error) && error.status === 400 && /hash.*match/i.test(error.message);
-}
-
-function corrupt({ path }: SourceFile, cause: SregistryError): SregistryError {
-  return new SregistryError('CORRUPT', `${path}: Cloud Storage received other bytes than the file has`, {
-    hint: 'the file may have changed while it was pushed; push it again',
-    cause,
-  });
 }

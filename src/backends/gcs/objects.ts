@@ -1,10 +1,11 @@
 /** The objects of a bucket as files of a store: the object resource of the JSON API (json_api/v1/objects). */
 import { isError, SregistryError } from '../../base/errors.ts';
+import { toStrings } from '../../image/attributes.ts';
 import { followPages } from '../kit/pages.ts';
 import type { FileRef, Page, StoredFile } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 
-/** An object is pinned by its generation, which changes with the content. */
+/** The generation names the revision: it changes with the content. */
 export interface ObjectRef extends FileRef {
   readonly generation?: string;
 }
@@ -88,13 +89,6 @@ export function toObject(value: unknown, bucket: Bucket): StoredObject {
     crc32c: text('crc32c'),
     ...(isEncoded && { unpresentable: `It is stored in the encoding ${encoding}` }),
   };
-}
-
-function toStrings(value: unknown): Record<string, string> {
-  const entries = Object.entries((value ?? {}) as Record<string, unknown>);
-  return Object.fromEntries(
-    entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
-  );
 }
 
 function malformed(bucket: Bucket, what: string): SregistryError {

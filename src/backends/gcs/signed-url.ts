@@ -1,5 +1,6 @@
 /** Signed URLs, version 4 (cloud.google.com/storage/docs/authentication/canonical-requests and .../signatures). */
 import { createHash } from 'node:crypto';
+import { uriEncode } from '../http.ts';
 import type { Bucket } from './bucket.ts';
 import type { Signer } from './credentials.ts';
 
@@ -7,10 +8,6 @@ import type { Signer } from './credentials.ts';
 export const MAX_EXPIRES = 7 * 24 * 3600;
 
 const ALGORITHM = 'GOOG4-RSA-SHA256';
-
-/** Everything but unreserved characters of RFC 3986. */
-const encode = (text: string) =>
-  encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 
 /** An address from which whoever has it can get the object for `expires` seconds. */
 export function signedUrl(
@@ -20,7 +17,7 @@ export function signedUrl(
 ): string {
   const time = now.toISOString().replace(/[-:]|\.\d+/g, '');
   const scope = `${time.slice(0, 8)}/auto/storage/goog4_request`;
-  const path = `/${[bucket.name, ...object.split('/')].map(encode).join('/')}`;
+  const path = `/${[bucket.name, ...object.split('/')].map(uriEncode).join('/')}`;
   const query = Object.entries({
     'X-Goog-Algorithm': ALGORITHM,
     'X-Goog-Credential': `${signer.email}/${scope}`,
@@ -28,7 +25,7 @@ export function signedUrl(
     'X-Goog-Expires': String(Math.floor(expires)),
     'X-Goog-SignedHeaders': 'host',
   })
-    .map(([name, value]) => `${name}=${encode(value)}`)
+    .map(([name, value]) => `${name}=${uriEncode(value)}`)
     .join('&');
   const canonical = ['GET', path, query, `host:${bucket.base.host}`, '', 'host', 'UNSIGNED-PAYLOAD'].join(
     '\n',

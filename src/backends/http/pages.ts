@@ -1,12 +1,10 @@
 /** Listings that come in pages, linked by `Link: <...>; rel="next"` (RFC 8288). */
 import LinkHeader from 'http-link-header';
 import { SregistryError } from '../../base/errors.ts';
+import { followPages } from '../kit/pages.ts';
 import { showRequest } from './errors.ts';
 import { complete, type Reply, type RequestOptions, resolveUrl, type Session } from './session.ts';
 import { showUrl } from './url.ts';
-
-/** Pages after which a listing counts as endless. */
-const MAX_PAGES = 10_000;
 
 /**
  * The pages of a listing, one at a time. A page seen before, more than 10,000 pages, and a next page on another
@@ -19,19 +17,17 @@ export async function* paginate(
   options: RequestOptions = {},
 ): AsyncGenerator<Reply> {
   const { query, ...rest } = options;
-  const seen = new Set<string>();
-  let next: URL | undefined = resolveUrl(session, url, query);
-  while (next !== undefined) {
-    const where = { method: 'GET', url: next };
-    if (seen.has(next.href))
-      throw new SregistryError('SERVICE', `${showRequest(where)}: its pages go in circles`);
-    if (seen.size >= MAX_PAGES)
-      throw new SregistryError('SERVICE', `${showRequest(where)}: more than ${MAX_PAGES} pages`);
-    seen.add(next.href);
-    const page = await complete(session, 'GET', next, rest);
-    yield page;
-    next = nextPage(page.headers.link, page.url);
-  }
+  const first = resolveUrl(session, url, query);
+  const ask = async (at = first) => {
+    const page = await complete(session, 'GET', at, rest);
+    return {
+      page,
+      get next() {
+        return nextPage(page.headers.link, page.url);
+      },
+    };
+  };
+  yield* followPages(showRequest({ method: 'GET', url: first }), ask, first);
 }
 
 /**

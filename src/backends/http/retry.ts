@@ -4,9 +4,9 @@
  * deadline; everything else is the answer.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import pRetry from 'p-retry';
 import { abortError } from '../../base/abort.ts';
 import { isError } from '../../base/errors.ts';
+import { withRetries } from '../kit/retries.ts';
 import { type Deadline, outOfTime } from './deadline.ts';
 import { isPermanent, neverSent } from './errors.ts';
 
@@ -42,16 +42,15 @@ export async function withRetry<T>(
   let last: unknown;
   const budget = deadline.remaining();
   try {
-    return await pRetry(attempt, {
-      retries: BUSY_ATTEMPTS - 1,
-      minTimeout: FIRST_DELAY,
-      maxTimeout: MAX_DELAY,
-      randomize: true,
+    return await withRetries(attempt, {
+      what,
+      attempts: (error) => attemptsWorth(error, idempotent),
       signal: deadline.signal,
-      shouldRetry: ({ error, attemptNumber }) => attemptNumber < attemptsWorth(error, idempotent),
-      onFailedAttempt: async ({ error, attemptNumber }) => {
-        if (!deadline.signal.aborted) last = error;
-        if (attemptNumber < attemptsWorth(error, idempotent)) await waitAsTold(error, deadline);
+      firstDelay: FIRST_DELAY,
+      maxDelay: MAX_DELAY,
+      onFailure: async (error) => {
+        last = error;
+        await waitAsTold(error, deadline);
       },
     });
   } catch (error) {

@@ -11,3 +11,14 @@ const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 export function isLoopback(host: string): boolean {
   return LOOPBACK.test(host.replace(/:\d+$/, '').toLowerCase());
 }
+
+/**
+ * Everything but the unreserved characters of RFC 3986 (letters, digits, `- . _ ~`) as `%XX`, as signed addresses want it ("Create a
+ * canonical request", UriEncode, Amazon S3; "Canonical requests", Cloud Storage).
+ */
+export function uriEncode(text: string): string {
+  return encodeURIComponent(text).replace(
+    /[!'()*]/g,
+    (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+}

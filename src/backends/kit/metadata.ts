@@ -4,6 +4,7 @@
  * belongs to by its sha256: a sidecar that another image left behind is ignored. Where files carry no metadata, the sidecar also
  * names the file's revision, as nothing else tells the digest.
  */
+import { toStrings } from '../../image/attributes.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { Strings } from './store.ts';
 
@@ -161,13 +162,6 @@ export function readSidecar(
     typeof side.sha256 === 'string' && HEX.test(side.sha256) ? `sha256:${side.sha256}` : undefined;
   const isOfImage = digest === undefined ? side.revision === revision : sha256 === digest;
   return isOfImage ? { digest: digest ?? sha256, annotations: toStrings(side.annotations) } : none;
-}
-
-function toStrings(value: unknown): Strings {
-  const entries = Object.entries(toRecord(value));
-  return Object.fromEntries(
-    entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
-  );
 }
 
 function toRecord(value: unknown): Record<string, unknown> {

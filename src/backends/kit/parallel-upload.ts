@@ -11,7 +11,7 @@ import type { Progress, PushState } from '../backend.ts';
 import { fileBody } from '../file-body.ts';
 import { attemptsWorth } from '../http.ts';
 import { onlyForward } from './progress.ts';
-import type { SourceFile } from './store.ts';
+import type { HashedFile } from './store.ts';
 
 const debug = debugLog('upload');
 
@@ -37,7 +37,7 @@ export interface Part {
 export interface ParallelUpload<R> {
   /** Names the upload in messages. */
   readonly what: string;
-  readonly file: SourceFile;
+  readonly file: HashedFile;
   /** Where the file goes. A saved upload is taken up only for the same file, place and size of parts. */
   readonly identity: Readonly<Record<string, string>>;
   /** Bytes of each part but the last. */

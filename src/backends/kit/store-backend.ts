@@ -3,7 +3,7 @@ import type { Backend, RemoteImage, ShareOptions } from '../backend.ts';
 import type { Http } from '../http.ts';
 import type { Layout } from './layout.ts';
 import type { Store } from './store.ts';
-import { handleOf, readImage, resolveImage, type Shelf } from './store-images.ts';
+import { handleOf, readImage, resolveImage, type StoreContext } from './store-images.ts';
 import { listCollection, searchImages } from './store-listing.ts';
 import { copyImage, pushImage, removeImage } from './store-push.ts';
 
@@ -21,7 +21,7 @@ export function storeBackend(
   layout: Layout,
   { name, driver, defaultCollection, http }: StoreIdentity,
 ): Backend {
-  const shelf: Shelf = { store, layout };
+  const context: StoreContext = { store, layout };
   const { copy, link, check, close } = store;
   return {
     name,
@@ -32,18 +32,18 @@ export function storeBackend(
       return http();
     },
 
-    resolve: (image, signal) => resolveImage(shelf, image, signal),
-    read: (image, offset, length, signal) => readImage(shelf, image, { offset, length, signal }),
-    list: (collection, signal) => listCollection(shelf, collection, signal),
-    push: (file, image, options) => pushImage(shelf, file, image, options),
-    search: (query, signal) => searchImages(shelf, query, signal),
-    remove: (image, signal) => removeImage(shelf, image, signal),
+    resolve: (image, signal) => resolveImage(context, image, signal),
+    read: (image, offset, length, signal) => readImage(context, image, { offset, length, signal }),
+    list: (collection, signal) => listCollection(context, collection, signal),
+    push: (file, image, options) => pushImage(context, file, image, options),
+    search: (query, signal) => searchImages(context, query, signal),
+    remove: (image, signal) => removeImage(context, image, signal),
     ...(copy && {
-      copy: (from, to, signal) => copyImage(shelf, copy, from, to, signal),
+      copy: (from, to, signal) => copyImage(context, copy, from, to, signal),
     }),
     ...(link && {
       share: (image: RemoteImage, options: ShareOptions, signal?: AbortSignal) =>
-        link.call(store, handleOf(shelf, image), options, signal),
+        link.call(store, handleOf(context, image), options, signal),
     }),
     ...(check && { check: (signal?: AbortSignal) => check.call(store, signal) }),
     ...(close && { close: () => close.call(store) }),

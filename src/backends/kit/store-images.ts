@@ -6,6 +6,7 @@
  */
 import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
+import { folderOf } from '../../image/folder.ts';
 import type { ImageName } from '../../image/name.ts';
 import { splitExtension } from '../../image/names.ts';
 import type { RemoteImage } from '../../image/remote.ts';
@@ -18,7 +19,7 @@ import type { FileRef, ListedFile, Store, StoredFile } from './store.ts';
 const debug = debugLog('store');
 
 /** What the modules of a store's backend share. */
-export interface Shelf {
+export interface StoreContext {
   readonly store: Store;
   readonly layout: Layout;
 }
@@ -36,38 +37,38 @@ export interface Found {
 }
 
 export async function resolveImage(
-  shelf: Shelf,
+  context: StoreContext,
   name: ImageName,
   signal?: AbortSignal,
 ): Promise<RemoteImage | undefined> {
-  const { file, versions } = await findFile(shelf, name, signal);
-  const found = file ?? (await asked(shelf, newest(versions), signal));
-  if (found !== undefined) return toWholeImage(shelf, name, found, signal);
-  return name.version === undefined ? undefined : resolveVersion(shelf, name, name.version, signal);
+  const { file, versions } = await findFile(context, name, signal);
+  const found = file ?? (await asked(context, newest(versions), signal));
+  if (found !== undefined) return toWholeImage(context, name, found, signal);
+  return name.version === undefined ? undefined : resolveVersion(context, name, name.version, signal);
 }
 
 /** A version that is in no key: the digest of what the tag stands for, its revision, or a version that the store keeps. */
 async function resolveVersion(
-  shelf: Shelf,
+  context: StoreContext,
   name: ImageName,
   version: string,
   signal?: AbortSignal,
 ): Promise<RemoteImage | undefined> {
   const tag = { ...name, version: undefined };
-  const { file, versions } = await findFile(shelf, tag, signal);
-  const current = file ?? (await asked(shelf, newest(versions), signal));
-  const image = current && (await toWholeImage(shelf, name, current, signal));
+  const { file, versions } = await findFile(context, tag, signal);
+  const current = file ?? (await asked(context, newest(versions), signal));
+  const image = current && (await toWholeImage(context, name, current, signal));
   if (image?.digest === `sha256:${version.replace(/^sha256:/, '')}`) return image;
-  const { store, layout } = shelf;
+  const { store, layout } = context;
   if (store.version === undefined) return image?.revision === version ? image : undefined;
   const keys = new Set([...(current ? [current.key] : []), ...layout.keysOf(tag)]);
   const kept = await store.version([...keys], version, signal);
-  return kept && toWholeImage(shelf, name, kept, signal);
+  return kept && toWholeImage(context, name, kept, signal);
 }
 
 /** The first of an image's files that there is. To those who may not list, an absent file may be forbidden: that is thrown last. */
-export async function findFile(shelf: Shelf, name: ImageName, signal?: AbortSignal): Promise<Found> {
-  const { store, layout } = shelf;
+export async function findFile(context: StoreContext, name: ImageName, signal?: AbortSignal): Promise<Found> {
+  const { store, layout } = context;
   const [first, ...others] = layout.keysOf(name);
   if (first === undefined) return { file: undefined, versions: [] };
   let refusal: unknown;
@@ -82,15 +83,13 @@ export async function findFile(shelf: Shelf, name: ImageName, signal?: AbortSign
   };
   const file = await stat(first);
   if (file !== undefined) return { file, versions: [] };
-  const listed = await listOthers(shelf, name, [first, ...others], signal);
+  const listed = await listOthers(context, name, [first, ...others], signal);
   const versions = listed.filter(({ key }) => key !== first && !others.includes(key));
   const present = others.flatMap((key) => listed.filter((one) => one.key === key));
-  for (const one of present) {
-    const found = isWhole(store, one) ? one : await stat(one.key);
-    if (found !== undefined) return { file: found, versions };
-  }
-  if (refusal !== undefined && versions.length === 0) throw refusal;
-  return { file: undefined, versions };
+  const files = await Promise.all(present.map((one) => (isWhole(store, one) ? one : stat(one.key))));
+  const found = files.find((one) => one !== undefined);
+  if (found === undefined && versions.length === 0 && refusal !== undefined) throw refusal;
+  return { file: found, versions };
 }
 
 /**
@@ -98,7 +97,7 @@ export async function findFile(shelf: Shelf, name: ImageName, signal?: AbortSign
  * Where nothing may be listed, every key may be there.
  */
 async function listOthers(
-  { store, layout }: Shelf,
+  { store, layout }: StoreContext,
   name: ImageName,
   keys: readonly string[],
   signal?: AbortSignal,
@@ -108,7 +107,7 @@ async function listOthers(
   const wantsVersions = layout.newestVersion && name.version === undefined;
   const isVersion = (key: string) => {
     const other = wantsVersions ? layout.parseKey(key)?.name : undefined;
-    return other?.collection === layout.parseKey(keys[0] ?? '')?.name.collection && isTagOf(other, name);
+    return other?.collection === folderOf(name) && isTagOf(other, name);
   };
   const found: ListedFile[] = [];
   // The keys of one image differ behind the tag: `a/b:1.` is common to them, `a/b:1` to its versions as well.
@@ -159,7 +158,7 @@ export function isTold(file: ListedFile): file is StoredFile {
 
 /** The file as the store tells it, asked for where the listing did not tell all. */
 export async function asked(
-  { store }: Shelf,
+  { store }: StoreContext,
   file: ListedFile | undefined,
   signal?: AbortSignal,
 ): Promise<StoredFile | undefined> {
@@ -168,7 +167,11 @@ export async function asked(
 }
 
 /** The image, as far as its file itself tells. */
-export function toRemoteImage({ store, layout }: Shelf, name: ImageName, file: StoredFile): RemoteImage {
+export function toRemoteImage(
+  { store, layout }: StoreContext,
+  name: ImageName,
+  file: StoredFile,
+): RemoteImage {
   const { key, size, modified, revision, ref, metadata, unpresentable } = file;
   const told = store.metadata && metadata && readMetadata(store.metadata, metadata);
   const side = told?.sidecar;
@@ -188,17 +191,17 @@ export function toRemoteImage({ store, layout }: Shelf, name: ImageName, file: S
 
 /** The image, with what its sidecar says. */
 export async function toWholeImage(
-  shelf: Shelf,
+  context: StoreContext,
   name: ImageName,
   file: StoredFile,
   signal?: AbortSignal,
 ): Promise<RemoteImage> {
-  return withSidecar(shelf, toRemoteImage(shelf, name, file), signal);
+  return withSidecar(context, toRemoteImage(context, name, file), signal);
 }
 
 /** Without its sidecar an image is still one: it has those annotations that its file carries. */
 export async function withSidecar(
-  { store }: Shelf,
+  { store }: StoreContext,
   image: RemoteImage,
   signal?: AbortSignal,
 ): Promise<RemoteImage> {
@@ -215,7 +218,7 @@ export async function withSidecar(
 }
 
 /** The handle of an image, which may come out of the catalog: checked again before it becomes part of a request. */
-export function handleOf({ store, layout }: Shelf, { handle }: Pick<RemoteImage, 'handle'>): Handle {
+export function handleOf({ store, layout }: StoreContext, { handle }: Pick<RemoteImage, 'handle'>): Handle {
   const isValid =
     typeof handle.key === 'string' &&
     layout.parseKey(handle.key) !== undefined &&
@@ -226,12 +229,12 @@ export function handleOf({ store, layout }: Shelf, { handle }: Pick<RemoteImage,
 
 /** A range of exactly that revision, else the error STALE. */
 export async function readImage(
-  shelf: Shelf,
+  context: StoreContext,
   image: RemoteImage,
   range: { readonly offset: number; readonly length: number; readonly signal?: AbortSignal | undefined },
 ): Promise<Readable> {
-  const { store } = shelf;
-  const ref = handleOf(shelf, image);
+  const { store } = context;
+  const ref = handleOf(context, image);
   if (image.unpresentable !== undefined)
     throw new SregistryError('NOT_PRESENTABLE', `${store.show(ref.key)}: ${image.unpresentable}`);
   try {

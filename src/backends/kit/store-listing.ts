@@ -14,7 +14,7 @@ import {
   isTold,
   newest,
   resolveImage,
-  type Shelf,
+  type StoreContext,
   toRemoteImage,
   withSidecar,
 } from './store-images.ts';
@@ -28,43 +28,43 @@ interface Candidate extends KeyParts {
 const CONCURRENCY = 8;
 
 export async function* listCollection(
-  shelf: Shelf,
+  context: StoreContext,
   collection: string,
   signal?: AbortSignal,
 ): AsyncGenerator<ListEntry> {
-  const { store } = shelf;
+  const { store } = context;
   const prefix = prefixOf(collection);
   const images = new Map<string, Candidate>();
   const collections = new Set<string>();
   let isEmpty = !store.hasFolders;
-  if (prefix === undefined) throw noCollection(shelf, collection);
+  if (prefix === undefined) throw noCollection(context, collection);
   for await (const { files, folders = [] } of store.list(prefix, signal)) {
     if (files.length + folders.length > 0) isEmpty = false;
     for (const folder of folders) if (isVisible(folder)) collections.add(folder);
-    for (const candidate of candidatesOf(shelf, files)) {
+    for (const candidate of candidatesOf(context, files)) {
       if (candidate.name.collection !== collection) continue;
       const identity = identityOf(candidate.name);
       const other = images.get(identity);
       if (other === undefined || candidate.rank < other.rank) images.set(identity, candidate);
     }
   }
-  if (isEmpty && collection !== '') throw noCollection(shelf, collection);
+  if (isEmpty && collection !== '') throw noCollection(context, collection);
   for (const name of collections) yield { kind: 'collection', name };
   const all = [...images.values()];
-  for (const { name, extension, file } of shelf.layout.newestVersion ? withTags(all) : all) {
-    const told = isTold(file) ? { remote: toRemoteImage(shelf, name, file) } : { extension };
+  for (const { name, extension, file } of context.layout.newestVersion ? withTags(all) : all) {
+    const told = isTold(file) ? { remote: toRemoteImage(context, name, file) } : { extension };
     yield { kind: 'image', name, ...told };
   }
 }
 
-function candidatesOf({ layout }: Shelf, files: readonly ListedFile[]): Candidate[] {
+function candidatesOf({ layout }: StoreContext, files: readonly ListedFile[]): Candidate[] {
   return files.flatMap((file) => {
     const parts = layout.parseKey(file.key);
     return parts === undefined ? [] : [{ ...parts, file }];
   });
 }
 
-function noCollection({ store }: Shelf, collection: string): SregistryError {
+function noCollection({ store }: StoreContext, collection: string): SregistryError {
   return new SregistryError('NOT_FOUND', `${store.target} has nothing below ${collection}/`);
 }
 
@@ -87,43 +87,44 @@ function withTags(images: readonly Candidate[]): Candidate[] {
 
 /** Images that match, each once and under its own name. A store that cannot list everything is walked. */
 export function searchImages(
-  shelf: Shelf,
+  context: StoreContext,
   query: SearchQuery,
   signal?: AbortSignal,
 ): AsyncIterable<RemoteImage> {
-  const pages = shelf.store.listPrefix?.('', undefined, signal);
-  return pages === undefined ? walk(shelf, query, signal) : searchPages(shelf, pages, query, signal);
+  const pages = context.store.listPrefix?.('', undefined, signal);
+  return pages === undefined ? walk(context, query, signal) : searchPages(context, pages, query, signal);
 }
 
-function walk(shelf: Shelf, query: SearchQuery, signal?: AbortSignal): AsyncIterable<RemoteImage> {
+function walk(context: StoreContext, query: SearchQuery, signal?: AbortSignal): AsyncIterable<RemoteImage> {
   const list = async function* (collection: string, canceled?: AbortSignal): AsyncGenerator<ListEntry> {
-    for await (const entry of listCollection(shelf, collection, canceled)) {
+    for await (const entry of listCollection(context, collection, canceled)) {
       // A search for labels resolves each image, as the listing tells none.
       yield entry.kind === 'image' && wantsLabels(query) ? { ...entry, remote: undefined } : entry;
     }
   };
-  const resolve = (name: RemoteImage['name'], canceled?: AbortSignal) => resolveImage(shelf, name, canceled);
+  const resolve = (name: RemoteImage['name'], canceled?: AbortSignal) =>
+    resolveImage(context, name, canceled);
   return searchEveryImage({ list, resolve }, query, signal);
 }
 
 const wantsLabels = ({ labels = {} }: SearchQuery) => Object.keys(labels).length > 0;
 
 async function* searchPages(
-  shelf: Shelf,
+  context: StoreContext,
   pages: AsyncIterable<Page>,
   query: SearchQuery,
   signal?: AbortSignal,
 ): AsyncGenerator<RemoteImage> {
   const describe = async ({ name, file }: Candidate): Promise<RemoteImage | undefined> => {
-    if (!wantsLabels(query) && isTold(file)) return toRemoteImage(shelf, name, file);
-    const found = await asked(shelf, file, signal);
-    const image = found && toRemoteImage(shelf, name, found);
+    if (!wantsLabels(query) && isTold(file)) return toRemoteImage(context, name, file);
+    const found = await asked(context, file, signal);
+    const image = found && toRemoteImage(context, name, found);
     if (image === undefined || (image.annotations && hasLabels(image.annotations, query.labels)))
       return image;
-    const whole = await withSidecar(shelf, image, signal);
+    const whole = await withSidecar(context, image, signal);
     return hasLabels(whole.annotations, query.labels) ? whole : undefined;
   };
-  const matches = matchingFiles(shelf, pages, query.query);
+  const matches = matchingFiles(context, pages, query.query);
   for await (const image of pMapIterable(matches, describe, { concurrency: CONCURRENCY })) {
     if (image !== undefined) yield image;
   }
@@ -131,7 +132,7 @@ async function* searchPages(
 
 /** Of several files of one image only the first counts, which others may come before: those wait until the end. */
 async function* matchingFiles(
-  shelf: Shelf,
+  context: StoreContext,
   pages: AsyncIterable<Page>,
   query: string,
 ): AsyncGenerator<Candidate> {
@@ -139,7 +140,7 @@ async function* matchingFiles(
   const seen = new Set<string>();
   const waiting = new Map<string, Candidate>();
   for await (const { files } of pages) {
-    for (const candidate of candidatesOf(shelf, files)) {
+    for (const candidate of candidatesOf(context, files)) {
       if (!matches(candidate.name)) continue;
       const identity = identityOf(candidate.name);
       if (candidate.rank === 0) {

@@ -55,7 +55,8 @@ export interface Page {
   readonly folders?: readonly string[];
 }
 
-export interface SourceFile {
+/** A file on disk, and what its bytes are. */
+export interface HashedFile {
   readonly path: string;
   readonly size: number;
   /** `sha256:<hex>` */
@@ -64,10 +65,18 @@ export interface SourceFile {
   readonly md5?: string | undefined;
 }
 
+export interface SourceFile extends HashedFile {
+  /** All of it, as the body of a request that can be sent again; tells the progress by itself. */
+  readonly open: () => Readable;
+}
+
 export interface PutOptions {
   /** To be stored with the file; empty where the store carries none. */
   readonly metadata: Strings;
-  /** Put it there only if nothing is. Decided by the store where it has `conditional`. */
+  /**
+   * Put it there only if nothing is: as a condition of the request where the service knows one, whose statuses 409 and 412 then mean
+   * EXISTS. The backend has looked before.
+   */
   readonly ifAbsent?: boolean | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -108,7 +117,7 @@ export interface Store {
   list(folder: string, signal?: AbortSignal): AsyncIterable<Page>;
   /** A range of exactly that revision. NOT_FOUND or STALE where it is no longer there. */
   open(ref: FileRef, range: Range): Promise<Readable>;
-  /** Puts a file there, in place of what is. Returns what the service says it stored. EXISTS for what `ifAbsent` forbids. */
+  /** Puts a file there, in place of what is. Returns what the service says it stored. */
   put(key: string, file: SourceFile, options: PutOptions): Promise<StoredFile>;
   /** A sidecar's bytes; NOT_FOUND where there is none. */
   getSmall(key: string, signal?: AbortSignal): Promise<Buffer>;

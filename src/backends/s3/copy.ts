@@ -2,20 +2,14 @@
 import pMap from 'p-map';
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { Headers } from '../http.ts';
+import type { StoredPart } from '../kit/parallel-upload.ts';
 import { goneIsStale } from '../kit/stale.ts';
 import type { CopyOptions } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { toHeaders } from './metadata.ts';
 import { headObject, type ObjectRef, opaque, type StoredObject } from './objects.ts';
 import { encodeKey } from './place.ts';
-import {
-  abortUpload,
-  completeUpload,
-  createUpload,
-  patientWork,
-  type StoredPart,
-  type Upload,
-} from './uploads.ts';
+import { abortUpload, completeUpload, createUpload, patientWork, type Upload } from './uploads.ts';
 import { parseXml, textOf } from './xml.ts';
 
 const GIBIBYTE = 1024 ** 3;

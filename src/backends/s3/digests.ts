@@ -16,7 +16,7 @@ export interface Digests {
 }
 
 /** Bytes read from disk at once. */
-export const READ = 256 * 1024;
+const READ = 256 * 1024;
 
 export function digestsOf(bytes: Uint8Array): Digests {
   return {
@@ -32,7 +32,7 @@ export async function digestsOfRange(
   const [md5, sha256] = [createHash('md5'), createHash('sha256')];
   const stream = createReadStream(path, {
     start,
-    end: end - 1,
+    end: Math.max(start, end - 1),
     highWaterMark: READ,
     ...(signal && { signal }),
   });

@@ -78,7 +78,7 @@ function isArchived(headers: Headers): boolean {
   return isCold && !/ongoing-request="false"/.test(headers['x-amz-restore'] ?? '');
 }
 
-export interface Listing {
+interface Listing {
   /** Of what; default: the bucket. */
   readonly key?: string | undefined;
   readonly query: Query;
@@ -106,7 +106,7 @@ function markers(element: Element, names: readonly string[]): Query {
   return Object.fromEntries(names.map((name) => [name, textOf(element, `Next${camel(name)}`)]));
 }
 
-export interface ObjectQuery {
+interface ObjectQuery {
   readonly prefix: string;
   readonly delimiter?: string | undefined;
   /** Only keys after this one, in the order of the alphabet. */

@@ -7,6 +7,7 @@
  */
 import { SregistryError } from '../../base/errors.ts';
 import type { OptionValues } from '../../settings/options.ts';
+import { uriEncode } from '../http.ts';
 import type { declaration } from './declaration.ts';
 
 export type Options = OptionValues<(typeof declaration)['options']>;
@@ -90,14 +91,6 @@ function amazonEndpoint(region: string, protocol = 'https:'): URL {
 
 function withoutSlash(url: URL): string {
   return `${url.origin}${url.pathname}`.replace(/\/$/, '');
-}
-
-/** Everything but letters, digits and `- . _ ~` as `%XX`, as signatures want it ("Create a canonical request", UriEncode). */
-function uriEncode(text: string): string {
-  return encodeURIComponent(text).replace(
-    /[!'()*]/g,
-    (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`,
-  );
 }
 
 export type Query = Readonly<Record<string, string | number | undefined>>;

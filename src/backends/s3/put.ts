@@ -1,29 +1,28 @@
 /** Storing objects: a small one with one request, a large one in parts, and then looked at. */
-import { readFile } from 'node:fs/promises';
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Headers } from '../http.ts';
 import { readMetadata } from '../kit/metadata.ts';
-import { uploadInParallel } from '../kit/parallel-upload.ts';
+import { type StoredPart, uploadInParallel } from '../kit/parallel-upload.ts';
 import type { PutOptions, SourceFile } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
-import { compositeTag, digestHeaders, digestsOf, digestsOfRange } from './digests.ts';
+import { compositeTag, digestsOf, digestsOfRange } from './digests.ts';
 import { METADATA, toHeaders } from './metadata.ts';
 import { headObject, opaque, type StoredObject } from './objects.ts';
 import {
   abortUpload,
-  checkStored,
   completeUpload,
   createUpload,
   listParts,
   listUploads,
-  type StoredPart,
+  putContent,
   sendPart,
+  type Upload,
 } from './uploads.ts';
 
 const debug = debugLog('s3');
 
-/** Bytes of a file that is sent with one request, and held in memory for that. */
+/** Bytes of a file that is sent with one request. */
 const SMALL = 16 * 1024 * 1024;
 /** Bytes of the smallest part; S3 takes none below 5 MiB but the last. */
 const SMALLEST_PART = 8 * 1024 * 1024;
@@ -33,6 +32,8 @@ const SMALLEST_PART = 8 * 1024 * 1024;
  */
 const MOST_PARTS = 1000;
 const MEBIBYTE = 1024 * 1024;
+/** "Conditional writes", Amazon S3 User Guide. */
+const CONDITION = { 'if-none-match': '*' };
 /** Milliseconds after which an upload that nobody finished was left behind by a push that will not come back. */
 const ORPHANED = 24 * 3600 * 1000;
 
@@ -44,24 +45,14 @@ export async function putObject(
 ): Promise<StoredObject> {
   const headers = { 'content-type': 'application/octet-stream', ...toHeaders(options.metadata) };
   const put = file.size <= SMALL ? putWhole : putInParts;
-  try {
-    const tag = await put({ bucket, key, file, headers }, options);
-    return await lookAgain(bucket, key, file, tag, options.signal);
-  } catch (error) {
-    // 409: another conditional request for the key is under way.
-    const isUnmet = options.ifAbsent && isError(error) && (error.status === 412 || error.status === 409);
-    if (!isUnmet) throw error;
-    throw new SregistryError('EXISTS', `${bucket.show(key)} is there already`, { cause: error });
-  }
+  const tag = await put({ bucket, key, file, headers }, options);
+  return lookAgain(bucket, key, file, tag, options.signal);
 }
 
 export async function putSmall(bucket: Bucket, key: string, body: Buffer, signal?: AbortSignal) {
-  const headers = {
-    ...bucket.objectHeaders,
-    'content-type': 'application/json',
-    ...digestHeaders(digestsOf(body)),
-  };
-  await bucket.request('PUT', key, { body, headers, signal });
+  const content = { body, size: body.length, digests: digestsOf(body) };
+  const headers = { ...bucket.objectHeaders, 'content-type': 'application/json' };
+  await putContent(bucket, key, content, { headers, signal });
 }
 
 /** An object to be. */
@@ -72,35 +63,25 @@ interface Putting {
   readonly headers: Headers;
 }
 
-/** "Conditional writes", Amazon S3 User Guide. */
-export const conditionOf = ({ ifAbsent }: Pick<PutOptions, 'ifAbsent'>): Headers =>
-  ifAbsent ? { 'if-none-match': '*' } : {};
-
 /** Sends the file with one request. Returns the entity tag it should have. */
 async function putWhole(
-  { bucket, key, file: { path, size, digest }, headers }: Putting,
-  { progress, signal, ifAbsent }: PutOptions,
-): Promise<string | undefined> {
-  const body = await readFile(path);
-  const digests = digestsOf(body);
-  const sha256 = digests.sha256.toString('hex');
-  if (body.length !== size || `sha256:${sha256}` !== digest)
+  { bucket, key, file: { path, size, digest, open }, headers }: Putting,
+  { signal, ifAbsent }: PutOptions,
+): Promise<string> {
+  const digests = await digestsOfRange({ path, start: 0, end: size }, signal);
+  const { sha256 } = digests;
+  if (`sha256:${sha256.toString('hex')}` !== digest)
     throw new SregistryError('CORRUPT', `${path} changed while it was pushed`, { hint: 'push it again' });
-  const checksum = bucket.place.isAmazon
-    ? { 'x-amz-checksum-sha256': digests.sha256.toString('base64') }
-    : {};
-  const all = { ...bucket.objectHeaders, ...headers, ...digestHeaders(digests), ...checksum };
-  const reply = await bucket.request('PUT', key, {
-    body,
-    headers: { ...all, ...conditionOf({ ifAbsent }) },
-    signal,
-  });
-  checkStored(bucket.show(key), reply.headers, digests);
-  progress?.(size, size);
-  return reply.headers.etag;
+  const all = {
+    ...bucket.objectHeaders,
+    ...headers,
+    ...(bucket.place.isAmazon && { 'x-amz-checksum-sha256': sha256.toString('base64') }),
+    ...(ifAbsent && CONDITION),
+  };
+  return putContent(bucket, key, { body: open, size, digests }, { headers: all, signal });
 }
 
-export function partSizeOf(size: number): number {
+function partSizeOf(size: number): number {
   return Math.max(SMALLEST_PART, Math.ceil(size / MOST_PARTS / MEBIBYTE) * MEBIBYTE);
 }
 
@@ -123,17 +104,11 @@ async function putInParts(
       isSame: async (etag, part) =>
         opaque(etag).toLowerCase() === (await digestsOfRange(part, signal)).md5.toString('hex'),
       send: async (id, part, body, canceled) => {
-        const content = {
-          body,
-          size: part.end - part.start,
-          digests: await digestsOfRange(part, canceled),
-        };
+        const digests = await digestsOfRange(part, canceled);
+        const content = { body, size: part.end - part.start, digests };
         return (await sendPart(bucket, of(id), part.number, content, canceled)).etag;
       },
-      complete: async (id, parts) => {
-        await complete({ bucket, key, file, headers }, id, parts, options);
-        return compositeTag(parts.map(({ etag }) => etag));
-      },
+      complete: (id, parts) => complete({ bucket, key, file, headers }, id, parts, options),
       abort: (id, limit) => abortUpload(bucket, of(id), limit),
     },
     options,
@@ -145,27 +120,26 @@ async function complete(
   id: string,
   parts: readonly StoredPart[],
   { signal, ifAbsent }: PutOptions,
-): Promise<void> {
+): Promise<string | undefined> {
+  // Not every service knows the condition here.
+  if (ifAbsent && (await headObject(bucket, key, {}, signal)) !== undefined)
+    throw new SregistryError('EXISTS', `${bucket.show(key)} is there already`);
   try {
-    await completeUpload(bucket, { key, id }, parts, { headers: conditionOf({ ifAbsent }), signal });
+    await completeUpload(bucket, { key, id }, parts, { headers: ifAbsent ? CONDITION : {}, signal });
   } catch (error) {
     if (!isError(error, 'NOT_FOUND')) throw error;
     // The answer may have been lost: then the upload is done, and no longer known.
     const found = await headObject(bucket, key, {}, signal);
     if (found === undefined || digestOf(found) !== file.digest) throw error;
   }
+  return compositeTag(parts.map(({ etag }) => etag));
 }
 
 /** Pushes of this key that were given up a day ago and more: their parts take space that nobody sees. */
-async function abortOrphans(
-  bucket: Bucket,
-  current: { readonly key: string; readonly id: string },
-  signal?: AbortSignal,
-): Promise<void> {
-  const { key } = current;
+async function abortOrphans(bucket: Bucket, { key, id }: Upload, signal?: AbortSignal): Promise<void> {
   try {
     for await (const upload of listUploads(bucket, key, signal)) {
-      if (upload.id === current.id || Date.now() - upload.started.getTime() < ORPHANED) continue;
+      if (upload.id === id || Date.now() - upload.started.getTime() < ORPHANED) continue;
       debug('upload %s of %s was left behind', upload.id, key);
       await abortUpload(bucket, upload, signal);
     }

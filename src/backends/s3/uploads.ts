@@ -9,15 +9,13 @@ import { LateFailure, lateFailure } from './failure.ts';
 import { listPages, opaque } from './objects.ts';
 import { children, parseXml, textOf, toXml } from './xml.ts';
 
-export type { StoredPart };
-
 export interface Upload {
   readonly key: string;
   readonly id: string;
 }
 
 /** Milliseconds for the service to put an object together, or to copy one, in which it may move gigabytes. */
-export const WORK_TIMEOUT = 600_000;
+const WORK_TIMEOUT = 600_000;
 /** How often work that fails within a 200 is asked for. */
 const ATTEMPTS = 5;
 
@@ -35,26 +33,44 @@ export async function createUpload(
   throw new SregistryError('SERVICE', `${bucket.show(key)}: an upload without an id`);
 }
 
+/** Bytes to be sent, and their checksums. */
+export interface Content {
+  readonly body: Body;
+  readonly size: number;
+  readonly digests: Digests;
+}
+
 export async function sendPart(
   bucket: Bucket,
   { key, id }: Upload,
   number: number,
-  content: { readonly body: Body; readonly size: number; readonly digests: Digests },
+  content: Content,
   signal?: AbortSignal,
 ): Promise<StoredPart> {
+  const request = { query: { partNumber: number, uploadId: id }, signal };
+  return { number, etag: await putContent(bucket, key, content, request) };
+}
+
+/** Sends a part, or a whole object. Returns the entity tag, after a look at it. */
+export async function putContent(
+  bucket: Bucket,
+  key: string,
+  { body, size, digests }: Content,
+  { query, headers, signal }: Pick<BucketRequest, 'query' | 'headers' | 'signal'>,
+): Promise<string> {
   const reply = await bucket.request('PUT', key, {
-    query: { partNumber: number, uploadId: id },
-    headers: { ...digestHeaders(content.digests), 'content-length': String(content.size) },
-    body: content.body,
+    query,
+    headers: { ...headers, ...digestHeaders(digests), 'content-length': String(size) },
+    body,
     timeout: Number.POSITIVE_INFINITY,
     signal,
   });
-  checkStored(bucket.show(key), reply.headers, content.digests);
-  return { number, etag: reply.headers.etag ?? '' };
+  checkStored(bucket.show(key), reply.headers, digests);
+  return reply.headers.etag ?? '';
 }
 
 /** CORRUPT where the entity tag that the service gives is the MD5 of other bytes. */
-export function checkStored(what: string, headers: Headers, { md5 }: Digests): void {
+function checkStored(what: string, headers: Headers, { md5 }: Digests): void {
   if (headers.etag === undefined) throw new SregistryError('SERVICE', `${what}: stored without an ETag`);
   if (!isMd5Tag(headers) || opaque(headers.etag).toLowerCase() === md5.toString('hex')) return;
   throw new SregistryError('CORRUPT', `${what}: stored with other bytes than were sent`, {
@@ -69,9 +85,9 @@ export async function listParts(
   signal?: AbortSignal,
 ): Promise<Map<number, { readonly etag: string; readonly size: number }> | undefined> {
   const parts = new Map<number, { etag: string; size: number }>();
-  const pages = listPartPages(bucket, { key, id }, signal);
+  const listing = { key, query: { uploadId: id }, next: ['part-number-marker'] };
   try {
-    for await (const page of pages) {
+    for await (const page of listPages(bucket, listing, signal)) {
       for (const element of children(page, 'Part')) {
         const etag = textOf(element, 'ETag') ?? '';
         parts.set(Number(textOf(element, 'PartNumber')), { etag, size: Number(textOf(element, 'Size')) });
@@ -82,11 +98,6 @@ export async function listParts(
     if (isError(error, 'NOT_FOUND')) return undefined;
     throw error;
   }
-}
-
-function listPartPages(bucket: Bucket, { key, id }: Upload, signal?: AbortSignal) {
-  const listing = { key, query: { uploadId: id }, next: ['part-number-marker'] };
-  return listPages(bucket, listing, signal);
 }
 
 /** Puts the object together. NOT_FOUND where the service does not know the upload (any more). */
@@ -133,16 +144,12 @@ export async function abortUpload(bucket: Bucket, { key, id }: Upload, signal?: 
   }
 }
 
-export interface PendingUpload extends Upload {
-  readonly started: Date;
-}
-
 /** The uploads of a key that were never finished. */
 export async function* listUploads(
   bucket: Bucket,
   key: string,
   signal?: AbortSignal,
-): AsyncGenerator<PendingUpload> {
+): AsyncGenerator<Upload & { readonly started: Date }> {
   const query = { uploads: '', prefix: key };
   const listing = { query, next: ['key-marker', 'upload-id-marker'] };
   for await (const page of listPages(bucket, listing, signal)) {

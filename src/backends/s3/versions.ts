@@ -4,11 +4,6 @@ import type { Bucket } from './bucket.ts';
 import { headObject, listPages, type StoredObject } from './objects.ts';
 import { children, parseXml, textOf } from './xml.ts';
 
-interface KeptVersion {
-  readonly key: string;
-  readonly version: string;
-}
-
 /**
  * The version of one of `keys` with that id. Ids are compared without regard to case, as parsers of names fold versions; an
  * exact match wins.
@@ -21,10 +16,10 @@ export async function findVersion(
 ): Promise<StoredObject | undefined> {
   for (const key of keys) {
     const kept = await versionsOf(bucket, key, signal);
-    const alike = kept.filter(({ version }) => version.toLowerCase() === id.toLowerCase());
-    const found = alike.find(({ version }) => version === id) ?? alike[0];
-    if (found === undefined) continue;
-    const object = await headObject(bucket, key, { versionId: found.version }, signal);
+    const alike = kept.filter((version) => version.toLowerCase() === id.toLowerCase());
+    const versionId = alike.find((version) => version === id) ?? alike[0];
+    if (versionId === undefined) continue;
+    const object = await headObject(bucket, key, { versionId }, signal);
     return object && { ...object, ref: { ...object.ref, exact: true } };
   }
   return undefined;
@@ -47,8 +42,8 @@ async function askVersioning(bucket: Bucket, signal?: AbortSignal): Promise<bool
   }
 }
 
-async function versionsOf(bucket: Bucket, key: string, signal?: AbortSignal): Promise<KeptVersion[]> {
-  const found: KeptVersion[] = [];
+async function versionsOf(bucket: Bucket, key: string, signal?: AbortSignal): Promise<string[]> {
+  const found: string[] = [];
   const query = { versions: '', prefix: key };
   const pages = listPages(bucket, { query, next: ['key-marker', 'version-id-marker'] }, signal);
   try {
@@ -57,7 +52,7 @@ async function versionsOf(bucket: Bucket, key: string, signal?: AbortSignal): Pr
         const version = textOf(element, 'VersionId');
         // Keys that only begin like ours come after it.
         if (textOf(element, 'Key') !== key) return found;
-        if (version !== undefined && version !== 'null') found.push({ key, version });
+        if (version !== undefined && version !== 'null') found.push(version);
       }
     }
   } catch (error) {

@@ -4,7 +4,6 @@
  */
 import { SregistryError } from '../../base/errors.ts';
 import { toStrings } from '../../image/attributes.ts';
-import { fileBody } from '../file-body.ts';
 import type { Http } from '../http.ts';
 import { httpFiles } from '../kit/http-files.ts';
 import type { Page, Store } from '../kit/store.ts';
@@ -19,9 +18,9 @@ export function createStore(http: Http, base: URL): Store {
     hasFolders: true,
 
     // Push: a push succeeds when the service has the file and says so, and not before.
-    put: async (key, file, { ifAbsent, progress, signal }) => {
+    put: async (key, file, { ifAbsent, signal }) => {
       await http.put(urlOf(key), {
-        body: fileBody(file, progress),
+        body: file.open,
         headers: {
           'content-length': String(file.size),
           'repr-digest': reprDigest(file.digest),

@@ -6,8 +6,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isError, SregistryError } from '../../base/errors.ts';
-import { fileBody } from '../file-body.ts';
+import { SregistryError } from '../../base/errors.ts';
 import type { Http } from '../http.ts';
 import { findFile } from '../http-file.ts';
 import { type HttpFileRef, httpFiles } from '../kit/http-files.ts';
@@ -66,8 +65,7 @@ export function davStore(http: Http, base: URL): Store {
     return `sha256:${hash.digest('hex')}` === digest;
   }
 
-  async function put(key: string, file: SourceFile, options: PutOptions): Promise<StoredFile> {
-    const { ifAbsent, progress, signal } = options;
+  async function put(key: string, file: SourceFile, { ifAbsent, signal }: PutOptions): Promise<StoredFile> {
     const present = await findFile(http, urlOf(key), { signal });
     if (present === undefined) await makeCollection(key, signal);
     // nginx makes entity tags of size and seconds: a file of this very second and of that size would keep its tag.
@@ -75,9 +73,8 @@ export function davStore(http: Http, base: URL): Store {
     if (present?.size === file.size && age < 1000) await sleep(1000, undefined, { signal });
     const hidden = `${folderOf(key)}.sregistry-${randomUUID()}`;
     const headers = { 'content-length': String(file.size) };
-    const body = fileBody(file, progress);
     try {
-      await http.put(urlOf(hidden), { body, headers, timeout: Number.POSITIVE_INFINITY, signal });
+      await http.put(urlOf(hidden), { body: file.open, headers, timeout: Number.POSITIVE_INFINITY, signal });
       if (!(await isIntact(hidden, file, signal)))
         throw new SregistryError(
           'CORRUPT',
@@ -87,9 +84,7 @@ export function davStore(http: Http, base: URL): Store {
       return await transfer('MOVE', hidden, key, { size: file.size, overwrite, signal });
     } catch (error) {
       await http.delete(urlOf(hidden), { allow: [404], timeout: CLEANUP_LIMIT }).catch(() => {});
-      throw ifAbsent && isError(error) && error.status === 412
-        ? new SregistryError('EXISTS', `${urlOf(key).href} is there already`, { cause: error })
-        : error;
+      throw error;
     }
   }
 
