@@ -10,6 +10,7 @@ import { declaration as local } from './local/declaration.ts';
 import { declaration as oci } from './oci/declaration.ts';
 import { declaration as s3 } from './s3/declaration.ts';
 import { declaration as web } from './web/declaration.ts';
+import { declaration as webdav } from './webdav/declaration.ts';
 
 /** What a driver says of itself, and how to get the rest. */
 export interface DriverEntry extends Omit<Driver, 'create'> {
@@ -24,4 +25,5 @@ export const drivers: readonly DriverEntry[] = [
   { ...oci, load: async () => (await import('./oci/index.ts')).default },
   { ...s3, load: async () => (await import('./s3/index.ts')).default },
   { ...web, load: async () => (await import('./web/index.ts')).default },
+  { ...webdav, load: async () => (await import('./webdav/index.ts')).default },
 ];

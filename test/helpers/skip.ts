@@ -8,6 +8,7 @@ import { describe, test } from 'vitest';
 import { apptainerUnavailable } from '../servers/apptainer.ts';
 import { registryUnavailable } from '../servers/docker-registry.ts';
 import { s3Unavailable } from '../servers/s3.ts';
+import { rcloneUnavailable, webdavUnavailable } from '../servers/webdav.ts';
 
 /** What a test may need: each answers why it is missing, or undefined. */
 const CHECKS = {
@@ -19,6 +20,9 @@ const CHECKS = {
   apptainer: apptainerUnavailable,
   /** An S3 service, see ../servers/s3.ts. */
   s3: s3Unavailable,
+  /** nginx with its WebDAV modules, see ../servers/webdav.ts. */
+  webdav: webdavUnavailable,
+  rclone: rcloneUnavailable,
   root: () => (process.getuid?.() === 0 ? undefined : 'the tests do not run as root'),
 } satisfies Record<string, () => string | undefined>;
 

@@ -2,39 +2,39 @@
  * A driver to begin with. It is small, and it works as it is: with any web server that takes PUT and DELETE and lists its
  * folders as JSON, such as nginx with `dav_methods PUT DELETE`, `create_full_put_path on` and `autoindex_format json`.
  *
- * The steps are in declaration.ts, service.ts, push.ts, search.ts, pull.ts and share.ts. Replace one after the other by what
- * the service wants, and run the driver's test after each. docs/contributing-a-backend.md goes through them.
+ * declaration.ts says what the driver is, this file how to reach the service, store.ts what it does there. Replace one after the
+ * other by what the service wants, and run the driver's test after each. docs/contributing-a-backend.md goes through them.
+ *
+ * `createHttp` does what every service needs: it retries, waits when it is told to, gives up in time, keeps credentials to
+ * `base`. A service whose tokens expire also gets `updateToken`: it is called once after a 401, and answers true when
+ * there is a new one for `authorize` to send.
  */
-import { type Backend, defineDriver } from '../backend.ts';
+import { defineDriver } from '../backend.ts';
+import { createHttp } from '../http.ts';
+import { authorization, folderAddress } from '../kit/http-files.ts';
+import { createLayout } from '../kit/layout.ts';
+import { storeBackend } from '../kit/store-backend.ts';
 import { declaration } from './declaration.ts';
-import { listCollection, readImage, resolveImage } from './pull.ts';
-import { pushImage } from './push.ts';
-import { searchImages } from './search.ts';
-import { connect } from './service.ts';
-import { removeImage, shareImage } from './share.ts';
+import { createStore } from './store.ts';
+
+/** Keys are `<collection...>/<image>:<tag>.sif`. A service that has its own names for images gets a layout of its own. */
+const LAYOUT = createLayout({ extensions: ['sif'] });
 
 export default defineDriver({
   ...declaration,
-  create(context): Backend {
-    const service = connect(context);
-    return {
-      name: context.name,
+  create({ name, options, env }) {
+    const base = folderAddress(options.base);
+    const http = createHttp({
+      base,
+      env,
+      headers: authorization(options),
+      hints: { UNAUTHORIZED: `log in with \`sregistry auth login ${name}\`` },
+    });
+    return storeBackend(createStore(http, base), LAYOUT, {
+      name,
       driver: declaration.name,
-      target: service.base.href,
       defaultCollection: '',
-      http: service.http,
-
-      push: (file, name, options = {}) => pushImage(service, file, name, options),
-      search: (query, signal) => searchImages(service, query, signal),
-      resolve: (name, signal) => resolveImage(service, name, signal),
-      read: (image, offset, length, signal) => readImage(service, image, offset, length, signal),
-      list: (collection, signal) => listCollection(service, collection, signal),
-      share: shareImage,
-      remove: (image, signal) => removeImage(service, image, signal),
-      check: async (signal) => {
-        await service.http.get(service.base, { signal });
-      },
-      close: () => service.http.close(),
-    };
+      http: () => http,
+    });
   },
 });

@@ -9,6 +9,7 @@ import { formatImageName } from '../../image/names.ts';
 import { type Backend, defineDriver } from '../backend.ts';
 import { createHttp } from '../http.ts';
 import { type FileLocation, readFile } from '../http-file.ts';
+import { authorization, folderAddress } from '../kit/http-files.ts';
 import { searchEveryImage } from '../walk.ts';
 import { declaration } from './declaration.ts';
 import { resolveImage } from './images.ts';
@@ -21,13 +22,13 @@ const REDIRECT_TTL = 60_000;
 export default defineDriver({
   ...declaration,
   create({ name: instance, options, env }): Backend {
-    const { base: address, username, password, nohttps = false } = options;
-    const base = address === undefined ? undefined : folderOfAddress(address);
+    const { base: address, nohttps = false } = options;
+    const base = address === undefined ? undefined : folderAddress(address);
     const place: PlaceOptions = { base, nohttps };
     const http = createHttp({
       base,
       env,
-      ...(username && password && { headers: { authorization: basic(username, password) } }),
+      headers: authorization(options),
       hints: { UNAUTHORIZED: `log in with \`sregistry auth login ${instance}\`` },
     });
     const redirects = new LRUCache<string, string>({ max: 1000, ttl: REDIRECT_TTL });
@@ -69,13 +70,3 @@ export default defineDriver({
     };
   },
 });
-
-/** The address of a folder, whether it was written with its last slash or not. */
-function folderOfAddress(address: string): URL {
-  const url = new URL(address);
-  return new URL(url.pathname.replace(/\/?$/, '/'), url.origin);
-}
-
-function basic(username: string, password: string): string {
-  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
-}

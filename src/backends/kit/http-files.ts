@@ -1,0 +1,95 @@
+/**
+ * Files below an address, with plain HTTP: what the stores of web servers have in common. HEAD says which revision a file is of: its
+ * entity tag, else its time of modification. A read is held to that by the server and by the client; a removal looks right before, as
+ * not every server heeds conditions.
+ */
+import type { Readable } from 'node:stream';
+import { SregistryError } from '../../base/errors.ts';
+import type { Headers, Http } from '../http.ts';
+import { findFile } from '../http-file.ts';
+import type { FileRef, Range, StoredFile } from './store.ts';
+
+export interface HttpFileRef extends FileRef {
+  readonly etag?: string;
+  /** `Last-Modified` as the server wrote it. */
+  readonly modified?: string;
+}
+
+/** The methods of a {@link Store} that need nothing but HTTP, and what a driver makes the others of. */
+export interface HttpFiles {
+  readonly target: string;
+  /** The address of a key, or of a folder that ends in `/`. */
+  urlOf(key: string): URL;
+  show(key: string): string;
+  stat(key: string, signal?: AbortSignal): Promise<StoredFile | undefined>;
+  open(ref: HttpFileRef, range: Range): Promise<Readable>;
+  getSmall(key: string, signal?: AbortSignal): Promise<Buffer>;
+  putSmall(key: string, bytes: Buffer, signal?: AbortSignal): Promise<void>;
+  remove(ref: HttpFileRef, signal?: AbortSignal): Promise<void>;
+  /** Is the file that one still? Undefined where it is gone; STALE where another is there. */
+  statSame(ref: HttpFileRef, signal?: AbortSignal): Promise<StoredFile | undefined>;
+  isRef(handle: Readonly<Record<string, unknown>>): boolean;
+  close(): Promise<void>;
+}
+
+/** `base` ends in `/`. */
+export function httpFiles(http: Http, base: URL): HttpFiles {
+  const urlOf = (key: string) => new URL(key.split('/').map(encodeURIComponent).join('/'), base);
+
+  async function stat(key: string, signal?: AbortSignal): Promise<StoredFile | undefined> {
+    const file = await findFile(http, urlOf(key), { signal });
+    if (file === undefined) return undefined;
+    const { size, modified, revision, location } = file;
+    const { url: _, ...validators } = location;
+    return { key, size, modified, revision, ref: { ...validators, key } };
+  }
+
+  async function statSame({ key, etag, modified }: HttpFileRef, signal?: AbortSignal) {
+    const present = await stat(key, signal);
+    const ref: HttpFileRef | undefined = present?.ref;
+    const isOther = etag === undefined ? modified && ref?.modified !== modified : ref?.etag !== etag;
+    if (present === undefined || !isOther) return present;
+    throw new SregistryError('STALE', `${urlOf(key).href} has been replaced since it was looked up`);
+  }
+
+  return {
+    target: base.href,
+    urlOf,
+    show: (key) => urlOf(key).href,
+    stat,
+    statSame,
+    open: ({ key, etag, modified }, { size: total, ...range }) =>
+      http.stream(urlOf(key), { ...range, total, ifMatch: etag, ifUnmodifiedSince: modified }),
+    getSmall: async (key, signal) => (await http.get(urlOf(key), { signal })).bytes,
+    putSmall: async (key, body, signal) => {
+      await http.put(urlOf(key), { body, headers: { 'content-type': 'application/json' }, signal });
+    },
+    remove: async (ref, signal) => {
+      if ((await statSame(ref, signal)) !== undefined)
+        await http.delete(urlOf(ref.key), { allow: [404], signal });
+    },
+    isRef: ({ etag, modified }) =>
+      [etag, modified].every((one) => one === undefined || typeof one === 'string'),
+    close: () => http.close(),
+  };
+}
+
+/** The address of a folder, which ends in a slash. */
+export function folderAddress(address: string): URL {
+  const { origin, pathname } = new URL(address);
+  return new URL(pathname.replace(/\/?$/, '/'), origin);
+}
+
+export interface Login {
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+  /** In place of user and password. */
+  readonly token?: string | undefined;
+}
+
+/** The header of a token (RFC 6750), or of a user and a password (RFC 7617); none for nobody. */
+export function authorization({ username, password, token }: Login): Headers {
+  if (token) return { authorization: `Bearer ${token}` };
+  if (!username || !password) return {};
+  return { authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}` };
+}

@@ -1,0 +1,30 @@
+/**
+ * A WebDAV server (RFC 4918) as a registry: `<base>/<collection...>/<image>:<tag>.sif`. store.ts says what each method asks of the
+ * server, multistatus.ts how its listings are read.
+ */
+import { defineDriver } from '../backend.ts';
+import { createHttp } from '../http.ts';
+import { authorization, folderAddress } from '../kit/http-files.ts';
+import { createLayout } from '../kit/layout.ts';
+import { storeBackend } from '../kit/store-backend.ts';
+import { declaration } from './declaration.ts';
+import { davStore } from './store.ts';
+
+export default defineDriver({
+  ...declaration,
+  create({ name, options, env }) {
+    const base = folderAddress(options.base);
+    const http = createHttp({
+      base,
+      env,
+      headers: authorization(options),
+      hints: { UNAUTHORIZED: `log in with \`sregistry auth login ${name}\`` },
+    });
+    return storeBackend(davStore(http, base), createLayout(), {
+      name,
+      driver: declaration.name,
+      defaultCollection: '',
+      http: () => http,
+    });
+  },
+});
