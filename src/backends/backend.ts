@@ -12,7 +12,7 @@ import type { Progress } from '../base/progress.ts';
 import type { ImageName } from '../image/name.ts';
 import type { ListEntry, RemoteImage } from '../image/remote.ts';
 import type { OptionSchema, OptionValues } from '../settings/options.ts';
-import type { Http } from './http.ts';
+import type { HttpClient } from './http.ts';
 
 export type { ListEntry, Progress, RemoteImage };
 
@@ -66,7 +66,7 @@ export interface Backend {
   /** Collection of a name that gives none (`library` on Docker Hub); empty where a bare name is a name of its own. */
   readonly defaultCollection: string;
   /** What it speaks to its service with, credentials included: for requests that no method here makes. */
-  readonly http?: Http;
+  readonly http?: HttpClient;
 
   /**
    * The remote image, or undefined only where the service says that it does not exist. Unreachable, forbidden and

@@ -4,7 +4,7 @@
  */
 import type { Readable } from 'node:stream';
 import { SregistryError } from '../base/errors.ts';
-import type { Headers, Http, RedirectMemory } from './http.ts';
+import type { Headers, HttpClient, RedirectMemory } from './http.ts';
 import { showUrl } from './http.ts';
 
 /** What it takes to read the file again; plain JSON, for an image's handle. */
@@ -38,7 +38,7 @@ export interface FindOptions {
  * @throws {SregistryError} SERVICE where what is there can be no image: a web page, or something of unknown size.
  */
 export async function findFile(
-  http: Http,
+  http: HttpClient,
   url: URL,
   { headers, signal }: FindOptions = {},
 ): Promise<HttpFile | undefined> {
@@ -55,7 +55,7 @@ export async function findFile(
  * sent by a server that does not know ranges.
  */
 export async function probeFile(
-  http: Http,
+  http: HttpClient,
   url: URL,
   { headers, signal }: FindOptions = {},
 ): Promise<HttpFile | undefined> {
@@ -97,7 +97,7 @@ export interface ReadOptions {
 
 /** A range of exactly that revision, else the error STALE. */
 export function readFile(
-  http: Http,
+  http: HttpClient,
   { url, etag, modified }: FileLocation,
   { size, ...range }: ReadOptions,
 ): Promise<Readable> {

@@ -19,13 +19,13 @@ import type { Hints } from './http/errors.ts';
 import type { Headers, Service } from './http/exchange.ts';
 import { paginate } from './http/pages.ts';
 import { openStream, type StreamOptions } from './http/range.ts';
-import { complete, type Reply, type RequestOptions, type Session } from './http/session.ts';
+import { type BufferedResponse, complete, type RequestOptions, type Transport } from './http/transport.ts';
 
 export type { DownloadOptions } from './http/download.ts';
-export type { Body, FailedAnswer, Headers, Refusal } from './http/exchange.ts';
+export type { Body, FailedResponse, Headers, Refusal } from './http/exchange.ts';
 export type { RedirectMemory, StreamOptions } from './http/range.ts';
 export { attemptsWorth } from './http/retry.ts';
-export type { Reply, RequestOptions } from './http/session.ts';
+export type { BufferedResponse, RequestOptions } from './http/transport.ts';
 export { isLoopback, showUrl, uriEncode } from './http/url.ts';
 
 export interface HttpSettings {
@@ -51,17 +51,17 @@ export interface HttpSettings {
 }
 
 /** All methods but `close` throw SregistryError: UNAUTHORIZED, NOT_FOUND, UNREACHABLE, TIMED_OUT, ... */
-export interface Http {
-  get(url: string | URL, options?: RequestOptions): Promise<Reply>;
-  head(url: string | URL, options?: RequestOptions): Promise<Reply>;
-  post(url: string | URL, options?: RequestOptions): Promise<Reply>;
-  put(url: string | URL, options?: RequestOptions): Promise<Reply>;
-  patch(url: string | URL, options?: RequestOptions): Promise<Reply>;
-  delete(url: string | URL, options?: RequestOptions): Promise<Reply>;
+export interface HttpClient {
+  get(url: string | URL, options?: RequestOptions): Promise<BufferedResponse>;
+  head(url: string | URL, options?: RequestOptions): Promise<BufferedResponse>;
+  post(url: string | URL, options?: RequestOptions): Promise<BufferedResponse>;
+  put(url: string | URL, options?: RequestOptions): Promise<BufferedResponse>;
+  patch(url: string | URL, options?: RequestOptions): Promise<BufferedResponse>;
+  delete(url: string | URL, options?: RequestOptions): Promise<BufferedResponse>;
   /** Any other method. */
-  request(method: string, url: string | URL, options?: RequestOptions): Promise<Reply>;
+  request(method: string, url: string | URL, options?: RequestOptions): Promise<BufferedResponse>;
   /** The pages of a listing, followed by their Link headers. */
-  paginate(url: string | URL, options?: RequestOptions): AsyncIterable<Reply>;
+  paginate(url: string | URL, options?: RequestOptions): AsyncIterable<BufferedResponse>;
   /** Exactly the bytes of a range, resumed where the transfer breaks; destroying the stream ends the request. */
   stream(url: string | URL, options?: StreamOptions): Promise<Readable>;
   /** Into a file, which appears when it is whole. Returns its size in bytes. */
@@ -74,13 +74,13 @@ export interface Http {
 
 const DEFAULT_TIMEOUT = 120_000;
 const DEFAULT_STALL = 30_000;
-/** Part of the time for a request after which a silence counts as a stall: what is left is for other attempts. */
+/** RangeResponse of the time for a request after which a silence counts as a stall: what is left is for other attempts. */
 const STALL_PART = 1 / 4;
 
-export function createHttp(settings: HttpSettings = {}): Http {
-  const session = createSession(settings);
+export function createHttpClient(settings: HttpSettings = {}): HttpClient {
+  const transport = createTransport(settings);
   const request = (method: string, url: string | URL, options?: RequestOptions) =>
-    complete(session, method, url, options);
+    complete(transport, method, url, options);
   return {
     request,
     get: (url, options) => request('GET', url, options),
@@ -89,19 +89,19 @@ export function createHttp(settings: HttpSettings = {}): Http {
     put: (url, options) => request('PUT', url, options),
     patch: (url, options) => request('PATCH', url, options),
     delete: (url, options) => request('DELETE', url, options),
-    paginate: (url, options) => paginate(session, url, options),
-    stream: async (url, options) => (await openStream(session, url, options)).body,
-    download: (url, path, options) => download(session, url, path, options),
+    paginate: (url, options) => paginate(transport, url, options),
+    stream: async (url, options) => (await openStream(transport, url, options)).body,
+    download: (url, path, options) => download(transport, url, path, options),
     healthy: (url, signal) =>
       request('GET', url, { signal }).then(
         () => true,
         () => false,
       ),
-    close: () => session.agent.destroy(),
+    close: () => transport.agent.destroy(),
   };
 }
 
-function createSession(settings: HttpSettings): Session {
+function createTransport(settings: HttpSettings): Transport {
   const env = settings.env ?? process.env;
   const base = settings.base === undefined ? undefined : new URL(settings.base);
   const trusted = new Set(settings.origins);

@@ -8,7 +8,7 @@ import type { Configuration, DeviceAuthorizationResponse, TokenEndpointResponse 
 import { abortError } from '../base/abort.ts';
 import { type ErrorCode, isError, SregistryError } from '../base/errors.ts';
 import { registerSecret } from '../log/index.ts';
-import { createHttp, type Http, isLoopback } from './http.ts';
+import { createHttpClient, type HttpClient, isLoopback } from './http.ts';
 
 /** An application's registration at a service. */
 export interface OAuthService {
@@ -73,7 +73,7 @@ type Library = typeof import('openid-client');
 
 export async function createOAuth(service: OAuthService, options: OAuthOptions = {}): Promise<OAuth> {
   const library = await import('openid-client');
-  const http = createHttp({ env: options.env });
+  const http = createHttpClient({ env: options.env });
   const config = configure(library, service, http, options.signal);
 
   const toTokens = async (answer: () => Promise<TokenEndpointResponse>, old?: string): Promise<Tokens> => {
@@ -123,7 +123,12 @@ export async function createOAuth(service: OAuthService, options: OAuthOptions =
   };
 }
 
-function configure(library: Library, service: OAuthService, http: Http, signal?: AbortSignal): Configuration {
+function configure(
+  library: Library,
+  service: OAuthService,
+  http: HttpClient,
+  signal?: AbortSignal,
+): Configuration {
   const config = new library.Configuration(
     {
       issuer: service.issuer,

@@ -8,7 +8,7 @@
  * `SREGISTRY_CLIENT` in the commands; a URI means the backend it names.
  */
 import type { Backend, ShareOptions } from '../backends/backend.ts';
-import { createHttp, type Http } from '../backends/http.ts';
+import { createHttpClient, type HttpClient } from '../backends/http.ts';
 import { drivers } from '../backends/registry.ts';
 import type { Container } from '../catalog/container.ts';
 import type { LabelFilter, LabelUse } from '../catalog/labels.ts';
@@ -60,7 +60,7 @@ export interface Client extends Settings, AsyncDisposable {
    * get, post, put, delete, head, paginate, stream, download and healthy, as in the Python client: with the backend's
    * credentials and their renewal after a 401, or without any where it has no service that speaks HTTP.
    */
-  readonly http: Http;
+  readonly http: HttpClient;
 
   /** Says who the client is, where its images and where its database are, unless it is quiet. */
   speak(): void;
@@ -135,7 +135,7 @@ function createClient(
 ): Client {
   const { library } = session;
   const { http: own } = backend;
-  const http = own ?? createHttp({ env: session.env });
+  const http = own ?? createHttpClient({ env: session.env });
   const speak = () => {
     if (!quiet) bot.info(introduction(session, backend));
   };

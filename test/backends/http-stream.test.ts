@@ -2,7 +2,12 @@ import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, expect, test } from 'vitest';
-import { createHttp, type Http, type HttpSettings, type StreamOptions } from '../../src/backends/http.ts';
+import {
+  createHttpClient,
+  type HttpClient,
+  type HttpSettings,
+  type StreamOptions,
+} from '../../src/backends/http.ts';
 import { SregistryError } from '../../src/base/errors.ts';
 import { type FaultServer, sendRange, startFaultServer } from '../servers/http-faults.ts';
 
@@ -19,8 +24,8 @@ async function serve(handler: Parameters<typeof startFaultServer>[0]): Promise<F
   return server;
 }
 
-function client(settings: HttpSettings = {}): Http {
-  const http = createHttp({ env: {}, ...settings });
+function client(settings: HttpSettings = {}): HttpClient {
+  const http = createHttpClient({ env: {}, ...settings });
   cleanups.push(() => http.close());
   return http;
 }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { nextPage } from '../../src/backends/http/pages.ts';
-import { createHttp, type Http, type HttpSettings } from '../../src/backends/http.ts';
+import { createHttpClient, type HttpClient, type HttpSettings } from '../../src/backends/http.ts';
 import { SregistryError } from '../../src/base/errors.ts';
 import { version } from '../../src/base/version.ts';
 import { type FaultServer, sendRange, startFaultServer } from '../servers/http-faults.ts';
@@ -22,8 +22,8 @@ async function serve(handler: Parameters<typeof startFaultServer>[0]): Promise<F
   return server;
 }
 
-function client(settings: HttpSettings = {}): Http {
-  const http = createHttp({ env: {}, ...settings });
+function client(settings: HttpSettings = {}): HttpClient {
+  const http = createHttpClient({ env: {}, ...settings });
   cleanups.push(() => http.close());
   return http;
 }
@@ -161,7 +161,7 @@ describe('requests', () => {
   });
 
   test('a malformed SREGISTRY_TIMEOUT is the error SETTINGS', () => {
-    expect(() => createHttp({ env: { SREGISTRY_TIMEOUT: 'soon' } })).toThrow(/SREGISTRY_TIMEOUT/);
+    expect(() => createHttpClient({ env: { SREGISTRY_TIMEOUT: 'soon' } })).toThrow(/SREGISTRY_TIMEOUT/);
   });
 });
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
-import { createHttp } from '../../src/backends/http.ts';
+import { createHttpClient } from '../../src/backends/http.ts';
 import { createAuth, type Login } from '../../src/backends/oci/auth.ts';
 import oci from '../../src/backends/oci/index.ts';
 import { type FakeRegistry, type FakeRegistryOptions, startFakeRegistry } from '../servers/fake-registry.ts';
@@ -43,8 +43,8 @@ function open(
 
 /** A client of the registry that logs in as told. */
 function client(registry: FakeRegistry, login: Login) {
-  const plain = createHttp({ env: {} });
-  const http = createHttp({
+  const plain = createHttpClient({ env: {} });
+  const http = createHttpClient({
     base: registry.url,
     env: {},
     ...createAuth({
@@ -156,7 +156,7 @@ describe('bearer tokens', () => {
     const server = await startFaultServer((_, response) =>
       asked.resolve(() => response.end('{"token":"t"}')),
     );
-    const http = createHttp({ env: {} });
+    const http = createHttpClient({ env: {} });
     cleanups.push(
       () => http.close(),
       () => server.close(),

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { createHttp } from '../../src/backends/http.ts';
+import { createHttpClient } from '../../src/backends/http.ts';
 import { createCatalog } from '../../src/backends/oci/catalog.ts';
 import type { Repository } from '../../src/backends/oci/registries.ts';
 import { pushFile, type UploadOptions } from '../../src/backends/oci/upload.ts';
@@ -35,7 +35,7 @@ afterEach(async () => {
 
 async function start(options?: FakeRegistryOptions): Promise<{ fake: FakeRegistry; repository: Repository }> {
   const fake = await startFakeRegistry(options);
-  const http = createHttp({ base: fake.url, env: {}, stall: 5_000 });
+  const http = createHttpClient({ base: fake.url, env: {}, stall: 5_000 });
   cleanups.push(
     () => fake.close(),
     () => http.close(),

@@ -7,10 +7,10 @@ import { isError, SregistryError } from '../../base/errors.ts';
 import type { OptionValues } from '../../settings/options.ts';
 import type { DriverContext } from '../backend.ts';
 import {
-  createHttp,
-  type Http,
+  type BufferedResponse,
+  createHttpClient,
+  type HttpClient,
   isLoopback,
-  type Reply,
   type RequestOptions,
   type StreamOptions,
 } from '../http.ts';
@@ -32,7 +32,7 @@ export class Bucket {
   /** Are pushed images for everybody to read? */
   readonly publishes: boolean;
   /** With the credentials; {@link request} says failures better. */
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly #instance: string;
   readonly #project: string | undefined;
   /** Has the bucket asked for a project that pays? */
@@ -60,7 +60,7 @@ export class Bucket {
       choices.anonymous === true || isEmulator || !mayHaveTokens(this.base, credentials)
         ? anonymous
         : googleCredentials(credentials);
-    this.http = createHttp({
+    this.http = createHttpClient({
       base: this.base,
       env,
       authorize: this.credentials.authorize,
@@ -92,7 +92,7 @@ export class Bucket {
     method: string,
     path: string | URL,
     { query, ...options }: RequestOptions = {},
-  ): Promise<Reply> {
+  ): Promise<BufferedResponse> {
     return this.#billed((extra) =>
       this.http.request(method, path, { ...options, query: { ...query, ...extra } }),
     );

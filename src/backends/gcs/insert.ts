@@ -7,7 +7,7 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
-import type { Reply, RequestOptions } from '../http.ts';
+import type { BufferedResponse, RequestOptions } from '../http.ts';
 import { type OrderedUpload, type Received, SessionLost, uploadInOrder } from '../kit/ordered-upload.ts';
 import type { PutOptions, SourceFile, Strings } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
@@ -91,7 +91,7 @@ async function post(
   { bucket, object, ifAbsent, signal }: Insertion,
   uploadType: string,
   options: RequestOptions,
-): Promise<Reply> {
+): Promise<BufferedResponse> {
   const query = {
     uploadType,
     name: object.name,
@@ -210,7 +210,11 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
 }
 
 /** `Range: bytes=0-<last byte>` of an incomplete upload; absent where nothing has arrived. */
-function receivedOf(bucket: Bucket, session: string, reply: Reply): Received<string, StoredObject> {
+function receivedOf(
+  bucket: Bucket,
+  session: string,
+  reply: BufferedResponse,
+): Received<string, StoredObject> {
   if (reply.status !== INCOMPLETE) return { done: toObject(reply.json(), bucket) };
   const { range } = reply.headers;
   if (range === undefined) return { session, offset: 0 };

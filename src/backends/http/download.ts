@@ -6,7 +6,7 @@ import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Progress } from '../../base/progress.ts';
 import { openStream, type StreamOptions } from './range.ts';
-import type { Session } from './session.ts';
+import type { Transport } from './transport.ts';
 
 export interface DownloadOptions extends Pick<StreamOptions, 'headers' | 'signal' | 'total' | 'ifMatch'> {
   /** Called with a total of 0 where the service does not say the size. */
@@ -15,7 +15,7 @@ export interface DownloadOptions extends Pick<StreamOptions, 'headers' | 'signal
 
 /** Returns the bytes written. `path` appears only when it is whole, and replaces what was there. */
 export async function download(
-  session: Session,
+  transport: Transport,
   url: string | URL,
   path: string,
   { progress, ...options }: DownloadOptions = {},
@@ -23,7 +23,7 @@ export async function download(
   const folder = await mkdtemp(join(dirname(path), '.download-'));
   try {
     const file = join(folder, basename(path));
-    const { body, total = 0 } = await openStream(session, url, options);
+    const { body, total = 0 } = await openStream(transport, url, options);
     let done = 0;
     const counter = new Transform({
       transform(chunk: Buffer, _encoding, callback) {

@@ -38,7 +38,7 @@ export interface Exchange {
 }
 
 /** The head of an answer, and its body yet to be read. */
-export interface Answer {
+export interface StreamingResponse {
   readonly status: number;
   /** Lower-case names; a repeated header's values joined by a comma. */
   readonly headers: Headers;
@@ -57,17 +57,17 @@ export interface Service {
   /** May credentials go there? */
   trusts(url: URL): boolean;
   /** Headers with the credentials for this request: for each attempt and each redirect anew, so they may be a signature. */
-  authorize?: ((request: Unauthorized) => Promise<Headers> | Headers) | undefined;
+  authorize?: ((request: SignableRequest) => Promise<Headers> | Headers) | undefined;
   /** What to do next after a failure of this kind, where the service knows better than the common hint. */
   readonly hints: Hints;
   /** Makes of the error for a status the one that the answer means, where the service says more than HTTP does. */
-  interpret?: ((error: SregistryError, answer: FailedAnswer) => SregistryError) | undefined;
+  interpret?: ((error: SregistryError, answer: FailedResponse) => SregistryError) | undefined;
   /** Gets new credentials after a 401. True if another try makes sense. */
   updateToken?: ((response: Refusal) => Promise<boolean> | boolean) | undefined;
 }
 
 /** A request about to be sent, as `authorize` sees it. */
-export interface Unauthorized {
+export interface SignableRequest {
   readonly method: string;
   readonly url: URL;
   /** What the caller gave. */
@@ -77,7 +77,7 @@ export interface Unauthorized {
 }
 
 /** A failure, as `interpret` sees it. */
-export interface FailedAnswer {
+export interface FailedResponse {
   readonly method: string;
   readonly headers: Headers;
   /** The body, or its beginning. */
@@ -96,7 +96,7 @@ export interface Refusal {
   readonly signal?: AbortSignal | undefined;
 }
 
-export async function exchange(service: Service, first: Exchange): Promise<Answer> {
+export async function exchange(service: Service, first: Exchange): Promise<StreamingResponse> {
   let hop = first;
   let renewed = false;
   for (let redirects = 0; ; ) {
@@ -128,7 +128,7 @@ async function credentialsFor(service: Service, hop: Exchange): Promise<Headers>
 async function renews(
   service: Service,
   hop: Exchange,
-  answer: Answer,
+  answer: StreamingResponse,
   credentials: Headers,
 ): Promise<boolean> {
   if (service.updateToken === undefined) return false;
@@ -145,7 +145,7 @@ async function renews(
   }
 }
 
-async function sendOnce(service: Service, hop: Exchange, credentials: Headers): Promise<Answer> {
+async function sendOnce(service: Service, hop: Exchange, credentials: Headers): Promise<StreamingResponse> {
   const started = performance.now();
   try {
     const { statusCode, headers, body } = await send(hop.url, {
@@ -177,12 +177,12 @@ function flatten(headers: Record<string, string | string[] | undefined>): Header
 }
 
 /** Reads away a body that nobody wants, so that its connection can be used again; gives up on a large one. */
-async function drain(answer: Answer, { signal }: Exchange): Promise<void> {
+async function drain(answer: StreamingResponse, { signal }: Exchange): Promise<void> {
   await answer.body.dump({ limit: 128 * 1024, signal }).catch(() => {});
 }
 
 /** Where the answer sends us, or undefined where it is the answer itself. */
-function redirectTarget(answer: Answer, hop: Exchange): URL | undefined {
+function redirectTarget(answer: StreamingResponse, hop: Exchange): URL | undefined {
   const location = answer.headers.location;
   if (location === undefined || !isRedirect(answer.status, hop.method)) return undefined;
   if (!URL.canParse(location, hop.url.href))

@@ -3,7 +3,13 @@ import LinkHeader from 'http-link-header';
 import { SregistryError } from '../../base/errors.ts';
 import { followPages } from '../kit/pages.ts';
 import { showRequest } from './errors.ts';
-import { complete, type Reply, type RequestOptions, resolveUrl, type Session } from './session.ts';
+import {
+  type BufferedResponse,
+  complete,
+  type RequestOptions,
+  resolveUrl,
+  type Transport,
+} from './transport.ts';
 import { showUrl } from './url.ts';
 
 /**
@@ -12,14 +18,14 @@ import { showUrl } from './url.ts';
  * followed as for every request.
  */
 export async function* paginate(
-  session: Session,
+  transport: Transport,
   url: string | URL,
   options: RequestOptions = {},
-): AsyncGenerator<Reply> {
+): AsyncGenerator<BufferedResponse> {
   const { query, ...rest } = options;
-  const first = resolveUrl(session, url, query);
+  const first = resolveUrl(transport, url, query);
   const ask = async (at = first) => {
-    const page = await complete(session, 'GET', at, rest);
+    const page = await complete(transport, 'GET', at, rest);
     return {
       page,
       get next() {

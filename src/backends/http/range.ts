@@ -14,9 +14,15 @@ import { debugLog } from '../../log/debug.ts';
 import { outOfTime, startDeadline } from './deadline.ts';
 import { networkError, showRequest } from './errors.ts';
 import type { Headers } from './exchange.ts';
-import { checkPart, condition, type Part, rangeHeader, type Wanted } from './part.ts';
+import {
+  checkRangeResponse,
+  condition,
+  type RangeRequest,
+  type RangeResponse,
+  rangeHeader,
+} from './range-response.ts';
 import { attemptsWorth } from './retry.ts';
-import { open, resolveUrl, type Session } from './session.ts';
+import { open, resolveUrl, type Transport } from './transport.ts';
 
 const debug = debugLog('http');
 
@@ -60,15 +66,15 @@ const FIRST_DELAY = 250;
  * came from the socket; destroying it ends the request.
  */
 export async function openStream(
-  session: Session,
+  transport: Transport,
   address: string | URL,
   options: StreamOptions = {},
 ): Promise<RangeStream> {
-  const url = resolveUrl(session, address);
+  const url = resolveUrl(transport, address);
   const controller = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, controller.signal]) : controller.signal;
-  const source: Source = { session, url, options, signal };
-  const wanted: Wanted = {
+  const source: Source = { transport, url, options, signal };
+  const wanted: RangeRequest = {
     offset: options.offset ?? 0,
     length: options.length,
     total: options.total,
@@ -76,7 +82,7 @@ export async function openStream(
     modified: options.ifUnmodifiedSince,
   };
   if (wanted.length === 0) return { body: Readable.from([]), total: wanted.total };
-  const first = await openPart(source, wanted, session.timeout);
+  const first = await openPart(source, wanted, transport.timeout);
   const pinned = {
     ...wanted,
     total: wanted.total ?? first.total,
@@ -87,17 +93,21 @@ export async function openStream(
 }
 
 interface Source {
-  readonly session: Session;
+  readonly transport: Transport;
   readonly url: URL;
   readonly options: StreamOptions;
   readonly signal: AbortSignal;
 }
 
 /** The bytes of `wanted`, beginning with the part that is open already. */
-async function* continued(source: Source, wanted: Wanted, first: Part): AsyncGenerator<Buffer> {
+async function* continued(
+  source: Source,
+  wanted: RangeRequest,
+  first: RangeResponse,
+): AsyncGenerator<Buffer> {
   const length = wanted.length ?? first.length;
   const patience = new Patience(source);
-  let part: Part | undefined = first;
+  let part: RangeResponse | undefined = first;
   let done = 0;
   while (length === undefined || done < length) {
     try {
@@ -125,13 +135,13 @@ function goneIsStale(error: unknown): never {
   });
 }
 
-function after(wanted: Wanted, done: number): Wanted {
+function after(wanted: RangeRequest, done: number): RangeRequest {
   const length = wanted.length === undefined ? undefined : wanted.length - done;
   return { ...wanted, offset: wanted.offset + done, length };
 }
 
 /** Opens one part: straight where the last redirect led, if that still works, else by its own URL. */
-async function openPart(source: Source, wanted: Wanted, budget: number): Promise<Part> {
+async function openPart(source: Source, wanted: RangeRequest, budget: number): Promise<RangeResponse> {
   const { url, options } = source;
   const target = options.redirects?.get(url.href);
   if (target !== undefined) {
@@ -148,7 +158,12 @@ async function openPart(source: Source, wanted: Wanted, budget: number): Promise
   return part;
 }
 
-async function openAt(source: Source, url: URL, wanted: Wanted, budget: number): Promise<Part> {
+async function openAt(
+  source: Source,
+  url: URL,
+  wanted: RangeRequest,
+  budget: number,
+): Promise<RangeResponse> {
   const deadline = startDeadline(budget, showRequest({ method: 'GET', url }), source.signal);
   const headers = {
     'accept-encoding': 'identity',
@@ -157,9 +172,9 @@ async function openAt(source: Source, url: URL, wanted: Wanted, budget: number):
     ...rangeHeader(wanted),
   };
   try {
-    const answer = await open(source.session, url, { headers, allow: [], deadline });
+    const answer = await open(source.transport, url, { headers, allow: [], deadline });
     try {
-      return checkPart(answer, wanted);
+      return checkRangeResponse(answer, wanted);
     } catch (error) {
       answer.body.destroy();
       throw error;
@@ -170,7 +185,7 @@ async function openAt(source: Source, url: URL, wanted: Wanted, budget: number):
 }
 
 /** The wanted bytes of a body, cut out of its chunks without copying. */
-async function* bytesOf({ answer, skip, length }: Part): AsyncGenerator<Buffer> {
+async function* bytesOf({ answer, skip, length }: RangeResponse): AsyncGenerator<Buffer> {
   let before = skip;
   let left = length ?? Number.POSITIVE_INFINITY;
   // Goes on after the last wanted byte: a body read to its end leaves a connection that can be used again.
@@ -204,18 +219,18 @@ class Patience {
 
   /** Milliseconds until the time without progress is up. */
   left(): number {
-    return Math.max(1, this.#since + this.#source.session.timeout - performance.now());
+    return Math.max(1, this.#since + this.#source.transport.timeout - performance.now());
   }
 
   /** Waits a while after a failure at byte `at`, or throws it where it cannot be mended or is one too many. */
   async spend(error: unknown, at: number): Promise<void> {
-    const { session, signal, url } = this.#source;
+    const { transport, signal, url } = this.#source;
     const where = { method: 'GET', url };
     if (signal.aborted) throw abortError(signal, showRequest(where));
-    const failure = networkError(where, error, session.stall);
+    const failure = networkError(where, error, transport.stall);
     if (++this.#failures > MAX_FAILURES || attemptsWorth(failure, true) === 1) throw failure;
     const delay = this.#failures === 1 ? 0 : FIRST_DELAY * 2 ** (this.#failures - 2);
-    if (delay >= this.left()) throw outOfTime(showRequest(where), session.timeout, failure);
+    if (delay >= this.left()) throw outOfTime(showRequest(where), transport.timeout, failure);
     debug('%s continues at byte %d: %s', showRequest(where), at, failure.message);
     await sleep(delay, undefined, { signal });
   }

@@ -7,17 +7,17 @@
  */
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { DriverContext } from '../backend.ts';
-import { createHttp, type Http, showUrl } from '../http.ts';
+import { createHttpClient, type HttpClient, showUrl } from '../http.ts';
 
 export interface Api {
   /** Ends in `/`, so that paths are resolved below it. */
   readonly base: URL;
-  readonly http: Http;
+  readonly http: HttpClient;
 }
 
 export function createApi({ name, options, env }: DriverContext): Api {
   const base = parseBase(name, String(options.base ?? ''));
-  return { base, http: createHttp({ base, env }) };
+  return { base, http: createHttpClient({ base, env }) };
 }
 
 /** An address without a path means `/api` there. */

@@ -5,7 +5,7 @@
  */
 import type { Readable } from 'node:stream';
 import { SregistryError } from '../../base/errors.ts';
-import type { Headers, Http } from '../http.ts';
+import type { Headers, HttpClient } from '../http.ts';
 import { findFile } from '../http-file.ts';
 import type { FileRef, Range, StoredFile } from './store.ts';
 
@@ -33,7 +33,7 @@ export interface HttpFiles {
 }
 
 /** `base` ends in `/`. */
-export function httpFiles(http: Http, base: URL): HttpFiles {
+export function httpFiles(http: HttpClient, base: URL): HttpFiles {
   const urlOf = (key: string) => new URL(key.split('/').map(encodeURIComponent).join('/'), base);
 
   async function stat(key: string, signal?: AbortSignal): Promise<StoredFile | undefined> {

@@ -14,7 +14,7 @@ import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { RemoteImage } from '../backend.ts';
-import { type Http, showUrl } from '../http.ts';
+import { type HttpClient, showUrl } from '../http.ts';
 import { type FileLocation, findFile, type HttpFile, probeFile, readFile } from '../http-file.ts';
 import { Renewable } from './renewable.ts';
 import { goneIsStale } from './stale.ts';
@@ -29,7 +29,7 @@ export interface Link {
 }
 
 export interface LinkService {
-  readonly http: Http;
+  readonly http: HttpClient;
   /** For messages. */
   readonly host: string;
   /** The link that the manifest at `path` holds now; undefined where the service says that there is none. */

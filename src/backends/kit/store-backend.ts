@@ -1,6 +1,6 @@
 /** A backend made of a {@link Store} and a {@link Layout}: what the store can do, the backend can. */
 import type { Backend, RemoteImage, ShareOptions } from '../backend.ts';
-import type { Http } from '../http.ts';
+import type { HttpClient } from '../http.ts';
 import type { Layout } from './layout.ts';
 import type { Store } from './store.ts';
 import { handleOf, readImage, resolveImage, type StoreContext } from './store-images.ts';
@@ -13,7 +13,7 @@ export interface StoreIdentity {
   readonly driver: string;
   readonly defaultCollection: string;
   /** What the store speaks to its service with, now. */
-  readonly http: () => Http;
+  readonly http: () => HttpClient;
 }
 
 export function storeBackend(

@@ -6,7 +6,7 @@
  * Protocol: "Token Authentication Specification" and "OAuth2 Token Authentication" of CNCF Distribution.
  */
 import { isError, SregistryError } from '../../base/errors.ts';
-import { type Headers, type Http, isLoopback, type Refusal, showUrl } from '../http.ts';
+import { type Headers, type HttpClient, isLoopback, type Refusal, showUrl } from '../http.ts';
 import { type AccessToken, bearerHeader, TokenCache } from '../kit/token.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import { scopesOf } from './scope.ts';
@@ -23,7 +23,7 @@ export interface AuthSettings {
   /** The registry. */
   readonly origin: URL;
   /** For the requests to token services. */
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly logins: Logins;
 }
 
@@ -117,7 +117,11 @@ interface Question {
   readonly signal: AbortSignal;
 }
 
-async function fetchToken(http: Http, question: Question, login: Login | undefined): Promise<AccessToken> {
+async function fetchToken(
+  http: HttpClient,
+  question: Question,
+  login: Login | undefined,
+): Promise<AccessToken> {
   const { realm } = question;
   try {
     return parseToken((await ask(http, question, login)).json(), realm);
@@ -133,7 +137,7 @@ async function fetchToken(http: Http, question: Question, login: Login | undefin
 }
 
 /** GET with a basic login or none; POST to trade a refresh token, as OAuth2 has it. */
-function ask(http: Http, { realm, service, scopes, signal }: Question, login: Login | undefined) {
+function ask(http: HttpClient, { realm, service, scopes, signal }: Question, login: Login | undefined) {
   const form = new URLSearchParams({ client_id: CLIENT_ID, ...(service !== undefined && { service }) });
   if (login !== undefined && 'identityToken' in login) {
     form.set('grant_type', 'refresh_token');

@@ -2,7 +2,7 @@
 import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
-import type { Reply } from '../http.ts';
+import type { BufferedResponse } from '../http.ts';
 import { goneIsStale } from '../kit/stale.ts';
 import { digestOf } from './images.ts';
 import { pathOf, type Registry, type Repository, referenceOf } from './registries.ts';
@@ -71,14 +71,14 @@ export async function startUpload(repository: Repository, digest: string): Promi
   return toUpload(repository, await http.post(path, { signal }));
 }
 
-function toUpload(registry: Registry, reply: Reply): Upload {
+function toUpload(registry: Registry, reply: BufferedResponse): Upload {
   const minChunk = Number(reply.headers['oci-chunk-min-length'] ?? 0);
   const location = nextLocation(registry, reply);
   return { location, minChunk: Number.isSafeInteger(minChunk) ? minChunk : 0 };
 }
 
 /** Where an upload goes on, from the answer of its last request. */
-export function nextLocation(registry: Registry, reply: Reply): string {
+export function nextLocation(registry: Registry, reply: BufferedResponse): string {
   const location = URL.parse(reply.headers.location ?? '', reply.url.href);
   if (location === null)
     throw new SregistryError('SERVICE', `${registry.host}: an upload without a usable Location`);

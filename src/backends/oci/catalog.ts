@@ -3,7 +3,7 @@
  * for once, kept for a few seconds, and shared by the folders that `ls -R` or `find` go through.
  */
 import { isError, SregistryError } from '../../base/errors.ts';
-import type { Http } from '../http.ts';
+import type { HttpClient } from '../http.ts';
 import { Renewable } from '../kit/renewable.ts';
 import { isRepository, isTag } from './grammar.ts';
 import { DOCKER_HUB } from './reference.ts';
@@ -27,7 +27,7 @@ const PAGE_SIZE = 1000;
 /** Names after which a listing counts as endless. */
 const MAX_NAMES = 1_000_000;
 
-export function createCatalog(http: Http, host: string): Catalog {
+export function createCatalog(http: HttpClient, host: string): Catalog {
   // A registry that cannot list has answered; one that failed has not.
   const known = new Renewable<readonly string[] | SregistryError>({ max: 1, lifetime: CATALOG_TTL });
   const read = (signal: AbortSignal) =>
@@ -54,7 +54,7 @@ export function createCatalog(http: Http, host: string): Catalog {
   };
 }
 
-async function readCatalog(http: Http, host: string, signal: AbortSignal): Promise<readonly string[]> {
+async function readCatalog(http: HttpClient, host: string, signal: AbortSignal): Promise<readonly string[]> {
   if (host === DOCKER_HUB) throw doesNotList(host);
   try {
     const names = await readNames(http, '/v2/_catalog', 'repositories', signal);
@@ -73,7 +73,12 @@ function doesNotList(host: string, cause?: unknown): SregistryError {
 }
 
 /** The names in all pages of a listing: `{ "tags": [...] }`; null stands for none. */
-async function readNames(http: Http, path: string, kind: string, signal?: AbortSignal): Promise<string[]> {
+async function readNames(
+  http: HttpClient,
+  path: string,
+  kind: string,
+  signal?: AbortSignal,
+): Promise<string[]> {
   const names: string[] = [];
   for await (const page of http.paginate(path, { query: { n: PAGE_SIZE }, signal })) {
     const what = `${page.url.origin}${path}`;

@@ -7,7 +7,7 @@ import { SregistryError } from '../../base/errors.ts';
 import { registerSecret } from '../../log/index.ts';
 import { findDockerCredentials } from '../../settings/docker-credentials.ts';
 import type { DriverContext } from '../backend.ts';
-import { createHttp, type Http, isLoopback, type RedirectMemory } from '../http.ts';
+import { createHttpClient, type HttpClient, isLoopback, type RedirectMemory } from '../http.ts';
 import { type Lookup, Renewable } from '../kit/renewable.ts';
 import { createAuth, type Login, type Logins } from './auth.ts';
 import { type Catalog, createCatalog } from './catalog.ts';
@@ -33,7 +33,7 @@ export interface Registry {
   /** As it stands in names, canonical: `quay.io`, `localhost:5000`. */
   readonly host: string;
   /** Resolves paths such as `/v2/` against the registry, with its credentials. */
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly catalog: Catalog;
   /** Where blobs were redirected to. */
   readonly redirects: RedirectMemory;
@@ -71,7 +71,7 @@ export function createRegistries(
 ): Registries {
   const address = base === undefined ? undefined : parseBase(name, base, nohttps);
   const ownHost = canonicalHost(address?.host ?? DOCKER_HUB);
-  const tokenHttp = createHttp({ env });
+  const tokenHttp = createHttpClient({ env });
   const registries = new Map<string, Registry>();
 
   const open = (host: string): Registry => {
@@ -80,7 +80,7 @@ export function createRegistries(
     const logins = createLogins(host, env, own ? login : undefined);
     const hint = `it does not exist, or needs a login that may do this: \`sregistry auth login ${name}\``;
     const auth = createAuth({ origin, http: tokenHttp, logins });
-    const http = createHttp({ base: origin, env, hints: { UNAUTHORIZED: hint }, ...auth });
+    const http = createHttpClient({ base: origin, env, hints: { UNAUTHORIZED: hint }, ...auth });
     return {
       host,
       http,

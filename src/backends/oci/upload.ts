@@ -6,7 +6,7 @@
  */
 import { isError, SregistryError } from '../../base/errors.ts';
 import { isJsonObject } from '../../settings/json.ts';
-import type { Reply } from '../http.ts';
+import type { BufferedResponse } from '../http.ts';
 import {
   type OrderedUpload,
   type OrderedUploadOptions,
@@ -50,7 +50,7 @@ function blobUpload(repository: Repository, blob: FileBlob, chunk = CHUNK): Orde
   const what = referenceOf(repository);
 
   /** An answer of a session, or {@link SessionLost}. */
-  const known = async (request: Promise<Reply>): Promise<Reply> => {
+  const known = async (request: Promise<BufferedResponse>): Promise<BufferedResponse> => {
     try {
       return await request;
     } catch (error) {
@@ -122,7 +122,7 @@ function parseUpload(saved: unknown): Upload | undefined {
  * `Range: 0-<last byte>` of an upload. `0-0` is one byte, or none: CNCF Distribution says it of an empty upload as well. So it is
  * taken for a byte only where a single one was `sent`.
  */
-function acceptedBytes(reply: Reply, sent = 0): number | undefined {
+function acceptedBytes(reply: BufferedResponse, sent = 0): number | undefined {
   const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(reply.headers.range ?? '')?.[1];
   if (last === undefined) return undefined;
   return last === '0' && sent !== 1 ? 0 : Number(last) + 1;

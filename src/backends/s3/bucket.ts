@@ -7,10 +7,10 @@ import type { Readable } from 'node:stream';
 import { SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import {
-  createHttp,
+  type BufferedResponse,
+  createHttpClient,
   type Headers,
-  type Http,
-  type Reply,
+  type HttpClient,
   type RequestOptions,
   type StreamOptions,
 } from '../http.ts';
@@ -35,7 +35,7 @@ export interface BucketRequest extends Omit<RequestOptions, 'query' | 'json'> {
 interface Connection {
   readonly region: string;
   readonly address: URL;
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly signer: Signer;
 }
 
@@ -74,7 +74,7 @@ export class Bucket {
   }
 
   /** A request about an object, or about the bucket for the key `''`. */
-  async request(method: string, key: string, options: BucketRequest = {}): Promise<Reply> {
+  async request(method: string, key: string, options: BucketRequest = {}): Promise<BufferedResponse> {
     const { query, ...rest } = options;
     return this.#send(
       ({ http, address }) => http.request(method, addressOf(address, key, query), rest),
@@ -96,7 +96,7 @@ export class Bucket {
   }
 
   /** What the bucket is spoken to with, signatures included. */
-  get http(): Http {
+  get http(): HttpClient {
     return this.#connection().http;
   }
 
@@ -116,7 +116,7 @@ export class Bucket {
   #connect(region: string): void {
     const signer = createSigner(region, this.#credentials);
     const address = this.place.addressIn(region);
-    const http = createHttp({
+    const http = createHttpClient({
       base: address,
       env: this.#env,
       authorize: signer.sign,
@@ -173,7 +173,7 @@ export class Bucket {
 
   /** The region of the bucket, which Amazon tells everybody ("HeadBucket", Amazon S3 API Reference). */
   async #askRegion(signal?: AbortSignal): Promise<string | undefined> {
-    const http = createHttp({ env: this.#env });
+    const http = createHttpClient({ env: this.#env });
     try {
       const { headers } = await http.head(this.#connection().address, { signal, allow: TELLING });
       return headers['x-amz-bucket-region'];

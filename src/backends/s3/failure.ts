@@ -3,7 +3,7 @@
  * responses", Amazon S3 API Reference). An answer to HEAD has only the status and, at Amazon, the bucket's region.
  */
 import { type ErrorCode, SregistryError } from '../../base/errors.ts';
-import type { FailedAnswer } from '../http.ts';
+import type { FailedResponse } from '../http.ts';
 import { parseFailure, textOf } from './xml.ts';
 
 export class S3Error extends SregistryError {
@@ -63,7 +63,7 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
 /** Makes of a failure by its status the one that the service means. */
 export function interpretFailure(
   error: SregistryError,
-  { method, headers, text }: FailedAnswer,
+  { method, headers, text }: FailedResponse,
 ): SregistryError {
   const said = { region: headers['x-amz-bucket-region'], ...readFailure(text) };
   const meaning = said.code === undefined ? undefined : MEANINGS[said.code];

@@ -1,6 +1,6 @@
 /** Multipart uploads, as the service sees them ("Multipart upload API and permissions", Amazon S3 User Guide). */
 import { isError, SregistryError } from '../../base/errors.ts';
-import { attemptsWorth, type Body, type Headers, type Reply } from '../http.ts';
+import { attemptsWorth, type Body, type BufferedResponse, type Headers } from '../http.ts';
 import type { StoredPart } from '../kit/parallel-upload.ts';
 import { withRetries } from '../kit/retries.ts';
 import type { Bucket, BucketRequest } from './bucket.ts';
@@ -120,7 +120,7 @@ export async function patientWork(
   method: 'POST' | 'PUT',
   key: string,
   request: BucketRequest,
-): Promise<Reply> {
+): Promise<BufferedResponse> {
   const patience = { timeout: WORK_TIMEOUT, stall: WORK_TIMEOUT, idempotent: true };
   const work = async () => {
     const reply = await bucket.request(method, key, { ...request, ...patience });

@@ -5,12 +5,12 @@
  * declaration.ts says what the driver is, this file how to reach the service, store.ts what it does there. Replace one after the
  * other by what the service wants, and run the driver's test after each. docs/contributing-a-backend.md goes through them.
  *
- * `createHttp` does what every service needs: it retries, waits when it is told to, gives up in time, keeps credentials to
+ * `createHttpClient` does what every service needs: it retries, waits when it is told to, gives up in time, keeps credentials to
  * `base`. A service whose tokens expire also gets `updateToken`: it is called once after a 401, and answers true when
  * there is a new one for `authorize` to send.
  */
 import { defineDriver } from '../backend.ts';
-import { createHttp } from '../http.ts';
+import { createHttpClient } from '../http.ts';
 import { authorization, folderAddress } from '../kit/http-files.ts';
 import { createLayout } from '../kit/layout.ts';
 import { storeBackend } from '../kit/store-backend.ts';
@@ -24,7 +24,7 @@ export default defineDriver({
   ...declaration,
   create({ name, options, env }) {
     const base = folderAddress(options.base);
-    const http = createHttp({
+    const http = createHttpClient({
       base,
       env,
       headers: authorization(options),

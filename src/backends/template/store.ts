@@ -4,11 +4,11 @@
  */
 import { SregistryError } from '../../base/errors.ts';
 import { toStrings } from '../../image/attributes.ts';
-import type { Http } from '../http.ts';
+import type { HttpClient } from '../http.ts';
 import { httpFiles } from '../kit/http-files.ts';
 import type { Page, Store } from '../kit/store.ts';
 
-export function createStore(http: Http, base: URL): Store {
+export function createStore(http: HttpClient, base: URL): Store {
   // Pull: `stat` and `open` by HEAD and ranged GET, with the sidecar's `getSmall`, `putSmall`, and `remove`. A service with
   // requests of its own for these has methods of its own here.
   const files = httpFiles(http, base);

@@ -6,7 +6,7 @@ import type { ImageName } from '../../image/name.ts';
 import { splitExtension } from '../../image/names.ts';
 import type { RemoteImage } from '../../image/remote.ts';
 import { debugLog } from '../../log/index.ts';
-import type { Http } from '../http.ts';
+import type { HttpClient } from '../http.ts';
 import { findFile, type HttpFile } from '../http-file.ts';
 import { fileNamesOf } from '../kit/layout.ts';
 import { fileUrl, folderUrl, type PlaceOptions } from './place.ts';
@@ -21,7 +21,7 @@ interface Found {
 
 /** The image of a name; of several files with different extensions, the one modified last. */
 export async function resolveImage(
-  http: Http,
+  http: HttpClient,
   place: PlaceOptions,
   name: ImageName,
   signal?: AbortSignal,
@@ -49,7 +49,7 @@ export async function resolveImage(
  * is found.
  */
 async function findFirst(
-  http: Http,
+  http: HttpClient,
   folder: URL,
   fileNames: readonly string[],
   signal?: AbortSignal,
@@ -74,7 +74,11 @@ function timeOf({ file }: Found): number {
  * The digest in `<file>.sha256`, as sha256sum(1) writes it. One that is older than the file is of another file; one that
  * cannot be had never stands between a person and the image.
  */
-async function readDigest(http: Http, image: HttpFile, signal?: AbortSignal): Promise<string | undefined> {
+async function readDigest(
+  http: HttpClient,
+  image: HttpFile,
+  signal?: AbortSignal,
+): Promise<string | undefined> {
   try {
     const reply = await http.get(`${image.location.url}.sha256`, { signal });
     const written = Date.parse(reply.headers['last-modified'] ?? '');

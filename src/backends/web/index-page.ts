@@ -4,7 +4,7 @@
  * Caddy's `browse`). Only names are taken: times and sizes on pages are rounded, and in the server's own time zone.
  */
 import { Parser } from 'htmlparser2';
-import type { Reply } from '../http.ts';
+import type { BufferedResponse } from '../http.ts';
 
 export interface IndexEntry {
   readonly kind: 'folder' | 'file';
@@ -12,7 +12,7 @@ export interface IndexEntry {
 }
 
 /** The entries of a folder, each once; undefined where the answer is no index. */
-export function parseIndex(reply: Reply): IndexEntry[] | undefined {
+export function parseIndex(reply: BufferedResponse): IndexEntry[] | undefined {
   const type = reply.headers['content-type'] ?? '';
   if (/^application\/json\b/i.test(type)) return distinct(fromJson(reply.json()));
   if (/^(text\/html|application\/xhtml\+xml)\b/i.test(type))

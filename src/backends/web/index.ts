@@ -7,7 +7,7 @@ import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
 import { type Backend, defineDriver } from '../backend.ts';
-import { createHttp } from '../http.ts';
+import { createHttpClient } from '../http.ts';
 import { type FileLocation, readFile } from '../http-file.ts';
 import { authorization, folderAddress } from '../kit/http-files.ts';
 import { searchEveryImage } from '../walk.ts';
@@ -25,7 +25,7 @@ export default defineDriver({
     const { base: address, nohttps = false } = options;
     const base = address === undefined ? undefined : folderAddress(address);
     const place: PlaceOptions = { base, nohttps };
-    const http = createHttp({
+    const http = createHttpClient({
       base,
       env,
       headers: authorization(options),

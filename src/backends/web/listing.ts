@@ -1,13 +1,13 @@
 /** What is in a collection, as far as the server's index of that folder tells. */
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { ListEntry } from '../backend.ts';
-import { type Http, type Reply, showUrl } from '../http.ts';
+import { type BufferedResponse, type HttpClient, showUrl } from '../http.ts';
 import { isVisible, keyOf, parseEntry } from '../kit/layout.ts';
 import { type IndexEntry, parseIndex } from './index-page.ts';
 import { folderUrl, type PlaceOptions } from './place.ts';
 
 export async function* listCollection(
-  http: Http,
+  http: HttpClient,
   place: PlaceOptions,
   collection: string,
   signal?: AbortSignal,
@@ -21,7 +21,7 @@ export async function* listCollection(
 }
 
 /** A server that has no index of a folder answers 403 to it. */
-async function getIndex(http: Http, folder: URL, signal?: AbortSignal): Promise<Reply> {
+async function getIndex(http: HttpClient, folder: URL, signal?: AbortSignal): Promise<BufferedResponse> {
   try {
     return await http.get(folder, { headers: { accept: 'application/json, text/html;q=0.9' }, signal });
   } catch (error) {

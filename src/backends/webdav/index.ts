@@ -3,7 +3,7 @@
  * server, multistatus.ts how its listings are read.
  */
 import { defineDriver } from '../backend.ts';
-import { createHttp } from '../http.ts';
+import { createHttpClient } from '../http.ts';
 import { authorization, folderAddress } from '../kit/http-files.ts';
 import { createLayout } from '../kit/layout.ts';
 import { storeBackend } from '../kit/store-backend.ts';
@@ -14,7 +14,7 @@ export default defineDriver({
   ...declaration,
   create({ name, options, env }) {
     const base = folderAddress(options.base);
-    const http = createHttp({
+    const http = createHttpClient({
       base,
       env,
       headers: authorization(options),

@@ -7,7 +7,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SregistryError } from '../../base/errors.ts';
-import type { Http } from '../http.ts';
+import type { HttpClient } from '../http.ts';
 import { findFile } from '../http-file.ts';
 import { type HttpFileRef, httpFiles } from '../kit/http-files.ts';
 import type { ListedFile, Page, PutOptions, SourceFile, Store, StoredFile } from '../kit/store.ts';
@@ -23,7 +23,7 @@ const CLEANUP_LIMIT = 5000;
 const folderOf = (key: string) => key.slice(0, key.lastIndexOf('/') + 1);
 
 /** `base` ends in `/`. */
-export function davStore(http: Http, base: URL): Store {
+export function davStore(http: HttpClient, base: URL): Store {
   const files = httpFiles(http, base);
   const { stat, statSame, urlOf } = files;
 

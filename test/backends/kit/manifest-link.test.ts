@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { RemoteImage } from '../../../src/backends/backend.ts';
-import { createHttp, type HttpSettings } from '../../../src/backends/http.ts';
+import { createHttpClient, type HttpSettings } from '../../../src/backends/http.ts';
 import { createLinks, parseLink } from '../../../src/backends/kit/manifest-link.ts';
 import { sendRange, startFaultServer } from '../../servers/http-faults.ts';
 
@@ -37,7 +37,7 @@ async function start({ size, ...settings }: HttpSettings & { size?: number } = {
     const url = `${storage.url}/file.sif?signature=${state.signature}${state.query}`;
     response.end(JSON.stringify({ url, version: state.version }));
   });
-  const http = createHttp({ base: service.url, env: {}, ...settings });
+  const http = createHttpClient({ base: service.url, env: {}, ...settings });
   cleanups.push(
     () => storage.close(),
     () => service.close(),

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import type { Backend, PushOptions, RemoteImage } from '../../../src/backends/backend.ts';
-import { createHttp } from '../../../src/backends/http.ts';
+import { createHttpClient } from '../../../src/backends/http.ts';
 import { createLayout } from '../../../src/backends/kit/layout.ts';
 import { storeBackend } from '../../../src/backends/kit/store-backend.ts';
 import { temporaryFolder } from '../../helpers/temporary.ts';
@@ -20,7 +20,7 @@ const backendOf = (store: MemoryStore, newestVersion = false) =>
     name: 'memory',
     driver: 'memory',
     defaultCollection: '',
-    http: () => createHttp(),
+    http: () => createHttpClient(),
   }) as Required<Backend>;
 
 function fileOf(bytes: Buffer) {

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { createHttp } from '../../../src/backends/http.ts';
+import { createHttpClient } from '../../../src/backends/http.ts';
 import { type AccessToken, bearerCredentials, TokenCache } from '../../../src/backends/kit/token.ts';
 import { SregistryError } from '../../../src/base/errors.ts';
 import { redact } from '../../../src/log/index.ts';
@@ -26,7 +26,7 @@ async function startService(obtain: () => Promise<AccessToken>, isGood: (token: 
     const token = request.headers.authorization?.replace('Bearer ', '') ?? '';
     response.writeHead(isGood(token) ? 200 : 401).end(token);
   });
-  const http = createHttp({ base: server.url, env: {}, ...bearerCredentials(obtain) });
+  const http = createHttpClient({ base: server.url, env: {}, ...bearerCredentials(obtain) });
   cleanups.push(
     () => server.close(),
     () => http.close(),

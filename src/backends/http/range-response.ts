@@ -1,10 +1,10 @@
 /** One answer to a ranged GET: is it the part that was asked for? */
 import { SregistryError } from '../../base/errors.ts';
 import { showRequest, type Where } from './errors.ts';
-import type { Answer } from './exchange.ts';
+import type { StreamingResponse } from './exchange.ts';
 
 /** What is wanted of a resource. */
-export interface Wanted {
+export interface RangeRequest {
   readonly offset: number;
   /** Bytes; undefined for all that follow. */
   readonly length: number | undefined;
@@ -17,8 +17,8 @@ export interface Wanted {
 }
 
 /** What an answer gives. */
-export interface Part {
-  readonly answer: Answer;
+export interface RangeResponse {
+  readonly answer: StreamingResponse;
   /** Bytes of the body before the first that is wanted. */
   readonly skip: number;
   /** Bytes to take after those; undefined where the service does not say. */
@@ -36,19 +36,19 @@ export interface Part {
 const SKIP_MAX = 1024 * 1024;
 
 /** The `Range` header for `wanted`; none for a whole resource, which an empty one could not satisfy. */
-export function rangeHeader({ offset, length }: Wanted): Record<string, string> {
+export function rangeHeader({ offset, length }: RangeRequest): Record<string, string> {
   if (offset === 0 && length === undefined) return {};
   return { range: `bytes=${offset}-${length === undefined ? '' : offset + length - 1}` };
 }
 
 /** The precondition that the bytes are of the revision that is wanted; a weak tag never fulfils one (RFC 9110 section 13.1). */
-export function condition({ etag, modified }: Wanted): Record<string, string> {
+export function condition({ etag, modified }: RangeRequest): Record<string, string> {
   if (etag !== undefined && !isWeak(etag)) return { 'if-match': etag };
   return modified === undefined ? {} : { 'if-unmodified-since': modified };
 }
 
 /** Checks an answer of 200 or 206 against what was wanted (RFC 9110 section 14). */
-export function checkPart(answer: Answer, wanted: Wanted): Part {
+export function checkRangeResponse(answer: StreamingResponse, wanted: RangeRequest): RangeResponse {
   const where = { method: 'GET', url: answer.url };
   const encoding = answer.headers['content-encoding'];
   if (encoding && encoding !== 'identity')
@@ -66,7 +66,7 @@ export function checkPart(answer: Answer, wanted: Wanted): Part {
 /** `bytes 0-499/1234`, or `*` for a size that is not known (RFC 9110 section 14.4). */
 const CONTENT_RANGE = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/i;
 
-function partial(answer: Answer, wanted: Wanted, where: Where): Part {
+function partial(answer: StreamingResponse, wanted: RangeRequest, where: Where): RangeResponse {
   const header = answer.headers['content-range'] ?? '';
   const match = CONTENT_RANGE.exec(header);
   if (!match)
@@ -79,7 +79,7 @@ function partial(answer: Answer, wanted: Wanted, where: Where): Part {
   return { answer, skip: 0, length: end - start + 1, total, ...validators(answer) };
 }
 
-function whole(answer: Answer, wanted: Wanted, where: Where): Part {
+function whole(answer: StreamingResponse, wanted: RangeRequest, where: Where): RangeResponse {
   if (wanted.offset > SKIP_MAX)
     throw failure(
       where,
@@ -93,7 +93,7 @@ function whole(answer: Answer, wanted: Wanted, where: Where): Part {
   return { answer, skip: wanted.offset, length, total, ...validators(answer) };
 }
 
-function validators({ headers }: Answer): Pick<Part, 'etag' | 'modified'> {
+function validators({ headers }: StreamingResponse): Pick<RangeResponse, 'etag' | 'modified'> {
   return { etag: headers.etag, modified: headers['last-modified'] };
 }
 

@@ -7,10 +7,17 @@ import { isError, SregistryError } from '../../base/errors.ts';
 import { parseJson, readAll, readBeginning } from './body.ts';
 import { type Deadline, startDeadline } from './deadline.ts';
 import { networkError, showRequest, statusError, type Where } from './errors.ts';
-import { type Answer, type Body, type Exchange, exchange, type Headers, type Service } from './exchange.ts';
+import {
+  type Body,
+  type Exchange,
+  exchange,
+  type Headers,
+  type Service,
+  type StreamingResponse,
+} from './exchange.ts';
 import { withRetry } from './retry.ts';
 
-export interface Session extends Service {
+export interface Transport extends Service {
   /** Relative URLs are resolved against it. */
   readonly base: URL | undefined;
   /** Milliseconds for a request with its retries. */
@@ -38,7 +45,7 @@ export interface RequestOptions {
 }
 
 /** A whole answer. */
-export interface Reply {
+export interface BufferedResponse {
   readonly status: number;
   /** Lower-case names; a repeated header's values joined by a comma. */
   readonly headers: Headers;
@@ -57,8 +64,8 @@ const FAILURE_MAX = 16 * 1024;
 
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
 
-export function resolveUrl(session: Session, url: string | URL, query?: RequestOptions['query']): URL {
-  const base = session.base?.href;
+export function resolveUrl(transport: Transport, url: string | URL, query?: RequestOptions['query']): URL {
+  const base = transport.base?.href;
   const text = String(url);
   if (!URL.canParse(text, base)) throw new SregistryError('SERVICE', `not an address: ${text.slice(0, 200)}`);
   const resolved = new URL(text, base);
@@ -72,18 +79,18 @@ export function resolveUrl(session: Session, url: string | URL, query?: RequestO
 
 /** A request whose whole answer is kept in memory: at most 32 MiB. */
 export async function complete(
-  session: Session,
+  transport: Transport,
   method: string,
   url: string | URL,
   options: RequestOptions = {},
-): Promise<Reply> {
-  const where = { method, url: resolveUrl(session, url, options.query) };
-  const deadline = startDeadline(options.timeout ?? session.timeout, showRequest(where), options.signal);
-  const request = toExchange(session, where, options, deadline.signal);
+): Promise<BufferedResponse> {
+  const where = { method, url: resolveUrl(transport, url, options.query) };
+  const deadline = startDeadline(options.timeout ?? transport.timeout, showRequest(where), options.signal);
+  const request = toExchange(transport, where, options, deadline.signal);
   try {
     return await withRetry(
       async () => {
-        const answer = await attempt(session, request, options.allow);
+        const answer = await attempt(transport, request, options.allow);
         return await toReply(answer, where, request);
       },
       { deadline, what: showRequest(where), idempotent: options.idempotent ?? IDEMPOTENT.has(method) },
@@ -93,7 +100,11 @@ export async function complete(
   }
 }
 
-async function toReply(answer: Answer, where: Where, request: Exchange): Promise<Reply> {
+async function toReply(
+  answer: StreamingResponse,
+  where: Where,
+  request: Exchange,
+): Promise<BufferedResponse> {
   const bytes = await guard(() => readAll(answer.body, BODY_MAX, where), request);
   const text = () => bytes.toString();
   return {
@@ -111,37 +122,46 @@ async function toReply(answer: Answer, where: Where, request: Exchange): Promise
  * clears it, and only a stall or the signal the deadline was made with ends the body.
  */
 export async function open(
-  session: Session,
+  transport: Transport,
   url: URL,
   options: { headers: Headers; allow: readonly number[]; deadline: Deadline },
-): Promise<Answer> {
+): Promise<StreamingResponse> {
   const where = { method: 'GET', url };
-  const request = toExchange(session, where, options, options.deadline.signal);
-  return await withRetry(() => attempt(session, request, options.allow), {
+  const request = toExchange(transport, where, options, options.deadline.signal);
+  return await withRetry(() => attempt(transport, request, options.allow), {
     deadline: options.deadline,
     what: showRequest(where),
     idempotent: true,
   });
 }
 
-function toExchange(session: Session, where: Where, options: RequestOptions, signal: AbortSignal): Exchange {
+function toExchange(
+  transport: Transport,
+  where: Where,
+  options: RequestOptions,
+  signal: AbortSignal,
+): Exchange {
   const json = options.json === undefined ? undefined : JSON.stringify(options.json);
   return {
     ...where,
     headers: { ...(json === undefined ? {} : { 'content-type': 'application/json' }), ...options.headers },
     body: json ?? options.body,
     signal,
-    stall: options.stall ?? session.stall,
+    stall: options.stall ?? transport.stall,
   };
 }
 
-async function attempt(session: Session, request: Exchange, allow: readonly number[] = []): Promise<Answer> {
-  const answer = await guard(() => exchange(session, request), request);
+async function attempt(
+  transport: Transport,
+  request: Exchange,
+  allow: readonly number[] = [],
+): Promise<StreamingResponse> {
+  const answer = await guard(() => exchange(transport, request), request);
   if (answer.status < 300 || allow.includes(answer.status)) return answer;
   const text = await readBeginning(answer.body, FAILURE_MAX);
   const where = { method: request.method, url: answer.url };
-  const error = statusError(where, answer.status, answer.headers, text, session.hints);
-  throw session.interpret?.(error, { method: where.method, headers: answer.headers, text }) ?? error;
+  const error = statusError(where, answer.status, answer.headers, text, transport.hints);
+  throw transport.interpret?.(error, { method: where.method, headers: answer.headers, text }) ?? error;
 }
 
 /** Runs a step of a request; whatever it fails with becomes a SregistryError. */
