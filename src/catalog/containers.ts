@@ -1,7 +1,6 @@
 /** The tables of sregistry.db: finds, adds, changes and removes containers. It touches no files. */
 import { randomUUID } from 'node:crypto';
-import { folderOf } from '../image/folder.ts';
-import type { ImageName } from '../image/name.ts';
+import { folderOf, type ImageName } from '../image/name.ts';
 import { formatImageName } from '../image/names.ts';
 import { type ContainerRow, formatTime, fromRow } from './container.ts';
 import type { Database } from './database.ts';

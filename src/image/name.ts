@@ -9,3 +9,8 @@ export interface ImageName {
   /** A version that names one revision: a digest (`sha256:...`), a generation, a commit. */
   readonly version?: string | undefined;
 }
+
+/** `[registry/]collection`: the folder an image is shown in, `''` at the top. */
+export function folderOf(name: Pick<ImageName, 'registry' | 'collection'>): string {
+  return [name.registry, name.collection].filter(Boolean).join('/');
+}

@@ -6,8 +6,7 @@
  * One image may lie under several names, which differ in the extension and in the missing tag. The drivers of file trees take the
  * one written last; a {@link Layout} puts them in an order, of which the first counts.
  */
-import { folderOf } from '../../image/folder.ts';
-import type { ImageName } from '../../image/name.ts';
+import { folderOf, type ImageName } from '../../image/name.ts';
 import {
   type FileName,
   formatFileName,

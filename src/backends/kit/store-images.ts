@@ -6,8 +6,7 @@
  */
 import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
-import { folderOf } from '../../image/folder.ts';
-import type { ImageName } from '../../image/name.ts';
+import { folderOf, type ImageName } from '../../image/name.ts';
 import { splitExtension } from '../../image/names.ts';
 import type { RemoteImage } from '../../image/remote.ts';
 import { debugLog } from '../../log/index.ts';

@@ -7,8 +7,7 @@ import type { Container } from '../../catalog/container.ts';
 import { inspectedOf, labelsOf } from '../../catalog/labels.ts';
 import type { Library } from '../../catalog/library.ts';
 import { INSPECT_KEY } from '../../image/annotations.ts';
-import { folderOf } from '../../image/folder.ts';
-import type { ImageName } from '../../image/name.ts';
+import { folderOf, type ImageName } from '../../image/name.ts';
 import { formatImageName, splitExtension } from '../../image/names.ts';
 import type { RemoteImage } from '../backend.ts';
 

@@ -1,8 +1,7 @@
 /** From a name to the file that is the image: a web server is asked for each file name it may lie under. */
 import pMap from 'p-map';
 import { isError } from '../../base/errors.ts';
-import { folderOf } from '../../image/folder.ts';
-import type { ImageName } from '../../image/name.ts';
+import { folderOf, type ImageName } from '../../image/name.ts';
 import { splitExtension } from '../../image/names.ts';
 import type { RemoteImage } from '../../image/remote.ts';
 import { debugLog } from '../../log/index.ts';
