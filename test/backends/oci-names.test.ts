@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { scopesOf } from '../../src/backends/oci/auth.ts';
 import { parseChallenges } from '../../src/backends/oci/challenge.ts';
 import { isDigest, isRepository, isTag } from '../../src/backends/oci/grammar.ts';
 import { DOCKER_HUB, placeOf, placeOfImage } from '../../src/backends/oci/reference.ts';
-import { scopesOf } from '../../src/backends/oci/scope.ts';
 
 describe('where a name lies', () => {
   test.each([

@@ -103,9 +103,8 @@ export function createRegistries(
     },
     at: ({ host, repository }, signal) => ({ ...of(host), path: repository, signal }),
     close: async () => {
-      await Promise.all(
-        [tokenHttp, ...[...registries.values()].map(({ http }) => http)].map((http) => http.close()),
-      );
+      const clients = [tokenHttp, ...[...registries.values()].map(({ http }) => http)];
+      await Promise.all(clients.map((http) => http.close()));
     },
   };
 }
