@@ -6,6 +6,7 @@
 import type { Readable } from 'node:stream';
 import { SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
+import type { DriverContext } from '../backend.ts';
 import {
   createHttp,
   type Headers,
@@ -14,18 +15,14 @@ import {
   type RequestOptions,
   type StreamOptions,
 } from '../http.ts';
+import type { Query } from '../kit/signed-address.ts';
 import { type CredentialSource, credentialSource } from './credentials.ts';
+import type { declaration } from './declaration.ts';
 import { interpretFailure, S3Error } from './failure.ts';
-import { addressOf, type Options, type Place, placeOf, type Query } from './place.ts';
+import { addressOf, type Place, placeOf } from './place.ts';
 import { createSigner, type Signer } from './signer.ts';
 
 const debug = debugLog('s3');
-
-export interface BucketSettings {
-  readonly instance: string;
-  readonly options: Options;
-  readonly env: NodeJS.ProcessEnv;
-}
 
 export interface BucketRequest extends Omit<RequestOptions, 'query' | 'json'> {
   readonly query?: Query | undefined;
@@ -56,7 +53,7 @@ export class Bucket {
   readonly #credentials: CredentialSource;
   readonly #connections: Connection[] = [];
 
-  constructor({ instance, options, env }: BucketSettings) {
+  constructor({ name: instance, options, env }: DriverContext<typeof declaration.options>) {
     if (options.acl !== undefined && !/^[a-z-]+$/.test(options.acl))
       throw new SregistryError(
         'SETTINGS',
@@ -133,14 +130,12 @@ export class Bucket {
   async #send<T>(request: (connection: Connection) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const used = this.#connection();
     try {
-      return await request(used);
+      return await request(used).catch(async (error: unknown) => {
+        if (await this.#isMended(error, used, signal)) return request(this.#connection());
+        throw error;
+      });
     } catch (error) {
-      if (!(await this.#isMended(error, used, signal))) throw this.#explain(error);
-    }
-    try {
-      return await request(this.#connection());
-    } catch (error) {
-      throw this.#explain(error);
+      throw error instanceof S3Error && error.said === 'NoSuchBucket' ? this.noSuchBucket(error) : error;
     }
   }
 
@@ -180,10 +175,6 @@ export class Bucket {
     } finally {
       await http.close();
     }
-  }
-
-  #explain(error: unknown): unknown {
-    return error instanceof S3Error && error.said === 'NoSuchBucket' ? this.noSuchBucket(error) : error;
   }
 
   noSuchBucket(cause: SregistryError): SregistryError {
