@@ -71,16 +71,13 @@ function checkStored(what: string, headers: Headers, { md5 }: Digests): void {
 export async function listParts({ bucket, key, id }: Upload, signal?: AbortSignal) {
   const listing = { key, query: { uploadId: id }, next: ['part-number-marker'] };
   const pages = await unlessAbsent(Array.fromAsync(listPages(bucket, listing, signal)));
-  const parts = pages?.flatMap((page) => children(page, 'Part'));
-  return (
-    parts &&
-    new Map(
-      parts.map((part) => {
-        const stored = { etag: textOf(part, 'ETag') ?? '', size: Number(textOf(part, 'Size')) };
-        return [Number(textOf(part, 'PartNumber')), stored] as const;
-      }),
-    )
-  );
+  if (pages === undefined) return undefined;
+  const parts = pages.flatMap((page) => children(page, 'Part'));
+  const entries = parts.map((part) => {
+    const stored = { etag: textOf(part, 'ETag') ?? '', size: Number(textOf(part, 'Size')) };
+    return [Number(textOf(part, 'PartNumber')), stored] as const;
+  });
+  return new Map(entries);
 }
 
 /** Puts the object together. NOT_FOUND where the service does not know the upload (any more). */
