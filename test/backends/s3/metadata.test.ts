@@ -84,12 +84,9 @@ describe('metadata of an image', () => {
     expect(readSide(side as string, undefined)).toEqual({});
   });
 
-  test.each(['', '[]', 'null', '"x"', '{"sha256": 1}', '<html>'])(
-    'in a sidecar like %j are none',
-    (text) => {
-      expect(readSide(text, DIGEST)).toEqual({});
-    },
-  );
+  test.each(['', '[]', 'null', '"x"', '{"sha256": 1}', '<html>'])('in a sidecar like %j are none', (text) => {
+    expect(readSide(text, DIGEST)).toEqual({});
+  });
 
   test('that others wrote count as annotations', () => {
     const headers = { 'x-amz-meta-sizemb': '5', 'x-amz-meta-owner': 'lab', 'content-type': 'x', etag: '"1"' };
