@@ -3,6 +3,7 @@
  * pins the revision (the entity tag, else the time of modification, else the size alone), and every read is held to that.
  */
 import type { Readable } from 'node:stream';
+import { parseDate } from '../base/date.ts';
 import { SregistryError } from '../base/errors.ts';
 import type { Headers, HttpClient, RedirectMemory } from './http.ts';
 import { showUrl } from './http.ts';
@@ -76,11 +77,10 @@ function toFile(url: URL, headers: Headers, length: string | undefined): HttpFil
     throw unusable(url, 'the server answers with a web page instead of a file', 'it may want a login');
   if (length === undefined || !/^\d{1,15}$/.test(length))
     throw unusable(url, 'the server does not say its size');
-  const time = new Date(modified ?? Number.NaN);
   return {
     location: { url: url.href, ...(etag && { etag }), ...(modified && { modified }) },
     size: Number(length),
-    modified: Number.isNaN(time.getTime()) ? undefined : time,
+    modified: parseDate(modified),
     revision: [etag ?? modified, length].filter(Boolean).join(' '),
     headers,
   };

@@ -346,7 +346,7 @@ test('a sum written by sha256sum is the digest, until the image is newer than th
   expect((await backend.resolve(hello))?.digest).toBeUndefined();
 });
 
-test('side files that are malformed or lead out of the base say nothing', async () => {
+test('sidecars that are malformed or lead out of the base say nothing', async () => {
   const { backend, base, outside, put } = house();
   put('lab/hello:1.0.sif', 'bytes');
   put('lab/hello:1.0.sif.sha256', 'no sum');
@@ -370,7 +370,7 @@ test('search walks every folder once, also where links make a circle', async () 
   expect(await found(backend, '', { ORG: 'lab' })).toEqual(['lab/hello:1.0']);
 });
 
-test('remove takes the image and its side files, leaves the folder, and is no error twice', async () => {
+test('remove takes the image and its sidecars, leaves the folder, and is no error twice', async () => {
   const { backend, base, push } = house();
   const image = await push(hello, 'bytes', { annotations: { ORG: 'lab' } });
   await backend.remove?.(image);

@@ -141,7 +141,7 @@ describe('images of the Python client', () => {
 describe('annotations', () => {
   const LONG = { deffile: 'Bootstrap: docker\n'.repeat(1000), version: '1.2', Zoë: '漢字', short: 'yes' };
 
-  test('that metadata cannot hold are in a side object, and come back', async () => {
+  test('that metadata cannot hold are in a sidecar, and come back', async () => {
     const backend = await start();
     await push(backend, randomBytes(100), { annotations: LONG });
     expect([...service.objects.keys()].sort()).toEqual([OBJECT, `${OBJECT}.json`]);

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { scopesOf } from '../../src/backends/oci/auth.ts';
 import { parseChallenges } from '../../src/backends/oci/challenge.ts';
 import { isDigest, isRepository, isTag } from '../../src/backends/oci/grammar.ts';
-import { DOCKER_HUB, placeOf, placeOfImage } from '../../src/backends/oci/reference.ts';
-import { scopesOf } from '../../src/backends/oci/scope.ts';
+import { DOCKER_HUB, repositoryOf, repositoryOfImage } from '../../src/backends/oci/reference.ts';
 
 describe('where a name lies', () => {
   test.each([
@@ -12,7 +12,7 @@ describe('where a name lies', () => {
     [{ registry: 'a', collection: 'b', image: 'c' }, 'localhost:5000', 'a/b/c'],
     [{ collection: 'my.project', image: 'c' }, 'localhost:5000', 'my.project/c'],
   ])('with a base, all of %o is the repository', (name, base, repository) => {
-    expect(placeOfImage(name, base)).toEqual({ host: base, repository });
+    expect(repositoryOfImage(name, base)).toEqual({ host: base, repository });
   });
 
   test.each([
@@ -26,13 +26,13 @@ describe('where a name lies', () => {
     [{ registry: 'index.docker.io', collection: 'library', image: 'ubuntu' }, DOCKER_HUB, 'library/ubuntu'],
     [{ collection: '', image: 'my.image' }, DOCKER_HUB, 'library/my.image'],
   ])('without a base, %o begins with a registry or lies on Docker Hub', (name, host, repository) => {
-    expect(placeOfImage(name)).toEqual({ host, repository });
+    expect(repositoryOfImage(name)).toEqual({ host, repository });
   });
 
   test('a collection may be a registry as a whole', () => {
-    expect(placeOf('quay.io', undefined)).toEqual({ host: 'quay.io', repository: '' });
-    expect(placeOf('', undefined)).toBeUndefined();
-    expect(placeOf('', 'quay.io')).toEqual({ host: 'quay.io', repository: '' });
+    expect(repositoryOf('quay.io', undefined)).toEqual({ host: 'quay.io', repository: '' });
+    expect(repositoryOf('', undefined)).toBeUndefined();
+    expect(repositoryOf('', 'quay.io')).toEqual({ host: 'quay.io', repository: '' });
   });
 });
 

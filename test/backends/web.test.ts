@@ -129,7 +129,7 @@ test('of two files of one image, the one modified last is the image', async () =
   });
 });
 
-test('the digest is that of the side file, unless the image was replaced since', async () => {
+test('the digest is that of the sidecar, unless the image was replaced since', async () => {
   const server = await serve();
   const hex = createHash('sha256').update('bytes').digest('hex');
   await server.put('hello:1.0.sif', 'bytes');

@@ -12,7 +12,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Bucket } from '../../src/backends/s3/bucket.ts';
+import { declaration } from '../../src/backends/s3/declaration.ts';
 import { digestHeaders, digestsOf } from '../../src/backends/s3/digests.ts';
+import { checkOption } from '../../src/settings/option-value.ts';
 import { TEST_STATE } from './apptainer.ts';
 
 export interface TestS3 {
@@ -75,11 +77,20 @@ export const s3Options = (given: Record<string, string | undefined>) => ({
   signature: undefined,
   addressing: undefined,
   acl: undefined,
-  ...given,
+  ...Object.fromEntries(
+    Object.entries(given).map(([name, text]) => [name, text === undefined ? text : checked(name, text)]),
+  ),
 });
 
+/** A value as the settings let it through. */
+const checked = (name: string, text: string) =>
+  checkOption('s3', name, declaration.options[name as keyof typeof declaration.options], {
+    text,
+    place: 'a test',
+  });
+
 async function make(given: Record<string, string>, versioning: boolean): Promise<void> {
-  const bucket = new Bucket({ instance: 's3', options: s3Options(given), env: {} });
+  const bucket = new Bucket({ name: 's3', options: s3Options(given), env: {} });
   try {
     await bucket.request('PUT', '');
     if (!versioning) return;

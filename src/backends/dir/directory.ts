@@ -9,7 +9,7 @@ import { splitExtension } from '../../image/names.ts';
 import type { ListEntry, RemoteImage } from '../backend.ts';
 import { fileNamesOf, foldersOf, isVisible, keyOf, parseEntry } from '../kit/layout.ts';
 import type { Confinement, Found } from './confine.ts';
-import { readSides } from './side-files.ts';
+import { readSidecars } from './sidecars.ts';
 
 /** What an image's handle holds. */
 interface Handle extends Record<string, unknown> {
@@ -109,15 +109,15 @@ export class Directory {
     { entry, name, found }: Located,
     isThere?: (path: string) => boolean,
   ): Promise<RemoteImage> {
-    const sides = await readSides(this.#confinement, found, isThere);
+    const sidecars = await readSidecars(this.#confinement, found, isThere);
     const handle: Handle = { entry, path: found.path };
     return {
       name,
       size: Number(found.stats.size),
       modified: found.stats.mtime,
-      digest: sides.digest,
+      digest: sidecars.digest,
       revision: fileRevision(found.stats),
-      annotations: sides.annotations,
+      annotations: sidecars.annotations,
       extension: splitExtension(entry).extension,
       handle,
     };

@@ -20,7 +20,7 @@ import { hasLabels, nameMatcher } from '../name-match.ts';
 import { Confinement } from './confine.ts';
 import { declaration } from './declaration.ts';
 import { Directory, handleOf } from './directory.ts';
-import { removeSides } from './side-files.ts';
+import { removeSidecars } from './sidecars.ts';
 import { type Source, storeFile } from './store.ts';
 
 const debug = debugLog('dir');
@@ -97,7 +97,7 @@ function dirBackend(instance: string, base: string): Backend {
       const path = join(folder.path, basename(entry));
       try {
         await unlink(path);
-        await removeSides(path);
+        await removeSidecars(path);
       } catch (error) {
         throw fileError('remove', path, error);
       }

@@ -6,7 +6,7 @@ import { copyFile, fileError, fileRevision, syncFolder, temporaryName } from '..
 import { sha256File } from '../../base/hash.ts';
 import type { ImageFile, PushOptions } from '../backend.ts';
 import { stale } from '../file-range.ts';
-import { StagedSides } from './side-files.ts';
+import { StagedSidecars } from './sidecars.ts';
 
 export interface Source extends ImageFile {
   /** As `fileRevision` gives it, where the copy must be of that one. */
@@ -28,20 +28,20 @@ export async function storeFile(
 ): Promise<void> {
   const target = join(folder, name);
   const temporary = join(folder, temporaryName());
-  const sides = new StagedSides(target);
+  const sidecars = new StagedSidecars(target);
   try {
     await copyFile(source.path, temporary, { progress: (done) => progress?.(done, source.size), signal });
     const digest = await compare(source, temporary, signal);
-    await sides.write({ digest, annotations });
+    await sidecars.write({ digest, annotations });
     await (ifAbsent ? placeNew(temporary, target) : rename(temporary, target));
-    await sides.publish();
+    await sidecars.publish();
     syncFolder(folder);
     progress?.(source.size, source.size);
   } catch (error) {
     throw fileError('write', target, error);
   } finally {
     await rm(temporary, { force: true });
-    await sides.discard();
+    await sidecars.discard();
   }
 }
 

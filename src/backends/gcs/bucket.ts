@@ -4,7 +4,6 @@
  */
 import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
-import type { OptionValues } from '../../settings/options.ts';
 import type { DriverContext } from '../backend.ts';
 import {
   type BufferedResponse,
@@ -14,11 +13,9 @@ import {
   type RequestOptions,
   type StreamOptions,
 } from '../http.ts';
+import { encodeQuery, type Query } from '../kit/signed-address.ts';
 import { anonymous, type Credentials, googleCredentials } from './credentials.ts';
 import type { declaration } from './declaration.ts';
-
-type Options = OptionValues<(typeof declaration)['options']>;
-type Query = NonNullable<RequestOptions['query']>;
 
 /** Where Google is. */
 const GOOGLE = 'https://storage.googleapis.com';
@@ -38,16 +35,12 @@ export class Bucket {
   /** Has the bucket asked for a project that pays? */
   #isBilled = false;
 
-  constructor({ name: instance, options, env }: DriverContext) {
-    const { bucket, credentials, project, base, ...choices } = options as Options;
-    if (bucket === undefined || !/^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$/.test(bucket))
-      throw new SregistryError(
-        'SETTINGS',
-        `${instance}: ${bucket ?? 'nothing'} cannot be the name of a bucket`,
-        {
-          hint: `sregistry backend add ${instance} bucket=NAME`,
-        },
-      );
+  constructor({ name: instance, options, env }: DriverContext<typeof declaration.options>) {
+    const { bucket, credentials, project, base, ...choices } = options;
+    if (!/^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$/.test(bucket))
+      throw new SregistryError('SETTINGS', `${instance}: "${bucket}" cannot be the name of a bucket`, {
+        hint: `sregistry backend add ${instance} bucket=NAME`,
+      });
     const emulator = emulatorOf(env);
     this.base = parseBase(instance, base ?? emulator ?? GOOGLE);
     this.name = bucket;
@@ -99,12 +92,9 @@ export class Bucket {
   }
 
   async stream(path: string, query: Query, options: StreamOptions): Promise<Readable> {
-    return this.#billed((extra) => {
-      const url = new URL(path, this.base);
-      for (const [name, value] of Object.entries({ ...query, ...extra }))
-        url.searchParams.set(name, String(value));
-      return this.http.stream(url, options);
-    });
+    return this.#billed((extra) =>
+      this.http.stream(`${path}?${encodeQuery({ ...query, ...extra })}`, options),
+    );
   }
 
   close(): Promise<void> {

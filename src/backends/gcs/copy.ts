@@ -20,17 +20,12 @@ export async function copyObject(
     sourceGeneration: from.generation,
     destinationPredefinedAcl: bucket.publishes ? 'publicRead' : undefined,
   };
-  const steps = followPages<Record<string, unknown>, unknown>(
+  const steps = followPages<Record<string, unknown>, string>(
     `${bucket.show(from.key)}: its copy`,
     async (rewriteToken) => {
-      const options = {
-        query: { ...query, rewriteToken: rewriteToken as string },
-        json,
-        idempotent: true,
-        signal,
-      };
+      const options = { query: { ...query, rewriteToken }, json, idempotent: true, signal };
       const answer = ((await bucket.request('POST', path, options)).json() ?? {}) as Record<string, unknown>;
-      return { page: answer, next: answer.done === true ? undefined : answer.rewriteToken };
+      return { page: answer, next: answer.done === true ? undefined : (answer.rewriteToken as string) };
     },
   );
   let last: Record<string, unknown> = {};

@@ -10,6 +10,7 @@ import type { AuthClient } from 'google-auth-library';
 import { describeError, isError, SregistryError, systemCode } from '../../base/errors.ts';
 import { debugLog, registerSecret } from '../../log/index.ts';
 import type { Headers, Refusal } from '../http.ts';
+import { Renewable } from '../kit/renewable.ts';
 import { importDependency } from '../optional.ts';
 import { declaration } from './declaration.ts';
 
@@ -44,14 +45,8 @@ export const anonymous: Credentials = {
 
 /** `file`: default is what the library finds. */
 export function googleCredentials(file: string | undefined): Credentials {
-  let client: Promise<AuthClient | undefined> | undefined;
-  const get = () => {
-    client ??= findClient(file).catch((error) => {
-      client = undefined;
-      throw error;
-    });
-    return client;
-  };
+  const clients = new Renewable<AuthClient | undefined>({ lifetime: Number.POSITIVE_INFINITY });
+  const get = () => clients.get('client', () => findClient(file));
   const authorize = async (): Promise<Headers> => {
     const found = await get();
     if (found === undefined) return {};
@@ -63,7 +58,7 @@ export function googleCredentials(file: string | undefined): Credentials {
     authorize,
     updateToken: async ({ credentials }) => {
       // The library trusts its token until it expires; a new client gets a new one.
-      if ((await authorize()).authorization === credentials.authorization) client = undefined;
+      if ((await authorize()).authorization === credentials.authorization) clients.forget();
       return (await authorize()).authorization !== credentials.authorization;
     },
     signer: async () => signerOf(await get()),

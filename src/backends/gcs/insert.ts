@@ -8,6 +8,7 @@ import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { BufferedResponse, RequestOptions } from '../http.ts';
+import { changedWhilePushed } from '../kit/changed.ts';
 import { type OrderedUpload, type Received, SessionLost, uploadInOrder } from '../kit/ordered-upload.ts';
 import type { PutOptions, SourceFile, Strings } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
@@ -60,11 +61,7 @@ export async function insertFile(
     return await insertWhole(insertion, file);
   } catch (error) {
     if (!isError(error) || error.status !== 400 || !/hash.*match/i.test(error.message)) throw error;
-    const what = `${file.path}: Cloud Storage received other bytes than the file has`;
-    throw new SregistryError('CORRUPT', what, {
-      hint: 'the file may have changed while it was pushed; push it again',
-      cause: error,
-    });
+    throw changedWhilePushed(`${file.path}: Cloud Storage received other bytes than the file has`, error);
   }
 }
 

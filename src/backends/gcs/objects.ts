@@ -1,6 +1,9 @@
 /** The objects of a bucket as files of a store: the object resource of the JSON API (json_api/v1/objects). */
+import { parseDate } from '../../base/date.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { toStrings } from '../../image/attributes.ts';
+import type { BufferedResponse, RequestOptions } from '../http.ts';
+import { unlessAbsent } from '../kit/absent.ts';
 import { followPages } from '../kit/pages.ts';
 import type { FileRef, Page, StoredFile } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
@@ -26,14 +29,9 @@ export async function getObject(
   { key, generation }: ObjectRef,
   signal?: AbortSignal,
 ): Promise<StoredObject | undefined> {
-  try {
-    const query = { fields: FIELDS, generation };
-    const reply = await bucket.request('GET', bucket.objectPath(key), { query, signal });
-    return toObject(reply.json(), bucket);
-  } catch (error) {
-    if (isError(error, 'NOT_FOUND')) return undefined;
-    throw error;
-  }
+  const query = { fields: FIELDS, generation };
+  const reply = await unlessAbsent(bucket.request('GET', bucket.objectPath(key), { query, signal }));
+  return reply && toObject(reply.json(), bucket);
 }
 
 /** Pages of the objects whose names begin with `prefix`; with the delimiter `/`, those of one folder. */
@@ -45,11 +43,7 @@ export function listObjects(
   const fields = `items(${FIELDS}),prefixes,nextPageToken`;
   const query = { prefix: prefix || undefined, delimiter, fields, maxResults: PAGE_SIZE };
   return followPages<Page, string>(bucket.target, async (pageToken) => {
-    const reply = await bucket
-      .request('GET', bucket.path('o'), { query: { ...query, pageToken }, signal })
-      .catch((error: unknown) => {
-        throw isError(error, 'NOT_FOUND') ? bucket.noSuchBucket(error) : error;
-      });
+    const reply = await askListing(bucket, { ...query, pageToken }, signal);
     const { items = [], prefixes = [], nextPageToken } = (reply.json() ?? {}) as Record<string, unknown>;
     if (!Array.isArray(items) || !Array.isArray(prefixes)) throw malformed(bucket, 'listing');
     const paths = prefixes.filter((path) => typeof path === 'string' && path.startsWith(prefix));
@@ -63,6 +57,19 @@ export function listObjects(
   });
 }
 
+/** A page of the bucket's listing; SETTINGS where there is no such bucket. */
+export async function askListing(
+  bucket: Bucket,
+  query: RequestOptions['query'],
+  signal?: AbortSignal,
+): Promise<BufferedResponse> {
+  try {
+    return await bucket.request('GET', bucket.path('o'), { query, signal });
+  } catch (error) {
+    throw isError(error, 'NOT_FOUND') ? bucket.noSuchBucket(error) : error;
+  }
+}
+
 /** The object that a request answers with. */
 export function toObject(value: unknown, bucket: Bucket): StoredObject {
   const given = (value ?? {}) as Record<string, unknown>;
@@ -71,7 +78,6 @@ export function toObject(value: unknown, bucket: Bucket): StoredObject {
   const generation = String(given.generation);
   if (typeof key !== 'string' || bytes === undefined || !/^\d+$/.test(generation))
     throw malformed(bucket, 'object');
-  const created = new Date(String(given.timeCreated));
   const text = (field: string) =>
     typeof given[field] === 'string' && given[field] !== '' ? String(given[field]) : undefined;
   const md5 = text('md5Hash');
@@ -80,7 +86,7 @@ export function toObject(value: unknown, bucket: Bucket): StoredObject {
   return {
     key,
     size: bytes,
-    modified: Number.isNaN(created.getTime()) ? undefined : created,
+    modified: parseDate(text('timeCreated')),
     revision: generation,
     ref: { key, generation },
     metadata: toStrings(metadata),

@@ -2,14 +2,20 @@
  * Sharing an image. For everybody with the link: the address of a public image, or one that is signed with the key of a
  * service account. For one person (`email`): the right to read it, given with the object's access list, or where the bucket
  * has one policy for all of it, with a condition in that policy; and the address to read it at once logged in to Google.
+ *
+ * Links are signed URLs of version 4 (cloud.google.com/storage/docs/authentication/canonical-requests and .../signatures).
  */
+import { createHash } from 'node:crypto';
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { ShareOptions } from '../backend.ts';
+import { encodeKey, encodeQuery } from '../kit/signed-address.ts';
 import type { Bucket } from './bucket.ts';
-import { MAX_EXPIRES, signedUrl } from './signed-url.ts';
+import type { Signer } from './credentials.ts';
 
 /** Seconds that a link lives unless told otherwise: a day. */
 const DEFAULT_EXPIRES = 24 * 3600;
+/** Seconds: the longest that a signature is valid. */
+const MAX_EXPIRES = 7 * 24 * 3600;
 
 export async function shareObject(
   bucket: Bucket,
@@ -17,7 +23,7 @@ export async function shareObject(
   { email, expires }: ShareOptions,
   signal?: AbortSignal,
 ): Promise<string> {
-  if (email !== undefined) return shareWith(bucket, object, { email, expires }, signal);
+  if (email !== undefined) return shareWith({ bucket, object, email, expires, signal });
   if (bucket.publishes && expires === undefined) return publicUrl(bucket, object);
   if (expires !== undefined && expires > MAX_EXPIRES)
     throw new SregistryError('USAGE', 'A link lives for at most 7 days', { hint: '--expires 7d' });
@@ -30,33 +36,53 @@ export async function shareObject(
   });
 }
 
+const ALGORITHM = 'GOOG4-RSA-SHA256';
+
+/** An address from which whoever has it can get the object for `expires` seconds. */
+function signedUrl(
+  bucket: Bucket,
+  object: string,
+  { signer, expires, now }: { signer: Signer; expires: number; now: Date },
+): string {
+  const time = now.toISOString().replace(/[-:]|\.\d+/g, '');
+  const scope = `${time.slice(0, 8)}/auto/storage/goog4_request`;
+  const path = `/${bucket.name}/${encodeKey(object)}`;
+  const query = encodeQuery({
+    'X-Goog-Algorithm': ALGORITHM,
+    'X-Goog-Credential': `${signer.email}/${scope}`,
+    'X-Goog-Date': time,
+    'X-Goog-Expires': Math.floor(expires),
+    'X-Goog-SignedHeaders': 'host',
+  });
+  const canonical = ['GET', path, query, `host:${bucket.base.host}`, '', 'host', 'UNSIGNED-PAYLOAD'].join(
+    '\n',
+  );
+  const hash = createHash('sha256').update(canonical).digest('hex');
+  const signature = signer.sign([ALGORITHM, time, scope, hash].join('\n'));
+  return `${bucket.base.origin}${path}?${query}&X-Goog-Signature=${signature}`;
+}
+
 function publicUrl(bucket: Bucket, object: string): string {
   return new URL([bucket.name, ...object.split('/')].map(encodeURIComponent).join('/'), bucket.base).href;
 }
 
+/** The right of one person to read an object. */
 interface Grant {
+  readonly bucket: Bucket;
+  readonly object: string;
   readonly email: string;
   readonly expires: number | undefined;
+  readonly signal: AbortSignal | undefined;
 }
 
-async function shareWith(
-  bucket: Bucket,
-  object: string,
-  grant: Grant,
-  signal?: AbortSignal,
-): Promise<string> {
-  if (grant.expires !== undefined || !(await grantInAcl(bucket, object, grant.email, signal)))
-    await grantInPolicy(bucket, object, grant, signal);
+async function shareWith(grant: Grant): Promise<string> {
+  const { bucket, object, expires } = grant;
+  if (expires !== undefined || !(await grantInAcl(grant))) await grantInPolicy(grant);
   return `https://storage.cloud.google.com/${bucket.name}/${object.split('/').map(encodeURIComponent).join('/')}`;
 }
 
 /** False where the bucket has no access lists of objects ("uniform bucket-level access"). */
-async function grantInAcl(
-  bucket: Bucket,
-  object: string,
-  email: string,
-  signal?: AbortSignal,
-): Promise<boolean> {
+async function grantInAcl({ bucket, object, email, signal }: Grant): Promise<boolean> {
   try {
     const json = { entity: `user-${email}`, role: 'READER' };
     await bucket.request('POST', bucket.objectPath(object, 'acl'), { json, idempotent: true, signal });
@@ -75,12 +101,7 @@ interface Policy {
 const POLICY_VERSION = 3;
 
 /** Adds a rule for this object, and for as long as told. */
-async function grantInPolicy(
-  bucket: Bucket,
-  object: string,
-  { email, expires }: Grant,
-  signal?: AbortSignal,
-): Promise<void> {
+async function grantInPolicy({ bucket, object, email, expires, signal }: Grant): Promise<void> {
   const path = bucket.path('iam');
   const query = { optionsRequestedPolicyVersion: POLICY_VERSION };
   const policy = (await bucket.request('GET', path, { query, signal })).json() as Policy;

@@ -1,12 +1,32 @@
 /** A bucket as a store. An object is a file, and its generation the revision. */
-import { isError } from '../../base/errors.ts';
+import { formatImageName } from '../../image/names.ts';
+import { unlessAbsent } from '../kit/absent.ts';
+import type { MetadataLimits } from '../kit/metadata.ts';
 import type { Store } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { copyObject } from './copy.ts';
 import { insertBytes, insertFile } from './insert.ts';
-import { METADATA } from './metadata.ts';
-import { getObject, listObjects, type ObjectRef } from './objects.ts';
+import { askListing, getObject, listObjects, type ObjectRef } from './objects.ts';
 import { shareObject } from './share.ts';
+
+/**
+ * What the Python client writes beside its images and finds them by. 8 KiB in all ("Quotas and limits", Cloud Storage). Names and values should be fit for HTTP headers, which other clients get them
+ * in.
+ */
+const METADATA: MetadataLimits = {
+  bytes: 8192,
+  shape: 'each',
+  own: ({ name, key, sha256 }) => {
+    const version = name.version ?? sha256;
+    const { collection, image, tag } = name;
+    const uri = formatImageName({ ...name, version });
+    return { type: 'container', client: 'sregistry', collection, image, tag, version, uri, storage: key };
+  },
+  reserved:
+    'type client registry collection image tag version url uri storage original sha256 sha256sum side'.split(
+      ' ',
+    ),
+};
 
 /** A generation, as versions in names and handles have it. */
 const GENERATION = /^\d{1,19}$/;
@@ -33,12 +53,8 @@ export function bucketStore(bucket: Bucket): Store {
     isRef: ({ generation }) => typeof generation === 'string' && GENERATION.test(generation),
 
     remove: async ({ key, generation }: ObjectRef, signal) => {
-      try {
-        const query = { ifGenerationMatch: generation };
-        await bucket.request('DELETE', bucket.objectPath(key), { query, signal });
-      } catch (error) {
-        if (!isError(error, 'NOT_FOUND')) throw error;
-      }
+      const query = { ifGenerationMatch: generation };
+      await unlessAbsent(bucket.request('DELETE', bucket.objectPath(key), { query, signal }));
     },
 
     version: async ([key], generation, signal) =>
@@ -48,12 +64,7 @@ export function bucketStore(bucket: Bucket): Store {
 
     // A listing of one name: it takes no right that reading images does not.
     check: async (signal) => {
-      try {
-        const query = { maxResults: 1, fields: 'kind' };
-        await bucket.request('GET', bucket.path('o'), { query, signal });
-      } catch (error) {
-        throw isError(error, 'NOT_FOUND') ? bucket.noSuchBucket(error) : error;
-      }
+      await askListing(bucket, { maxResults: 1, fields: 'kind' }, signal);
     },
     close: () => bucket.close(),
   };

@@ -14,6 +14,7 @@ import { formatImageName } from '../../image/names.ts';
 import { debugLog } from '../../log/index.ts';
 import type { ImageFile, PushOptions, RemoteImage } from '../backend.ts';
 import { fileBody } from '../file-body.ts';
+import { changedWhilePushed } from './changed.ts';
 import { carryMetadata, readMetadata, sidecarOf, writeSidecar } from './metadata.ts';
 import { onlyForward } from './progress.ts';
 import { goneIsStale } from './stale.ts';
@@ -174,9 +175,7 @@ async function verify(
     (stored.md5 === undefined || source.md5 === undefined || stored.md5 === source.md5);
   if (isSame) return;
   await store.remove(stored.ref, signal);
-  throw new SregistryError('CORRUPT', `${store.show(stored.key)}: stored with other bytes than were sent`, {
-    hint: 'the file may have changed while it was pushed; push it again',
-  });
+  throw changedWhilePushed(`${store.show(stored.key)}: stored with other bytes than were sent`);
 }
 
 /** A sidecar that stays is ignored: it names the image it belongs to. */

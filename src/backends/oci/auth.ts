@@ -9,7 +9,6 @@ import { isError, SregistryError } from '../../base/errors.ts';
 import { type Headers, type HttpClient, isLoopback, type Refusal, showUrl } from '../http.ts';
 import { type AccessToken, bearerHeader, TokenCache } from '../kit/token.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
-import { scopesOf } from './scope.ts';
 
 /** How one logs in to a registry. */
 export type Login =
@@ -88,6 +87,28 @@ export function createAuth({ origin, http, logins }: AuthSettings): Auth {
       return (await tokens.replace(own.join(' '), refused, renew, signal)) !== refused;
     },
   };
+}
+
+const REPOSITORY_PATH = /^\/v2\/(.+)\/(?:manifests|blobs|tags|referrers)\/[^?]*$/;
+
+/**
+ * The scopes of a request to a registry, as "Requesting a token" has them: `repository:demo/large:pull`, `registry:catalog:*`. None for
+ * `/v2/` itself. A mount from another repository needs to pull there, too.
+ */
+export function scopesOf(method: string, url: URL): string[] {
+  if (url.pathname === '/v2/_catalog') return ['registry:catalog:*'];
+  const repository = REPOSITORY_PATH.exec(url.pathname)?.[1];
+  if (repository === undefined) return [];
+  const from = url.searchParams.get('mount') === null ? null : url.searchParams.get('from');
+  return [
+    `repository:${repository}:${actionsOf(method)}`,
+    ...(from === null ? [] : [`repository:${from}:pull`]),
+  ];
+}
+
+function actionsOf(method: string): string {
+  if (method === 'GET' || method === 'HEAD') return 'pull';
+  return method === 'DELETE' ? 'delete' : 'pull,push';
 }
 
 function repositoryOf(scopes: readonly string[]): string {

@@ -4,6 +4,7 @@ import { isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { BufferedResponse } from '../http.ts';
 import { goneIsStale } from '../kit/stale.ts';
+import type { Range } from '../kit/store.ts';
 import { digestOf } from './images.ts';
 import { pathOf, type Registry, type Repository, referenceOf } from './registries.ts';
 
@@ -13,11 +14,6 @@ export interface Blob {
   readonly digest: string;
   /** Bytes, as its manifest states them. */
   readonly size: number;
-}
-
-export interface BlobRange extends Blob {
-  readonly offset: number;
-  readonly length: number;
 }
 
 /** An open upload session; plain JSON. */
@@ -41,10 +37,13 @@ export async function hasBlob(repository: Repository, { digest, size }: Blob): P
 }
 
 /** A range of a blob, from where the registry redirects to, if it does. Deleted meanwhile is the error STALE. */
-export async function readBlob(repository: Repository, blob: BlobRange): Promise<Readable> {
+export async function readBlob(
+  repository: Repository,
+  digest: string,
+  { size: total, ...range }: Range,
+): Promise<Readable> {
   const { http, redirects, signal } = repository;
-  const { digest, size: total, offset, length } = blob;
-  const options = { offset, length, total, signal, redirects };
+  const options = { ...range, total, signal, redirects };
   return http.stream(pathOf(repository, `blobs/${digest}`), options).catch((error: unknown) => {
     throw goneIsStale(error, referenceOf(repository));
   });

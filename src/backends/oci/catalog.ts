@@ -4,6 +4,7 @@
  */
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { HttpClient } from '../http.ts';
+import { unlessAbsent } from '../kit/absent.ts';
 import { Renewable } from '../kit/renewable.ts';
 import { isRepository, isTag } from './grammar.ts';
 import { DOCKER_HUB } from './reference.ts';
@@ -43,13 +44,8 @@ export function createCatalog(http: HttpClient, host: string): Catalog {
       return answer;
     },
     tags: async (repository, signal) => {
-      try {
-        const tags = await readNames(http, `/v2/${repository}/tags/list`, 'tags', signal);
-        return tags.filter(isTag);
-      } catch (error) {
-        if (isError(error, 'NOT_FOUND')) return undefined;
-        throw error;
-      }
+      const path = `/v2/${repository}/tags/list`;
+      return (await unlessAbsent(readNames(http, path, 'tags', signal)))?.filter(isTag);
     },
   };
 }

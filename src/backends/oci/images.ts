@@ -1,5 +1,6 @@
 /** From a tag or digest to a remote image: fetch the manifest, check it against its digest, find the image's layer in it. */
 import { createHash } from 'node:crypto';
+import { parseDate } from '../../base/date.ts';
 import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../../image/remote.ts';
@@ -128,7 +129,7 @@ export function toRemoteImage(
     ...layer?.annotations,
   };
   const handle: Handle = { registry: host, repository: path, manifest: top.digest };
-  const common = { name, modified: createdOf(annotations), origin: host, annotations };
+  const common = { name, modified: parseDate(annotations[CREATED]), origin: host, annotations };
   if (layer === undefined) {
     const unpresentable = whyUnpresentable(top);
     return { ...common, size: top.bytes.length, revision: top.digest, unpresentable, handle };
@@ -145,11 +146,6 @@ export function toRemoteImage(
 
 /** `org.opencontainers.image.created` (RFC 3339), OCI image specification, "Pre-Defined Annotation Keys". */
 export const CREATED = 'org.opencontainers.image.created';
-
-function createdOf(annotations: Readonly<Record<string, string>>): Date | undefined {
-  const date = new Date(annotations[CREATED] ?? Number.NaN);
-  return Number.isNaN(date.getTime()) ? undefined : date;
-}
 
 /** The handle of an image, which may come out of the catalog: checked again before it becomes part of a path. */
 export function handleOf({ handle }: Pick<RemoteImage, 'handle'>): Handle {

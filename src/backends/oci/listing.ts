@@ -8,8 +8,9 @@ import { isError, SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import { debugLog } from '../../log/index.ts';
 import type { ListEntry } from '../backend.ts';
+import { nameMatcher } from '../name-match.ts';
 import { isRepository } from './grammar.ts';
-import { DOCKER_HUB, placeOf, placeOfImage } from './reference.ts';
+import { DOCKER_HUB, repositoryOf, repositoryOfImage } from './reference.ts';
 import { type Registries, type Repository, referenceOf } from './registries.ts';
 
 const debug = debugLog('oci');
@@ -33,18 +34,42 @@ export async function* listCollection(
   for await (const name of taggedNames(top, collection, images)) yield { kind: 'image', name };
 }
 
-/** The names of all images in and below a collection. */
-export async function* allNames(
+/** Search by name: over the catalog where the registry has one, else among the tags of the repository that is named. */
+export async function* matchingNames(
   registries: Registries,
-  collection: string,
+  query: string,
   signal?: AbortSignal,
 ): AsyncGenerator<ImageName> {
-  const top = topOf(registries, collection, signal);
-  yield* taggedNames(top, collection, await repositoriesBelow(top));
+  const matches = nameMatcher(query);
+  const collection = hostOf(registries, query);
+  try {
+    const top = topOf(registries, collection, signal);
+    for await (const name of taggedNames(top, collection, await repositoriesBelow(top)))
+      if (matches(name)) yield name;
+  } catch (error) {
+    if (!isError(error, 'UNSUPPORTED')) throw error;
+    const image = splitPath(query);
+    const { catalog, path } = registries.at(repositoryOfImage(image, registries.base), signal);
+    const tags = isRepository(path) ? await catalog.tags(path, signal) : undefined;
+    if (tags === undefined) throw error;
+    for (const tag of tags) yield { ...image, tag };
+  }
+}
+
+/** The registry that a query begins with, as the collection to list: `''` for that of the instance. */
+function hostOf(registries: Registries, query: string): string {
+  if (registries.base !== undefined) return '';
+  const [first = ''] = query.split('/');
+  return repositoryOf(first, undefined)?.repository === '' ? first : '';
+}
+
+function splitPath(path: string): Pick<ImageName, 'collection' | 'image'> {
+  const slash = path.lastIndexOf('/');
+  return { collection: path.slice(0, Math.max(0, slash)), image: path.slice(slash + 1) };
 }
 
 function topOf(registries: Registries, collection: string, signal?: AbortSignal): Repository {
-  const place = placeOf(collection, registries.base);
+  const place = repositoryOf(collection, registries.base);
   if (place !== undefined) return registries.at(place, signal);
   throw new SregistryError('UNSUPPORTED', 'Cannot list all registries: the name has to begin with one', {
     hint: `Begin with a host, as in quay.io/biocontainers; without one, ${DOCKER_HUB} is meant, which does not list`,
@@ -69,15 +94,13 @@ async function withTags(
   collection: string,
   signal?: AbortSignal,
 ): Promise<SregistryError> {
-  const folders = collection.split('/');
-  const image = folders.pop() ?? '';
-  const place = placeOfImage({ collection: folders.join('/'), image }, registries.base);
-  if (!isRepository(place.repository)) return error;
-  const tags = await visibleTags(registries.at(place, signal));
+  const name = splitPath(collection);
+  const repository = registries.at(repositoryOfImage(name, registries.base), signal);
+  const tags = isRepository(repository.path) ? await visibleTags(repository) : [];
   if (tags.length === 0) return error;
   const shown = tags.length > 10 ? `${tags.slice(-10).join(', ')}, ...` : tags.join(', ');
   return new SregistryError('UNSUPPORTED', error.message, {
-    hint: `${collection} is an image; open it as ${image}:<tag>, with one of its ${tags.length} tags: ${shown}`,
+    hint: `${collection} is an image; open it as ${name.image}:<tag>, with one of its ${tags.length} tags: ${shown}`,
     cause: error,
   });
 }

@@ -5,6 +5,7 @@
  */
 import { arch } from 'node:process';
 import { SregistryError } from '../../base/errors.ts';
+import { toStrings } from '../../image/attributes.ts';
 import { isJsonObject } from '../../settings/json.ts';
 import { isDigest } from './grammar.ts';
 
@@ -79,7 +80,7 @@ export function parseManifest(bytes: Buffer, type: string, what: string): Manife
     config: toDescriptor(config),
     layers: descriptors(layers ?? []),
     manifests: manifests === undefined ? undefined : descriptors(manifests),
-    annotations: textsOf(value.annotations),
+    annotations: toStrings(value.annotations),
   };
 }
 
@@ -99,19 +100,11 @@ function toDescriptor(value: unknown): Descriptor | undefined {
     mediaType,
     digest,
     size: size as number,
-    annotations: textsOf(annotations),
+    annotations: toStrings(annotations),
     platform: isJsonObject(platform)
       ? { os: String(platform.os), architecture: String(platform.architecture) }
       : undefined,
   };
-}
-
-/** The string values of an object. */
-function textsOf(value: unknown): Record<string, string> {
-  const entries = isJsonObject(value) ? Object.entries(value) : [];
-  return Object.fromEntries(
-    entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
-  );
 }
 
 /** The layer that is the image file: the only one, and of a type that says so. */

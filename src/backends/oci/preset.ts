@@ -12,12 +12,11 @@ import { imagesOf } from '../kit/search.ts';
 import { readBlob } from './blobs.ts';
 import { copyImage } from './copy.ts';
 import { handleOf, resolveImage } from './images.ts';
-import { listCollection } from './listing.ts';
+import { listCollection, matchingNames } from './listing.ts';
 import { pushImage } from './push.ts';
-import { placeOfImage } from './reference.ts';
+import { repositoryOfImage } from './reference.ts';
 import { createRegistries, type OciSettings, type Registry } from './registries.ts';
 import { removeImage } from './remove.ts';
-import { matchingNames } from './search.ts';
 
 export interface OciPreset<S extends OptionSchema> extends Omit<Driver<S>, 'create'> {
   /** Where the registry is and how to log in to it. SETTINGS where the options do not tell. */
@@ -57,7 +56,7 @@ function createOci<S extends OptionSchema>(
 ): Backend {
   const registries = createRegistries(context, settings);
   const at = (name: ImageName, signal?: AbortSignal) =>
-    registries.at(placeOfImage(name, registries.base), signal);
+    registries.at(repositoryOfImage(name, registries.base), signal);
   const of = (image: RemoteImage, signal?: AbortSignal) => {
     const { registry: host, repository } = handleOf(image);
     return registries.at({ host, repository }, signal);
@@ -76,7 +75,7 @@ function createOci<S extends OptionSchema>(
     read: async (image, offset, length, signal) => {
       const { repository, layer } = handleOf(image);
       if (layer !== undefined)
-        return readBlob(of(image, signal), { digest: layer, size: image.size, offset, length });
+        return readBlob(of(image, signal), layer, { size: image.size, offset, length });
       const why = image.unpresentable ?? 'not an image file';
       throw new SregistryError('NOT_PRESENTABLE', `${repository}: ${why}`);
     },

@@ -5,8 +5,8 @@
  */
 import type { ImageName } from '../../image/name.ts';
 
-/** A place in a registry. `repository` may be `''`, its top, or a prefix of repositories. */
-export interface Place {
+/** A repository of a registry. `repository` may be `''`, its top, or a prefix of repositories. */
+export interface RepositoryRef {
   readonly host: string;
   readonly repository: string;
 }
@@ -22,8 +22,8 @@ export function canonicalHost(host: string): string {
   return DOCKER_HUB_NAMES.has(lower) ? DOCKER_HUB : lower;
 }
 
-/** The place of a collection. `base` is the host of an instance that has one. */
-export function placeOf(collection: string, base: string | undefined): Place | undefined {
+/** Where a collection lies. `base` is the host of an instance that has one. */
+export function repositoryOf(collection: string, base: string | undefined): RepositoryRef | undefined {
   const components = collection.split('/').filter((part) => part !== '');
   if (base !== undefined) {
     const named =
@@ -37,18 +37,20 @@ export function placeOf(collection: string, base: string | undefined): Place | u
     : { host: DOCKER_HUB, repository: components.join('/') };
 }
 
-/** The place of an image: its repository, whatever of the path the name holds as registry or collection. */
-export function placeOfImage(
+/** The repository of an image, whatever of the path the name holds as registry or collection. */
+export function repositoryOfImage(
   name: Pick<ImageName, 'registry' | 'collection' | 'image'>,
   base?: string,
-): Place {
+): RepositoryRef {
   const path = [name.registry, name.collection, name.image].filter(Boolean).join('/');
   // An image always follows the host, so that a bare `my.image` is no registry.
-  const place =
-    path === name.image && base === undefined ? { host: DOCKER_HUB, repository: path } : placeOf(path, base);
-  if (place === undefined) return { host: base ?? DOCKER_HUB, repository: '' };
-  const official = place.host === DOCKER_HUB && place.repository !== '' && !place.repository.includes('/');
-  return official ? { ...place, repository: `library/${place.repository}` } : place;
+  const ref =
+    path === name.image && base === undefined
+      ? { host: DOCKER_HUB, repository: path }
+      : repositoryOf(path, base);
+  if (ref === undefined) return { host: base ?? DOCKER_HUB, repository: '' };
+  const official = ref.host === DOCKER_HUB && ref.repository !== '' && !ref.repository.includes('/');
+  return official ? { ...ref, repository: `library/${ref.repository}` } : ref;
 }
 
 /** Looks like a registry: a host with a dot or a port, or `localhost`; an IPv6 address in brackets. */

@@ -11,7 +11,7 @@ import { createHttpClient, type HttpClient, isLoopback, type RedirectMemory } fr
 import { type Lookup, Renewable } from '../kit/renewable.ts';
 import { createAuth, type Login, type Logins } from './auth.ts';
 import { type Catalog, createCatalog } from './catalog.ts';
-import { canonicalHost, DOCKER_HUB, type Place } from './reference.ts';
+import { canonicalHost, DOCKER_HUB, type RepositoryRef } from './reference.ts';
 
 /** Where an instance points, and how it logs in there. */
 export interface OciSettings {
@@ -56,7 +56,7 @@ export interface Registries {
   /** The registry of `base`, else Docker Hub. */
   readonly own: Registry;
   /** The repository at a place, for one operation. */
-  at(place: Place, signal?: AbortSignal): Repository;
+  at(place: RepositoryRef, signal?: AbortSignal): Repository;
   close(): Promise<void>;
 }
 
@@ -103,9 +103,8 @@ export function createRegistries(
     },
     at: ({ host, repository }, signal) => ({ ...of(host), path: repository, signal }),
     close: async () => {
-      await Promise.all(
-        [tokenHttp, ...[...registries.values()].map(({ http }) => http)].map((http) => http.close()),
-      );
+      const clients = [tokenHttp, ...[...registries.values()].map(({ http }) => http)];
+      await Promise.all(clients.map((http) => http.close()));
     },
   };
 }

@@ -7,6 +7,7 @@
 import { isError, SregistryError } from '../../base/errors.ts';
 import { isJsonObject } from '../../settings/json.ts';
 import type { BufferedResponse } from '../http.ts';
+import { changedWhilePushed } from '../kit/changed.ts';
 import {
   type OrderedUpload,
   type OrderedUploadOptions,
@@ -50,13 +51,10 @@ function blobUpload(repository: Repository, blob: FileBlob, chunk = CHUNK): Orde
   const what = referenceOf(repository);
 
   /** An answer of a session, or {@link SessionLost}. */
-  const known = async (request: Promise<BufferedResponse>): Promise<BufferedResponse> => {
-    try {
-      return await request;
-    } catch (error) {
+  const known = (request: Promise<BufferedResponse>): Promise<BufferedResponse> =>
+    request.catch((error: unknown) => {
       throw isError(error) && meansLost(error) ? new SessionLost(what, error) : error;
-    }
-  };
+    });
 
   return {
     what,
@@ -89,25 +87,27 @@ function blobUpload(repository: Repository, blob: FileBlob, chunk = CHUNK): Orde
       const location = nextLocation(repository, reply);
       return { session: { ...session, location }, offset: acceptedBytes(reply, end - start) ?? end };
     },
-    finish: ({ location }) => close(location),
+    // The registry compares the digest with what it has received.
+    finish: async ({ location }) => {
+      const target = closingLocation(location, blob.digest);
+      let failure: unknown = new SregistryError('SERVICE', `${what}: a blob is not there after its upload`);
+      try {
+        await known(http.put(target, { signal, timeout: CLOSE_TIMEOUT, stall: CLOSE_TIMEOUT }));
+      } catch (error) {
+        if (isError(error, 'CANCELED')) throw error;
+        if (isError(error) && error.message.includes('DIGEST_INVALID'))
+          throw changedWhilePushed(
+            `${blob.path}: the registry received other bytes than ${blob.digest}`,
+            error,
+          );
+        // An answer that was lost: the upload may be closed all the same.
+        failure = error;
+      }
+      if (!(await hasBlob(repository, blob))) throw failure;
+    },
     // The registry's word that a chunk does not fit its count.
     isTransient: ({ status }) => status === 416,
   };
-
-  /** Closes the upload. The registry compares the digest with what it has received. */
-  async function close(location: string): Promise<void> {
-    const target = closingLocation(location, blob.digest);
-    let failure: unknown = new SregistryError('SERVICE', `${what}: a blob is not there after its upload`);
-    try {
-      await known(http.put(target, { signal, timeout: CLOSE_TIMEOUT, stall: CLOSE_TIMEOUT }));
-    } catch (error) {
-      if (isError(error, 'CANCELED')) throw error;
-      if (isError(error) && error.message.includes('DIGEST_INVALID')) throw corrupt(blob, error);
-      // An answer that was lost: the upload may be closed all the same.
-      failure = error;
-    }
-    if (!(await hasBlob(repository, blob))) throw failure;
-  }
 }
 
 /** A session that was saved, as it came out of a file. */
@@ -131,15 +131,4 @@ function acceptedBytes(reply: BufferedResponse, sent = 0): number | undefined {
 /** By its code, whatever the status; but 416 only says that a chunk does not fit what the registry has counted. */
 function meansLost({ status, message }: SregistryError): boolean {
   return status === 404 || (status !== 416 && /BLOB_UPLOAD_(INVALID|UNKNOWN)/.test(message));
-}
-
-function corrupt(blob: FileBlob, cause: SregistryError): SregistryError {
-  return new SregistryError(
-    'CORRUPT',
-    `${blob.path}: the registry received other bytes than ${blob.digest}`,
-    {
-      hint: 'the file may have changed while it was pushed; push it again',
-      cause,
-    },
-  );
 }

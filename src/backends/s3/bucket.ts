@@ -6,6 +6,7 @@
 import type { Readable } from 'node:stream';
 import { SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
+import type { DriverContext } from '../backend.ts';
 import {
   type BufferedResponse,
   createHttpClient,
@@ -14,18 +15,14 @@ import {
   type RequestOptions,
   type StreamOptions,
 } from '../http.ts';
+import type { Query } from '../kit/signed-address.ts';
 import { type CredentialSource, credentialSource } from './credentials.ts';
+import type { declaration } from './declaration.ts';
+import { addressOf, type Endpoint, endpointOf } from './endpoint.ts';
 import { interpretFailure, S3Error } from './failure.ts';
-import { addressOf, type Options, type Place, placeOf, type Query } from './place.ts';
 import { createSigner, type Signer } from './signer.ts';
 
 const debug = debugLog('s3');
-
-export interface BucketSettings {
-  readonly instance: string;
-  readonly options: Options;
-  readonly env: NodeJS.ProcessEnv;
-}
 
 export interface BucketRequest extends Omit<RequestOptions, 'query' | 'json'> {
   readonly query?: Query | undefined;
@@ -47,7 +44,7 @@ const EXPIRED = ['ExpiredToken', 'InvalidToken', 'TokenRefreshRequired'];
 
 export class Bucket {
   readonly instance: string;
-  readonly place: Place;
+  readonly endpoint: Endpoint;
   /** Headers of every object that is made. */
   readonly objectHeaders: Headers;
   /** Does it keep versions? Undefined until somebody asked. */
@@ -56,7 +53,7 @@ export class Bucket {
   readonly #credentials: CredentialSource;
   readonly #connections: Connection[] = [];
 
-  constructor({ instance, options, env }: BucketSettings) {
+  constructor({ name: instance, options, env }: DriverContext<typeof declaration.options>) {
     if (options.acl !== undefined && !/^[a-z-]+$/.test(options.acl))
       throw new SregistryError(
         'SETTINGS',
@@ -66,11 +63,11 @@ export class Bucket {
         },
       );
     this.instance = instance;
-    this.place = placeOf(instance, options);
+    this.endpoint = endpointOf(instance, options);
     this.objectHeaders = options.acl === undefined ? {} : { 'x-amz-acl': options.acl };
     this.#env = env;
-    this.#credentials = credentialSource(instance, options, this.place.isAmazon);
-    this.#connect(this.place.region);
+    this.#credentials = credentialSource(instance, options, this.endpoint.isAmazon);
+    this.#connect(this.endpoint.region);
   }
 
   /** A request about an object, or about the bucket for the key `''`. */
@@ -102,7 +99,7 @@ export class Bucket {
 
   /** What names a thing of the bucket in messages. */
   show(key: string): string {
-    return key === '' ? this.place.target : `${this.place.target}/${key}`;
+    return key === '' ? this.endpoint.target : `${this.endpoint.target}/${key}`;
   }
 
   async close(): Promise<void> {
@@ -115,7 +112,7 @@ export class Bucket {
 
   #connect(region: string): void {
     const signer = createSigner(region, this.#credentials);
-    const address = this.place.addressIn(region);
+    const address = this.endpoint.addressIn(region);
     const http = createHttpClient({
       base: address,
       env: this.#env,
@@ -133,14 +130,12 @@ export class Bucket {
   async #send<T>(request: (connection: Connection) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const used = this.#connection();
     try {
-      return await request(used);
+      return await request(used).catch(async (error: unknown) => {
+        if (await this.#isMended(error, used, signal)) return request(this.#connection());
+        throw error;
+      });
     } catch (error) {
-      if (!(await this.#isMended(error, used, signal))) throw this.#explain(error);
-    }
-    try {
-      return await request(this.#connection());
-    } catch (error) {
-      throw this.#explain(error);
+      throw error instanceof S3Error && error.said === 'NoSuchBucket' ? this.noSuchBucket(error) : error;
     }
   }
 
@@ -160,7 +155,7 @@ export class Bucket {
     if (used !== this.#connection()) return true;
     const region = error.region ?? (await this.#askRegion(signal));
     if (region === undefined || region === used.region || !/^[a-z0-9-]{1,64}$/i.test(region)) return false;
-    debug('%s is in %s, not in %s', this.place.bucket, region, used.region);
+    debug('%s is in %s, not in %s', this.endpoint.bucket, region, used.region);
     this.#connect(region);
     return true;
   }
@@ -182,12 +177,8 @@ export class Bucket {
     }
   }
 
-  #explain(error: unknown): unknown {
-    return error instanceof S3Error && error.said === 'NoSuchBucket' ? this.noSuchBucket(error) : error;
-  }
-
   noSuchBucket(cause: SregistryError): SregistryError {
-    const { bucket, target, isAmazon } = this.place;
+    const { bucket, target, isAmazon } = this.endpoint;
     const endpoint = isAmazon ? '' : ` --endpoint-url ${target.slice(0, -bucket.length - 1)}`;
     return new SregistryError('SETTINGS', `${this.instance}: there is no bucket ${bucket}`, {
       hint: `create it (aws s3 mb s3://${bucket}${endpoint}), or name another: sregistry backend add ${this.instance} bucket=NAME`,

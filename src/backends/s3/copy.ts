@@ -1,16 +1,16 @@
 /** Copies within the bucket, by the service ("CopyObject" and "UploadPartCopy", Amazon S3 API Reference). */
 import pMap from 'p-map';
-import { isError, SregistryError } from '../../base/errors.ts';
+import { isError } from '../../base/errors.ts';
 import type { Headers } from '../http.ts';
 import type { StoredPart } from '../kit/parallel-upload.ts';
+import { encodeKey } from '../kit/signed-address.ts';
 import { goneIsStale } from '../kit/stale.ts';
 import type { CopyOptions } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { toHeaders } from './metadata.ts';
-import { headObject, type ObjectRef, opaque, type StoredObject } from './objects.ts';
-import { encodeKey } from './place.ts';
+import { headObject, madeObject, type ObjectRef, opaque, type StoredObject } from './objects.ts';
 import { abortUpload, completeUpload, createUpload, patientWork, type Upload } from './uploads.ts';
-import { parseXml, textOf } from './xml.ts';
+import { requiredText } from './xml.ts';
 
 const GIBIBYTE = 1024 ** 3;
 
@@ -53,9 +53,7 @@ export async function copyObject(
     if (!isError(error, 'STALE') || !(await isUnchanged(bucket, source, signal))) throw error;
     await copy({ ...copying, conditions: {} });
   }
-  const found = await headObject(bucket, key, {}, signal);
-  if (found !== undefined) return found;
-  throw new SregistryError('SERVICE', `${bucket.show(key)}: not there as it was copied`);
+  return madeObject(bucket, key, signal);
 }
 
 async function isUnchanged(bucket: Bucket, source: ObjectRef, signal?: AbortSignal): Promise<boolean> {
@@ -66,7 +64,7 @@ async function isUnchanged(bucket: Bucket, source: ObjectRef, signal?: AbortSign
 
 function sourceHeader({ bucket, source: { key, version, exact } }: Copying): Headers {
   const suffix = exact && version !== undefined ? `?versionId=${encodeURIComponent(version)}` : '';
-  return { 'x-amz-copy-source': `/${encodeURIComponent(bucket.place.bucket)}/${encodeKey(key)}${suffix}` };
+  return { 'x-amz-copy-source': `/${encodeURIComponent(bucket.endpoint.bucket)}/${encodeKey(key)}${suffix}` };
 }
 
 async function copyWhole(copying: Copying): Promise<void> {
@@ -90,9 +88,9 @@ async function copyInParts(copying: Copying): Promise<void> {
     const numbers = Array.from({ length: Math.ceil(size / limits.part) }, (_, index) => index + 1);
     const copyPart = (number: number) => copyRange(copying, upload, number);
     const parts = await pMap(numbers, copyPart, { concurrency: CONCURRENCY });
-    await completeUpload(bucket, upload, parts, { signal });
+    await completeUpload(upload, parts, { signal });
   } catch (error) {
-    await abortUpload(bucket, upload).catch(() => {});
+    await abortUpload(upload).catch(() => {});
     throw error;
   }
 }
@@ -107,8 +105,5 @@ async function copyRange(copying: Copying, { key, id }: Upload, number: number):
     headers: { ...sourceHeader(copying), ...conditions, ...range },
     signal,
   });
-  const etag = textOf(parseXml(reply.text(), bucket.show(key)), 'ETag');
-  if (etag === undefined)
-    throw new SregistryError('SERVICE', `${bucket.show(key)}: a part copied without an ETag`);
-  return { number, etag };
+  return { number, etag: requiredText(reply.text(), 'ETag', bucket.show(key)) };
 }

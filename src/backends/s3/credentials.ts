@@ -5,9 +5,10 @@
  */
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog, registerSecret } from '../../log/index.ts';
+import { Renewable } from '../kit/renewable.ts';
 import { importDependency } from '../optional.ts';
 import { declaration } from './declaration.ts';
-import type { Options } from './place.ts';
+import type { Options } from './endpoint.ts';
 
 const debug = debugLog('s3');
 
@@ -34,10 +35,8 @@ const NONE = 'Could not load credentials from any providers';
  * profiles' only.
  */
 export function credentialSource(instance: string, options: Options, isAmazon: boolean): CredentialSource {
-  const { accessKeyId, secretAccessKey, sessionToken, profile, signature = 's3v4' } = options;
+  const { accessKeyId, secretAccessKey, sessionToken, profile, signature } = options;
   if (signature === 'none') return async () => undefined;
-  if (signature !== 's3v4' && signature !== 's3')
-    throw new SregistryError('SETTINGS', `${instance}: signature is s3v4 or none`);
   if (accessKeyId !== undefined && secretAccessKey !== undefined)
     return async () => ({ accessKeyId, secretAccessKey, ...(sessionToken && { sessionToken }) });
   if (accessKeyId !== undefined || secretAccessKey !== undefined)
@@ -45,21 +44,12 @@ export function credentialSource(instance: string, options: Options, isAmazon: b
       hint: `sregistry auth login ${instance}`,
     });
 
-  let known: { readonly credentials: Promise<Credentials | undefined>; until: number } | undefined;
+  const known = new Renewable<Credentials | undefined>({
+    lifetime: (found) => (found?.expiration ? found.expiration.getTime() - Date.now() - MARGIN : LIFETIME),
+  });
   return ({ renew } = { renew: false }) => {
-    if (known !== undefined && !renew && Date.now() < known.until) return known.credentials;
-    const credentials = findCredentials(instance, profile, isAmazon);
-    const entry = { credentials, until: Date.now() + LIFETIME };
-    known = entry;
-    credentials.then(
-      (found) => {
-        if (found?.expiration) entry.until = found.expiration.getTime() - MARGIN;
-      },
-      () => {
-        known = undefined;
-      },
-    );
-    return credentials;
+    if (renew) known.forget();
+    return known.get('credentials', () => findCredentials(instance, profile, isAmazon));
   };
 }
 

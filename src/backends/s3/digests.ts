@@ -2,13 +2,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { Headers } from '../http.ts';
-
-/** Bytes of a file, the last one not included. */
-export interface FileRange {
-  readonly path: string;
-  readonly start: number;
-  readonly end: number;
-}
+import type { Part } from '../kit/parallel-upload.ts';
 
 export interface Digests {
   readonly md5: Buffer;
@@ -26,7 +20,7 @@ export function digestsOf(bytes: Uint8Array): Digests {
 }
 
 export async function digestsOfRange(
-  { path, start, end }: FileRange,
+  { path, start, end }: Omit<Part, 'number'>,
   signal?: AbortSignal,
 ): Promise<Digests> {
   const [md5, sha256] = [createHash('md5'), createHash('sha256')];

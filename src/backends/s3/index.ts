@@ -14,10 +14,10 @@ const LAYOUT = createLayout({ longest: 1024 - '.json'.length });
 
 export default defineDriver({
   ...declaration,
-  create({ name, options, env }) {
-    const bucket = new Bucket({ instance: name, options, env });
+  create(context) {
+    const bucket = new Bucket(context);
     return storeBackend(bucketStore(bucket), LAYOUT, {
-      name,
+      name: context.name,
       driver: declaration.name,
       // The Python client's: what it pushes as `ubuntu` is `library/ubuntu:latest.sif`.
       defaultCollection: 'library',

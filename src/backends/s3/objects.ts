@@ -2,13 +2,15 @@
  * The objects of a bucket as files of a store: one as HEAD tells, or many as a listing does ("ListObjectsV2", Amazon S3 API
  * Reference), which tells entity tags and neither metadata nor versions.
  */
-import { isError, SregistryError } from '../../base/errors.ts';
+import { parseDate } from '../../base/date.ts';
+import { SregistryError } from '../../base/errors.ts';
 import type { Headers } from '../http.ts';
+import { unlessAbsent } from '../kit/absent.ts';
 import { followPages } from '../kit/pages.ts';
+import type { Query } from '../kit/signed-address.ts';
 import type { FileRef, ListedFile, Page, StoredFile } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { checksumOf, fromHeaders } from './metadata.ts';
-import type { Query } from './place.ts';
 import { children, type Element, parseXml, textOf } from './xml.ts';
 
 /** What pins a revision of an object. */
@@ -31,14 +33,16 @@ export async function headObject(
   signal?: AbortSignal,
 ): Promise<StoredObject | undefined> {
   // Amazon tells its own checksums only to those who ask; other services may refuse the header.
-  const headers = bucket.place.isAmazon ? { 'x-amz-checksum-mode': 'ENABLED' } : {};
-  try {
-    const reply = await bucket.request('HEAD', key, { query, headers, signal });
-    return toObject(bucket, key, reply.headers);
-  } catch (error) {
-    if (isError(error, 'NOT_FOUND')) return undefined;
-    throw error;
-  }
+  const headers = bucket.endpoint.isAmazon ? { 'x-amz-checksum-mode': 'ENABLED' } : {};
+  const reply = await unlessAbsent(bucket.request('HEAD', key, { query, headers, signal }));
+  return reply && toObject(bucket, key, reply.headers);
+}
+
+/** The object that a request has just made. SERVICE where there is none. */
+export async function madeObject(bucket: Bucket, key: string, signal?: AbortSignal): Promise<StoredObject> {
+  const made = await headObject(bucket, key, {}, signal);
+  if (made !== undefined) return made;
+  throw new SregistryError('SERVICE', `${bucket.show(key)}: not there after it was stored`);
 }
 
 function toObject(bucket: Bucket, key: string, headers: Headers): StoredObject {
@@ -50,13 +54,12 @@ function toObject(bucket: Bucket, key: string, headers: Headers): StoredObject {
     });
   if (!Number.isSafeInteger(size))
     throw new SregistryError('SERVICE', `${bucket.show(key)}: an answer without a size`);
-  const modified = new Date(headers['last-modified'] ?? Number.NaN);
   // In a bucket that keeps no versions, or did not when the object was stored, there is none, or it is `null`.
   const version = headers['x-amz-version-id'] === 'null' ? undefined : headers['x-amz-version-id'];
   return {
     key,
     size,
-    modified: Number.isNaN(modified.getTime()) ? undefined : modified,
+    modified: parseDate(headers['last-modified']),
     revision: version ?? opaque(etag),
     ref: { key, etag, ...(version && { version }) },
     metadata: fromHeaders(headers),
@@ -141,10 +144,9 @@ export async function* listObjects(
 function toListed(element: Element, decode: (text: string) => string): ListedFile[] {
   const key = decode(textOf(element, 'Key') ?? '');
   const size = Number(textOf(element, 'Size') ?? Number.NaN);
-  const modified = new Date(textOf(element, 'LastModified') ?? Number.NaN);
+  const modified = parseDate(textOf(element, 'LastModified'));
   const etag = textOf(element, 'ETag');
-  if (key === '' || etag === undefined || !Number.isSafeInteger(size) || Number.isNaN(modified.getTime()))
-    return [];
+  if (key === '' || etag === undefined || !Number.isSafeInteger(size) || modified === undefined) return [];
   return [{ key, size, modified, revision: opaque(etag), ref: { key, etag } }];
 }
 

@@ -8,7 +8,7 @@ import type { PutOptions, SourceFile } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { compositeTag, digestsOf, digestsOfRange } from './digests.ts';
 import { METADATA, toHeaders } from './metadata.ts';
-import { headObject, opaque, type StoredObject } from './objects.ts';
+import { headObject, madeObject, opaque, type StoredObject } from './objects.ts';
 import {
   abortUpload,
   completeUpload,
@@ -16,7 +16,6 @@ import {
   listParts,
   listUploads,
   putContent,
-  sendPart,
   type Upload,
 } from './uploads.ts';
 
@@ -44,9 +43,8 @@ export async function putObject(
   options: PutOptions,
 ): Promise<StoredObject> {
   const headers = { 'content-type': 'application/octet-stream', ...toHeaders(options.metadata) };
-  const put = file.size <= SMALL ? putWhole : putInParts;
-  const tag = await put({ bucket, key, file, headers }, options);
-  return lookAgain(bucket, key, file, tag, options.signal);
+  const putting: Putting = { ...options, bucket, key, file, headers };
+  return lookAgain(putting, await (file.size <= SMALL ? putWhole(putting) : putInParts(putting)));
 }
 
 export async function putSmall(bucket: Bucket, key: string, body: Buffer, signal?: AbortSignal) {
@@ -56,7 +54,7 @@ export async function putSmall(bucket: Bucket, key: string, body: Buffer, signal
 }
 
 /** An object to be. */
-interface Putting {
+interface Putting extends PutOptions {
   readonly bucket: Bucket;
   readonly key: string;
   readonly file: SourceFile;
@@ -64,10 +62,8 @@ interface Putting {
 }
 
 /** Sends the file with one request. Returns the entity tag it should have. */
-async function putWhole(
-  { bucket, key, file: { path, size, digest, open }, headers }: Putting,
-  { signal, ifAbsent }: PutOptions,
-): Promise<string> {
+async function putWhole({ bucket, key, file, headers, signal, ifAbsent }: Putting): Promise<string> {
+  const { path, size, digest, open } = file;
   const digests = await digestsOfRange({ path, start: 0, end: size }, signal);
   const { sha256 } = digests;
   if (`sha256:${sha256.toString('hex')}` !== digest)
@@ -75,57 +71,50 @@ async function putWhole(
   const all = {
     ...bucket.objectHeaders,
     ...headers,
-    ...(bucket.place.isAmazon && { 'x-amz-checksum-sha256': sha256.toString('base64') }),
+    ...(bucket.endpoint.isAmazon && { 'x-amz-checksum-sha256': sha256.toString('base64') }),
     ...(ifAbsent && CONDITION),
   };
   return putContent(bucket, key, { body: open, size, digests }, { headers: all, signal });
 }
 
-function partSizeOf(size: number): number {
-  return Math.max(SMALLEST_PART, Math.ceil(size / MOST_PARTS / MEBIBYTE) * MEBIBYTE);
-}
-
 /** Sends the file as a multipart upload. Returns the entity tag it should have, where its parts tell. */
-async function putInParts(
-  { bucket, key, file, headers }: Putting,
-  options: PutOptions,
-): Promise<string | undefined> {
-  const { signal } = options;
-  const of = (id: string) => ({ key, id });
+async function putInParts(putting: Putting): Promise<string | undefined> {
+  const { bucket, key, file, headers, signal } = putting;
+  const of = (id: string) => ({ bucket, key, id });
   return uploadInParallel(
     {
       what: bucket.show(key),
       file,
-      identity: { target: bucket.place.target, key },
-      partSize: partSizeOf(file.size),
+      identity: { target: bucket.endpoint.target, key },
+      partSize: Math.max(SMALLEST_PART, Math.ceil(file.size / MOST_PARTS / MEBIBYTE) * MEBIBYTE),
       start: async () => (await createUpload(bucket, key, headers, signal)).id,
-      opened: (id) => abortOrphans(bucket, of(id), signal),
-      list: (id) => listParts(bucket, of(id), signal),
+      opened: (id) => abortOrphans(of(id), signal),
+      list: (id) => listParts(of(id), signal),
       isSame: async (etag, part) =>
         opaque(etag).toLowerCase() === (await digestsOfRange(part, signal)).md5.toString('hex'),
       send: async (id, part, body, canceled) => {
         const digests = await digestsOfRange(part, canceled);
         const content = { body, size: part.end - part.start, digests };
-        return (await sendPart(bucket, of(id), part.number, content, canceled)).etag;
+        const query = { partNumber: part.number, uploadId: id };
+        return putContent(bucket, key, content, { query, signal: canceled });
       },
-      complete: (id, parts) => complete({ bucket, key, file, headers }, id, parts, options),
-      abort: (id, limit) => abortUpload(bucket, of(id), limit),
+      complete: (id, parts) => complete(putting, of(id), parts),
+      abort: (id, limit) => abortUpload(of(id), limit),
     },
-    options,
+    putting,
   );
 }
 
 async function complete(
-  { bucket, key, file }: Putting,
-  id: string,
+  { bucket, key, file, signal, ifAbsent }: Putting,
+  upload: Upload,
   parts: readonly StoredPart[],
-  { signal, ifAbsent }: PutOptions,
 ): Promise<string | undefined> {
   // Not every service knows the condition here.
   if (ifAbsent && (await headObject(bucket, key, {}, signal)) !== undefined)
     throw new SregistryError('EXISTS', `${bucket.show(key)} is there already`);
   try {
-    await completeUpload(bucket, { key, id }, parts, { headers: ifAbsent ? CONDITION : {}, signal });
+    await completeUpload(upload, parts, { headers: ifAbsent ? CONDITION : {}, signal });
   } catch (error) {
     if (!isError(error, 'NOT_FOUND')) throw error;
     // The answer may have been lost: then the upload is done, and no longer known.
@@ -136,12 +125,12 @@ async function complete(
 }
 
 /** Pushes of this key that were given up a day ago and more: their parts take space that nobody sees. */
-async function abortOrphans(bucket: Bucket, { key, id }: Upload, signal?: AbortSignal): Promise<void> {
+async function abortOrphans({ bucket, key, id }: Upload, signal?: AbortSignal): Promise<void> {
   try {
     for await (const upload of listUploads(bucket, key, signal)) {
       if (upload.id === id || Date.now() - upload.started.getTime() < ORPHANED) continue;
       debug('upload %s of %s was left behind', upload.id, key);
-      await abortUpload(bucket, upload, signal);
+      await abortUpload(upload, signal);
     }
   } catch (error) {
     if (isError(error, 'CANCELED')) throw error;
@@ -153,18 +142,10 @@ const digestOf = ({ metadata = {}, digest }: StoredObject) =>
   readMetadata(METADATA, metadata).digest ?? digest;
 
 /** What is there now, which has to be what was sent. */
-async function lookAgain(
-  bucket: Bucket,
-  key: string,
-  { digest }: SourceFile,
-  tag: string | undefined,
-  signal?: AbortSignal,
-): Promise<StoredObject> {
-  const found = await headObject(bucket, key, {}, signal);
-  if (found === undefined)
-    throw new SregistryError('SERVICE', `${bucket.show(key)}: not there after it was stored`);
+async function lookAgain({ bucket, key, file, signal }: Putting, tag?: string): Promise<StoredObject> {
+  const found = await madeObject(bucket, key, signal);
   // Somebody may have pushed something else in the meantime; that is theirs to answer for.
-  if (digestOf(found) !== digest || isTag(found.ref.etag, tag)) return found;
+  if (digestOf(found) !== file.digest || isTag(found.ref.etag, tag)) return found;
   throw new SregistryError('CORRUPT', `${bucket.show(key)}: stored with other bytes than were sent`, {
     hint: 'push it again',
   });

@@ -2,10 +2,10 @@
 import { parse } from 'node:querystring';
 import type { SignatureV4 } from '@smithy/signature-v4';
 import type { Headers } from '../http.ts';
+import { encodeQuery } from '../kit/signed-address.ts';
 import { importDependency } from '../optional.ts';
 import type { CredentialSource } from './credentials.ts';
 import { declaration } from './declaration.ts';
-import { encodeQuery } from './place.ts';
 
 export interface Signer {
   /** The headers that sign a request; none where there are no credentials. */

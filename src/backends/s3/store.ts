@@ -20,7 +20,7 @@ const FEW = 20;
 
 export function bucketStore(bucket: Bucket, copyLimits = COPY_LIMITS): Store {
   return {
-    target: bucket.place.target,
+    target: bucket.endpoint.target,
     metadata: METADATA,
     show: (key) => bucket.show(key),
     stat: (key, signal) => headObject(bucket, key, {}, signal),

@@ -1,15 +1,17 @@
 /** Multipart uploads, as the service sees them ("Multipart upload API and permissions", Amazon S3 User Guide). */
-import { isError, SregistryError } from '../../base/errors.ts';
+import { SregistryError } from '../../base/errors.ts';
 import { attemptsWorth, type Body, type BufferedResponse, type Headers } from '../http.ts';
+import { unlessAbsent } from '../kit/absent.ts';
 import type { StoredPart } from '../kit/parallel-upload.ts';
 import { withRetries } from '../kit/retries.ts';
 import type { Bucket, BucketRequest } from './bucket.ts';
 import { type Digests, digestHeaders, digestsOf, isMd5Tag } from './digests.ts';
 import { LateFailure, lateFailure } from './failure.ts';
 import { listPages, opaque } from './objects.ts';
-import { children, parseXml, textOf, toXml } from './xml.ts';
+import { children, requiredText, textOf, toXml } from './xml.ts';
 
 export interface Upload {
+  readonly bucket: Bucket;
   readonly key: string;
   readonly id: string;
 }
@@ -28,9 +30,7 @@ export async function createUpload(
 ): Promise<Upload> {
   const request = { query: { uploads: '' }, headers: { ...bucket.objectHeaders, ...headers }, signal };
   const reply = await bucket.request('POST', key, request);
-  const id = textOf(parseXml(reply.text(), bucket.show(key)), 'UploadId');
-  if (id) return { key, id };
-  throw new SregistryError('SERVICE', `${bucket.show(key)}: an upload without an id`);
+  return { bucket, key, id: requiredText(reply.text(), 'UploadId', bucket.show(key)) };
 }
 
 /** Bytes to be sent, and their checksums. */
@@ -38,17 +38,6 @@ export interface Content {
   readonly body: Body;
   readonly size: number;
   readonly digests: Digests;
-}
-
-export async function sendPart(
-  bucket: Bucket,
-  { key, id }: Upload,
-  number: number,
-  content: Content,
-  signal?: AbortSignal,
-): Promise<StoredPart> {
-  const request = { query: { partNumber: number, uploadId: id }, signal };
-  return { number, etag: await putContent(bucket, key, content, request) };
 }
 
 /** Sends a part, or a whole object. Returns the entity tag, after a look at it. */
@@ -79,31 +68,21 @@ function checkStored(what: string, headers: Headers, { md5 }: Digests): void {
 }
 
 /** The parts the service has, by number, with their sizes in bytes; undefined where it no longer knows the upload. */
-export async function listParts(
-  bucket: Bucket,
-  { key, id }: Upload,
-  signal?: AbortSignal,
-): Promise<Map<number, { readonly etag: string; readonly size: number }> | undefined> {
-  const parts = new Map<number, { etag: string; size: number }>();
+export async function listParts({ bucket, key, id }: Upload, signal?: AbortSignal) {
   const listing = { key, query: { uploadId: id }, next: ['part-number-marker'] };
-  try {
-    for await (const page of listPages(bucket, listing, signal)) {
-      for (const element of children(page, 'Part')) {
-        const etag = textOf(element, 'ETag') ?? '';
-        parts.set(Number(textOf(element, 'PartNumber')), { etag, size: Number(textOf(element, 'Size')) });
-      }
-    }
-    return parts;
-  } catch (error) {
-    if (isError(error, 'NOT_FOUND')) return undefined;
-    throw error;
-  }
+  const pages = await unlessAbsent(Array.fromAsync(listPages(bucket, listing, signal)));
+  if (pages === undefined) return undefined;
+  const parts = pages.flatMap((page) => children(page, 'Part'));
+  const entries = parts.map((part) => {
+    const stored = { etag: textOf(part, 'ETag') ?? '', size: Number(textOf(part, 'Size')) };
+    return [Number(textOf(part, 'PartNumber')), stored] as const;
+  });
+  return new Map(entries);
 }
 
 /** Puts the object together. NOT_FOUND where the service does not know the upload (any more). */
 export async function completeUpload(
-  bucket: Bucket,
-  { key, id }: Upload,
+  { bucket, key, id }: Upload,
   parts: readonly StoredPart[],
   { headers: conditions, signal }: Pick<BucketRequest, 'headers' | 'signal'> = {},
 ): Promise<void> {
@@ -136,12 +115,8 @@ export async function patientWork(
 }
 
 /** Gives an upload up, and with it the parts that are there. One that is unknown is none. */
-export async function abortUpload(bucket: Bucket, { key, id }: Upload, signal?: AbortSignal): Promise<void> {
-  try {
-    await bucket.request('DELETE', key, { query: { uploadId: id }, signal });
-  } catch (error) {
-    if (!isError(error, 'NOT_FOUND')) throw error;
-  }
+export async function abortUpload({ bucket, key, id }: Upload, signal?: AbortSignal): Promise<void> {
+  await unlessAbsent(bucket.request('DELETE', key, { query: { uploadId: id }, signal }));
 }
 
 /** The uploads of a key that were never finished. */
@@ -156,7 +131,7 @@ export async function* listUploads(
     for (const element of children(page, 'Upload')) {
       const id = textOf(element, 'UploadId');
       const started = new Date(textOf(element, 'Initiated') ?? Number.NaN);
-      if (id && textOf(element, 'Key') === key) yield { key, id, started };
+      if (id && textOf(element, 'Key') === key) yield { bucket, key, id, started };
     }
   }
 }

@@ -1,7 +1,7 @@
 /** The documents that S3 speaks in: its answers, its failures, and what it is sent. */
 import { XMLBuilder } from 'fast-xml-parser';
 import { SregistryError } from '../../base/errors.ts';
-import { type Element, parseDocument } from '../kit/xml.ts';
+import { type Element, parseDocument, textOf } from '../kit/xml.ts';
 
 export { children, type Element, textOf } from '../kit/xml.ts';
 
@@ -17,6 +17,13 @@ export function parseXml(text: string, what: string): Element {
   throw new SregistryError('SERVICE', `${what}: not the answer of an S3 service`, {
     hint: 'check that the address is that of the service, and not of its web page or a proxy',
   });
+}
+
+/** The text of an element that a document has to have. SERVICE where it has none; `what` is for its message. */
+export function requiredText(document: string, name: string, what: string): string {
+  const text = textOf(parseXml(document, what), name);
+  if (text) return text;
+  throw new SregistryError('SERVICE', `${what}: an answer without ${name}`);
 }
 
 /** The failure that a document tells of; undefined where it is none. */

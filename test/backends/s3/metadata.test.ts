@@ -67,7 +67,7 @@ describe('metadata of an image', () => {
     expect(bytes).toBeLessThanOrEqual(2048);
   });
 
-  test('that do not fit go into a side object, those that do stay', () => {
+  test('that do not fit go into a sidecar, those that do stay', () => {
     const annotations = { first: 'short', long: 'x'.repeat(5000), last: 'short as well' };
     const { headers, side } = storeMetadata(1, DIGEST, annotations);
     expect(readMetadata(headers)).toEqual({
@@ -78,18 +78,15 @@ describe('metadata of an image', () => {
     expect(readSide(side as string, DIGEST)).toEqual(annotations);
   });
 
-  test('in the side object of another image are not those of this one', () => {
+  test('in the sidecar of another image are not those of this one', () => {
     const { side } = storeMetadata(1, DIGEST, { long: 'x'.repeat(5000) });
     expect(readSide(side as string, `sha256:${'f'.repeat(64)}`)).toEqual({});
     expect(readSide(side as string, undefined)).toEqual({});
   });
 
-  test.each(['', '[]', 'null', '"x"', '{"sha256": 1}', '<html>'])(
-    'in a side object like %j are none',
-    (text) => {
-      expect(readSide(text, DIGEST)).toEqual({});
-    },
-  );
+  test.each(['', '[]', 'null', '"x"', '{"sha256": 1}', '<html>'])('in a sidecar like %j are none', (text) => {
+    expect(readSide(text, DIGEST)).toEqual({});
+  });
 
   test('that others wrote count as annotations', () => {
     const headers = { 'x-amz-meta-sizemb': '5', 'x-amz-meta-owner': 'lab', 'content-type': 'x', etag: '"1"' };

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { addressOf, placeOf } from '../../../src/backends/s3/place.ts';
+import { addressOf, endpointOf } from '../../../src/backends/s3/endpoint.ts';
 import { s3Options } from '../../servers/s3.ts';
 
-const place = (options: Record<string, string>) => placeOf('s3', s3Options({ bucket: 'images', ...options }));
+const endpoint = (options: Record<string, string>) =>
+  endpointOf('s3', s3Options({ bucket: 'images', ...options }));
 const address = (options: Record<string, string> = {}, region?: string) => {
-  const { addressIn, region: first } = place(options);
+  const { addressIn, region: first } = endpoint(options);
   return addressOf(addressIn(region ?? first), 'lab/hello:1.0.sif').href;
 };
 
@@ -60,8 +61,8 @@ describe('where a bucket lies', () => {
   });
 
   test('what people see names no region, as buckets are not moved between them', () => {
-    expect(place({ region: 'eu-west-1' }).target).toBe('https://s3.amazonaws.com/images');
-    expect(place({ base: 'http://localhost:7480/' }).target).toBe('http://localhost:7480/images');
+    expect(endpoint({ region: 'eu-west-1' }).target).toBe('https://s3.amazonaws.com/images');
+    expect(endpoint({ base: 'http://localhost:7480/' }).target).toBe('http://localhost:7480/images');
   });
 
   test('another region is another address at Amazon, and the same elsewhere', () => {
@@ -72,7 +73,7 @@ describe('where a bucket lies', () => {
   });
 
   test('keys and queries are encoded as signatures want it', () => {
-    const url = addressOf(place({}).addressIn('us-east-1'), "a b/c+d~(e)!'*=ü", {
+    const url = addressOf(endpoint({}).addressIn('us-east-1'), "a b/c+d~(e)!'*=ü", {
       prefix: 'x/ y+*',
       none: undefined,
     });
@@ -88,6 +89,6 @@ describe('where a bucket lies', () => {
     [{ addressing: 'both' }],
     [{ bucket: 'My_Images', addressing: 'virtual' }],
   ])('%j is the error SETTINGS', (options) => {
-    expect(() => place(options)).toThrow(expect.objectContaining({ code: 'SETTINGS' }));
+    expect(() => endpoint(options)).toThrow(expect.objectContaining({ code: 'SETTINGS' }));
   });
 });

@@ -1,6 +1,6 @@
 /**
  * What is known of an image beside its bytes: `<file>.sha256` as sha256sum(1) writes it, `<file>.json` with its
- * annotations. A side file that is older than the image is about another one and is ignored.
+ * annotations. A sidecar that is older than the image is about another one and is ignored.
  */
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -15,24 +15,24 @@ const DIGEST_SUFFIX = '.sha256';
 const ANNOTATIONS_SUFFIX = '.json';
 const SUFFIXES = [DIGEST_SUFFIX, ANNOTATIONS_SUFFIX];
 
-/** Bytes a side file may have; larger ones are somebody's, not ours. */
+/** Bytes a sidecar may have; larger ones are somebody's, not ours. */
 const LIMIT = 1024 * 1024;
 
-export interface Sides {
+export interface SidecarFacts {
   /** `sha256:<hex>` */
   readonly digest: string | undefined;
   readonly annotations: Readonly<Record<string, string>> | undefined;
 }
 
 /** Reads what there is. `isThere` says of a path whether trying is worth it. */
-export async function readSides(
+export async function readSidecars(
   confinement: Confinement,
   image: Found,
   isThere: (path: string) => boolean = () => true,
-): Promise<Sides> {
+): Promise<SidecarFacts> {
   const read = async (suffix: string) => {
     const path = image.path + suffix;
-    return isThere(path) ? readSide(confinement, path, image.stats.mtimeNs) : undefined;
+    return isThere(path) ? readSidecar(confinement, path, image.stats.mtimeNs) : undefined;
   };
   const [sum, annotations] = await Promise.all([read(DIGEST_SUFFIX), read(ANNOTATIONS_SUFFIX)]);
   return {
@@ -41,8 +41,8 @@ export async function readSides(
   };
 }
 
-/** A side file never stands between a person and the image: one that cannot be read is not there. */
-async function readSide(confinement: Confinement, path: string, notBefore: bigint) {
+/** A sidecar never stands between a person and the image: one that cannot be read is not there. */
+async function readSidecar(confinement: Confinement, path: string, notBefore: bigint) {
   try {
     const file = await confinement.open(path);
     try {
@@ -77,8 +77,8 @@ function parseAnnotations(text: string): Record<string, string> | undefined {
   }
 }
 
-/** Side files written under hidden names, waiting for their image to be in its place. */
-export class StagedSides {
+/** Sidecars written under hidden names, waiting for their image to be in its place. */
+export class StagedSidecars {
   readonly #image: string;
   readonly #staged = new Map<string, string>();
 
@@ -88,7 +88,7 @@ export class StagedSides {
   }
 
   /** Writes what is known; call it when the image's bytes are written, so that none is older than they are. */
-  async write({ digest, annotations }: Sides): Promise<void> {
+  async write({ digest, annotations }: SidecarFacts): Promise<void> {
     if (digest !== undefined) {
       await this.#write(DIGEST_SUFFIX, `${digest.replace(/^sha256:/, '')}  ${basename(this.#image)}\n`);
     }
@@ -118,6 +118,6 @@ export class StagedSides {
   }
 }
 
-export async function removeSides(image: string): Promise<void> {
+export async function removeSidecars(image: string): Promise<void> {
   for (const suffix of SUFFIXES) await rm(image + suffix, { force: true });
 }

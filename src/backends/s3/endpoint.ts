@@ -7,12 +7,12 @@
  */
 import { SregistryError } from '../../base/errors.ts';
 import type { OptionValues } from '../../settings/options.ts';
-import { uriEncode } from '../http.ts';
+import { encodeKey, encodeQuery, type Query } from '../kit/signed-address.ts';
 import type { declaration } from './declaration.ts';
 
 export type Options = OptionValues<(typeof declaration)['options']>;
 
-export interface Place {
+export interface Endpoint {
   readonly bucket: string;
   /** Address of the service and the bucket, for people, without a region. */
   readonly target: string;
@@ -28,6 +28,8 @@ export interface Place {
 const DEFAULT_REGION = 'us-east-1';
 /** Amazon's regional endpoints, old and new: `s3.amazonaws.com`, `s3.eu-west-1.amazonaws.com`, `s3-eu-west-1.amazonaws.com`. */
 const REGIONAL_ENDPOINT = /^s3(?:[.-]([a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com(?:\.cn)?$/;
+/** Where Amazon is, for people; requests go to an endpoint of its region. */
+const AMAZON_ENDPOINT = 'https://s3.amazonaws.com';
 const AMAZON = /\.amazonaws\.com(\.cn)?$/;
 /** Letters, digits, dashes: what a certificate for `*.s3.amazonaws.com` covers. A dot in the name would be a level too many. */
 const HOST_LABEL = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/;
@@ -35,7 +37,7 @@ const HOST_LABEL = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/;
 const BUCKET = /^[A-Za-z0-9][A-Za-z0-9._:-]{1,254}$/;
 const REGION = /^[A-Za-z0-9-]{1,64}$/;
 
-export function placeOf(instance: string, options: Options): Place {
+export function endpointOf(instance: string, options: Options): Endpoint {
   const { bucket = '', region, base } = options;
   if (!BUCKET.test(bucket))
     throw new SregistryError('SETTINGS', `${instance}: not the name of a bucket: "${bucket}"`, {
@@ -43,17 +45,17 @@ export function placeOf(instance: string, options: Options): Place {
     });
   if (region !== undefined && !REGION.test(region))
     throw new SregistryError('SETTINGS', `${instance}: not the name of a region: ${region}`);
-  const endpoint = base === undefined ? undefined : new URL(base);
-  const isAmazon = endpoint === undefined || AMAZON.test(endpoint.hostname);
+  const endpoint = new URL(base ?? AMAZON_ENDPOINT);
+  const isAmazon = AMAZON.test(endpoint.hostname);
   const inFront = isVirtual(instance, options, isAmazon && HOST_LABEL.test(bucket));
-  const [isRegional, stated] = regionOf(endpoint);
+  const regional = REGIONAL_ENDPOINT.exec(endpoint.hostname);
   return {
     bucket,
-    target: `${isRegional ? 'https://s3.amazonaws.com' : withoutSlash(endpoint as URL)}/${bucket}`,
+    target: `${regional ? AMAZON_ENDPOINT : withoutSlash(endpoint)}/${bucket}`,
     isAmazon,
-    region: region ?? stated ?? DEFAULT_REGION,
+    region: region ?? regional?.[1] ?? DEFAULT_REGION,
     addressIn: (actual) => {
-      const url = isRegional ? amazonEndpoint(actual, endpoint?.protocol) : new URL(endpoint as URL);
+      const url = regional ? amazonEndpoint(actual, endpoint.protocol) : endpoint;
       const path = withoutSlash(url).slice(url.origin.length);
       if (!inFront) return new URL(`${url.origin}${path}/${encodeURIComponent(bucket)}/`);
       return new URL(`${url.protocol}//${bucket}.${url.host}${path}/`);
@@ -62,30 +64,14 @@ export function placeOf(instance: string, options: Options): Place {
 }
 
 function isVirtual(instance: string, { addressing, bucket = '' }: Options, automatic: boolean): boolean {
-  switch (addressing) {
-    case undefined:
-    case 'auto':
-      return automatic;
-    case 'path':
-      return false;
-    case 'virtual':
-      if (/^[a-z0-9.-]+$/.test(bucket)) return true;
-      throw new SregistryError('SETTINGS', `${instance}: ${bucket} cannot stand in front of a host`, {
-        hint: `sregistry backend add ${instance} addressing=path`,
-      });
-    default:
-      throw new SregistryError('SETTINGS', `${instance}: addressing is auto, path or virtual`);
-  }
+  if (addressing !== 'virtual') return addressing !== 'path' && automatic;
+  if (/^[a-z0-9.-]+$/.test(bucket)) return true;
+  throw new SregistryError('SETTINGS', `${instance}: ${bucket} cannot stand in front of a host`, {
+    hint: `sregistry backend add ${instance} addressing=path`,
+  });
 }
 
-/** Is it one of Amazon's regional endpoints, and of which region? */
-function regionOf(endpoint: URL | undefined): [isRegional: boolean, region: string | undefined] {
-  if (endpoint === undefined) return [true, undefined];
-  const match = REGIONAL_ENDPOINT.exec(endpoint.hostname);
-  return [match !== null, match?.[1]];
-}
-
-function amazonEndpoint(region: string, protocol = 'https:'): URL {
+function amazonEndpoint(region: string, protocol: string): URL {
   return new URL(`${protocol}//s3.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`);
 }
 
@@ -93,23 +79,9 @@ function withoutSlash(url: URL): string {
   return `${url.origin}${url.pathname}`.replace(/\/$/, '');
 }
 
-export type Query = Readonly<Record<string, string | number | undefined>>;
-
 /** The address of an object, or of the bucket for `''`, encoded as signatures want it. */
 export function addressOf(bucket: URL, key: string, query: Query = {}): URL {
   const address = new URL(bucket.href + encodeKey(key));
   address.search = encodeQuery(query);
   return address;
-}
-
-/** A key as it stands in a path. */
-export function encodeKey(key: string): string {
-  return key.split('/').map(uriEncode).join('/');
-}
-
-export function encodeQuery(query: Query): string {
-  return Object.entries(query)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `${uriEncode(name)}=${uriEncode(String(value))}`)
-    .join('&');
 }
