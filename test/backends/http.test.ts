@@ -340,7 +340,7 @@ describe('pages', () => {
     };
     expect(await failure(read())).toMatchObject({
       code: 'SERVICE',
-      message: expect.stringContaining('circles'),
+      message: expect.stringContaining('pages repeat'),
     });
   });
 
