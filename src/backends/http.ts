@@ -138,7 +138,9 @@ let warned = false;
 function verifies(env: NodeJS.ProcessEnv): boolean {
   if (parseBoolean(env.SREGISTRY_HTTPS_NOVERIFY ?? '') !== true) return true;
   if (!warned)
-    bot.warning('SREGISTRY_HTTPS_NOVERIFY is set: sregistry does not verify https certificates. Use it for tests only.');
+    bot.warning(
+      'SREGISTRY_HTTPS_NOVERIFY is set: sregistry does not verify https certificates. Use it for tests only.',
+    );
   warned = true;
   return false;
 }

@@ -185,8 +185,7 @@ async function drain(answer: StreamingResponse, { signal }: Exchange): Promise<v
 function redirectTarget(answer: StreamingResponse, hop: Exchange): URL | undefined {
   const location = answer.headers.location;
   if (location === undefined || !isRedirect(answer.status, hop.method)) return undefined;
-  if (!URL.canParse(location, hop.url.href))
-    throw refused(hop.url, undefined, 'the address is malformed');
+  if (!URL.canParse(location, hop.url.href)) throw refused(hop.url, undefined, 'the address is malformed');
   const target = new URL(location, hop.url);
   if (target.protocol !== 'https:' && target.protocol !== 'http:')
     throw refused(hop.url, target, 'it is not an http address');

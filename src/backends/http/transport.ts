@@ -67,10 +67,14 @@ const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
 export function resolveUrl(transport: Transport, url: string | URL, query?: RequestOptions['query']): URL {
   const base = transport.base?.href;
   const text = String(url);
-  if (!URL.canParse(text, base)) throw new SregistryError('SERVICE', `not a valid URL: ${text.slice(0, 200)}`);
+  if (!URL.canParse(text, base))
+    throw new SregistryError('SERVICE', `not a valid URL: ${text.slice(0, 200)}`);
   const resolved = new URL(text, base);
   if (resolved.protocol !== 'http:' && resolved.protocol !== 'https:')
-    throw new SregistryError('UNSUPPORTED', `${resolved.protocol}//${resolved.host}: only http and https are supported`);
+    throw new SregistryError(
+      'UNSUPPORTED',
+      `${resolved.protocol}//${resolved.host}: only http and https are supported`,
+    );
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value !== undefined) resolved.searchParams.set(name, String(value));
   }

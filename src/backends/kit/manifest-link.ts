@@ -144,7 +144,10 @@ export function createLinks({ http, host, fetchLink }: LinkService): Links {
 export function parseLink(given: unknown, base: URL, what: string): URL {
   const url = typeof given === 'string' ? URL.parse(given, base.href) : null;
   if (url === null || !/^https?:$/.test(url.protocol))
-    throw new SregistryError('SERVICE', `${base.host}: the manifest of ${what} has no usable link to an image file`);
+    throw new SregistryError(
+      'SERVICE',
+      `${base.host}: the manifest of ${what} has no usable link to an image file`,
+    );
   if (base.protocol === 'https:') url.protocol = 'https:';
   return url;
 }

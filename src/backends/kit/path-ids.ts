@@ -119,7 +119,10 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
     const id = await tree.find(parent, name, signal);
     if (id !== undefined) return id;
     if (tree.create === undefined)
-      throw new SregistryError('UNSUPPORTED', `Cannot create the folder ${name}: the service does not create folders`);
+      throw new SregistryError(
+        'UNSUPPORTED',
+        `Cannot create the folder ${name}: the service does not create folders`,
+      );
     return tree.create(parent, name, signal);
   };
 

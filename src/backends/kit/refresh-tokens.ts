@@ -106,7 +106,9 @@ export function refreshedTokens(options: RefreshOptions): ObtainToken {
     } catch (error) {
       // If the file cannot be written, keep the new tokens in memory: the old refresh token is no longer valid.
       if (!isError(error, 'SETTINGS')) throw error;
-      warnOnce(`${options.backend}: sregistry can keep the renewed login in memory only. ${describeError(error)}`);
+      warnOnce(
+        `${options.backend}: sregistry can keep the renewed login in memory only. ${describeError(error)}`,
+      );
       if (tokens === undefined) return obtainAlone();
       unsaved = tokens;
     }

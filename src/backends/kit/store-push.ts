@@ -174,9 +174,13 @@ async function verify(
     (stored.md5 === undefined || source.md5 === undefined || stored.md5 === source.md5);
   if (isSame) return;
   await store.remove(stored.ref, signal);
-  throw new SregistryError('CORRUPT', `${store.show(stored.key)}: the service stored other bytes than were sent`, {
-    hint: 'the local file may have changed during the push; push it again',
-  });
+  throw new SregistryError(
+    'CORRUPT',
+    `${store.show(stored.key)}: the service stored other bytes than were sent`,
+    {
+      hint: 'the local file may have changed during the push; push it again',
+    },
+  );
 }
 
 /** Removes a sidecar. A failure is harmless: a sidecar names its image, so a leftover one is ignored. */
