@@ -1,9 +1,9 @@
 /**
- * What a backend is: the interface every driver fulfils and the declaration it makes of itself.
+ * The interface that every backend implements, and the declaration of its driver.
  *
- * Five methods carry the weight (resolve, read, list, push, remove); each optional property's presence is the
- * capability, so callers ask `backend.copy` instead of "is it S3?". The declaration states the same capabilities, for help,
- * docs and hints, which load no driver; a test over all drivers compares both.
+ * A backend always has resolve, read and list; every further method is optional. The presence of a method is the capability, so
+ * callers test `backend.copy` instead of "is it S3?". The declaration lists the same capabilities for help, docs and hints, which
+ * load no driver; a test over all drivers compares the two.
  */
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
@@ -20,23 +20,23 @@ export interface ImageFile {
   /** Path of a whole image on local disk. */
   readonly path: string;
   readonly size: number;
-  /** `sha256:<hex>` if already known; else the driver computes it when its protocol needs it. */
+  /** `sha256:<hex>` if known. Otherwise the driver computes it when its protocol needs it. */
   readonly digest?: string | undefined;
-  /** Extension it was written under, without the dot; for backends whose images are files. Default: that of `path`. */
+  /** Extension of the image without the dot, for backends whose images are files. Default: that of `path`. */
   readonly extension?: string | undefined;
 }
 
 export interface PushOptions {
-  /** Flat metadata to store beside the image where the service can. */
+  /** Flat metadata to store with the image, if the service can. */
   readonly annotations?: Readonly<Record<string, string>> | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
   /**
-   * Put the image there only if the name stands for nothing then, else fail with EXISTS. Decided by the service where it can
-   * (a conditional request), so that of two pushes at the same time one fails; else by a look right before.
+   * Push only if no image has this name, else fail with EXISTS. If the service supports a conditional request, it decides, and one of
+   * two simultaneous pushes fails. Otherwise the driver checks immediately before the push.
    */
   readonly ifAbsent?: boolean | undefined;
-  /** A driver may keep what it needs to resume an interrupted push here: plain JSON, persisted by the caller. */
+  /** Where a driver may keep what it needs to resume an interrupted push. Plain JSON; the caller persists it. */
   readonly resume?: PushState | undefined;
 }
 
@@ -53,7 +53,7 @@ export interface SearchQuery {
 
 export interface ShareOptions {
   readonly email?: string | undefined;
-  /** Seconds the link shall live. */
+  /** Seconds for which the link is valid. */
   readonly expires?: number | undefined;
 }
 
@@ -61,53 +61,52 @@ export interface Backend {
   /** Name of the instance, which is also its folder in the mount. */
   readonly name: string;
   readonly driver: string;
-  /** Where it points, for people: `http://localhost:5000`. Never a secret. */
+  /** Address of the service or folder, for messages: `http://localhost:5000`. Contains no secret. */
   readonly target: string;
-  /** Collection of a name that gives none (`library` on Docker Hub); empty where a bare name is a name of its own. */
+  /** Collection of a name without one (`library` on Docker Hub); empty if such a name has no collection. */
   readonly defaultCollection: string;
-  /** What it speaks to its service with, credentials included: for requests that no method here makes. */
+  /** HTTP client for the service, with the backend's credentials, for requests that no method makes. */
   readonly http?: HttpClient;
 
   /**
-   * The remote image, or undefined only where the service says that it does not exist. Unreachable, forbidden and
-   * malformed are errors, never "absent".
+   * The remote image; undefined only if the service says that it does not exist. An unreachable service, a refused request and a
+   * malformed answer are errors, never "absent".
    */
   resolve(name: ImageName, signal?: AbortSignal): Promise<RemoteImage | undefined>;
 
   /**
-   * A stream of exactly `length` bytes from `offset` of exactly that revision; a changed revision is the error STALE.
-   * `offset + length` is within the size. Destroying the stream ends the request.
+   * A stream of exactly `length` bytes of this revision, from byte `offset`. Throws STALE if the revision changed.
+   * `offset + length` must be within the size. Destroying the stream ends the request.
    */
   read(image: RemoteImage, offset: number, length: number, signal?: AbortSignal): Promise<Readable>;
 
   /**
-   * Sub-collections and images directly in `collection` (`''` is the top), pages followed to the end.
-   * NOT_FOUND where the service says there is no such collection; UNSUPPORTED where it cannot list.
+   * All sub-collections and images directly in `collection` (`''` is the top).
+   * Throws NOT_FOUND if the service says that there is no such collection, UNSUPPORTED if it cannot list.
    */
   list(collection: string, signal?: AbortSignal): AsyncIterable<ListEntry>;
 
-  /** Local path of the image's bytes where the backend is a directory: read in place, never cached. */
+  /** Local path of the image, if the backend is a directory. Such images are read in place and never cached. */
   localPath?(image: RemoteImage): string;
   /**
-   * Opens exactly that revision for reading, whatever was put at its path since; a changed revision is the error STALE. Never
-   * waits. Present where `localPath` is.
+   * Opens this revision for reading. Throws STALE if another file is at its path now. Never blocks. Present if `localPath` is.
    */
   openLocal?(image: RemoteImage): Promise<FileHandle>;
-  /** Streams the file; resumes where the service can; verified against what the service says it stored. */
+  /** Streams the file, resumes an interrupted push if the service can, and verifies what the service says it stored. */
   push?(file: ImageFile, name: ImageName, options?: PushOptions): Promise<RemoteImage>;
   search?(query: SearchQuery, signal?: AbortSignal): AsyncIterable<RemoteImage>;
   share?(image: RemoteImage, options: ShareOptions, signal?: AbortSignal): Promise<string>;
-  /** Not an error if it is gone already. */
+  /** Removes the image; succeeds if it is already gone. */
   remove?(image: RemoteImage, signal?: AbortSignal): Promise<void>;
-  /** Copy within the service, without the bytes passing here. */
+  /** Copies within the service; the bytes do not pass through this machine. */
   copy?(from: RemoteImage, to: ImageName, signal?: AbortSignal): Promise<RemoteImage>;
-  /** Checks that the service answers and the credentials are accepted. */
+  /** Checks that the service answers and accepts the credentials. */
   check?(signal?: AbortSignal): Promise<void>;
   /** Frees connections. */
   close?(): Promise<void>;
 }
 
-/** What a backend may be able to do beyond resolving and reading: the method of the same name. */
+/** The capabilities of a backend beyond resolving and reading. Each is the name of a method. */
 export const CAPABILITIES = [
   'list',
   'push',
@@ -127,24 +126,24 @@ export interface DriverContext<S extends OptionSchema = OptionSchema> {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** What a person needs to know to allow access with a browser. */
+/** What a person needs to grant access in a browser. */
 export interface Invitation {
   /** The address to open. */
   readonly url: string;
-  /** What to enter there; undefined where nothing is. */
+  /** Code to enter there; undefined if the service needs none. */
   readonly code?: string | undefined;
 }
 
-/** Whom a login talks to: a person at a terminal, or a test. */
+/** The user interface of a login: a person at a terminal, or a test. */
 export interface LoginUi {
-  /** Is there someone to ask? Where there is not, `ask` and `show` are the error SETTINGS. */
+  /** Is a person there? If not, `ask` and `show` throw SETTINGS. */
   readonly isInteractive: boolean;
-  /** The answer, which may be empty. With `secret` it is not shown. CANCELED where it is refused. */
+  /** Asks and returns the answer, which may be empty. `secret` turns the echo off. Throws CANCELED if the person refuses. */
   ask(question: string, options?: { readonly secret?: boolean }): Promise<string>;
   show(invitation: Invitation): void;
 }
 
-/** What a login has to begin with. Options that it is to bring may be missing. */
+/** What a login starts from. The options that the login sets may be missing. */
 export interface LoginContext<S extends OptionSchema = OptionSchema> {
   readonly name: string;
   readonly options: { readonly [K in keyof S]?: OptionValues<S>[K] | undefined };
@@ -152,32 +151,32 @@ export interface LoginContext<S extends OptionSchema = OptionSchema> {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Values for options of the driver, as text. */
+/** New values of the driver's options, as text. */
 export type OptionChanges = Readonly<Record<string, string>>;
 
 export interface Driver<S extends OptionSchema = OptionSchema> {
   readonly name: string;
-  /** Name of the default instance, where it is not the driver's (`docker` for `oci`). */
+  /** Name of the default instance, if it differs from the driver's (`docker` for `oci`). */
   readonly defaultInstance?: string;
   readonly title: string;
   /** URI schemes and `SREGISTRY_CLIENT` values that mean the default instance. */
   readonly aliases: readonly string[];
-  /** What every backend of it can do. Without `list`, listing is the error UNSUPPORTED; any other method is absent. */
+  /** What every backend of the driver can do. Without `list`, listing throws UNSUPPORTED; any other method is absent. */
   readonly capabilities: readonly Capability[];
   /** Packages that only this driver needs; see optional.ts. */
   readonly dependencies?: readonly Dependency[];
   readonly options: S;
   create(context: DriverContext<S>): Backend;
   /**
-   * Logs in, in whatever way the service has: the options that hold the login, which the caller tries with `check` and keeps. A
-   * driver without it is asked for its options that are credentials.
+   * Logs in and returns the options that hold the login; the caller tries them with `check` and stores them. If a driver has no
+   * `login`, the caller asks for the options that are credentials.
    */
   login?(context: LoginContext<S>, ui: LoginUi): Promise<OptionChanges>;
-  /** Revokes a login at the service, before its options are forgotten here. */
+  /** Revokes a login at the service, before the caller deletes its options. */
   logout?(context: LoginContext<S>): Promise<void>;
 }
 
-/** Identity with inference: a driver's default export. */
+/** Returns its argument with its type inferred: a driver's default export. */
 export function defineDriver<const S extends OptionSchema>(driver: Driver<S>): Driver<S> {
   return driver;
 }

@@ -1,4 +1,4 @@
-/** Files as the bodies of requests. */
+/** Request bodies that are read from files. */
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { fileError } from '../base/files.ts';
@@ -17,8 +17,8 @@ export interface FilePart {
 }
 
 /**
- * A body that is read from the file when it is sent, and anew when it is sent again; `progress` hears how far into the file
- * it is. A file that cannot be read fails the request with its own error, NOT_FOUND or FORBIDDEN.
+ * A body that reads the file each time it is sent. `progress` gets the position in the file. If the file cannot be read, the request
+ * fails with that error (NOT_FOUND, FORBIDDEN).
  */
 export function fileBody(file: FilePart, progress?: Progress): () => Readable {
   const { path, size, start = 0, end = size } = file;
@@ -26,7 +26,7 @@ export function fileBody(file: FilePart, progress?: Progress): () => Readable {
   async function* read() {
     let done = start;
     try {
-      // Opened when it is read: a stream that fails while nobody reads it ends the process.
+      // Open the file only when somebody reads: an error of a stream without a reader would end the process.
       for await (const chunk of createReadStream(path, range) as AsyncIterable<Buffer>) {
         done += chunk.length;
         progress?.(done, size);

@@ -1,4 +1,4 @@
-/** Byte ranges of files on disk, for the drivers whose images are files: exactly one revision, or the error STALE. */
+/** Reads byte ranges of one revision of a file on disk, or throws STALE. For drivers whose images are files. */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
@@ -8,7 +8,7 @@ import { fileError, fileRevision } from '../base/files.ts';
 /** Bytes read at once. */
 const CHUNK = 256 * 1024;
 
-/** A file as it was when it was looked at. */
+/** A file, and the revision it had when it was found. */
 export interface RevisedFile {
   readonly path: string;
   /** As `fileRevision` gave it. */
@@ -23,15 +23,15 @@ export interface FileRange extends RevisedFile {
 
 type OpenIt = (path: string) => Promise<FileHandle>;
 
-/** Opens a file for reading; opening never waits, not even for a named pipe's writer. `flags` are added. */
+/** Opens a file for reading, with additional `flags`. Never blocks, not even on a named pipe without a writer. */
 export async function openFile(path: string, flags = 0): Promise<FileHandle> {
   return open(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
 }
 
 /**
- * Opens that revision of a file for reading. `openIt` opens what is at its path.
+ * Opens this revision of a file for reading. `openIt` opens the file at its path.
  *
- * @throws {SregistryError} STALE when the file is gone or another one, or no file.
+ * @throws {SregistryError} STALE if the file is gone, was replaced, or is not a regular file.
  */
 export async function openRevision(wanted: RevisedFile, openIt: OpenIt = openFile): Promise<FileHandle> {
   const file = await openIt(wanted.path).catch((error: unknown) => {
@@ -49,10 +49,10 @@ export async function openRevision(wanted: RevisedFile, openIt: OpenIt = openFil
 }
 
 /**
- * The range's bytes. `openIt` opens the file; its revision is compared before the first byte and after the last. The
+ * A stream of the range's bytes. `openIt` opens the file. The revision is compared before the first byte and after the last. The
  * stream closes the file.
  *
- * @throws {SregistryError} STALE when the file is gone or another one.
+ * @throws {SregistryError} STALE if the file is gone or was replaced.
  */
 export async function readFileRange(range: FileRange, openIt?: OpenIt): Promise<Readable> {
   if (range.signal?.aborted) throw canceled(range);
@@ -92,15 +92,15 @@ function streamOf(file: FileHandle, range: FileRange): Readable {
   return stream;
 }
 
-/** STALE where the open file is no longer that revision. */
+/** Throws STALE if the open file no longer has this revision. */
 export async function compareRevision(file: FileHandle, { path, revision }: RevisedFile): Promise<void> {
   const stats = await file.stat({ bigint: true });
   if (!stats.isFile() || fileRevision(stats) !== revision) throw stale(path);
 }
 
 export function stale(path: string, cause?: unknown): SregistryError {
-  return new SregistryError('STALE', `${path} is no longer the file it was`, {
-    hint: 'Open it again to read what is there now',
+  return new SregistryError('STALE', `${path} was replaced or removed since it was opened`, {
+    hint: 'Open it again to read the current file',
     cause,
   });
 }

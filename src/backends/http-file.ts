@@ -1,6 +1,6 @@
 /**
- * A file that a web server hands out, as one revision: for the drivers whose images have a URL each. What HEAD says of it
- * pins the revision (the entity tag, else the time of modification, else the size alone), and every read is held to that.
+ * One revision of a file on a web server, for drivers whose images have a URL each. HEAD tells the revision: the entity tag, else
+ * the modification time, else only the size. Every read is checked against it.
  */
 import type { Readable } from 'node:stream';
 import { parseDate } from '../base/date.ts';
@@ -8,7 +8,7 @@ import { SregistryError } from '../base/errors.ts';
 import type { Headers, HttpClient, RedirectMemory } from './http.ts';
 import { showUrl } from './http.ts';
 
-/** What it takes to read the file again; plain JSON, for an image's handle. */
+/** What a read needs to find this revision again; plain JSON, for an image's handle. */
 export interface FileLocation extends Record<string, unknown> {
   readonly url: string;
   readonly etag?: string;
@@ -21,9 +21,9 @@ export interface HttpFile {
   /** Bytes. */
   readonly size: number;
   readonly modified: Date | undefined;
-  /** Changes when the bytes do, as far as the server tells. */
+  /** Changes when the bytes change, as far as the server tells. */
   readonly revision: string;
-  /** Of the answer. */
+  /** Headers of the answer. */
   readonly headers: Headers;
 }
 
@@ -34,9 +34,9 @@ export interface FindOptions {
 }
 
 /**
- * The file at `url`; undefined where the server says that there is none.
+ * The file at `url`; undefined if the server says that there is none.
  *
- * @throws {SregistryError} SERVICE where what is there can be no image: a web page, or something of unknown size.
+ * @throws {SregistryError} SERVICE if the answer cannot be an image: a web page, or a file of unknown size.
  */
 export async function findFile(
   http: HttpClient,
@@ -52,8 +52,8 @@ export async function findFile(
 }
 
 /**
- * As {@link findFile}, by a GET of the first byte: for addresses that are signed for a GET and refuse HEAD. The whole file is
- * sent by a server that does not know ranges.
+ * Like {@link findFile}, but by a GET of the first byte: for URLs that are signed for GET and refuse HEAD. A server without support
+ * for ranges sends the whole file.
  */
 export async function probeFile(
   http: HttpClient,
@@ -70,13 +70,13 @@ export async function probeFile(
   return toFile(url, reply.headers, reply.status === 206 ? range?.replace(/^.*\//, '') : length);
 }
 
-/** `length`: bytes of the file, as the server wrote it. */
+/** `length` is the size of the file in bytes, as the server wrote it. */
 function toFile(url: URL, headers: Headers, length: string | undefined): HttpFile {
   const { 'last-modified': modified, etag } = headers;
   if (/^text\/html\b/i.test(headers['content-type'] ?? ''))
-    throw unusable(url, 'the server answers with a web page instead of a file', 'it may want a login');
+    throw unusable(url, 'the server sent a web page instead of a file', 'the server may require a login');
   if (length === undefined || !/^\d{1,15}$/.test(length))
-    throw unusable(url, 'the server does not say its size');
+    throw unusable(url, 'the server does not state the size of the file');
   return {
     location: { url: url.href, ...(etag && { etag }), ...(modified && { modified }) },
     size: Number(length),
@@ -95,7 +95,7 @@ export interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A range of exactly that revision, else the error STALE. */
+/** A stream of a range of this revision. Throws STALE if the revision changed. */
 export function readFile(
   http: HttpClient,
   { url, etag, modified }: FileLocation,

@@ -1,12 +1,11 @@
 /**
- * The base client that the drivers share: get, post, put, delete, head, paginate, stream and download, over undici. What it
- * takes care of:
+ * The base client that the drivers share: get, post, put, delete, head, paginate, stream and download, over undici. It provides:
  *
- * - one pool of connections per origin, proxies and CAs of the environment (http/agent.ts);
- * - credentials, renewed once after a 401; redirects that cannot carry them away (http/exchange.ts);
- * - retries with backoff of what is worth it, within one deadline (http/retry.ts);
- * - stalls instead of total time for bodies; ranged streams that continue where they broke (http/range.ts);
- * - failures as SregistryErrors that say what was asked, of whom, and what the service said (http/errors.ts).
+ * - one connection pool per origin, and the proxies and CAs of the environment (http/agent.ts);
+ * - credentials, renewed once after a 401 and never sent to another origin by a redirect (http/exchange.ts);
+ * - retries with backoff within one deadline, for failures that a retry may fix (http/retry.ts);
+ * - stall timeouts instead of total timeouts for bodies, and ranged streams that continue after a break (http/range.ts);
+ * - SregistryErrors that name the request, the service, and the service's own words (http/errors.ts).
  */
 import type { Readable } from 'node:stream';
 import { parseBoolean } from '../base/boolean.ts';
@@ -29,19 +28,19 @@ export type { BufferedResponse, RequestOptions } from './http/transport.ts';
 export { isLoopback, showUrl, uriEncode } from './http/url.ts';
 
 export interface HttpSettings {
-  /** Relative URLs are resolved against it, and credentials go to its origin. */
+  /** Base of relative URLs. Its origin gets the credentials. */
   readonly base?: string | URL | undefined;
-  /** Further origins that may have the credentials: a service's upload host. */
+  /** Further origins that get the credentials, such as a service's upload host. */
   readonly origins?: readonly string[] | undefined;
   /** Sent with every request to those origins. */
   readonly headers?: Headers | undefined;
-  /** Headers that carry the credentials of one request to those origins. */
+  /** Returns the headers with the credentials for one request to those origins. */
   readonly authorize?: Service['authorize'];
-  /** Called once per request that got a 401 from those origins; true if it shall be sent again. */
+  /** Called once per request that got a 401 from those origins. Returns true to send the request again. */
   readonly updateToken?: Service['updateToken'];
-  /** What to do next, where the driver knows better than the common hint: how to log in there. */
+  /** Hints by error code, where the driver knows better than the common hint: how to log in there. */
   readonly hints?: Hints | undefined;
-  /** Makes of the error for a status the one that the answer means, where the service says more than HTTP does. */
+  /** Replaces the error for a status by a more precise one, if the service's answer says more than the status. */
   readonly interpret?: Service['interpret'];
   readonly env?: NodeJS.ProcessEnv | undefined;
   /** Milliseconds for a request with its retries. Default: SREGISTRY_TIMEOUT (in seconds), else 120 s. */
@@ -50,7 +49,7 @@ export interface HttpSettings {
   readonly stall?: number | undefined;
 }
 
-/** All methods but `close` throw SregistryError: UNAUTHORIZED, NOT_FOUND, UNREACHABLE, TIMED_OUT, ... */
+/** All methods except `close` throw SregistryError: UNAUTHORIZED, NOT_FOUND, UNREACHABLE, TIMED_OUT, ... */
 export interface HttpClient {
   get(url: string | URL, options?: RequestOptions): Promise<BufferedResponse>;
   head(url: string | URL, options?: RequestOptions): Promise<BufferedResponse>;
@@ -60,13 +59,13 @@ export interface HttpClient {
   delete(url: string | URL, options?: RequestOptions): Promise<BufferedResponse>;
   /** Any other method. */
   request(method: string, url: string | URL, options?: RequestOptions): Promise<BufferedResponse>;
-  /** The pages of a listing, followed by their Link headers. */
+  /** The pages of a listing, which Link headers chain. */
   paginate(url: string | URL, options?: RequestOptions): AsyncIterable<BufferedResponse>;
-  /** Exactly the bytes of a range, resumed where the transfer breaks; destroying the stream ends the request. */
+  /** A stream of exactly the bytes of a range; it resumes after a broken transfer. Destroying the stream ends the request. */
   stream(url: string | URL, options?: StreamOptions): Promise<Readable>;
-  /** Into a file, which appears when it is whole. Returns its size in bytes. */
+  /** Downloads to a file, which appears when it is whole. Returns its size in bytes. */
   download(url: string | URL, path: string, options?: DownloadOptions): Promise<number>;
-  /** Does it answer a GET with success? */
+  /** Does the service answer a GET with success? */
   healthy(url: string | URL, signal?: AbortSignal): Promise<boolean>;
   /** Ends all connections. */
   close(): Promise<void>;
@@ -74,7 +73,7 @@ export interface HttpClient {
 
 const DEFAULT_TIMEOUT = 120_000;
 const DEFAULT_STALL = 30_000;
-/** RangeResponse of the time for a request after which a silence counts as a stall: what is left is for other attempts. */
+/** Part of the timeout after which silence counts as a stall; the rest is left for further attempts. */
 const STALL_PART = 1 / 4;
 
 export function createHttpClient(settings: HttpSettings = {}): HttpClient {
@@ -127,8 +126,8 @@ function timeoutOf(env: NodeJS.ProcessEnv): number {
   if (text === undefined || text === '') return DEFAULT_TIMEOUT;
   const seconds = Number(text);
   if (!(seconds > 0 && seconds <= 86_400))
-    throw new SregistryError('SETTINGS', `SREGISTRY_TIMEOUT: not a number of seconds: ${text}`, {
-      hint: 'give the seconds after which an operation fails, such as 120',
+    throw new SregistryError('SETTINGS', `SREGISTRY_TIMEOUT is not a number of seconds: ${text}`, {
+      hint: 'set it to the seconds after which an operation fails, such as 120',
     });
   return seconds * 1000;
 }
@@ -139,7 +138,9 @@ let warned = false;
 function verifies(env: NodeJS.ProcessEnv): boolean {
   if (parseBoolean(env.SREGISTRY_HTTPS_NOVERIFY ?? '') !== true) return true;
   if (!warned)
-    bot.warning('SREGISTRY_HTTPS_NOVERIFY is set: https certificates are not checked. For tests only.');
+    bot.warning(
+      'SREGISTRY_HTTPS_NOVERIFY is set: sregistry does not verify https certificates. Use it for tests only.',
+    );
   warned = true;
   return false;
 }

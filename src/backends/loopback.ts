@@ -1,6 +1,6 @@
 /**
- * The address on this machine to which a browser takes the answer of a service (RFC 8252 section 7.3). It listens to the
- * loopback only, and takes nothing but the answer to the one request that was made: other programs here can reach it.
+ * A web server on this machine that receives the redirect of an OAuth login from the browser (RFC 8252 section 7.3). It listens on
+ * the loopback only. Other programs on this machine can reach it too, so it accepts only a request with the login's `state`.
  */
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
@@ -9,7 +9,7 @@ import { abortError } from '../base/abort.ts';
 
 export interface Loopback extends AsyncDisposable {
   readonly redirectUri: string;
-  /** The address with what the service answered to the request of that state. TIMED_OUT or CANCELED by the signal. */
+  /** The URL of the redirect with this `state`. Throws TIMED_OUT or CANCELED when the signal fires. */
   answer(state: string, signal: AbortSignal): Promise<URL>;
 }
 
@@ -34,7 +34,7 @@ function takeAnswer(
   signal: AbortSignal,
 ): Promise<URL> {
   const { promise, resolve, reject } = Promise.withResolvers<URL>();
-  const abandon = () => reject(abortError(signal, 'waiting for the answer from a browser'));
+  const abandon = () => reject(abortError(signal, 'waiting for the browser'));
   if (signal.aborted) abandon();
   signal.addEventListener('abort', abandon, { once: true });
   server.on('request', ({ url = '/' }, response) => {
@@ -48,7 +48,7 @@ function takeAnswer(
   return promise.finally(() => signal.removeEventListener('abort', abandon));
 }
 
-/** The address holds a code: it shall be remembered nowhere. */
+/** The URL holds a code, so the browser must not store it. */
 const HEADERS = {
   'content-type': 'text/plain',
   'cache-control': 'no-store',

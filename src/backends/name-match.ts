@@ -3,8 +3,8 @@ import type { ImageName } from '../image/name.ts';
 import { formatImageName } from '../image/names.ts';
 
 /**
- * Does a name match a search? A query with `*`, `?` or brackets is a glob over the whole name (`vsoch/*:latest`, a star
- * also stands for slashes); any other is a part of it. Case does not matter; an empty query matches everything.
+ * Does a name match a search? A query with `*`, `?` or brackets is a glob over the whole name (`vsoch/*:latest`; a star also
+ * matches slashes). Any other query matches names that contain it. Case does not matter; an empty query matches everything.
  */
 export function nameMatcher(query: string): (name: ImageName) => boolean {
   const matches = isPattern(query)

@@ -1,7 +1,7 @@
 /**
- * Leading a person through a service's permission, for the `login` of a driver: they open an address in a browser, and what they
- * allow comes back as a code that they copy, as a redirect to this machine, or, where the browser is on another device, by
- * asking the service. oauth.ts renews the tokens afterwards.
+ * Login flows for the `login` of a driver. The person opens a URL in a browser and grants access. The grant comes back in one of three
+ * ways: as a code that the person copies, as a redirect to this machine, or, if the browser is on another device, by polling the
+ * service. oauth.ts renews the tokens afterwards.
  */
 import { SregistryError } from '../base/errors.ts';
 import { registerSecret } from '../log/index.ts';
@@ -9,14 +9,14 @@ import type { LoginUi } from './backend.ts';
 import { listenOnLoopback } from './loopback.ts';
 import { createOAuth, type OAuthOptions, type OAuthService, type Tokens } from './oauth.ts';
 
-/** Milliseconds that a person has for a redirect. */
+/** Milliseconds that a person has to grant access before the redirect. */
 const REDIRECT_TIMEOUT = 10 * 60_000;
-/** Seconds after which a code that was entered is worth nothing (RFC 6749 section 4.1.2 has ten minutes at most). */
+/** Seconds after which an entered code is no longer valid (RFC 6749 section 4.1.2: at most ten minutes). */
 const CODE_LIFETIME = 600;
 
 type Ui = Pick<LoginUi, 'ask' | 'show'>;
 
-/** The code that a person gets at that address. CANCELED where they enter nothing. */
+/** Shows the URL and asks for the code the person gets there. Throws CANCELED if they enter nothing. */
 export async function loginByCode(url: string | URL, ui: Ui): Promise<string> {
   ui.show({ url: String(url) });
   const code = (await ui.ask('Code:')).trim();
@@ -26,8 +26,8 @@ export async function loginByCode(url: string | URL, ui: Ui): Promise<string> {
 }
 
 /**
- * Tokens by a redirect to this machine, with PKCE (RFC 7636). For services with an authorization endpoint that accept
- * `http://127.0.0.1:<any port>/`. TIMED_OUT after ten minutes, FORBIDDEN where the person refuses.
+ * Gets tokens by a redirect to this machine, with PKCE (RFC 7636). For services with an authorization endpoint that accept
+ * `http://127.0.0.1:<any port>/`. Throws TIMED_OUT after ten minutes, FORBIDDEN if the person refuses.
  */
 export async function loginByRedirect(
   service: OAuthService,
@@ -41,7 +41,7 @@ export async function loginByRedirect(
   return await redeem(await loopback.answer(state, limited(options.signal)));
 }
 
-/** Tokens by a code that the person enters on whatever device (RFC 8628); for services with such an endpoint. */
+/** Gets tokens by a code that the person enters on any device (RFC 8628); for services with a device authorization endpoint. */
 export async function loginByDevice(
   service: OAuthService,
   ui: Pick<Ui, 'show'>,

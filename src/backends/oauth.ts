@@ -1,6 +1,6 @@
 /**
- * OAuth 2 for services that have it: codes with PKCE (RFC 6749, RFC 7636), device codes (RFC 8628), and the renewal of
- * tokens, which a driver does in its `updateToken`. How a person is led through the first two is oauth-login.ts.
+ * OAuth 2: authorization codes with PKCE (RFC 6749, RFC 7636), device codes (RFC 8628), and token renewal, which a driver runs in
+ * its `updateToken`. oauth-login.ts guides a person through the first two.
  *
  * openid-client speaks the protocol; its requests go through the base client.
  */
@@ -12,25 +12,25 @@ import { createHttpClient, type HttpClient, isLoopback } from './http.ts';
 
 /** An application's registration at a service. */
 export interface OAuthService {
-  /** As the service calls itself in its answers (RFC 9207): `https://accounts.google.com`. */
+  /** The service's name for itself in its answers (RFC 9207): `https://accounts.google.com`. */
   readonly issuer: string;
   readonly tokenEndpoint: string;
   readonly authorizationEndpoint?: string | undefined;
   readonly deviceAuthorizationEndpoint?: string | undefined;
   readonly clientId: string;
-  /** Of an application that people install it is no secret (RFC 8252 section 8.5), but some services want one. */
+  /** Not confidential in an application that people install (RFC 8252 section 8.5), but some services require one. */
   readonly clientSecret?: string | undefined;
   /** Separated by spaces. */
   readonly scope: string;
-  /** What this service wants beside the standard's parameters: `{ access_type: 'offline' }`. */
+  /** Parameters that this service requires beyond the standard's: `{ access_type: 'offline' }`. */
   readonly parameters?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface Tokens {
   readonly accessToken: string;
-  /** Undefined where the service gave none: then a person is asked again. */
+  /** Undefined if the service gave none: the person must then log in again. */
   readonly refreshToken: string | undefined;
-  /** Undefined where the service does not say. */
+  /** Undefined if the service does not say. */
   readonly expires: Date | undefined;
 }
 
@@ -41,31 +41,31 @@ export interface OAuthOptions {
 
 /** A request for someone's permission. */
 export interface Authorization {
-  /** Where the person gives it. */
+  /** The URL at which the person grants it. */
   readonly url: URL;
-  /** What the answer must hold, so that it is the answer to this. */
+  /** The redirect must carry this value, which ties it to this request. */
   readonly state: string;
-  /** Turns the address that the answer came to into tokens. */
+  /** Exchanges the URL of the redirect for tokens. */
   redeem(answer: URL): Promise<Tokens>;
 }
 
 /** A request that is answered on another device. */
 export interface DeviceAuthorization {
-  /** Where to go. */
+  /** URL for the person to open. */
   readonly url: string;
-  /** What to enter there. */
+  /** Code to enter there. */
   readonly code: string;
-  /** The same with the code in it, where the service has that. */
+  /** The same URL with the code in it, if the service offers one. */
   readonly completeUrl: string | undefined;
-  /** Resolves when the person has answered. TIMED_OUT when the code has expired. */
+  /** Resolves when the person has granted access. Throws TIMED_OUT when the code expires. */
   wait(): Promise<Tokens>;
 }
 
-/** Methods throw FORBIDDEN where the person refuses, UNAUTHORIZED for what the service does not accept, and those of requests. */
+/** Methods throw FORBIDDEN if the person refuses, UNAUTHORIZED if the service rejects a grant or token, and the errors of requests. */
 export interface OAuth extends AsyncDisposable {
   authorize(redirectUri: string): Promise<Authorization>;
   authorizeDevice(): Promise<DeviceAuthorization>;
-  /** New tokens for a refresh token; the old one stays where the service gives no other. */
+  /** Gets new tokens for a refresh token. Keeps the old refresh token if the service gives no new one. */
   refresh(refreshToken: string): Promise<Tokens>;
 }
 
@@ -158,9 +158,9 @@ function configure(
   return config;
 }
 
-/** Statuses whose bodies say in the protocol's words what is wrong (RFC 6749 section 5.2); 428 is Google's. */
+/** Statuses whose bodies hold an OAuth error code (RFC 6749 section 5.2); 428 is Google's. */
 const REFUSALS = [400, 401, 403, 428];
-/** Asking whether a person has answered may be done twice. */
+/** The grant type of polling for the person's answer, which is safe to repeat. */
 const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 
 async function beginDevice(
@@ -183,7 +183,7 @@ function readTokens(answer: TokenEndpointResponse, oldRefreshToken?: string): To
   return { accessToken, refreshToken, expires };
 }
 
-/** What the protocol's error codes mean (RFC 6749 sections 4.1.2.1 and 5.2, RFC 8628 section 3.5). */
+/** The protocol's error codes (RFC 6749 sections 4.1.2.1 and 5.2, RFC 8628 section 3.5). */
 const CODES: Readonly<Record<string, ErrorCode>> = {
   access_denied: 'FORBIDDEN',
   expired_token: 'TIMED_OUT',
@@ -192,22 +192,22 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   unauthorized_client: 'UNAUTHORIZED',
 };
 
-/** The error for what openid-client, the base client below it, or a signal failed with. */
+/** Converts a failure of openid-client, of the base client below it, or of a signal. */
 function failure({ issuer }: OAuthService, error: unknown, signal?: AbortSignal): SregistryError {
   if (signal?.aborted) return abortError(signal, `logging in to ${issuer}`);
   const { cause, code, error: word, error_description: description } = error as OAuthFailure;
   if (isError(error)) return error;
   if (isError(cause)) return cause;
   if (code === 'OAUTH_TIMEOUT')
-    return new SregistryError('TIMED_OUT', `${issuer}: nobody answered before the code expired`, {
+    return new SregistryError('TIMED_OUT', `${issuer}: nobody entered the code before it expired`, {
       cause: error,
     });
   const reason = [word, description].filter(Boolean).join(': ');
   return new SregistryError(
     CODES[word ?? ''] ?? 'SERVICE',
-    `${issuer} gives no token${reason && `: ${reason}`}`,
+    `${issuer} refused to issue a token${reason && `: ${reason}`}`,
     {
-      hint: 'Log in again, and allow the access that is asked for',
+      hint: 'Log in again, and grant the requested access',
       cause: error,
     },
   );

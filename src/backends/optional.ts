@@ -1,14 +1,14 @@
-/** Packages that one driver declares: they need not be installed until a backend of it is used. */
+/** Optional packages of a driver: they need not be installed until a backend of the driver is used. */
 import { SregistryError } from '../base/errors.ts';
 import { importOptional } from '../base/optional.ts';
 import type { Driver } from './backend.ts';
 
 /**
- * A module of a package among the driver's `dependencies`:
+ * Imports a module of a package from the driver's `dependencies`:
  * `await importDependency<typeof import('@acme/sdk')>(declaration, '@acme/sdk')`.
  *
- * @throws {SregistryError} MISSING_DEPENDENCY where the package is not installed, INTERNAL where it cannot be loaded or was not
- * declared.
+ * @throws {SregistryError} MISSING_DEPENDENCY if the package is not installed, INTERNAL if it fails to load or the driver does not
+ * declare it.
  */
 export async function importDependency<T>(
   { name: driver, dependencies = [] }: Pick<Driver, 'name' | 'dependencies'>,

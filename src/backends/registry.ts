@@ -1,6 +1,6 @@
 /**
- * The drivers there are. Their declarations are at hand, as settings, help and completion need them all; the code of a driver
- * is loaded when a backend of it is made.
+ * All drivers. Their declarations are imported here, as settings, help and completion need them all. The code of a driver is
+ * loaded when a backend of it is created.
  */
 import type { Driver } from './backend.ts';
 import { declaration as dir } from './dir/declaration.ts';
@@ -12,7 +12,7 @@ import { declaration as s3 } from './s3/declaration.ts';
 import { declaration as web } from './web/declaration.ts';
 import { declaration as webdav } from './webdav/declaration.ts';
 
-/** What a driver says of itself, and how to get the rest. */
+/** A driver's declaration, and a function that loads its code. */
 export interface DriverEntry extends Omit<Driver, 'create'> {
   load(): Promise<Driver>;
 }

@@ -1,4 +1,4 @@
-/** Every image of a backend, for services that cannot search: its collections are listed from the top down. */
+/** Search for services that have none: lists every collection of a backend from the top down. */
 import { isError, SregistryError } from '../base/errors.ts';
 import { debugLog } from '../log/index.ts';
 import type { Backend, ListEntry, RemoteImage, SearchQuery } from './backend.ts';
@@ -7,12 +7,12 @@ import { nameMatcher } from './name-match.ts';
 
 const debug = debugLog('backends');
 
-/** Collections after which a walk counts as endless. */
+/** Collections after which the walk gives up: the service would never end. */
 const MAX_COLLECTIONS = 10_000;
 
 type ImageEntry = Extract<ListEntry, { kind: 'image' }>;
 
-/** The images whose name and labels match, each resolved only if its name does. */
+/** The images whose name and labels match. Resolves an image only if its name matches. */
 export async function* searchEveryImage(
   backend: Pick<Backend, 'list' | 'resolve'>,
   { query, labels }: SearchQuery,
@@ -26,7 +26,7 @@ export async function* searchEveryImage(
   yield* imagesOf(matching, labels, resolve);
 }
 
-/** In no order; a collection that cannot be listed is passed over, unless it is the top. */
+/** All images, in no order. Skips a collection that cannot be listed, unless it is the top. */
 async function* everyImage(
   { list }: Pick<Backend, 'list'>,
   signal?: AbortSignal,
@@ -35,7 +35,7 @@ async function* everyImage(
   let listed = 0;
   for (let collection = pending.pop(); collection !== undefined; collection = pending.pop()) {
     if (++listed > MAX_COLLECTIONS)
-      throw new SregistryError('SERVICE', `There are more than ${MAX_COLLECTIONS} collections to search`);
+      throw new SregistryError('SERVICE', `The search gave up after ${MAX_COLLECTIONS} collections`);
     try {
       for await (const entry of list(collection, signal)) {
         if (entry.kind === 'image') yield entry;
@@ -43,7 +43,7 @@ async function* everyImage(
       }
     } catch (error) {
       if (collection === '' || !isError(error, 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED')) throw error;
-      debug('%s is passed over: %s', collection, error.message);
+      debug('skipped %s: %s', collection, error.message);
     }
   }
 }

@@ -1,4 +1,4 @@
-/** Is everything there that sregistry needs apart from mounting? Each check stands alone: one that fails hides no other. */
+/** The checks of `sregistry doctor` for everything except mounting. Each runs by itself, so a failure hides no other. */
 import { execFile } from 'node:child_process';
 import { access, constants, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -20,13 +20,13 @@ import { createBackend } from './session.ts';
 
 const run = promisify(execFile);
 
-/** Milliseconds in which a service answers or counts as out of reach. */
+/** Milliseconds after which a service counts as unreachable. */
 const PATIENCE = 10_000;
 
-/** Less than this is hardly room for an image. */
+/** Bytes of free space below which the cache can hardly hold an image. */
 const LITTLE_SPACE = 2 * 1024 ** 3;
 
-/** What holds for every backend. */
+/** Checks of this machine, which matter to every backend. */
 export function machineChecks(env: NodeJS.ProcessEnv): Check[] {
   const paths = getPaths(env);
   return [
@@ -40,7 +40,7 @@ export function machineChecks(env: NodeJS.ProcessEnv): Check[] {
   ];
 }
 
-/** One for each package that the drivers of the configured backends declare. */
+/** One check for each package that the drivers of the configured backends declare. */
 export async function dependencyChecks(env: NodeJS.ProcessEnv): Promise<Check[]> {
   const secrets = await readClientSecrets(getPaths(env).secretsFile).catch(() => ({}));
   const { instances } = configuredInstances({ drivers, env, secrets });
@@ -52,25 +52,25 @@ export async function dependencyChecks(env: NodeJS.ProcessEnv): Promise<Check[]>
     );
 }
 
-/** Not all that a driver can do needs each of its packages, so the check is a note. */
+/** Checks an optional package. It is not required, as a driver needs it for some features only. */
 function packageCheck(user: string, dependency: Dependency): Check {
   return {
     name: `package ${dependency.module}`,
     required: false,
     run: async () => {
-      if (isInstalled(dependency)) return `${user} has it ${dependency.purpose}`;
+      if (isInstalled(dependency)) return `${user} uses it ${dependency.purpose}`;
       throw missingDependency(user, dependency);
     },
   };
 }
 
-/** One for each configured backend: does its service answer? */
+/** One check for each configured backend: does its service answer? */
 export async function backendChecks(env: NodeJS.ProcessEnv): Promise<Check[]> {
   const secrets = await readClientSecrets(getPaths(env).secretsFile).catch(() => ({}));
   const { instances, problems } = configuredInstances({ drivers, env, secrets });
   const checks = instances.map(({ name }) => ({
     name: `backend ${name}`,
-    // The others go on without it.
+    // Other backends work without it.
     required: false,
     run: (signal?: AbortSignal) => checkBackend(name, env, signal),
   }));
@@ -99,9 +99,13 @@ function checkNode(present: string): string {
   const [major = 0, minor = 0] = present.split('.').map(Number);
   const [neededMajor = 0, neededMinor = 0] = neededNode.split('.').map(Number);
   if (major > neededMajor || (major === neededMajor && minor >= neededMinor)) return present;
-  throw new SregistryError('MISSING_DEPENDENCY', `Node ${present} is too old: ${neededNode} is needed`, {
-    hint: 'In a checkout: scripts/setup. Elsewhere: https://nodejs.org',
-  });
+  throw new SregistryError(
+    'MISSING_DEPENDENCY',
+    `Node ${present} is too old: sregistry needs ${neededNode} or newer`,
+    {
+      hint: 'In a checkout, run scripts/setup. Elsewhere, install Node from https://nodejs.org',
+    },
+  );
 }
 
 async function checkSecrets(file: string): Promise<string> {
@@ -109,9 +113,11 @@ async function checkSecrets(file: string): Promise<string> {
   const stats = await stat(file).catch(() => undefined);
   if (stats === undefined) return `${file} does not exist yet`;
   if ((stats.mode & 0o077) !== 0) {
-    throw new SregistryError('SETTINGS', `Others can read ${file}`, { hint: `chmod 600 ${file}` });
+    throw new SregistryError('SETTINGS', `Other users can read ${file}, which holds secrets`, {
+      hint: `chmod 600 ${file}`,
+    });
   }
-  return `${file}, only yours`;
+  return `${file}, readable only by you`;
 }
 
 async function checkCache(folder: string): Promise<string> {
@@ -122,8 +128,8 @@ async function checkCache(folder: string): Promise<string> {
     const free = await freeSpace(root);
     const shown = `${root}, ${bytes.format(free)} free`;
     if (free >= LITTLE_SPACE) return shown;
-    throw new SregistryError('NO_SPACE', `Little room: ${shown}`, {
-      hint: 'sregistry cache prune frees what is not in use; SREGISTRY_CACHEDIR names another folder',
+    throw new SregistryError('NO_SPACE', `The cache directory has little free space: ${shown}`, {
+      hint: 'Free some with: sregistry cache prune. Or set SREGISTRY_CACHEDIR to another folder',
     });
   } catch (error) {
     const failure = fileError('write to', folder, error);
@@ -140,7 +146,7 @@ async function checkCacheFileSystem(folder: string): Promise<string> {
   if (network === undefined) return 'local';
   throw new SregistryError(
     'SETTINGS',
-    `${folder} is on ${network}: slower, and each machine has its own part of it`,
+    `${folder} is on ${network}: the cache is slower there, and each machine has its own part of it`,
     {
       hint: 'export SREGISTRY_CACHEDIR=/path/on/a/local/disk',
     },
@@ -165,6 +171,6 @@ async function checkSingularity(): Promise<string> {
     if (found !== undefined) return found.stdout.trim();
   }
   throw new SregistryError('MISSING_DEPENDENCY', 'Neither apptainer nor singularity is installed', {
-    hint: 'Only needed to run images: https://apptainer.org',
+    hint: 'You need one of them only to run images: https://apptainer.org',
   });
 }

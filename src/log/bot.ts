@@ -1,4 +1,4 @@
-/** The bot, as in the Python client: prints messages for people by levels, and data. */
+/** The bot, as in the Python client: prints messages for people by level, and data for programs. */
 import { inspect } from 'node:util';
 import { describeError, SregistryError } from '../base/errors.ts';
 import { hideDebugLogs, showDebugLogs } from './debug.ts';
@@ -8,18 +8,17 @@ import type { Output } from './output.ts';
 import { alignedTable, type Cell, type TableOptions, tabbedTable } from './table.ts';
 import { paint } from './terminal.ts';
 
-/** Prints to stderr what it is given: text as it is, an error as its message and causes, anything else inspected. */
+/** Prints to stderr: text as it is, an error as its message and causes, any other value as `inspect` shows it. */
 export type Say = (message: unknown) => void;
 
-/** Messages only print: none of them, `abort` included, ends the process. */
+/** All message methods only print: none of them, not even `abort`, ends the process. */
 export interface Bot {
-  /** The level that is set; see LEVELS. */
+  /** The current level; see LEVELS. */
   readonly level: number;
-  /** No more is said than errors, warnings and `log`. */
+  /** Does the bot print errors, warnings and `log` only? */
   readonly isQuiet: boolean;
   /**
-   * By name (any case) or number. DEBUG also shows all of `debugLog`. A level that does not exist is the error
-   * SETTINGS.
+   * Sets the level by name (in any case) or number. DEBUG also shows all of `debugLog`. Throws SETTINGS for an unknown level.
    */
   setLevel(level: LevelName | string | number): void;
 
@@ -27,7 +26,7 @@ export interface Bot {
   readonly critical: Say;
   readonly error: Say;
   readonly warning: Say;
-  /** Said even when quiet. */
+  /** Printed even if quiet. */
   readonly log: Say;
   readonly info: Say;
   readonly verbose: Say;
@@ -36,28 +35,27 @@ export interface Bot {
   readonly verbose3: Say;
   readonly debug: Say;
   /**
-   * A message of level INFO under a word of your own, in one of these colours: PURPLE YELLOW RED DARKRED CYAN GREEN
-   * BLUE.
+   * Prints a message of level INFO with your own prefix, in one of these colours: PURPLE YELLOW RED DARKRED CYAN GREEN BLUE.
    */
   custom(message: { prefix: string; message: unknown; color?: string | undefined }): void;
 
-  /** A line of the command's result, to stdout at any level. Registered secrets are hidden, links are whole. */
+  /** Prints a line of the command's result to stdout, at any level. Hides registered secrets, but keeps signed links whole. */
   data(text: string): void;
-  /** The command's result as JSON, to stdout. */
+  /** Prints the command's result as JSON to stdout. */
   json(value: unknown): void;
-  /** A line to stdout with nothing hidden in it: for a link that is its own secret and that was asked for. */
+  /** Prints a line to stdout without redaction, for a secret link that the person asked for. */
   disclose(text: string): void;
-  /** Rows to stdout: aligned on a terminal, separated by tabs in a pipe. */
+  /** Prints rows to stdout: aligned on a terminal, separated by tabs in a pipe. */
   table(rows: readonly (readonly Cell[])[], options?: TableOptions): void;
 
-  /** Shown on a terminal only, like `progress`. One at a time: starting again changes its text. */
+  /** A spinner, shown on a terminal only. There is one at a time; `start` again changes its text. */
   readonly spinner: { start(text?: string): void; stop(): void };
-  /** A progress bar on stderr, where that is a terminal and the bot is not quiet; several may run at once. */
+  /** A progress bar on stderr, shown if that is a terminal and the bot is not quiet. Several may run at the same time. */
   progress(options: ProgressOptions): Progress;
 }
 
 export function createBot(output: Output, env: NodeJS.ProcessEnv): Bot {
-  // A level of some other program's making is no reason to stop: MESSAGELEVEL is shared with Singularity.
+  // Ignore an unknown level: MESSAGELEVEL is shared with Singularity, which may know other levels.
   let level: number = parseLevel(env.MESSAGELEVEL ?? '') ?? LEVELS.INFO;
   if (level >= LEVELS.DEBUG) showDebugLogs();
 
@@ -145,7 +143,7 @@ function textOf(message: unknown): string {
 }
 
 function refuseLevel(level: string | number): never {
-  throw new SregistryError('SETTINGS', `There is no message level "${level}".`, {
+  throw new SregistryError('SETTINGS', `"${level}" is not a message level.`, {
     hint: `Use a number from -5 to 5 or one of ${Object.keys(LEVELS).join(', ')}`,
   });
 }

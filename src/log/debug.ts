@@ -1,27 +1,27 @@
 /**
- * Traces for developers over the `debug` package: `DEBUG=sregistry:*` (or one namespace, `sregistry:oci`) shows
- * them, and so does `--debug`. What they print is redacted like everything else.
+ * Traces for developers, printed by the package `debug`. `DEBUG=sregistry:*` (or one namespace, `sregistry:oci`) and `--debug` show them.
+ * They are redacted like all output.
  */
 import { format } from 'node:util';
 import createDebug, { type Debugger } from 'debug';
 import { processOutput } from './output.ts';
 
-/** Prints to stderr under `sregistry:<namespace>` when that is enabled; printf-like formats as in `debug`. */
+/** A function that prints to stderr if `sregistry:<namespace>` is enabled. Formats as in `debug`. */
 export function debugLog(namespace: string): Debugger {
   const log = createDebug(`sregistry:${namespace}`);
   log.log = (...parts: unknown[]) => processOutput.note(format(...parts));
   return log;
 }
 
-/** What the environment asks for, this tool's namespaces or others'. */
+/** The namespaces that the environment enables, of this tool or others. */
 const requested = process.env.DEBUG ?? '';
 
-/** Enables all of this tool's namespaces beside those that `DEBUG` names. */
+/** Enables all namespaces of this tool in addition to those in `DEBUG`. */
 export function showDebugLogs(): void {
   createDebug.enable([requested, 'sregistry:*'].filter((namespaces) => namespaces !== '').join(','));
 }
 
-/** Back to what `DEBUG` names. */
+/** Restores the namespaces in `DEBUG`. */
 export function hideDebugLogs(): void {
   createDebug.enable(requested);
 }

@@ -1,5 +1,5 @@
 /**
- * What sregistry prints: messages and data (`bot`), traces (`debugLog`), and the secrets that must not be in either.
+ * All output of sregistry: messages and data (`bot`), traces (`debugLog`), and the redaction of secrets in both.
  */
 import { createBot } from './bot.ts';
 import { processOutput } from './output.ts';

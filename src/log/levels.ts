@@ -1,4 +1,4 @@
-/** The levels of the bot, as in the Python client. A message is printed if its level is at most the level that is set. */
+/** The levels of the bot, as in the Python client. A message is printed if its level is not above the bot's level. */
 export const LEVELS = {
   ABORT: -5,
   CRITICAL: -4,
@@ -18,8 +18,7 @@ export const LEVELS = {
 export type LevelName = keyof typeof LEVELS;
 
 /**
- * A level by its name in any case (`debug`) or its number (`5`, `-2`), as `MESSAGELEVEL` has it; undefined for
- * anything else.
+ * Parses a level: its name in any case (`debug`) or its number (`5`, `-2`), as in `MESSAGELEVEL`. Undefined for anything else.
  */
 export function parseLevel(level: string | number): number | undefined {
   const text = String(level).trim().toUpperCase();

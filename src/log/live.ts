@@ -1,30 +1,29 @@
 /**
- * The lines at the bottom of a terminal that change while work goes on: progress bars and the spinner. All of them
- * belong to one cli-progress MultiBar, which exists while there is at least one, so that bars, spinner and ordinary
- * lines (printed above them) never write into each other.
+ * The live lines at the bottom of a terminal: progress bars and the spinner. One cli-progress MultiBar draws all of them, and prints
+ * ordinary lines above them, so that they never overwrite each other. It exists while there is at least one live line.
  */
 import bytes from 'bytes';
 import { MultiBar, type Options, type SingleBar } from 'cli-progress';
 import { type OutputStream, printable } from './terminal.ts';
 
 export interface Progress extends Disposable {
-  /** How much is done by now, of the total. */
+  /** Sets how much of the total is done. */
   update(done: number): void;
-  /** That much more is done. */
+  /** Adds to how much is done. */
   increment(amount: number): void;
-  /** Takes the bar away. To be called in any case: a bar keeps the process alive. */
+  /** Removes the bar. Always call it: a bar keeps the process alive. */
   stop(): void;
 }
 
 export interface ProgressOptions {
   readonly label: string;
-  /** Bytes (or things, see `unit`) there are to do; 0 where nobody knows. */
+  /** Total in bytes (or items, see `unit`); 0 if unknown. */
   readonly total: number;
-  /** What is counted; `bytes` unless told. */
+  /** Default `bytes`. */
   readonly unit?: 'bytes' | 'items';
 }
 
-/** Progress for those who do not watch. */
+/** Progress that shows nothing, for quiet runs and pipes. */
 export const NO_PROGRESS: Progress = { update() {}, increment() {}, stop() {}, [Symbol.dispose]() {} };
 
 const BAR: Options = {
@@ -54,10 +53,10 @@ export class LiveRegion {
     this.#stream = stream;
   }
 
-  /** Prints `text` above the live lines; false when there are none and the caller prints by itself. */
+  /** Prints `text` above the live lines. Returns false if there are none; the caller then prints the text. */
   print(text: string): boolean {
     if (this.#bars === undefined) return false;
-    // Each line clears what a longer live line left on its right.
+    // Clear the rest of each line, where a longer live line may have been.
     this.#bars.log(text.replaceAll('\n', '\u001b[K\n'));
     this.#bars.update();
     return true;
@@ -75,11 +74,11 @@ export class LiveRegion {
     this.#bars ??= new MultiBar({
       stream: this.#stream,
       clearOnComplete: true,
-      // Lines that change under the bars (see print) are not noticed otherwise.
+      // MultiBar does not notice lines printed above the bars (see print).
       forceRedraw: true,
       emptyOnZero: true,
       linewrap: true,
-      // Signals belong to the command line, which stops its bars.
+      // The command line handles signals and stops its bars.
       gracefulExit: false,
     });
     const bar = this.#bars.create(total, 0, { label: printable(label) }, options);

@@ -1,6 +1,6 @@
 /**
- * Where lines go. Data (what a command was asked for) goes to stdout; everything else to stderr. No line leaves with
- * a registered secret in it, and a terminal gets no control characters but colours.
+ * Writes lines to stdout and stderr. Data (the result of a command) go to stdout, everything else to stderr. Registered secrets are
+ * hidden, and a terminal gets no control characters except colours.
  */
 import { LiveRegion } from './live.ts';
 import { redact, redactRegistered } from './redact.ts';
@@ -17,17 +17,17 @@ export class Output {
     this.live = new LiveRegion(streams.stderr);
   }
 
-  /** A line for the person who watches. */
+  /** Writes a message to stderr. */
   note(text: string): void {
     this.#write(this.#streams.stderr, redact(text));
   }
 
-  /** A line of the command's result. Links keep their signatures: they are what was asked for. */
+  /** Writes a line of the command's result. Signed links keep their signatures, as the person asked for them. */
   data(text: string): void {
     this.#write(this.#streams.stdout, redactRegistered(text));
   }
 
-  /** A line of the command's result with nothing hidden. */
+  /** Writes a line of the command's result without redaction. */
   verbatim(text: string): void {
     this.#write(this.#streams.stdout, text);
   }

@@ -1,24 +1,23 @@
 /**
- * Keeps secrets out of everything that is printed, in two ways: values that were registered (a password from the
- * secrets file) are replaced wherever they stand, and so is what has the form of a credential in HTTP: headers that
- * carry one, bearer and basic tokens, the user part of a URL, signatures of presigned URLs, tokens in JSON.
+ * Keeps secrets out of all output. It replaces registered values (a password from the secrets file) wherever they occur. It also replaces
+ * text that looks like a credential: headers that carry one, bearer and basic tokens, the user part of a URL, signatures of presigned
+ * URLs, tokens in JSON.
  */
 
 const MASK = '***';
 
-/** A shorter value would blank out half of every line, and protects nothing. */
+/** Shortest secret to hide, in characters. A shorter value occurs in ordinary text, and protects nothing. */
 const SHORTEST_SECRET = 4;
 
-/** Every spelling of a registered value, and the time in ms at which it may be forgotten. */
+/** Every spelling of a registered value, and when it may be forgotten, in milliseconds since 1970. */
 const registered = new Map<string, number>();
 let longestFirst: string[] = [];
 
 /**
- * From now on `value` is replaced in what is printed; so are its URL-encoded and JSON-escaped spellings. Values of
- * less than 4 characters are ignored.
+ * Hides `value`, and its URL-encoded and JSON-escaped spellings, in all further output. Ignores values of less than 4 characters.
  *
- * `lifetime`: seconds after which the value is worthless and may be forgotten. Give it for tokens that a service
- * hands out by the minute, so that a mount that lives for months does not keep them all.
+ * `lifetime`: seconds until the value expires and may be forgotten. Pass it for short-lived tokens, so that a mount that runs for months
+ * does not remember them all.
  */
 export function registerSecret(value: string, lifetime = Number.POSITIVE_INFINITY): void {
   const now = Date.now();
@@ -35,7 +34,7 @@ export function registerSecret(value: string, lifetime = Number.POSITIVE_INFINIT
   longestFirst = [...registered.keys()].sort((a, b) => b.length - a.length);
 }
 
-/** `text` without registered secrets, all else as it is: for output that was asked for, such as a presigned link. */
+/** `text` with only registered secrets replaced, for results such as a presigned link. */
 export function redactRegistered(text: string): string {
   let result = text;
   for (const secret of longestFirst) result = result.replaceAll(secret, MASK);
@@ -46,18 +45,18 @@ export function redactRegistered(text: string): string {
 const HEADERS = words`authorization proxy-authorization cookie set-cookie private-token x-auth-token x-subject-token
   x-vault-token x-amz-security-token`;
 
-/** Parameters that do: of presigned URLs of S3 (v2 and v4), Google and Azure, and of OAuth (RFC 6749). */
+/** Parameters that carry a credential: of presigned URLs of S3 (v2 and v4), Google and Azure, and of OAuth (RFC 6749). */
 const PARAMETERS = words`X-Amz-Signature X-Amz-Security-Token X-Goog-Signature sig signature token access_token
   refresh_token id_token client_secret password`;
 
-/** Fields of JSON that do: answers of token services, Docker's logins. */
+/** Fields of JSON that carry a credential: answers of token services, Docker's logins. */
 const FIELDS = words`token access_token accessToken refresh_token refreshToken id_token idToken identitytoken
   registrytoken client_secret password secret`;
 
-/** What follows "Basic" and "Bearer" in prose and in challenges (RFC 6750), where it is no token. */
+/** Words that follow "Basic" and "Bearer" in prose and challenges (RFC 6750) and are not tokens. */
 const NO_TOKENS = words`auth authentication authorization token tokens login credential credentials challenge scheme`;
 
-/** Schemes whose URLs have a user part. In `docker://ubuntu:22.04@sha256:...` the `@` begins a version. */
+/** Schemes whose URLs may have a user part. Not `docker`: in `docker://ubuntu:22.04@sha256:...`, the `@` begins a version. */
 const SCHEMES = words`http https ws wss ftp ftps socks socks4 socks5 redis rediss postgres postgresql`;
 
 function words(list: TemplateStringsArray): string {
@@ -66,7 +65,7 @@ function words(list: TemplateStringsArray): string {
 
 const STRING = String.raw`"(?:[^"\\]|\\.)*"`;
 
-/** What looks like a credential, and what to put in its place. Each is linear in the length of the text. */
+/** Patterns of credentials and their replacements. Each takes time linear in the length of the text. */
 const CREDENTIALS: readonly (readonly [RegExp, string])[] = [
   [
     new RegExp(String.raw`\b(${HEADERS})(["']?[ \t]*:[ \t]*)(?:${STRING}|'[^']*'|[^\r\n]+)`, 'gi'),

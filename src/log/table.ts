@@ -9,7 +9,7 @@ export interface TableOptions {
   readonly numbered?: boolean | undefined;
 }
 
-/** Cells separated by tabs, a row a line, for programs. A numbered row begins `1  ` as in the Python client. */
+/** A table for programs: one line per row, cells separated by tabs. A numbered row begins with `1  `, as in the Python client. */
 export function tabbedTable(rows: readonly (readonly Cell[])[], options: TableOptions = {}): string {
   const { header, numbered = true } = options;
   const lines = rows.map((row, index) => {
@@ -20,7 +20,7 @@ export function tabbedTable(rows: readonly (readonly Cell[])[], options: TableOp
   return lines.join('\n');
 }
 
-/** Columns aligned with spaces, for people; wide characters count as what they take on a terminal. */
+/** A table for people: columns aligned with spaces, by the width of the characters on a terminal. */
 export function alignedTable(rows: readonly (readonly Cell[])[], options: TableOptions = {}): string {
   const { header, numbered = true } = options;
   const table = new CliTable({
@@ -44,5 +44,5 @@ const NO_BORDERS = Object.fromEntries(
     .map((name) => [name, '']),
 );
 
-/** A line feed or tab within a cell would begin a row or column that is none. */
+/** The text of a cell. A line feed or tab in it would break the table, so it becomes a space. */
 const cellText = (cell: Cell) => String(cell ?? '').replace(/[\r\n\t]+/g, ' ');

@@ -1,7 +1,7 @@
 import { styleText } from 'node:util';
 import { parseBoolean } from '../base/boolean.ts';
 
-/** The two streams a program prints to, as `process` has them. */
+/** The output streams of a program, as in `process`. */
 export interface Streams {
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
@@ -14,8 +14,8 @@ export interface OutputStream extends NodeJS.WritableStream {
 }
 
 /**
- * May colours be sent to `stream`? `NO_COLOR` forbids them (no-color.org), `SINGULARITY_COLORIZE` decides either
- * way, else a terminal that has colours gets them.
+ * May `stream` get colours? `NO_COLOR` forbids them (no-color.org). Otherwise `SINGULARITY_COLORIZE` decides if it is set. Otherwise a
+ * terminal with colours gets them.
  */
 export function isColourful(stream: OutputStream, env: NodeJS.ProcessEnv): boolean {
   if (env.NO_COLOR) return false;
@@ -26,7 +26,7 @@ export function isColourful(stream: OutputStream, env: NodeJS.ProcessEnv): boole
 
 type Style = Parameters<typeof styleText>[0];
 
-/** The Python client's names of colours, and the styles that draw them as it did. */
+/** The Python client's names of colours, and the matching styles. */
 const STYLES: Readonly<Record<string, Style>> = {
   RED: 'redBright',
   DARKRED: 'red',
@@ -38,15 +38,15 @@ const STYLES: Readonly<Record<string, Style>> = {
   BOLD: 'bold',
 };
 
-/** `text` in the colour of that name (any case); as it is where the name is unknown. */
+/** `text` in the colour with this name (in any case); unchanged if the name is unknown. */
 export function paint(colour: string, text: string): string {
   const style = STYLES[colour.toUpperCase()];
   return style === undefined ? text : styleText(style, text, { validateStream: false });
 }
 
 /**
- * `text` with every control character replaced that could move the cursor, ring or rename the window: much of what
- * is printed was written by a service. Line feeds, tabs and colours are let through.
+ * `text` without control characters that could move the cursor, ring the bell or rename the window, as a service may have written the
+ * text. Line feeds, tabs and colours stay.
  */
 export function printable(text: string): string {
   return text.replace(/\r\n|\p{Cc}(\[[\d;]*m)?/gu, (found, colour: string | undefined) => {

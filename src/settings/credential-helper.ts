@@ -1,6 +1,6 @@
 /**
- * Programs called `docker-credential-<name>` that keep logins (github.com/docker/docker-credential-helpers). Each runs in a
- * process group of its own, so that what it started can be ended with it.
+ * Runs credential helpers: programs `docker-credential-<name>` that keep logins (github.com/docker/docker-credential-helpers). Each
+ * runs in its own process group, so that its child processes can be killed with it.
  */
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
@@ -9,45 +9,45 @@ import { systemCode } from '../base/errors.ts';
 import { isJsonObject, type JsonObject } from './json.ts';
 import { warnOnce } from './warn-once.ts';
 
-/** A helper that waits for a person (a locked keychain) must not hold up a mount. */
+/** A helper that waits for a person (a locked keychain) must not block a mount for longer. */
 const TIME_LIMIT_MS = 10_000;
-/** Characters of an answer; logins are short. */
+/** Longest answer in characters; logins are short. */
 const ANSWER_MAX = 1024 * 1024;
 
-/** What helpers print and exit with 1 when they know of no login; no error. */
+/** What helpers print before exit code 1 if they have no login. This is not an error. */
 const NOT_FOUND = /credentials not found/i;
 
 /** The user name that marks the secret as an identity token. */
 const TOKEN_USER = '<token>';
 
-/** A login; `source` says where it was found, for people. */
+/** A login; `source` tells people where it was found. */
 export type DockerCredentials = { readonly source: string } & (
   | { readonly username: string; readonly password: string }
-  /** A refresh token of OAuth2, to be traded for an access token. */
+  /** An OAuth 2 refresh token, to exchange for an access token. */
   | { readonly identityToken: string }
-  /** A bearer token, to be sent as it is. */
+  /** A bearer token, to send unchanged. */
   | { readonly registryToken: string }
 );
 
 export interface HelperQuestion {
-  /** What names the helper, for messages. */
+  /** The file that names the helper, for messages. */
   readonly file: string;
   readonly env: NodeJS.ProcessEnv;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * What the helper called `name` knows for `server`; undefined where it knows nothing, or, with a warning, does not work or
- * takes longer than 10 s. When the signal fires the helper is killed, and the signal's reason thrown.
+ * The login for `server` from the helper `name`; undefined if it has none. If the helper fails or takes longer than 10 s, warns and
+ * returns undefined. When the signal fires, kills the helper and throws the signal's reason.
  */
 export async function askHelper(
   name: unknown,
   server: string,
   { file, env, signal }: HelperQuestion,
 ): Promise<DockerCredentials | undefined> {
-  // The name becomes that of a program: no path may be in it.
+  // The name becomes part of a program's name, so it must not contain a path.
   if (typeof name !== 'string' || !/^[\w.-]+$/.test(name)) {
-    warnOnce(`${file} names a credential helper that cannot be: ${JSON.stringify(name)}`);
+    warnOnce(`${file} names a credential helper with an invalid name: ${JSON.stringify(name)}`);
     return undefined;
   }
   const program = `docker-credential-${name}`;
@@ -75,13 +75,13 @@ function parseAnswer(text: string): JsonObject {
     const answer: unknown = JSON.parse(text);
     if (isJsonObject(answer)) return answer;
   } catch {
-    // JSON.parse quotes what it was given: the secret.
+    // Drop JSON.parse's message: it quotes the text, which holds the secret.
   }
   throw new Error('its answer is malformed');
 }
 
 interface Outcome {
-  /** Exit code; null where a signal ended it. */
+  /** Exit code; null if a signal ended the helper. */
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
@@ -114,7 +114,7 @@ async function run(
 }
 
 async function outcomeOf(child: ChildProcessWithoutNullStreams, server: string): Promise<Outcome> {
-  // A helper may end without reading.
+  // A helper may exit without reading its input.
   child.stdin.on('error', () => {});
   child.stdin.end(server);
   const closed = Promise.withResolvers<number | null>();
@@ -133,7 +133,7 @@ async function read(stream: Readable): Promise<string> {
   return text;
 }
 
-/** Kills the helper and what it started, and stops listening to them. */
+/** Kills the helper and its child processes, and closes their streams. */
 function kill(child: ChildProcess): void {
   for (const stream of child.stdio) stream?.destroy();
   if (child.pid === undefined) return;

@@ -1,12 +1,12 @@
 /**
- * Logins for OCI registries that other tools made: `apptainer registry login`, `docker login`, `podman login`,
+ * Finds logins for OCI registries that other tools made: `apptainer registry login`, `docker login`, `podman login` and credential
  * helpers.
  *
- * First those that name the registry, in the files below; in one file the helper of the longest matching key of
- * `credHelpers`, then that of `credsStore`, then the longest matching key of `auths`. Then the environment's user
- * and password, which name no registry and hold for any.
+ * It searches the files below in order. In each file, it tries the helper of the longest matching key of `credHelpers`, then that of
+ * `credsStore`, then the longest matching key of `auths`. At last it tries user and password in the environment, which apply to every
+ * registry.
  *
- *   1. `SREGISTRY_DOCKERHUB_SECRETS`, the Python client's
+ *   1. `SREGISTRY_DOCKERHUB_SECRETS`, as in the Python client
  *   2. `APPTAINER_AUTHFILE`, `SINGULARITY_AUTHFILE`
  *   3. `docker-config.json` in `~/.apptainer` (or `APPTAINER_CONFIGDIR`), then in `~/.singularity`
  *   4. `REGISTRY_AUTH_FILE`, else podman's `$XDG_RUNTIME_DIR/containers/auth.json`
@@ -26,10 +26,9 @@ import { warnOnce } from './warn-once.ts';
 export type { DockerCredentials };
 
 /**
- * The login for a registry's `host` (with port, where it has one), undefined where there is none. `repository` is
- * the path of the image, for logins that hold for one namespace. What cannot be read or is malformed, and a helper that is
- * missing, fails or takes longer than 10 s, is a warning, and the search goes on. Only `signal` ends it, with its reason;
- * a helper that runs then is killed.
+ * The login for a registry's `host` (with its port, if any); undefined if there is none. `repository` is the path of the image, for
+ * logins that apply to one namespace. An unreadable or malformed file, and a helper that is missing, fails or takes longer than 10 s,
+ * cause a warning, and the search continues. When `signal` fires, a running helper is killed and the signal's reason thrown.
  */
 export async function findDockerCredentials(
   host: string,
@@ -50,7 +49,7 @@ async function readConfig(file: string): Promise<JsonObject> {
   try {
     return (await readJsonObject(file)) ?? {};
   } catch (error) {
-    warnOnce(`${describeError(error)} Logins in it are not used.`);
+    warnOnce(`${describeError(error)} sregistry does not use its logins.`);
     return {};
   }
 }
@@ -72,7 +71,7 @@ function configFiles(env: NodeJS.ProcessEnv): string[] {
 const HUB = 'docker.io';
 const HUB_HOSTS = [HUB, 'index.docker.io', 'registry-1.docker.io', 'registry.hub.docker.com'];
 
-/** What Docker calls Docker Hub in `auths` and to helpers. */
+/** Docker's key for Docker Hub in `auths` and for helpers. */
 const HUB_KEY = 'https://index.docker.io/v1/';
 
 function canonicalHost(host: string): string {
@@ -81,8 +80,7 @@ function canonicalHost(host: string): string {
 }
 
 /**
- * Keys as tools wrote them (`quay.io/org`, `https://quay.io`, `https://index.docker.io/v1/`) in one form:
- * `quay.io/org`.
+ * Converts a key as tools write it (`quay.io/org`, `https://quay.io`, `https://index.docker.io/v1/`) to one form: `quay.io/org`.
  */
 function canonicalKey(key: string): string {
   const [host = '', ...path] = key.replace(/^https?:\/\//, '').split('/');
@@ -90,7 +88,7 @@ function canonicalKey(key: string): string {
   return [canonicalHost(host), ...(/^(?:v[12])?$/.test(namespace) ? [] : [namespace])].join('/');
 }
 
-/** The entries of `section` whose key holds for `wanted`, a host and path: the longest key first. */
+/** The entries of `section` whose key applies to `wanted` (host and path), the longest key first. */
 function matching(section: unknown, wanted: string): [key: string, value: unknown][] {
   if (!isJsonObject(section)) return [];
   return Object.entries(section)
@@ -117,7 +115,7 @@ async function findInFile(
   return undefined;
 }
 
-/** A login in `auths`. Docker leaves an empty one where it keeps the login elsewhere. */
+/** A login in `auths`. Docker writes an empty entry if it keeps the login elsewhere. */
 function fromEntry(entry: unknown, source: string): DockerCredentials | undefined {
   if (!isJsonObject(entry)) return undefined;
   const { identitytoken, registrytoken, auth, username, password } = entry;
@@ -133,7 +131,7 @@ function fromAuth(auth: string, source: string): DockerCredentials | undefined {
   registerSecret(auth);
   const [, username, password] = /^([^:]+):(.*?)\0*$/s.exec(Buffer.from(auth, 'base64').toString()) ?? [];
   if (username !== undefined && password !== undefined) return { username, password, source };
-  warnOnce(`The login ${source} is malformed; log in there again`);
+  warnOnce(`The login ${source} is malformed: log in to that registry again`);
   return undefined;
 }
 

@@ -1,4 +1,4 @@
-/** What people write in environment variables and flags: yes and no, sizes, durations. */
+/** Parses values of environment variables and flags: yes and no, sizes, durations. */
 import bytes from 'bytes';
 import ms from 'ms';
 import { parseBoolean } from '../base/boolean.ts';
@@ -6,20 +6,20 @@ import { SregistryError } from '../base/errors.ts';
 
 export { parseBoolean };
 
-/** Is the variable set to yes (`yes true t 1 y on`, any case)? Anything else is no, as in the Python client. */
+/** Is the variable set to yes (`yes true t 1 y on`, in any case)? Any other value means no, as in the Python client. */
 export function isEnabled(env: NodeJS.ProcessEnv, name: string): boolean {
   return parseBoolean(env[name] ?? '') === true;
 }
 
-/** An amount of bytes, or a fraction (0 to 1) of something whose size is not known here. */
+/** A number of bytes, or a fraction (0 to 1) of a size that the caller knows. */
 export type Size = { readonly bytes: number } | { readonly fraction: number };
 
 const SIZE = /^(\d+(?:\.\d+)?)\s*(?:([kmgtp])i?)?b?$/i;
 const PERCENTAGE = /^(\d+(?:\.\d+)?)\s*%$/;
 
 /**
- * `50G`, `50GB`, `50GiB` (all the same, 1024 based), `1.5T`, a bare number of bytes, or `10%`.
- * `name` is the flag or variable it comes from, for the error SETTINGS.
+ * Parses `50G`, `50GB`, `50GiB` (all mean the same, 1024-based), `1.5T`, a plain number of bytes, or `10%`. Throws SETTINGS for
+ * anything else; `name` is the flag or variable in the message.
  */
 export function parseSize(text: string, name: string): Size {
   const [, percent] = PERCENTAGE.exec(text.trim()) ?? [];
@@ -31,7 +31,8 @@ export function parseSize(text: string, name: string): Size {
 }
 
 /**
- * Seconds: `30` and `30s`, `2m`, `1.5h`, `7d`. `name` is the flag or variable it comes from, for the error SETTINGS.
+ * Parses a duration to seconds: `30` or `30s`, `2m`, `1.5h`, `7d`. Throws SETTINGS for anything else; `name` is the flag or variable
+ * in the message.
  */
 export function parseDuration(text: string, name: string): number {
   const trimmed = text.trim();
@@ -44,6 +45,6 @@ export function parseDuration(text: string, name: string): number {
 
 function malformed(name: string, text: string, what: string, examples: string): SregistryError {
   return new SregistryError('SETTINGS', `${name} is "${text}", which is not ${what}.`, {
-    hint: `Write for instance ${examples}`,
+    hint: `Examples: ${examples}`,
   });
 }

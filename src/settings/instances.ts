@@ -1,6 +1,6 @@
 /**
- * Which backends there are. A driver has a default instance, named after it; further ones are entries of the secrets
- * file that name their driver: `{ "lab": { "driver": "oci", "base": "http://localhost:5000" } }`.
+ * Finds the configured backends. Each driver has a default instance with its name. Further instances are entries of the secrets file
+ * that name their driver: `{ "lab": { "driver": "oci", "base": "http://localhost:5000" } }`.
  */
 import { SregistryError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
@@ -11,10 +11,10 @@ import { optionNames, type ResolvedOptions, resolveOptions, variablesOf } from '
 import { ACTIVE, activeClient, entryOf, type Secrets } from './secrets.ts';
 import { upperSnake } from './variables.ts';
 
-/** What the settings need to know of a driver. */
+/** What the settings need to know about a driver. */
 export interface DriverDeclaration<S extends OptionSchema = OptionSchema> {
   readonly name: string;
-  /** Name of the default instance, where it is not the driver's. */
+  /** Name of the default instance, if it differs from the driver's. */
   readonly defaultInstance?: string;
   readonly aliases: readonly string[];
   readonly options: S;
@@ -30,8 +30,8 @@ export interface ConfiguredInstance {
   /** Name of the driver. */
   readonly driver: string;
   /**
-   * Why it is mounted: it needs no configuration, has an entry in the secrets file, is configured by the
-   * environment, is active.
+   * Why it is mounted: it needs no configuration, has an entry in the secrets file, is configured in the environment, or is the active
+   * backend.
    */
   readonly reason: 'always' | 'secrets' | 'environment' | 'active';
 }
@@ -44,22 +44,21 @@ export interface Surroundings<D extends DriverDeclaration = DriverDeclaration> {
 
 export interface ConfiguredInstances {
   readonly instances: readonly ConfiguredInstance[];
-  /** An error for each entry that means no driver; the others are not affected. */
+  /** An error for each entry without a known driver. The other entries still work. */
   readonly problems: readonly SregistryError[];
 }
 
-/** The driver that is there without configuration. */
+/** The driver that needs no configuration. */
 const ALWAYS = 'local';
 
-/** Letters, digits and `. _ -`: the name of an instance is a folder and a URI scheme. */
+/** Letters, digits and `. _ -`, because an instance's name is also a folder and a URI scheme. */
 export const INSTANCE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
 export const defaultInstanceOf = (driver: DriverDeclaration) => driver.defaultInstance ?? driver.name;
 
 /**
- * The backends a mount shows unless told otherwise: `local`, those with an entry in the secrets file, default
- * instances with all their required options in the environment (and at least one such option), and the active
- * client.
+ * The backends that a mount shows by default: `local`, those with an entry in the secrets file, default instances whose required
+ * options (at least one) are all set in the environment, and the active backend.
  */
 export function configuredInstances(surroundings: Surroundings): ConfiguredInstances {
   const { drivers, env, secrets } = surroundings;
@@ -102,8 +101,8 @@ function isConfiguredByEnvironment(driver: DriverDeclaration, env: NodeJS.Proces
 }
 
 /**
- * The instance a name means: an entry of the secrets file, or the default instance of the driver that has this name
- * or alias, in any case and with `_` for `-`. The error SETTINGS where it means none, or could be no folder.
+ * The instance with this name: an entry of the secrets file, or the default instance of the driver with this name or alias. Case does
+ * not matter, and `_` equals `-`. Throws SETTINGS if there is none, or if the name is not a valid folder name.
  */
 export function instanceNamed<D extends DriverDeclaration>(
   name: string,
@@ -117,11 +116,11 @@ export function instanceNamed<D extends DriverDeclaration>(
   if (isDefault) return { name: defaultInstanceOf(driver), driver };
   if (INSTANCE_NAME.test(name)) return { name, driver };
   throw new SregistryError('SETTINGS', `A backend cannot be called "${name}".`, {
-    hint: 'Use letters, digits and . _ - for its name in the secrets file',
+    hint: 'Rename it in the secrets file: use letters, digits and . _ -',
   });
 }
 
-/** The driver of that name, default instance or alias. */
+/** The driver with this name, default instance or alias. */
 export function driverNamed<D extends DriverDeclaration>(name: string, drivers: readonly D[]): D | undefined {
   return drivers.find((driver) => namesOf(driver).includes(folded(name)));
 }
@@ -144,14 +143,14 @@ export function resolveInstance<S extends OptionSchema>(
   return resolveOptions({ instance: name, driver: defaultInstanceOf(driver), aliases, schema, env, secrets });
 }
 
-/** Further keys of the secrets file that are the default instance's, in the file's own spelling: `google_storage`. */
+/** Further keys of the secrets file that belong to the default instance, as the file spells them: `google_storage`. */
 export function aliasesIn(secrets: Secrets, { name, driver }: Instance): string[] {
   const names = namesOf(driver);
   const aliases = Object.keys(secrets).filter((key) => key !== name && names.includes(folded(key)));
   return names.includes('registry') ? [...aliases, 'registry'] : aliases;
 }
 
-/** The error for required options without a value: what each is for, and the command that sets the first of them. */
+/** The error for required options without a value. It describes each, and names the command that sets the first. */
 export function missingOptions({ name, driver }: Instance, missing: readonly string[]): SregistryError {
   const described = missing.map((option) => `${option} (${driver.options[option]?.describe})`);
   const [first = ''] = missing;
@@ -166,8 +165,8 @@ export function missingOptions({ name, driver }: Instance, missing: readonly str
 }
 
 /**
- * A problem for each key of the instance's entry in the secrets file that is probably a misspelt option. Other unknown keys
- * are settings that scripts and the Python tool keep there.
+ * An error for each key of the instance's entry in the secrets file that is probably a misspelt option. Other unknown keys are
+ * settings of scripts and of the Python client.
  */
 export function misspeltOptions(instance: Instance, secrets: Secrets): SregistryError[] {
   const { name, driver } = instance;
@@ -190,7 +189,7 @@ function unknownDriver(
   const message =
     stated === undefined
       ? `There is no backend "${name}".`
-      : `The backend "${name}" is of a driver that does not exist: ${JSON.stringify(stated)}.`;
+      : `The backend "${name}" names a driver that does not exist: ${JSON.stringify(stated)}.`;
   const own = Object.keys(secrets).filter((key) => key !== name && isJsonObject(secrets[key]));
   const names = stated === undefined ? [...own, ...drivers.flatMap(namesOf)] : drivers.flatMap(namesOf);
   const meant = nearest(String(stated ?? name), names);

@@ -9,9 +9,8 @@ export function isJsonObject(value: unknown): value is JsonObject {
 }
 
 /**
- * The object in a JSON file; empty where the file is empty, undefined where there is none. A file that cannot be
- * read, is malformed or holds something else than an object is the error SETTINGS, which names file, line and column
- * and never quotes the content: these files hold secrets.
+ * Reads the object in a JSON file; empty if the file is empty, undefined if there is no file. Throws SETTINGS if the file cannot be
+ * read, is malformed or holds no object. The message names file, line and column, but never quotes the content, which may be secret.
  */
 export async function readJsonObject(file: string): Promise<JsonObject | undefined> {
   let text: string;
@@ -32,14 +31,18 @@ function parseJsonObject(text: string, file: string): JsonObject {
     throw malformed(text, file);
   }
   if (isJsonObject(value)) return value;
-  throw new SregistryError('SETTINGS', `${file} is malformed at line 1, column 1: an object is expected.`, {
-    hint: 'The file begins with { and ends with }',
-  });
+  throw new SregistryError(
+    'SETTINGS',
+    `${file} is malformed at line 1, column 1: it must hold a JSON object.`,
+    {
+      hint: 'Write the file so that it begins with { and ends with }',
+    },
+  );
 }
 
 /**
- * JSON.parse says what is wrong by quoting it, and not always where: the lenient parser is asked for the first
- * error.
+ * The error for malformed JSON. JSON.parse quotes the content and does not always tell the position, so a second parser finds the
+ * first error.
  */
 function malformed(text: string, file: string): SregistryError {
   const errors: ParseError[] = [];

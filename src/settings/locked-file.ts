@@ -1,6 +1,6 @@
 /**
- * JSON files of this user that several processes change: one at a time, under the lock `<file>.lock`, each change made to what
- * the file holds at that moment. A change replaces the file in one move with one of mode 0600, so a reader needs no lock.
+ * Edits JSON files that several processes of this user change. A writer takes the lock `<file>.lock`, reads the file, and changes what
+ * it holds at that moment. It then replaces the file in one atomic move, with mode 0600, so readers need no lock.
  */
 import { mkdir, readlink, realpath } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
@@ -9,31 +9,31 @@ import { bot } from '../log/index.ts';
 import { type JsonObject, readJsonObject } from './json.ts';
 
 export interface EditOptions {
-  /** What to do where the file cannot be written, for the error. */
+  /** Hint of the error if the file cannot be written. */
   readonly hint?: string | undefined;
-  /** Milliseconds to wait for another process's change. Default 11 s. */
+  /** Milliseconds to wait for the lock of another process. Default 11 s. */
   readonly patience?: number | undefined;
 }
 
-/** Milliseconds after which a lock counts as one of a process that died; its owner renews it twice in that time. */
+/** Milliseconds without renewal after which a lock counts as abandoned. A living owner renews it twice in that time. */
 const STALE = 5000;
-/** Default of `patience`: longer than a dead process's lock lasts. */
+/** Default of `patience`: longer than an abandoned lock lasts. */
 const PATIENCE = 11_000;
-/** Milliseconds between two looks at a lock. */
+/** Longest pause between two attempts to take the lock, in milliseconds. */
 const LONGEST_PAUSE = 300;
 
 /**
- * Replaces what the file holds by what `change` makes of it, and returns that. Nothing is written when `change` returns its
- * argument or throws. `change` may take its time: the lock is held for as long. A link is followed.
+ * Replaces the file's content by the result of `change`, and returns it. Writes nothing if `change` returns its argument or throws. The
+ * lock is held until `change` ends. Follows a symbolic link.
  *
- * @throws {SregistryError} BUSY where another process keeps the lock; SETTINGS where the file is malformed or cannot be written.
+ * @throws {SregistryError} BUSY if another process keeps the lock, SETTINGS if the file is malformed or cannot be written.
  */
 export async function editJsonFile(
   file: string,
   change: (before: JsonObject) => JsonObject | Promise<JsonObject>,
   { hint, patience = PATIENCE }: EditOptions = {},
 ): Promise<JsonObject> {
-  // Both put handlers on every signal: only who writes pays for that.
+  // Import both only to write: they install handlers on every signal.
   const [{ lock }, { default: writeFileAtomic }] = await Promise.all([
     import('proper-lockfile'),
     import('write-file-atomic'),
@@ -66,7 +66,7 @@ export async function editJsonFile(
     });
     return after;
   } finally {
-    // The lock may have been taken for a dead process's; what was written is whole all the same.
+    // Another process may have taken the lock as abandoned. The written file is whole in any case.
     await unlock().catch((error) => bot.debug(error));
   }
 }

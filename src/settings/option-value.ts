@@ -1,6 +1,6 @@
 /**
- * Holds a value to what its option declares, wherever the value comes from: the environment, the secrets file, or a command that
- * is about to write it. Every refusal is the error SETTINGS, and names the option, the place of the value and what would do.
+ * Checks a value against its option's declaration, whether it comes from the environment, the secrets file, or a command that is about
+ * to write it. A refusal is the error SETTINGS, which names the option, the place of the value, and an example of a valid value.
  */
 import { isError, SregistryError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
@@ -9,14 +9,14 @@ import { parseBoolean, parseDuration, parseSize } from './environment.ts';
 import type { OptionSchema, OptionSpec } from './options.ts';
 import { upperSnake } from './variables.ts';
 
-/** A value as it was written. */
+/** A value before parsing. */
 export interface WrittenValue {
   readonly text: string;
-  /** What to call the place where it stands: `AWS_REGION`, `"base" of "lab" in the secrets file`. */
+  /** The place of the value, for messages: `AWS_REGION`, `"base" of "lab" in the secrets file`. */
   readonly place: string;
 }
 
-/** The parsed value of the option `name` of a backend. SETTINGS where the option does not allow it. */
+/** The parsed value of the option `name` of a backend. Throws SETTINGS if the option does not allow the value. */
 export function checkOption(
   instance: string,
   name: string,
@@ -36,10 +36,10 @@ export function checkOption(
 }
 
 interface Expectation {
-  /** As in `is not a URL`. */
+  /** Completes the message `is not ...`: `a URL`. */
   readonly what: string;
   readonly example: string;
-  /** Undefined for a text that does not fit. */
+  /** Undefined for an invalid text. */
   parse(text: string): string | boolean | number | undefined;
 }
 
@@ -70,7 +70,7 @@ function webAddress(text: string): string | undefined {
   return /^https?:$/.test(URL.parse(text)?.protocol ?? '') ? text : undefined;
 }
 
-/** A shell replaces `~` at the beginning of a word only: `base=~/images` arrives as it was typed, and nothing is there. */
+/** Refuses a leading `~`: a shell does not expand it in `base=~/images`, so the path would not exist. */
 function path(text: string): string | undefined {
   return text.includes('\0') || /^~(?:\/|$)/.test(text) ? undefined : text;
 }
@@ -109,7 +109,7 @@ function whole(parse: () => number | undefined): number | undefined {
   }
 }
 
-/** The error for a name that none of the driver's options has. */
+/** The error for a name that is not an option of the driver. */
 export function unknownOption(name: string, driver: string, schema: OptionSchema): SregistryError {
   const options = Object.keys(schema);
   const meant = nearestOption(name, options);
@@ -120,7 +120,7 @@ export function unknownOption(name: string, driver: string, schema: OptionSchema
   });
 }
 
-/** The option that is meant by a misspelt name, which may be that of a variable: `SREGISTRY_S3_BUCKT`. */
+/** The option that a misspelt name probably means. The name may be a variable: `SREGISTRY_S3_BUCKT`. */
 export function nearestOption(name: string, options: readonly string[]): string | undefined {
   const words = upperSnake(name).split('_');
   const endings = words.map((_word, start) => words.slice(start).join('_'));

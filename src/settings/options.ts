@@ -1,21 +1,21 @@
 /**
- * What a driver says about one of its options, once. Flags, environment, secrets, prompts, redaction and docs derive from it, and
- * option-value.ts holds every value to it.
+ * The declaration of one option of a driver. Flags, environment variables, secrets, prompts, redaction and docs all derive from it.
+ * option-value.ts checks every value against it.
  */
 export interface OptionSpec {
-  /** Environment variables of the default instance, first match wins. Any instance also reads `SREGISTRY_<INSTANCE>_<OPTION>`. */
+  /** Environment variables of the default instance; the first that is set wins. Every instance also reads `SREGISTRY_<INSTANCE>_<OPTION>`. */
   readonly env?: string | readonly string[];
   readonly describe: string;
-  /** A backend cannot be made without it. */
+  /** A backend cannot be created without this option. */
   readonly required?: boolean;
   /** Never printed, logged or listed. */
   readonly secret?: boolean;
   readonly default?: string;
-  /** Default `string`. `integer` is not negative. */
+  /** Default `string`. An `integer` must not be negative. */
   readonly type?: 'string' | 'boolean' | 'url' | 'path' | 'integer';
-  /** What an integer counts: then it may be written with a unit, `16MiB` or `2m`. */
+  /** Unit of an integer. Its value may then have a suffix: `16MiB`, `2m`. */
   readonly unit?: 'bytes' | 'seconds';
-  /** The only values it may have. */
+  /** The allowed values. */
   readonly choices?: readonly string[];
   readonly example?: string;
 }
@@ -31,8 +31,8 @@ type OptionValue<O extends OptionSpec> = O extends { type: 'boolean' }
       : string;
 
 /**
- * The values of a schema's options for one instance: integers and booleans parsed, all else as given. An absent one is
- * undefined; a required one never is.
+ * The values of a schema's options for one instance. Integers and booleans are parsed, all others are text. An option without a value
+ * is undefined; a required option always has one.
  */
 export type OptionValues<S extends OptionSchema = OptionSchema> = {
   readonly [K in keyof S]: S[K] extends { required: true }

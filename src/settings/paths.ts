@@ -4,7 +4,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { SregistryError } from '../base/errors.ts';
 import { closeFolderNoFollow, ensureFolderNoFollow, isOurFolder } from '../base/no-follow.ts';
 
-/** All absolute. None is created by asking for it. */
+/** Absolute paths. `getPaths` creates none of them. */
 export interface Paths {
   readonly home: string;
   /** `SREGISTRY_CLIENT_SECRETS`, `~/.sregistry`. */
@@ -17,13 +17,11 @@ export interface Paths {
   /** `SREGISTRY_CACHEDIR`, `$XDG_CACHE_HOME/sregistry`. */
   readonly cacheDir: string;
   /**
-   * Files of credentials, one file or folder a client: `.sregistry` in `SREGISTRY_CREDENTIALS_CACHE` or
-   * `~/.singularity`.
+   * Folder of credentials, with one file or folder per backend: `.sregistry` in `SREGISTRY_CREDENTIALS_CACHE` or `~/.singularity`.
    */
   readonly credentialsCache: string;
   /**
-   * For sockets: in `$XDG_RUNTIME_DIR` where that is a directory of ours, else in the temporary one. See
-   * ensureRuntimeDir.
+   * Folder of sockets: in `$XDG_RUNTIME_DIR` if this user owns that, else in the temporary directory. See ensureRuntimeDir.
    */
   readonly runtimeDir: string;
   /** `$XDG_STATE_HOME/sregistry`. */
@@ -39,7 +37,7 @@ export function getPaths(env: NodeJS.ProcessEnv = process.env): Paths {
   };
   const base = (variable: string, fallback: string) => {
     const value = env[variable];
-    // The XDG specification has relative paths ignored.
+    // The XDG specification requires ignoring relative paths.
     return join(value !== undefined && isAbsolute(value) ? value : join(home, fallback), 'sregistry');
   };
   const singularity = join(home, '.singularity');
@@ -78,20 +76,20 @@ function runtimeDirOf(env: NodeJS.ProcessEnv): string {
 const RUNTIME_HINT = 'Remove it, or set XDG_RUNTIME_DIR to a directory of yours';
 
 /**
- * Creates the runtime directory with mode 0700 and returns it. Whoever owns it can talk to the mounts whose sockets
- * lie in it, so a directory of someone else's (or a link) is refused with the error SETTINGS.
+ * Creates the runtime directory with mode 0700 and returns it. Its owner can control the mounts whose sockets lie in it, so another
+ * user's directory, or a symbolic link, is refused with the error SETTINGS.
  */
 export function ensureRuntimeDir(runtimeDir: string = getPaths().runtimeDir): string {
   ensureFolderNoFollow(runtimeDir, RUNTIME_HINT);
   return runtimeDir;
 }
 
-/** Is there a runtime directory to read from? SETTINGS, as {@link ensureRuntimeDir}, where it is not ours alone. */
+/** Does the runtime directory exist? Throws SETTINGS, like {@link ensureRuntimeDir}, if another user has access to it. */
 export function hasRuntimeDir(runtimeDir: string): boolean {
   return closeFolderNoFollow(runtimeDir, RUNTIME_HINT);
 }
 
-/** Creates the directory of logs with mode 0700, or closes it to others. SETTINGS where it is not ours. */
+/** Creates the log directory with mode 0700, or closes an existing one to other users. Throws SETTINGS if another user owns it. */
 export function ensureLogDir(logDir: string): void {
   ensureFolderNoFollow(logDir, LOG_HINT);
 }

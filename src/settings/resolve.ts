@@ -1,13 +1,12 @@
 /**
- * The options of one backend instance, from the environment, the secrets file and the driver's defaults. First match
- * wins:
+ * Resolves the options of one backend instance from the environment, the secrets file and the driver's defaults. The first match wins:
  *
  * 1. `SREGISTRY_<INSTANCE>_<OPTION>` in the environment;
  * 2. for the driver's default instance, the variables that the schema names (`AWS_ACCESS_KEY_ID`);
  * 3. the instance's entry in the secrets file, under any of these names or the option's own, in any spelling;
  * 4. the schema's default.
  *
- * An empty value counts as none.
+ * An empty value counts as not set.
  */
 import { SregistryError } from '../base/errors.ts';
 import { registerSecret } from '../log/index.ts';
@@ -32,18 +31,18 @@ export type OptionSource = 'environment' | 'secrets' | 'default';
 
 export interface ResolvedOptions<S extends OptionSchema = OptionSchema> {
   readonly values: OptionValues<S>;
-  /** Where each value that there is comes from. */
+  /** The source of each value. */
   readonly sources: { readonly [K in keyof S]?: OptionSource };
   /** Names of required options without a value. */
   readonly missing: readonly (keyof S & string)[];
 }
 
-/** A value as it was written, and the kind of place where it stands. */
+/** A value before parsing, and its source. */
 export interface FoundValue extends WrittenValue {
   readonly source: OptionSource;
 }
 
-/** Never fails on what is missing, which the result names; a value of the wrong type is the error SETTINGS. */
+/** Resolves all options. The result names missing ones. Throws SETTINGS for an invalid value. */
 export function resolveOptions<S extends OptionSchema>(request: ResolveRequest<S>): ResolvedOptions<S> {
   const values: Record<string, string | boolean | number> = {};
   const sources: Record<string, OptionSource> = {};
@@ -61,7 +60,7 @@ export function resolveOptions<S extends OptionSchema>(request: ResolveRequest<S
 }
 
 /**
- * Where an option has its value from, and that value as it was written. A secret one is registered for redaction.
+ * The unparsed value of an option, and its source. Registers a secret value for redaction.
  */
 export function findOption(request: ResolveRequest, name: string, spec: OptionSpec): FoundValue | undefined {
   const found = inEnvironment(request, name, spec) ?? inSecrets(request, name, spec) ?? byDefault(spec);
@@ -100,13 +99,13 @@ function inSecrets(request: ResolveRequest, name: string, spec: OptionSpec): Fou
 }
 
 /**
- * What an option may be called in the secrets file, in any spelling: its name, the clients' variables, the schema's.
+ * The names an option may have in the secrets file, in any spelling: its own name, and the variables of its clients and of the schema.
  */
 export function optionNames(option: string, spec: OptionSpec, clients: readonly string[]): string[] {
   return [option, ...clients.map((client) => variableOf(client, option)), ...[spec.env ?? []].flat()];
 }
 
-/** The key of `entry` that has a value and is one of `names`, the earlier the better, in any spelling. */
+/** The key of `entry` that has a value and matches one of `names` in any spelling; earlier names take precedence. */
 export function findKey(entry: JsonObject, names: readonly string[]): string | undefined {
   const keys = Object.keys(entry).filter((key) => entry[key] !== null && entry[key] !== '');
   for (const name of names.map(upperSnake)) {
@@ -123,5 +122,5 @@ function byDefault(spec: OptionSpec): FoundValue | undefined {
 
 function textOf(value: unknown, place: string): string {
   if (typeof value !== 'object') return String(value);
-  throw new SregistryError('SETTINGS', `${place} is not a text, number or boolean.`);
+  throw new SregistryError('SETTINGS', `${place} must be a text, a number or a boolean.`);
 }

@@ -1,8 +1,8 @@
 /**
- * The secrets file, `~/.sregistry`: `{ "<client>": { KEY: value }, "SREGISTRY_CLIENT": "<the active one>" }`, as the
- * Python client writes it, whose file is used unchanged. Reading never creates it. A change is made to what the file
- * holds at that moment, under a lock, and replaces the file in one move: two writers lose nothing, keys that are
- * unknown here stay, and a file that is malformed is never overwritten.
+ * The secrets file, `~/.sregistry`: `{ "<backend>": { KEY: value }, "SREGISTRY_CLIENT": "<the active one>" }`. It has the Python
+ * client's format, and both can use the same file. Reading never creates it. A writer takes a lock, changes what the file holds at that
+ * moment, and replaces the file in one move. So two writers lose nothing, unknown keys stay, and a malformed file is never
+ * overwritten.
  */
 import { stat } from 'node:fs/promises';
 import { SregistryError } from '../base/errors.ts';
@@ -14,12 +14,12 @@ import { warnOnce } from './warn-once.ts';
 
 export type Secrets = JsonObject;
 
-/** The key of the secrets file, and the environment variable, that name the active client. */
+/** The key in the secrets file and the environment variable that name the active backend. */
 export const ACTIVE = 'SREGISTRY_CLIENT';
 
 const secretsFile = () => getPaths().secretsFile;
 
-/** What the secrets file holds; empty where there is none. */
+/** Reads the secrets file; empty if there is none. */
 export async function readClientSecrets(file: string = secretsFile()): Promise<Secrets> {
   const secrets = await readJsonObject(file);
   if (secrets === undefined) return {};
@@ -28,8 +28,8 @@ export async function readClientSecrets(file: string = secretsFile()): Promise<S
 }
 
 /**
- * Sets `updates` in the entry of `backend`, which is created where there is none, and returns all secrets as they
- * are then. With `secrets`, those replace what the file holds, changes of others since they were read included.
+ * Sets `updates` in the entry of `backend`, creates a missing entry, and returns all secrets. If `secrets` are given, they replace the
+ * file's whole content, including changes that others made since.
  */
 export async function updateClientSecrets(
   backend: string,
@@ -41,8 +41,8 @@ export async function updateClientSecrets(
 }
 
 /**
- * Takes a setting out of the entry of `backend`, by any of its names (`token`, `SREGISTRY_NVIDIA_TOKEN`).
- * False where it was not there.
+ * Removes a setting from the entry of `backend`, by any of its names (`token`, `SREGISTRY_NVIDIA_TOKEN`). Returns false if it was not
+ * set.
  */
 export async function removeClientSecret(
   backend: string,
@@ -61,8 +61,7 @@ export async function removeClientSecret(
 }
 
 /**
- * Takes out the whole entry of `backend`, and deactivates it where it is the active client. False where there was
- * none.
+ * Removes the entry of `backend`, and deactivates the backend if it is active. Returns false if there was no entry.
  */
 export async function deleteClient(backend: string, file: string = secretsFile()): Promise<boolean> {
   return hasChanged((secrets) => {
@@ -76,7 +75,7 @@ export async function deleteClient(backend: string, file: string = secretsFile()
   }, file);
 }
 
-/** The client that is used when neither a URI nor the environment names one. */
+/** The backend that is used if neither a URI nor the environment names one. */
 export function activeClient(secrets: Secrets): string | undefined {
   const active = secrets[ACTIVE];
   return typeof active === 'string' && active !== '' ? active : undefined;
@@ -86,16 +85,16 @@ export async function activateClient(name: string, file: string = secretsFile())
   await editSecrets((secrets) => ({ ...secrets, [ACTIVE]: name }), file);
 }
 
-/** False where no client was active. */
+/** Returns false if no backend was active. */
 export async function deactivateClient(file: string = secretsFile()): Promise<boolean> {
   return hasChanged((secrets) => without(secrets, (key) => key === ACTIVE), file);
 }
 
-/** A registry's login stood at the root of the file before there were several clients. */
+/** Early versions of the Python client stored the login of `registry` at the root of the file. */
 const REGISTRY = 'registry';
 const ROOT_KEYS = ['base', 'username', 'token'];
 
-/** The entry of a client. That of `registry` includes what stands at the root of the file. */
+/** The entry of a backend. The entry of `registry` includes the keys at the root of the file. */
 export function entryOf(secrets: Secrets, client: string): JsonObject | undefined {
   const own = ownEntry(secrets, client);
   if (client !== REGISTRY) return own;
@@ -108,21 +107,21 @@ function ownEntry(secrets: Secrets, client: string): JsonObject | undefined {
   return isJsonObject(entry) ? entry : undefined;
 }
 
-/** `object` without the keys that are meant; itself where there are none. */
+/** `object` without the keys that match; `object` itself if none match. */
 function without(object: JsonObject, isMeant: (key: string) => boolean): JsonObject {
   const kept = Object.entries(object).filter(([key]) => !isMeant(key));
   return kept.length === Object.keys(object).length ? object : Object.fromEntries(kept);
 }
 
-/** `secrets` with `updates` made to the entry of `client`. */
+/** `secrets` with `updates` applied to the entry of `client`. */
 export function withEntry(secrets: Secrets, client: string, updates: JsonObject): Secrets {
   const entry = Object.hasOwn(secrets, client) ? secrets[client] : {};
   if (client === ACTIVE || !isJsonObject(entry)) {
     throw new SregistryError(
       'SETTINGS',
-      `"${client}" in the secrets file is a value, not a client's entry.`,
+      `"${client}" in the secrets file is a value, not the entry of a backend.`,
       {
-        hint: 'Choose another name for the client',
+        hint: 'Choose another name for the backend',
       },
     );
   }
@@ -139,16 +138,17 @@ async function hasChanged(change: (secrets: Secrets) => Secrets, file: string): 
   return changed;
 }
 
-/** As {@link editJsonFile}. Mode 0600; BUSY where another process keeps the lock. */
+/** Edits the secrets file, as {@link editJsonFile} does. Throws BUSY if another process keeps the lock. */
 export async function editSecrets(
   change: (secrets: Secrets) => Secrets,
   file: string = secretsFile(),
 ): Promise<Secrets> {
-  return editJsonFile(file, change, { hint: 'SREGISTRY_CLIENT_SECRETS names another file' });
+  return editJsonFile(file, change, { hint: 'To use another file, set SREGISTRY_CLIENT_SECRETS' });
 }
 
 async function warnWhenExposed(file: string): Promise<void> {
   const { mode } = await stat(file);
   const isExposed = (mode & 0o077) !== 0;
-  if (isExposed) warnOnce(`${file} holds secrets and others can read it. Fix it with: chmod 600 ${file}`);
+  if (isExposed)
+    warnOnce(`${file} holds secrets, and other users can read it. Fix it with: chmod 600 ${file}`);
 }

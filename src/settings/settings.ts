@@ -1,6 +1,6 @@
 /**
- * Helpers, as in the Python client, for the settings of one client. Values of the environment are used, and written to disk
- * only by the two functions whose purpose that is.
+ * The Python client's helpers for the settings of one backend. Only `updateSetting` and `getAndUpdateSetting` write to disk; the others
+ * only read the environment and the secrets file.
  */
 import { join } from 'node:path';
 import { SregistryError } from '../base/errors.ts';
@@ -16,7 +16,7 @@ import { upperSnake, variableOf } from './variables.ts';
 export interface SettingsOptions {
   /** Name of the instance. */
   readonly client: string;
-  /** Name of its driver's default instance; the client itself unless told. */
+  /** Name of the driver's default instance. Default: `client`. */
   readonly driver?: string;
   readonly aliases?: readonly string[];
   readonly schema?: OptionSchema;
@@ -25,28 +25,26 @@ export interface SettingsOptions {
 
 export interface Settings {
   /**
-   * A setting from the environment, then from the client's entry in the secrets file, then the option's default,
-   * then `fallback`. The name is that of a variable (`SREGISTRY_MYCLIENT_ID`) or of an option (`id`). T is what was
-   * stored: text, unless updateSetting stored something else.
+   * A setting from the environment, else from the backend's entry in the secrets file, else the option's default, else `fallback`.
+   * `name` is a variable (`SREGISTRY_MYCLIENT_ID`) or an option (`id`). T is the stored type: text, unless updateSetting stored another.
    */
   getSetting<T = string>(name: string, fallback?: T): Promise<T | undefined>;
-  /** All settings in the secrets file of this client or another one. Empty where there are none. */
+  /** All settings of a backend in the secrets file. Empty if there are none. */
   getSettings(client: string): Promise<JsonObject>;
   /** The whole secrets file. */
   getSettings(): Promise<Secrets>;
-  /** Like getSetting; a value that the environment gives is also kept in the client's entry of the secrets file. */
+  /** Like getSetting, but also writes a value from the environment to the backend's entry in the secrets file. */
   getAndUpdateSetting<T = string>(name: string, fallback?: T): Promise<T | undefined>;
-  /** Keeps a value (text or other JSON) in the client's entry of the secrets file. */
+  /** Writes a value (text or other JSON) to the backend's entry in the secrets file. */
   updateSetting(name: string, value: unknown): Promise<void>;
   /**
-   * The error SETTINGS unless each of `params` is set, here or in the environment; without any, unless the client
+   * Throws SETTINGS unless each of `params` is set in the secrets file or the environment. Without `params`, throws unless the backend
    * has an entry in the secrets file or an option in the environment.
    */
   requireSecrets(params?: string | readonly string[]): Promise<void>;
   /**
-   * A path of the client's own for credentials that do not fit the secrets file. Nothing is created: it is the
-   * client's to make it a file or a folder. Undefined where `SREGISTRY_DISABLE_CREDENTIAL_CACHE` or
-   * `SREGISTRY_DISABLE_CREDENTIAL_<CLIENT>` is set.
+   * The backend's own path for credentials that do not fit into the secrets file. The driver may create a file or a folder there.
+   * Undefined if `SREGISTRY_DISABLE_CREDENTIAL_CACHE` or `SREGISTRY_DISABLE_CREDENTIAL_<CLIENT>` is set.
    */
   readonly credentialCache: string | undefined;
 }
@@ -119,7 +117,7 @@ interface Found {
   readonly source: OptionSource;
 }
 
-/** For settings that no schema describes. */
+/** Names of settings that are probably secret, for settings that no schema describes. */
 const LOOKS_SECRET = /TOKEN|SECRET|PASSW|(?:^|_)KEY(?:_|$)/;
 
 function optionNamed(name: string, client: string, schema: OptionSchema) {
@@ -131,7 +129,7 @@ function optionNamed(name: string, client: string, schema: OptionSchema) {
 function isCacheDisabled(client: string, env: NodeJS.ProcessEnv): boolean {
   if (isEnabled(env, 'SREGISTRY_DISABLE_CREDENTIAL_CACHE')) return true;
   const own = env[variableOf('DISABLE_CREDENTIAL', client)];
-  // In the Python client any value of this one disables.
+  // In the Python client, any value of this variable disables the cache.
   return own !== undefined && own !== '' && parseBoolean(own) !== false;
 }
 
@@ -139,8 +137,8 @@ function lacks(client: string, missing: readonly string[], file: string): Sregis
   const [first = 'KEY'] = missing;
   const message =
     missing.length === 0
-      ? `Nothing is configured for the client ${client} in ${file}.`
-      : `The client ${client} needs ${missing.join(', ')}.`;
+      ? `The backend ${client} has no settings in ${file}.`
+      : `The backend ${client} needs ${missing.join(', ')}.`;
   return new SregistryError('SETTINGS', message, {
     hint: `Run: sregistry backend add ${client} ${first} VALUE`,
   });

@@ -1,4 +1,4 @@
-/** How an option is called in the environment and in the secrets file. */
+/** Names of options in the environment and in the secrets file. */
 
 /** `secretAccessKey`, `secret-access-key` and `SECRET_ACCESS_KEY` are one name: `SECRET_ACCESS_KEY`. */
 export function upperSnake(name: string): string {

@@ -2,7 +2,7 @@ import { bot } from '../log/index.ts';
 
 const said = new Set<string>();
 
-/** A warning that is given once in the life of the process. */
+/** Prints a warning once per process. */
 export function warnOnce(message: string): void {
   if (said.has(message)) return;
   said.add(message);

@@ -17,29 +17,29 @@ import { ACTIVE, editSecrets, entryOf, type Secrets, withEntry } from './secrets
 import { upperSnake } from './variables.ts';
 
 export interface WriteInstanceRequest {
-  /** Name of the instance: a folder of the mount. */
+  /** Name of the instance, which is also its folder in the mount. */
   readonly name: string;
   readonly driver: DriverDeclaration;
-  /** All drivers, so that the name of one is not given to an instance of another. */
+  /** All drivers, to refuse the name of one for an instance of another. */
   readonly drivers: readonly DriverDeclaration[];
   readonly pairs: Readonly<Record<string, string>>;
-  /** Values that are set already may be replaced. */
+  /** Allows replacing existing values. */
   readonly force?: boolean;
-  /** What may set required options beside the file. */
+  /** The environment, which may also set required options. */
   readonly env?: NodeJS.ProcessEnv;
 }
 
-/** Keys that stand at the root of the Python client's file and are no clients. */
+/** Keys at the root of the Python client's file that are not backends. */
 const RESERVED = [ACTIVE, 'base', 'username', 'token'];
 
 /**
- * Creates or extends an instance's entry and returns the keys written, by the pairs' order. A pair whose name is
- * that of an option, in any spelling (`secretAccessKey`, `secret-access-key`, `SECRET_ACCESS_KEY`), is stored under
- * the option's name; a foreign variable that the schema names (`AWS_ACCESS_KEY_ID`) keeps its name.
+ * Creates or extends an instance's entry, and returns the written keys in the order of the pairs. A pair that names an option in any
+ * spelling (`secretAccessKey`, `secret-access-key`, `SECRET_ACCESS_KEY`) is stored under the option's name. Another program's variable
+ * that the schema names (`AWS_ACCESS_KEY_ID`) keeps its name.
  *
- * Errors, and then nothing is written: SETTINGS for a name or value that cannot be, for what is not an option of the driver, and
- * where a required option has no value afterwards (a secret one may be set later, by a login); EXISTS for a value that is
- * set already, without `force`.
+ * On an error, nothing is written. Throws SETTINGS for an invalid name or value, for a name that is not an option of the driver, and if
+ * a required option would have no value (except a secret one, which a login may set later). Throws EXISTS if a value is already set,
+ * unless `force` is given.
  */
 export async function writeInstance(
   request: WriteInstanceRequest,
@@ -65,7 +65,7 @@ export async function writeInstance(
 function checkName({ name, driver, drivers }: WriteInstanceRequest): void {
   if (!INSTANCE_NAME.test(name) || RESERVED.includes(name)) {
     throw new SregistryError('SETTINGS', `A backend cannot be called "${name}".`, {
-      hint: 'Use letters, digits and . _ -',
+      hint: 'Choose a name of letters, digits and . _ -',
     });
   }
   const owner = driverNamed(name, drivers);
@@ -80,14 +80,14 @@ function checkName({ name, driver, drivers }: WriteInstanceRequest): void {
   }
 }
 
-/** The default instance may have its entry under an alias already. */
+/** The key of the entry. The default instance may already have its entry under an alias. */
 function entryName({ name, driver }: WriteInstanceRequest, secrets: Secrets): string {
   if (driverNamed(name, [driver]) === undefined) return name;
   const known = namesOf(driver).find((alias) => entryOf(secrets, alias) !== undefined);
   return entryOf(secrets, name) === undefined ? (known ?? name) : name;
 }
 
-/** A backend that could not be used is not configured: better now than at the first use of it. */
+/** Refuses an incomplete backend now, rather than at its first use. */
 function checkWhole({ name, driver, env = {} }: WriteInstanceRequest, secrets: Secrets): void {
   const isDefault = driverNamed(name, [driver]) !== undefined;
   const instance = { name: isDefault ? defaultInstanceOf(driver) : name, driver };
@@ -97,19 +97,19 @@ function checkWhole({ name, driver, env = {} }: WriteInstanceRequest, secrets: S
   if (missing.length > 0) throw missingOptions(instance, missing);
 }
 
-/** What names the driver in the entry, where the instance's name does not. */
+/** The entry's key `driver`, needed if the instance's name is not that of its driver. */
 function driverKey({ name, driver, force }: WriteInstanceRequest, entry: JsonObject): JsonObject {
   if (driverNamed(name, [driver]) !== undefined) return {};
   const before = entry.driver;
   if (before !== undefined && before !== driver.name && !force) {
-    throw new SregistryError('EXISTS', `${name} is a backend of driver ${String(before)} already.`, {
+    throw new SregistryError('EXISTS', `${name} is already a backend of driver ${String(before)}.`, {
       hint: 'Choose another name, or replace it with --force',
     });
   }
   return { driver: driver.name };
 }
 
-/** The key a pair is stored under. SETTINGS for what is not an option, and for a value that the option does not allow. */
+/** The key under which a pair is stored. Throws SETTINGS for an unknown option and for a value that the option does not allow. */
 function keyFor(
   { name, driver }: WriteInstanceRequest,
   entry: JsonObject,
@@ -131,7 +131,7 @@ function refuseToReplace(entry: JsonObject, updates: ReadonlyMap<string, string>
   for (const [key, value] of updates) {
     const before = entry[key];
     if (before === undefined || before === value) continue;
-    throw new SregistryError('EXISTS', `${key} of ${client} is set already.`, {
+    throw new SregistryError('EXISTS', `${key} of ${client} is already set.`, {
       hint: 'Replace it with --force',
     });
   }

@@ -228,7 +228,7 @@ test('a helper that is missing, fails or answers nonsense is a warning, once, an
     ['missing', undefined, 'is not installed'],
     ['broken', 'echo "keychain is locked"; exit 1', 'keychain is locked'],
     ['odd', 'echo "not json secret-1"', 'malformed'],
-    ['../evil', undefined, 'cannot be'],
+    ['../evil', undefined, 'an invalid name'],
   ] as const) {
     const { dir, find } = home({
       '.docker/config.json': { credsStore: name, ...auths({ 'quay.io': 'ada' }) },

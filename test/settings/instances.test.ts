@@ -37,7 +37,7 @@ test('an entry of an unknown driver is reported and does not affect the others',
   const { instances, problems } = configured({ lab: { driver: 'ocy' }, 'google-build': {}, hub: {} });
   expect(instances.map(({ name }) => name)).toEqual(['local', 'hub']);
   expect(problems.map(({ message }) => message)).toEqual([
-    'The backend "lab" is of a driver that does not exist: "ocy".',
+    'The backend "lab" names a driver that does not exist: "ocy".',
     'There is no backend "google-build".',
   ]);
 });

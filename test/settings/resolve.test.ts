@@ -72,7 +72,7 @@ test('values of the secrets file may be JSON booleans and numbers, not objects',
   const { values } = resolve({}, { store: { insecure: true, region: 7, base: 'http://x' } });
   expect(values).toMatchObject({ insecure: true, region: '7' });
   expect(() => resolve({}, { store: { region: { a: 1 } } })).toThrow(
-    /"region" of "store" in the secrets file is not/,
+    /"region" of "store" in the secrets file must be/,
   );
 });
 

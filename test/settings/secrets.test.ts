@@ -112,7 +112,7 @@ test.each([
   ['{\n  "hub": {\n    "base": secret-value\n  }\n}', 'line 3, column 13'],
   ['{"hub": "x",}', 'line 1, column 13'],
   ['{"hub": {', 'line 1, column 10'],
-  ['["secret-value"]', 'line 1, column 1: an object is expected'],
+  ['["secret-value"]', 'line 1, column 1: it must hold a JSON object'],
 ])(
   'a malformed file is an error that names file, line and column, quotes nothing, and it is never overwritten',
   async (text, place) => {

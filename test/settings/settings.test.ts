@@ -74,7 +74,7 @@ test('updateSetting keeps text and objects', async () => {
 
 test('requireSecrets fails without an entry, or without one of the settings, and says which', async () => {
   const { settings } = settingsOf();
-  await expect(settings.requireSecrets()).rejects.toThrow(/Nothing is configured for the client myclient/);
+  await expect(settings.requireSecrets()).rejects.toThrow(/The backend myclient has no settings in/);
   const some = settingsOf({ secrets: { myclient: { name: 'x' } } }).settings;
   await some.requireSecrets();
   await some.requireSecrets('name');

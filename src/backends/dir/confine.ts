@@ -1,6 +1,6 @@
 /**
- * The directory and nothing else. Whoever may write to a shared directory may put symbolic links into it, and this
- * process may be allowed to read more than they are: links are followed as long as they stay inside the base.
+ * Confines all access to the base directory. People who can write to a shared directory can put symbolic links into it, and this
+ * process may have more permissions than they have. So links are followed only if they stay inside the base.
  */
 import type { BigIntStats } from 'node:fs';
 import { type FileHandle, mkdir, readlink, realpath, stat } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { openFile } from '../file-range.ts';
 
 const debug = debugLog('dir');
 
-/** A path that cannot lead anywhere, as against one that may not be followed or a file system that fails. */
+/** Error codes of a path that does not exist, unlike missing permission or a failing file system. */
 const ABSENT = ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'];
 
 export interface Found {
@@ -28,7 +28,7 @@ export class Confinement {
     this.base = base;
   }
 
-  /** What is at `path`, relative to the base, or undefined where nothing is, or something outside. */
+  /** The file or folder at `path`, relative to the base; undefined if there is none, or if it lies outside the base. */
   async find(path: string): Promise<Found | undefined> {
     const asked = join(this.base, path);
     try {
@@ -43,8 +43,8 @@ export class Confinement {
   }
 
   /**
-   * Opens a file for reading if what is opened lies inside the base, whatever was changed since it was looked at. `flags`
-   * are added to those of the opening.
+   * Opens a file for reading, with additional `flags`. It checks the opened file itself, so a change since the lookup cannot lead out
+   * of the base; if it does, throws FORBIDDEN.
    */
   async open(path: string, flags = 0): Promise<FileHandle> {
     const file = await openFile(path, flags);
@@ -58,7 +58,7 @@ export class Confinement {
     throw new SregistryError('FORBIDDEN', `${path} leads out of ${this.base}`);
   }
 
-  /** Path of the folder, relative ones made if need be. FORBIDDEN where a link leads out of the base. */
+  /** Path of the folder; creates missing ones. Throws FORBIDDEN if a link leads out of the base. */
   async makeFolder(folders: readonly string[]): Promise<string> {
     await this.assertBase();
     let path = await realpath(this.base);
@@ -76,10 +76,10 @@ export class Confinement {
     return path;
   }
 
-  /** Throws unless the base is a directory: one that is not mounted must not look like an empty one. */
+  /** Throws unless the base is a directory: if its file system is not mounted, it must not look empty. */
   async assertBase(): Promise<void> {
     const stats = await stat(this.base).catch((cause: unknown) => {
-      throw new SregistryError('UNREACHABLE', `The directory ${this.base} cannot be reached`, {
+      throw new SregistryError('UNREACHABLE', `The directory ${this.base} is not accessible`, {
         hint: 'Check that it exists and that its file system is mounted',
         cause,
       });

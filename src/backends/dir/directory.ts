@@ -1,4 +1,4 @@
-/** Finding images in the directory: one by name, or those of a collection. */
+/** Finds images in the directory: one by name, or all of a collection. */
 import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import pMap from 'p-map';
@@ -11,11 +11,11 @@ import { fileNamesOf, foldersOf, isVisible, keyOf, parseEntry } from '../kit/lay
 import type { Confinement, Found } from './confine.ts';
 import { readSidecars } from './sidecars.ts';
 
-/** What an image's handle holds. */
+/** The handle of an image. */
 interface Handle extends Record<string, unknown> {
-  /** Its entry, relative to the base: what is replaced or removed. */
+  /** Path of the directory entry, relative to the base. A push replaces it, and a removal removes it. */
   readonly entry: string;
-  /** Absolute path of its bytes, which differs where the entry is a symbolic link. */
+  /** Absolute path of the file, which differs from the entry if that is a symbolic link. */
   readonly path: string;
 }
 
@@ -26,13 +26,13 @@ interface Located {
   readonly found: Found;
 }
 
-/** What a name in a folder stands for. */
+/** An entry of a folder, and the file or folder it leads to. */
 interface Seen {
   readonly file: string;
   readonly found: Found;
 }
 
-/** Files looked at at once. A network file system answers several questions in the time of one. */
+/** Files examined at the same time. A network file system answers several requests in the time of one. */
 const CONCURRENCY = 8;
 
 export function handleOf(image: RemoteImage): Handle {
@@ -51,7 +51,7 @@ export class Directory {
     return located === undefined ? undefined : this.#toRemote(located);
   }
 
-  /** The file of an image; of several with different extensions, the one written last. */
+  /** The file of an image; if it has several with different extensions, the one written last. */
   async locate(name: ImageName): Promise<Located | undefined> {
     const folders = foldersOf(folderOf(name));
     if (folders === undefined) return undefined;
@@ -60,7 +60,7 @@ export class Directory {
     return located.flat().reduce<Located | undefined>(newer, undefined);
   }
 
-  /** What is in a collection, by name, and where it really lies. */
+  /** The entries of a collection, sorted by name, and its path without symbolic links. */
   async list(collection: string): Promise<{ readonly path: string; readonly entries: ListEntry[] }> {
     const folders = foldersOf(collection);
     const folder = folders && (await this.#confinement.find(join(...folders, '.')));
@@ -87,7 +87,7 @@ export class Directory {
     return { path: folder.path, entries: [...collections, ...images] };
   }
 
-  /** What is behind each name; a link to somewhere private is passed over. */
+  /** The file or folder behind each name. Skips links to places without permission. */
   async #lookAtAll(collection: string, files: readonly string[]): Promise<Seen[]> {
     const seen = await pMap(
       files,
@@ -132,7 +132,7 @@ async function namesIn(folder: string): Promise<string[]> {
   }
 }
 
-/** The images among what was seen; of several files of one image, the one written last. */
+/** The images among the entries; if an image has several files, the one written last. */
 function newestOfEach(collection: string, seen: readonly Seen[]): Located[] {
   const images = new Map<string, Located>();
   for (const { file, found } of seen) {

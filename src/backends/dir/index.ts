@@ -1,9 +1,8 @@
 /**
- * A directory as a registry, such as one on a file system that a cluster shares. Anything that writes image files there
- * publishes, anything that reads files there pulls; this driver adds names, digests and atomic replacement. ../kit/layout.ts
- * says where images lie.
+ * A directory as a registry, for instance on a cluster's shared file system. Any program can publish and read image files there; this
+ * driver adds names, digests and atomic replacement. ../kit/layout.ts defines the file names.
  *
- * Removing an image leaves its folders: they are people's, with owners and permissions of their own.
+ * Removing an image keeps its folders, which may have owners and permissions that somebody set.
  */
 import { constants } from 'node:fs';
 import { access, unlink } from 'node:fs/promises';
@@ -31,14 +30,14 @@ export default defineDriver({
 });
 
 function exists(path: string): SregistryError {
-  return new SregistryError('EXISTS', `${path} exists already`, { hint: 'Push it under another tag' });
+  return new SregistryError('EXISTS', `${path} already exists`, { hint: 'Push it under another tag' });
 }
 
 function dirBackend(instance: string, base: string): Backend {
   const confinement = new Confinement(base);
   const directory = new Directory(confinement);
 
-  /** The path of a found image has no links: one that is there now was put there since. */
+  /** The path of a found image had no links. O_NOFOLLOW refuses a link that was put there since. */
   const openFound = (path: string) => confinement.open(path, constants.O_NOFOLLOW);
 
   async function store(source: Source, name: ImageName, options: PushOptions): Promise<RemoteImage> {
@@ -118,7 +117,7 @@ function dirBackend(instance: string, base: string): Backend {
   };
 }
 
-/** Every image below the base, each folder once however many links lead to it; what is private is passed over. */
+/** Every image below the base. Visits each folder once, even if several links lead to it. Skips folders without permission. */
 async function* everyImage(directory: Directory, signal?: AbortSignal): AsyncGenerator<RemoteImage> {
   const visited = new Set<string>();
   const pending = [''];
@@ -127,7 +126,7 @@ async function* everyImage(directory: Directory, signal?: AbortSignal): AsyncGen
       throw new SregistryError('CANCELED', 'The search was canceled', { cause: signal.reason });
     const listed = await directory.list(collection).catch((error: unknown) => {
       if (collection === '' || !isError(error, 'FORBIDDEN', 'NOT_FOUND')) throw error;
-      debug('%s is passed over: %s', collection, error.message);
+      debug('skipped %s: %s', collection, error.message);
     });
     if (listed === undefined || visited.has(listed.path)) continue;
     visited.add(listed.path);

@@ -1,6 +1,6 @@
 /**
- * What is known of an image beside its bytes: `<file>.sha256` as sha256sum(1) writes it, `<file>.json` with its
- * annotations. A sidecar that is older than the image is about another one and is ignored.
+ * The sidecars of an image: `<file>.sha256` with its digest, as sha256sum(1) writes it, and `<file>.json` with its annotations. A
+ * sidecar that is older than the image describes an earlier image and is ignored.
  */
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -15,7 +15,7 @@ const DIGEST_SUFFIX = '.sha256';
 const ANNOTATIONS_SUFFIX = '.json';
 const SUFFIXES = [DIGEST_SUFFIX, ANNOTATIONS_SUFFIX];
 
-/** Bytes a sidecar may have; larger ones are somebody's, not ours. */
+/** Largest sidecar in bytes. A larger file was not written by sregistry. */
 const LIMIT = 1024 * 1024;
 
 export interface SidecarFacts {
@@ -24,7 +24,7 @@ export interface SidecarFacts {
   readonly annotations: Readonly<Record<string, string>> | undefined;
 }
 
-/** Reads what there is. `isThere` says of a path whether trying is worth it. */
+/** Reads the sidecars of an image. `isThere` returns false for a path that is known to be missing. */
 export async function readSidecars(
   confinement: Confinement,
   image: Found,
@@ -41,7 +41,7 @@ export async function readSidecars(
   };
 }
 
-/** A sidecar never stands between a person and the image: one that cannot be read is not there. */
+/** Reads one sidecar. An unreadable sidecar counts as missing, so that the image stays usable. */
 async function readSidecar(confinement: Confinement, path: string, notBefore: bigint) {
   try {
     const file = await confinement.open(path);
@@ -53,13 +53,13 @@ async function readSidecar(confinement: Confinement, path: string, notBefore: bi
       await file.close();
     }
   } catch (error) {
-    if (systemCode(error) !== 'ENOENT') debug('%s is not read: %s', path, describeError(error));
+    if (systemCode(error) !== 'ENOENT') debug('cannot read %s: %s', path, describeError(error));
     return undefined;
   }
 }
 
 function parseSum(text: string): string | undefined {
-  // A line begins with a backslash where the file's name needed escapes.
+  // sha256sum starts a line with a backslash if it had to escape the file name.
   const hex = /^\\?([0-9a-f]{64})(?:\s|$)/i.exec(text)?.[1];
   return hex === undefined ? undefined : `sha256:${hex.toLowerCase()}`;
 }
@@ -77,17 +77,17 @@ function parseAnnotations(text: string): Record<string, string> | undefined {
   }
 }
 
-/** Sidecars written under hidden names, waiting for their image to be in its place. */
+/** Sidecars under hidden names, until their image is in place. */
 export class StagedSidecars {
   readonly #image: string;
   readonly #staged = new Map<string, string>();
 
-  /** `image` is the path the image will have. */
+  /** `image` is the final path of the image. */
   constructor(image: string) {
     this.#image = image;
   }
 
-  /** Writes what is known; call it when the image's bytes are written, so that none is older than they are. */
+  /** Writes the sidecars. Call it after the image's bytes are written, so that no sidecar is older than the image. */
   async write({ digest, annotations }: SidecarFacts): Promise<void> {
     if (digest !== undefined) {
       await this.#write(DIGEST_SUFFIX, `${digest.replace(/^sha256:/, '')}  ${basename(this.#image)}\n`);
@@ -97,7 +97,7 @@ export class StagedSidecars {
     }
   }
 
-  /** Gives them their names; those of the image that was there before go. */
+  /** Moves the sidecars into place, and removes those of the replaced image. */
   async publish(): Promise<void> {
     for (const suffix of SUFFIXES) {
       const staged = this.#staged.get(suffix);
@@ -106,7 +106,7 @@ export class StagedSidecars {
     }
   }
 
-  /** Removes those that were not published. */
+  /** Removes the sidecars that were not published. */
   async discard(): Promise<void> {
     for (const path of this.#staged.values()) await rm(path, { force: true });
   }

@@ -1,4 +1,4 @@
-/** Putting an image into the directory: a whole, compared copy under a hidden name, then one rename or one link. */
+/** Stores an image in the directory: copies it under a hidden name, verifies the copy, then renames or links it into place. */
 import { link, open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SregistryError, systemCode } from '../../base/errors.ts';
@@ -9,16 +9,16 @@ import { stale } from '../file-range.ts';
 import { StagedSidecars } from './sidecars.ts';
 
 export interface Source extends ImageFile {
-  /** As `fileRevision` gives it, where the copy must be of that one. */
+  /** As `fileRevision` returns it, if the copy must be of this revision. */
   readonly revision?: string | undefined;
 }
 
-/** link(2) fails with these where the file system has no second names for a file. */
+/** Error codes of link(2) on a file system without hard links. */
 const NO_LINK = ['EPERM', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
 
 /**
- * Stores `source` as the file `name` in `folder`, in place of what is there; with `ifAbsent`, EXISTS where something is. Readers of
- * the old file keep it.
+ * Stores `source` as the file `name` in `folder`, replacing an existing file; with `ifAbsent`, throws EXISTS instead. Open readers of
+ * the old file keep reading it.
  */
 export async function storeFile(
   source: Source,
@@ -45,19 +45,19 @@ export async function storeFile(
   }
 }
 
-/** Gives a file a name that nothing has: of several at the same time, one does, and the others fail with EEXIST. */
+/** Gives a file a name that is free. If several pushes try at the same time, one succeeds and the others fail with EEXIST. */
 async function placeNew(temporary: string, target: string): Promise<void> {
   try {
     await link(temporary, target);
   } catch (error) {
     if (!NO_LINK.includes(systemCode(error) ?? '')) throw error;
-    // An empty file takes the name; only who made it may replace it.
+    // Reserve the name with an empty file, which only its creator replaces.
     await (await open(target, 'wx')).close();
     await rename(temporary, target);
   }
 }
 
-/** The digest of the copy, which must be that of the source. */
+/** Verifies that the copy has the digest of the source, and returns it. */
 async function compare(source: Source, copy: string, signal: AbortSignal | undefined): Promise<string> {
   const actual = await sha256File(copy, { signal });
   const expected = source.digest ?? (await sha256File(source.path, { signal }));
@@ -66,7 +66,11 @@ async function compare(source: Source, copy: string, signal: AbortSignal | undef
     if (fileRevision(stats) !== source.revision) throw stale(source.path);
   }
   if (actual === expected) return actual;
-  throw new SregistryError('CORRUPT', `The copy of ${source.path} has ${actual}, the original ${expected}`, {
-    hint: 'The original changed while it was copied, or a disk is failing; try again',
-  });
+  throw new SregistryError(
+    'CORRUPT',
+    `The copy of ${source.path} is damaged: its digest is ${actual}, the original's ${expected}`,
+    {
+      hint: 'The original changed during the copy, or a disk is failing. Try again',
+    },
+  );
 }

@@ -6,9 +6,9 @@ import { buildConnector, type Dispatcher, EnvHttpProxyAgent } from 'undici';
 
 /** Milliseconds for a connection: name resolution, TCP and TLS. */
 const CONNECT_TIMEOUT = 10_000;
-/** Connections per origin. Far above what is useful at once, as a paused reader occupies one while it is paused. */
+/** Connections per origin. Far more than transfers need, as a paused reader keeps its connection. */
 const CONNECTIONS = 128;
-/** Milliseconds an idle connection is kept. Below the 5 s after which many servers close it, to lose no race with them. */
+/** Milliseconds to keep an idle connection. Many servers close it after 5 s; closing earlier avoids a race with them. */
 const KEEP_ALIVE = 4_000;
 
 export interface AgentSettings {
@@ -24,18 +24,18 @@ export function createAgent({ env, verify }: AgentSettings): Dispatcher {
   return new EnvHttpProxyAgent({
     httpProxy,
     httpsProxy,
-    // A proxy cannot reach this machine's own loopback; Go's clients (Apptainer) never ask one to, either.
+    // A proxy cannot reach this machine's loopback. Go's clients (Apptainer) bypass the proxy for it, too.
     noProxy: [setting('NO_PROXY'), 'localhost', '127.0.0.1', '::1'].filter(Boolean).join(','),
     connections: CONNECTIONS,
     keepAliveTimeout: KEEP_ALIVE,
-    // Large bodies of several readers over one HTTP/2 connection share its flow control and wait for each other.
+    // Over one HTTP/2 connection, the readers of several large bodies share flow control and wait for each other.
     allowH2: false,
     connect: createConnector(verify),
     ...(httpProxy || httpsProxy ? { requestTls: tlsOptions(verify) } : {}),
   });
 }
 
-/** Certificates are only loaded for the first https connection: they take tens of milliseconds. */
+/** Loads the certificates for the first https connection only, as that takes tens of milliseconds. */
 function createConnector(verify: boolean): buildConnector.connector {
   const plain = buildConnector({ timeout: CONNECT_TIMEOUT, allowH2: false });
   let secure: buildConnector.connector | undefined;
@@ -52,7 +52,7 @@ function tlsOptions(verify: boolean) {
 
 let context: SecureContext | undefined;
 
-/** Node's own roots and those installed on this machine, where sites keep their private CA. */
+/** Node's own root certificates and those of this machine, which include a site's private CA. */
 function trustedContext(): SecureContext {
   context ??= createSecureContext({
     ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system')].map(normalizePem))],
@@ -60,7 +60,7 @@ function trustedContext(): SecureContext {
   return context;
 }
 
-/** The two stores wrap their lines differently; equal certificates shall count once. */
+/** One form for equal certificates: the two stores wrap their lines differently. */
 function normalizePem(pem: string): string {
   const base64 = pem.replace(/-----[^-]+-----|\s/g, '');
   return `-----BEGIN CERTIFICATE-----\n${base64.replace(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`;

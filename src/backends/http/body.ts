@@ -1,9 +1,9 @@
-/** Bodies read whole, with a bound. */
+/** Reads whole bodies of limited size. */
 import type { Readable } from 'node:stream';
 import { SregistryError } from '../../base/errors.ts';
 import { showRequest, type Where } from './errors.ts';
 
-/** Reads a body of at most `limit` bytes; more is the error SERVICE. */
+/** Reads a body. Throws SERVICE if it is longer than `limit` bytes. */
 export async function readAll(body: Readable, limit: number, where: Where): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -16,7 +16,7 @@ export async function readAll(body: Readable, limit: number, where: Where): Prom
   return Buffer.concat(chunks, size);
 }
 
-/** The beginning of a body, for an error's message; what cannot be read is no further error. */
+/** The beginning of a body, for an error message. Returns what it got if reading fails. */
 export async function readBeginning(body: Readable, limit: number): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -27,18 +27,18 @@ export async function readBeginning(body: Readable, limit: number): Promise<stri
       if (size >= limit) break;
     }
   } catch {
-    // The status alone tells enough.
+    // The status alone is enough for the message.
   }
   return Buffer.concat(chunks, size).toString('utf8', 0, limit);
 }
 
-/** Parses JSON; what is not JSON is the error SERVICE. */
+/** Parses JSON. Throws SERVICE if the text is malformed. */
 export function parseJson(text: string, where: Where): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
     throw new SregistryError('SERVICE', `${showRequest(where)}: the answer is malformed JSON`, {
-      hint: 'check that the address is that of the service, and not of a proxy or a login page',
+      hint: 'check that the address is that of the service, not of a proxy or a login page',
       cause,
     });
   }

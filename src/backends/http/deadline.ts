@@ -1,16 +1,16 @@
-/** A total time budget as an AbortSignal, joined with the caller's own. */
+/** A total time budget as an AbortSignal, combined with the caller's signal. */
 import { SregistryError } from '../../base/errors.ts';
 
 export interface Deadline {
-  /** Aborts when the time is up (its reason is then the error TIMED_OUT) or when the caller's signal does. */
+  /** Aborts when the time is up (with the reason TIMED_OUT) or when the caller's signal aborts. */
   readonly signal: AbortSignal;
   /** Milliseconds left, never negative. */
   remaining(): number;
-  /** Stops the clock; the signal then only follows the caller's. */
+  /** Stops the clock. From then on, only the caller's signal aborts. */
   clear(): void;
 }
 
-/** Starts a budget of `ms` milliseconds, which may be Infinity. `what` ends up in the message: `GET https://...`. */
+/** Starts a budget of `ms` milliseconds, which may be Infinity. `what` names the work in the message: `GET https://...`. */
 export function startDeadline(ms: number, what: string, parent?: AbortSignal): Deadline {
   const end = performance.now() + ms;
   const controller = new AbortController();

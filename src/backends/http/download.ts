@@ -1,4 +1,4 @@
-/** A whole resource into a file: written under a temporary name, then moved into place. */
+/** Downloads a whole resource under a temporary name, then moves it into place. */
 import { createWriteStream } from 'node:fs';
 import { mkdtemp, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -9,11 +9,11 @@ import { openStream, type StreamOptions } from './range.ts';
 import type { Transport } from './transport.ts';
 
 export interface DownloadOptions extends Pick<StreamOptions, 'headers' | 'signal' | 'total' | 'ifMatch'> {
-  /** Called with a total of 0 where the service does not say the size. */
+  /** Called with a total of 0 if the service does not state the size. */
   readonly progress?: Progress | undefined;
 }
 
-/** Returns the bytes written. `path` appears only when it is whole, and replaces what was there. */
+/** Returns the number of bytes written. The file appears at `path` only when it is whole, and replaces an existing one. */
 export async function download(
   transport: Transport,
   url: string | URL,

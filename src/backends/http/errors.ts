@@ -1,7 +1,6 @@
 /**
- * What went wrong, from what the network and the service said: undici's error codes and HTTP statuses become
- * {@link SregistryError} codes, in this file only. Messages hold the method, the URL without its query, the status and
- * the service's own words.
+ * Converts undici's error codes and HTTP statuses to {@link SregistryError} codes. No other file does. A message holds the method,
+ * the URL without its query, the status, and the service's own words.
  */
 import { STATUS_CODES } from 'node:http';
 import { type ErrorCode, isError, SregistryError, systemCode } from '../../base/errors.ts';
@@ -18,7 +17,7 @@ export function showRequest(where: Where): string {
   return `${where.method} ${showUrl(where.url)}`;
 }
 
-/** Statuses whose meaning is not that of their class (RFC 9110 section 15, RFC 6585, RFC 4918). */
+/** Codes of statuses; any other status becomes SERVICE (RFC 9110 section 15, RFC 6585, RFC 4918). */
 const STATUS: Record<number, ErrorCode> = {
   401: 'UNAUTHORIZED',
   403: 'FORBIDDEN',
@@ -36,13 +35,13 @@ const STATUS: Record<number, ErrorCode> = {
   507: 'NO_SPACE',
 };
 
-/** What to do next, by kind of failure. */
+/** Hints by error code. */
 export type Hints = Readonly<Partial<Record<ErrorCode, string>>>;
 
 const HINTS: Hints = {
   UNAUTHORIZED: 'log in with `sregistry auth login`, or check the credentials',
-  FORBIDDEN: 'these credentials do not allow it',
-  RATE_LIMITED: 'wait, or log in: services often allow more with an account',
+  FORBIDDEN: 'your credentials do not permit this; ask the owner for access, or log in as another user',
+  RATE_LIMITED: 'wait, or log in: services often allow more requests with an account',
 };
 
 /** The error for a status that means failure. `text` is the body, or its beginning. */
@@ -75,8 +74,8 @@ export function parseRetryAfter(value: string | undefined, now = Date.now()): nu
 const WORDS_MAX = 300;
 
 /**
- * What the service said, as one harmless line: the message of the usual JSON error shapes (distribution API, OAuth,
- * Google, plain `message`), else the text itself; nothing of an HTML page.
+ * The service's own words as one line without control characters: the message in the usual JSON error formats (distribution API,
+ * OAuth, Google, plain `message`), else the text itself. Empty for an HTML page.
  */
 export function serviceWords(text: string): string {
   const trimmed = text.trim();
@@ -129,13 +128,13 @@ export function networkError(where: Where, error: unknown, stall: number): Sregi
   const code = transportCode(error);
   const what = showRequest(where);
   if (STALLED.has(code))
-    return new SregistryError('TIMED_OUT', `${what}: not a byte for ${formatSeconds(stall)}`, {
+    return new SregistryError('TIMED_OUT', `${what}: received no data for ${formatSeconds(stall)}`, {
       cause: error,
     });
   if (TLS.test(code)) return tlsError(where, code, error);
   if (NAME_UNKNOWN.has(code)) return unreachable(`${what}: the host's name cannot be resolved`, error);
   if (code === 'ECONNREFUSED') return unreachable(`${what}: connection refused`, error);
-  if (code === 'UND_ERR_CONNECT_TIMEOUT') return unreachable(`${what}: no connection in time`, error);
+  if (code === 'UND_ERR_CONNECT_TIMEOUT') return unreachable(`${what}: timed out while connecting`, error);
   if (code.startsWith('HPE_'))
     return new SregistryError('SERVICE', `${what}: the answer is not HTTP`, { cause: error });
   if (code === 'UND_ERR_INVALID_ARG') return new SregistryError('INTERNAL', what, { cause: error });
@@ -153,8 +152,8 @@ function tlsError(where: Where, code: string, cause: unknown): SregistryError {
   const plain = code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'EPROTO';
   return new SregistryError('UNREACHABLE', `${showRequest(where)}: no trusted TLS connection (${code})`, {
     hint: plain
-      ? `it may speak plain http: give its address as http://${where.url.host}`
-      : 'name its CA in NODE_EXTRA_CA_CERTS; SREGISTRY_HTTPS_NOVERIFY=1 turns the check off',
+      ? `the service may speak plain http: set its address to http://${where.url.host}`
+      : 'set NODE_EXTRA_CA_CERTS to the file of its CA; SREGISTRY_HTTPS_NOVERIFY=1 turns the check off',
     cause,
   });
 }
@@ -165,12 +164,12 @@ function transportCode(error: unknown): string {
   return (inner === undefined ? undefined : transportCode(inner)) || systemCode(error) || '';
 }
 
-/** Did the request surely never reach the service, so that even a POST can be sent again? */
+/** Is it certain that the request never reached the service? Then even a POST can be sent again. */
 export function neverSent(error: SregistryError): boolean {
   return error.code === 'UNREACHABLE' && NOT_CONNECTED.has(transportCode(error.cause));
 }
 
-/** A failure that asking again will not mend: a certificate that is not trusted, a name that DNS says does not exist. */
+/** Is a retry pointless? It is after an untrusted certificate, or if DNS says that the host does not exist. */
 export function isPermanent(error: SregistryError): boolean {
   const code = transportCode(error.cause);
   return error.code === 'UNREACHABLE' && (TLS.test(code) || code === 'ENOTFOUND');

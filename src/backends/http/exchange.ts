@@ -1,13 +1,13 @@
 /**
- * One request, from the first byte sent to the headers of the answer that counts: credentials added where they belong,
- * renewed once after a 401, redirects followed. No retries here.
+ * One request, from sending it to receiving the headers of the final answer. It adds credentials, renews them once after a 401, and
+ * follows redirects. It does not retry.
  *
- * Credentials go to trusted origins only (the service's own), and are asked for anew at every hop, so a redirect cannot
- * carry them away. What the caller put into `headers` crosses to another origin only if it is on a short list of headers
- * that are about the content, so that a custom credential header is safe as well.
+ * Credentials go to trusted origins only (the service's own). Each hop asks for them again, so a redirect cannot carry them to
+ * another origin. Of the caller's `headers`, only a short list of headers about the content crosses to another origin, so a custom
+ * credential header stays behind as well.
  *
- * Getting credentials may take a program, a token service or a library that never answers. It is waited for only until the
- * request's signal fires; what can be aborted gets the signal.
+ * Getting credentials may involve a program, a token service or a library that never answers. The wait for them ends when the
+ * request's signal fires; whatever can be aborted gets the signal.
  */
 import type { Readable } from 'node:stream';
 import { type Dispatcher, request as send } from 'undici';
@@ -19,12 +19,12 @@ import { isLoopback, showUrl } from './url.ts';
 
 const debug = debugLog('http');
 
-/** Most redirects followed for one request. */
+/** Maximum number of redirects for one request. */
 const MAX_REDIRECTS = 5;
 
 export type Headers = Readonly<Record<string, string>>;
 
-/** A body that can be sent again: bytes, or a function that opens the stream anew. */
+/** A body that can be sent again: bytes, or a function that opens a new stream. */
 export type Body = string | Uint8Array | (() => Readable);
 
 export interface Exchange {
@@ -37,14 +37,14 @@ export interface Exchange {
   readonly stall: number;
 }
 
-/** The head of an answer, and its body yet to be read. */
+/** The head of an answer, and its unread body. */
 export interface StreamingResponse {
   readonly status: number;
   /** Lower-case names; a repeated header's values joined by a comma. */
   readonly headers: Headers;
   /** Where the answer came from, after redirects. */
   readonly url: URL;
-  /** To be read to its end or destroyed; its errors are the transport's own. */
+  /** The caller must read it to its end or destroy it. Its errors are undici's. */
   readonly body: Dispatcher.ResponseData['body'];
 }
 
@@ -56,13 +56,13 @@ export interface Service {
   readonly userAgent: string;
   /** May credentials go there? */
   trusts(url: URL): boolean;
-  /** Headers with the credentials for this request: for each attempt and each redirect anew, so they may be a signature. */
+  /** Returns the headers with the credentials for a request. Called for each attempt and each redirect, so it may sign the request. */
   authorize?: ((request: SignableRequest) => Promise<Headers> | Headers) | undefined;
-  /** What to do next after a failure of this kind, where the service knows better than the common hint. */
+  /** Hints by error code, where the driver knows better than the common hint. */
   readonly hints: Hints;
-  /** Makes of the error for a status the one that the answer means, where the service says more than HTTP does. */
+  /** Replaces the error for a status by a more precise one, if the service's answer says more than the status. */
   interpret?: ((error: SregistryError, answer: FailedResponse) => SregistryError) | undefined;
-  /** Gets new credentials after a 401. True if another try makes sense. */
+  /** Gets new credentials after a 401. Returns true if the request should be sent again. */
   updateToken?: ((response: Refusal) => Promise<boolean> | boolean) | undefined;
 }
 
@@ -70,9 +70,9 @@ export interface Service {
 export interface SignableRequest {
   readonly method: string;
   readonly url: URL;
-  /** What the caller gave. */
+  /** The caller's headers. */
   readonly headers: Headers;
-  /** Nobody waits for the credentials once it has fired. */
+  /** Fires when nobody waits for the credentials any more. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -90,9 +90,9 @@ export interface Refusal {
   readonly headers: Headers;
   readonly method: string;
   readonly url: URL;
-  /** What `authorize` had given for the request. */
+  /** The headers that `authorize` returned for the request. */
   readonly credentials: Headers;
-  /** Nobody waits for new credentials once it has fired. */
+  /** Fires when nobody waits for new credentials any more. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -124,7 +124,7 @@ async function credentialsFor(service: Service, hop: Exchange): Promise<Headers>
   return await untilAborted(service.authorize(hop), hop.signal);
 }
 
-/** Are there new credentials, with which the request is worth another try? */
+/** Renews the credentials; true if the request should be sent again with the new ones. */
 async function renews(
   service: Service,
   hop: Exchange,
@@ -157,7 +157,7 @@ async function sendOnce(service: Service, hop: Exchange, credentials: Headers): 
       headersTimeout: hop.stall,
       bodyTimeout: hop.stall,
     });
-    // A body given up early errors once more, when nobody listens; while it is read, its reader gets the error as well.
+    // A destroyed body emits one more error; without a listener, that error would end the process. A reader still gets its errors.
     body.on('error', () => {});
     debug('%s %d %d ms', showRequest(hop), statusCode, Math.round(performance.now() - started));
     return { status: statusCode, headers: flatten(headers), url: hop.url, body };
@@ -176,36 +176,35 @@ function flatten(headers: Record<string, string | string[] | undefined>): Header
   return flat;
 }
 
-/** Reads away a body that nobody wants, so that its connection can be used again; gives up on a large one. */
+/** Discards a body so that its connection can be reused; closes the connection if the body is large. */
 async function drain(answer: StreamingResponse, { signal }: Exchange): Promise<void> {
   await answer.body.dump({ limit: 128 * 1024, signal }).catch(() => {});
 }
 
-/** Where the answer sends us, or undefined where it is the answer itself. */
+/** The target of a redirect; undefined if the answer is not one. */
 function redirectTarget(answer: StreamingResponse, hop: Exchange): URL | undefined {
   const location = answer.headers.location;
   if (location === undefined || !isRedirect(answer.status, hop.method)) return undefined;
-  if (!URL.canParse(location, hop.url.href))
-    throw refused(hop.url, undefined, 'the redirect goes to a malformed address');
+  if (!URL.canParse(location, hop.url.href)) throw refused(hop.url, undefined, 'the address is malformed');
   const target = new URL(location, hop.url);
   if (target.protocol !== 'https:' && target.protocol !== 'http:')
-    throw refused(hop.url, target, 'not an http address');
+    throw refused(hop.url, target, 'it is not an http address');
   const downgrade = hop.url.protocol === 'https:' && target.protocol === 'http:';
   if (downgrade && !(isLoopback(hop.url.host) && isLoopback(target.host)))
-    throw refused(hop.url, target, 'from https to plain http');
+    throw refused(hop.url, target, 'it leads from https to plain http');
   if (target.origin !== hop.url.origin && hop.body !== undefined)
-    throw refused(hop.url, target, 'a request with a body does not leave its origin');
+    throw refused(hop.url, target, 'the request has a body, which must not go to another origin');
   return target;
 }
 
-/** 307 and 308 keep the method; the older ones turn what is not a GET into one, which no API here means (RFC 9110, 15.4). */
+/** 307 and 308 keep the method. Older redirects turn a POST into a GET, which no API here intends (RFC 9110 section 15.4). */
 function isRedirect(status: number, method: string): boolean {
   if (status === 307 || status === 308) return true;
   const reads = method === 'GET' || method === 'HEAD';
   return reads && (status === 301 || status === 302 || status === 303);
 }
 
-/** Request headers that are about the content and may follow a redirect to another origin. */
+/** Request headers about the content, which may follow a redirect to another origin. */
 const PORTABLE = new Set([
   'accept',
   'accept-encoding',

@@ -1,4 +1,4 @@
-/** Listings that come in pages, linked by `Link: <...>; rel="next"` (RFC 8288). */
+/** Listings in pages that are linked by `Link: <...>; rel="next"` (RFC 8288). */
 import LinkHeader from 'http-link-header';
 import { SregistryError } from '../../base/errors.ts';
 import { followPages } from '../kit/pages.ts';
@@ -13,9 +13,8 @@ import {
 import { showUrl } from './url.ts';
 
 /**
- * The pages of a listing, one at a time. A page seen before, more than 10,000 pages, and a next page on another
- * origin than the page that links it are the error SERVICE: a service's names are told by that service alone. Redirects are
- * followed as for every request.
+ * The pages of a listing, one at a time. Throws SERVICE for a page seen before, for more than 10,000 pages, and for a next page on
+ * another origin: only the service itself may list its names. Redirects are followed as for every request.
  */
 export async function* paginate(
   transport: Transport,
@@ -37,10 +36,10 @@ export async function* paginate(
 }
 
 /**
- * The page that a Link header of the page at `page` names as the next one. A service behind a proxy that speaks TLS for it
- * may take itself for plain http: its own host is asked the way it was asked before.
+ * The next page, from the Link header of the page at `page`. A service behind a TLS proxy may link to its own host with plain http;
+ * the next request uses https like the one before.
  *
- * @throws {SregistryError} SERVICE for a malformed header and for a page on another origin.
+ * @throws {SregistryError} SERVICE for a malformed header, or for a page on another origin.
  */
 export function nextPage(header: string | undefined, page: URL): URL | undefined {
   const next = header === undefined ? undefined : parseNext(header, page);
@@ -48,8 +47,8 @@ export function nextPage(header: string | undefined, page: URL): URL | undefined
   if (next.protocol === 'http:' && page.protocol === 'https:' && next.host === page.hostname)
     return new URL(`${next.pathname}${next.search}`, page);
   const what = showRequest({ method: 'GET', url: page });
-  throw new SregistryError('SERVICE', `${what}: refused to follow its next page to ${showUrl(next)}`, {
-    hint: `a listing stays on ${page.origin}; a proxy before the service may hide its own address from it`,
+  throw new SregistryError('SERVICE', `${what}: refused its next page on another origin, ${showUrl(next)}`, {
+    hint: `a listing must stay on ${page.origin}; a proxy in front of the service may hide that address from it`,
   });
 }
 

@@ -1,69 +1,69 @@
-/** One answer to a ranged GET: is it the part that was asked for? */
+/** Checks that the answer to a ranged GET is the requested part. */
 import { SregistryError } from '../../base/errors.ts';
 import { showRequest, type Where } from './errors.ts';
 import type { StreamingResponse } from './exchange.ts';
 
-/** What is wanted of a resource. */
+/** The requested range of a resource. */
 export interface RangeRequest {
   readonly offset: number;
-  /** Bytes; undefined for all that follow. */
+  /** Bytes; undefined for the rest of the resource. */
   readonly length: number | undefined;
-  /** Size of the whole, where it is known; another one is the error STALE. */
+  /** Size of the whole resource in bytes, if known. STALE if the resource has another size. */
   readonly total: number | undefined;
-  /** Entity tag that the bytes must belong to; another one is the error STALE. */
+  /** Expected entity tag. STALE if the resource has another one. */
   readonly etag: string | undefined;
-  /** `Last-Modified`, which counts where there is no entity tag; another one is the error STALE. */
+  /** Expected `Last-Modified`, compared if there is no entity tag. STALE if the resource has another one. */
   readonly modified: string | undefined;
 }
 
-/** What an answer gives. */
+/** An answer, and where the requested bytes are in its body. */
 export interface RangeResponse {
   readonly answer: StreamingResponse;
-  /** Bytes of the body before the first that is wanted. */
+  /** Bytes of the body before the first requested one. */
   readonly skip: number;
-  /** Bytes to take after those; undefined where the service does not say. */
+  /** Bytes to take after those; undefined if the service does not say. */
   readonly length: number | undefined;
-  /** Size of the whole, where the service says. */
+  /** Size of the whole resource in bytes, if the service states it. */
   readonly total: number | undefined;
   readonly etag: string | undefined;
   readonly modified: string | undefined;
 }
 
 /**
- * Bytes that are read and thrown away when a server ignores the range: cheaper than failing, and little enough not to
- * turn a random read into a download.
+ * Bytes to read and discard at most if a server ignores the range. That is better than failing, and little enough that a random read
+ * does not become a download.
  */
 const SKIP_MAX = 1024 * 1024;
 
-/** The `Range` header for `wanted`; none for a whole resource, which an empty one could not satisfy. */
+/** The `Range` header for `wanted`. None for a whole resource, as an empty resource cannot satisfy any range. */
 export function rangeHeader({ offset, length }: RangeRequest): Record<string, string> {
   if (offset === 0 && length === undefined) return {};
   return { range: `bytes=${offset}-${length === undefined ? '' : offset + length - 1}` };
 }
 
-/** The precondition that the bytes are of the revision that is wanted; a weak tag never fulfils one (RFC 9110 section 13.1). */
+/** The precondition that the resource still has this revision. A weak tag never matches `If-Match` (RFC 9110 section 13.1). */
 export function condition({ etag, modified }: RangeRequest): Record<string, string> {
   if (etag !== undefined && !isWeak(etag)) return { 'if-match': etag };
   return modified === undefined ? {} : { 'if-unmodified-since': modified };
 }
 
-/** Checks an answer of 200 or 206 against what was wanted (RFC 9110 section 14). */
+/** Checks an answer of 200 or 206 against the requested range (RFC 9110 section 14). */
 export function checkRangeResponse(answer: StreamingResponse, wanted: RangeRequest): RangeResponse {
   const where = { method: 'GET', url: answer.url };
   const encoding = answer.headers['content-encoding'];
   if (encoding && encoding !== 'identity')
-    throw failure(where, `the bytes come encoded (${encoding.slice(0, 40)}), which was not asked for`);
+    throw failure(where, `the server sent an encoding that was not requested: ${encoding.slice(0, 40)}`);
   const part = answer.status === 206 ? partial(answer, wanted, where) : whole(answer, wanted, where);
   if (wanted.total !== undefined && part.total !== undefined && part.total !== wanted.total)
-    throw stale(where, `it has ${part.total} bytes now, not ${wanted.total}`);
+    throw stale(where, `the file has changed: it has ${part.total} bytes now, not ${wanted.total}`);
   if (wanted.etag !== undefined && part.etag !== undefined && opaque(part.etag) !== opaque(wanted.etag))
-    throw stale(where, 'it has been replaced');
+    throw stale(where, 'the file has been replaced');
   if (wanted.etag === undefined && isOther(part.modified, wanted.modified))
-    throw stale(where, `it was modified at ${part.modified}`);
+    throw stale(where, `the file was modified at ${part.modified}`);
   return part;
 }
 
-/** `bytes 0-499/1234`, or `*` for a size that is not known (RFC 9110 section 14.4). */
+/** `bytes 0-499/1234`, with `*` for an unknown size (RFC 9110 section 14.4). */
 const CONTENT_RANGE = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/i;
 
 function partial(answer: StreamingResponse, wanted: RangeRequest, where: Where): RangeResponse {
@@ -75,7 +75,7 @@ function partial(answer: StreamingResponse, wanted: RangeRequest, where: Where):
   const total = match[3] === '*' ? undefined : Number(match[3]);
   const last = wanted.length === undefined ? Number.POSITIVE_INFINITY : wanted.offset + wanted.length - 1;
   if (start !== wanted.offset || end < start || end > last || (total !== undefined && end >= total))
-    throw failure(where, `the server sent another range than asked: ${header}`);
+    throw failure(where, `the server sent another range than requested: ${header}`);
   return { answer, skip: 0, length: end - start + 1, total, ...validators(answer) };
 }
 
@@ -84,7 +84,7 @@ function whole(answer: StreamingResponse, wanted: RangeRequest, where: Where): R
     throw failure(
       where,
       `the server ignored the range (from byte ${wanted.offset})`,
-      'it cannot be read in parts',
+      'the server must support range requests: its files can only be read in parts',
     );
   const size = Number(answer.headers['content-length'] ?? Number.NaN);
   const total = Number.isSafeInteger(size) ? size : undefined;
@@ -105,7 +105,7 @@ function isWeak(etag: string): boolean {
   return etag.startsWith('W/');
 }
 
-/** A weak tag marks the same bytes as the strong one of that name for every server that serves ranges. */
+/** The tag without the weak mark. On servers that support ranges, both forms of a tag mean the same bytes. */
 function opaque(etag: string): string {
   return etag.replace(/^W\//, '');
 }
@@ -116,6 +116,6 @@ function failure(where: Where, why: string, hint?: string): SregistryError {
 
 function stale(where: Where, why: string): SregistryError {
   return new SregistryError('STALE', `${showRequest(where)}: ${why}`, {
-    hint: 'open it again for the new one',
+    hint: 'open it again to read the new revision',
   });
 }

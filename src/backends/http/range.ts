@@ -1,10 +1,10 @@
 /**
- * Ranged streams. A stream is one ranged GET; when its body breaks off or stalls, another one continues where it broke,
- * so a reader sees one whole range of one revision or an error. The first answer's entity tag and size pin the
- * revision: a continuation that belongs to another one is the error STALE.
+ * Ranged streams. A stream starts as one ranged GET. If its body breaks off or stalls, another GET continues at that byte, so the
+ * reader gets the whole range of one revision or an error. The first answer's entity tag and size identify the revision; a
+ * continuation of another revision is the error STALE.
  *
- * Patience is counted in failures and time without progress; each byte that arrives resets both. So a slow
- * transfer may take hours, while a dead one ends within the client's deadline.
+ * The stream gives up after too many failures or too much time without progress. Each arriving byte resets both. A slow transfer may
+ * therefore take hours, while a dead one ends within the client's deadline.
  */
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -31,19 +31,19 @@ export interface StreamOptions {
   readonly offset?: number | undefined;
   /** Bytes. Default: to the end. */
   readonly length?: number | undefined;
-  /** Size of the whole, where it is known; another one is the error STALE. */
+  /** Size of the whole resource in bytes, if known. STALE if the resource has another size. */
   readonly total?: number | undefined;
-  /** Entity tag that the bytes must belong to, else STALE. */
+  /** Expected entity tag. STALE if the resource has another one. */
   readonly ifMatch?: string | undefined;
-  /** `Last-Modified` of the bytes as the service wrote it, else STALE. It is what counts where there is no entity tag. */
+  /** Expected `Last-Modified` as the service wrote it, compared if there is no entity tag. STALE if the resource has another one. */
   readonly ifUnmodifiedSince?: string | undefined;
   readonly headers?: Headers | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Where redirects are remembered, so that the next range of the same URL goes straight there. */
+  /** Remembers redirects, so that the next range of the same URL goes directly to the target. */
   readonly redirects?: RedirectMemory | undefined;
 }
 
-/** URL to where it was last redirected: presigned URLs mostly, so entries should live for a minute, not longer. */
+/** Maps a URL to its last redirect target. Most targets are presigned URLs, so keep an entry for at most a minute. */
 export interface RedirectMemory {
   get(url: string): string | undefined;
   set(url: string, target: string): unknown;
@@ -52,18 +52,18 @@ export interface RedirectMemory {
 
 export interface RangeStream {
   readonly body: Readable;
-  /** Size of the whole resource, where the service says. */
+  /** Size of the whole resource in bytes, if the service states it. */
   readonly total: number | undefined;
 }
 
-/** Failures in a row, without a byte between them, after which a stream gives up. */
+/** Consecutive failures without progress after which a stream gives up. */
 const MAX_FAILURES = 5;
 /** Milliseconds before the second continuation without progress; doubled for each further one. */
 const FIRST_DELAY = 250;
 
 /**
- * Resolves when the head of the first answer is there and right. The body gives exactly the bytes asked for, as they
- * came from the socket; destroying it ends the request.
+ * Resolves when the head of the first answer has arrived and passed its checks. The body yields exactly the requested bytes;
+ * destroying it ends the request.
  */
 export async function openStream(
   transport: Transport,
@@ -99,7 +99,7 @@ interface Source {
   readonly signal: AbortSignal;
 }
 
-/** The bytes of `wanted`, beginning with the part that is open already. */
+/** The bytes of `wanted`, starting with the part that is already open. */
 async function* continued(
   source: Source,
   wanted: RangeRequest,
@@ -125,7 +125,7 @@ async function* continued(
   }
 }
 
-/** What was there when the first byte came has been removed or replaced since. */
+/** STALE for NOT_FOUND: the resource existed when the stream began. */
 function goneIsStale(error: unknown): never {
   if (!isError(error, 'NOT_FOUND')) throw error;
   throw new SregistryError('STALE', error.message, {
@@ -140,7 +140,7 @@ function after(wanted: RangeRequest, done: number): RangeRequest {
   return { ...wanted, offset: wanted.offset + done, length };
 }
 
-/** Opens one part: straight where the last redirect led, if that still works, else by its own URL. */
+/** Opens one part at the remembered redirect target, or at its own URL if that fails. */
 async function openPart(source: Source, wanted: RangeRequest, budget: number): Promise<RangeResponse> {
   const { url, options } = source;
   const target = options.redirects?.get(url.href);
@@ -149,7 +149,7 @@ async function openPart(source: Source, wanted: RangeRequest, budget: number): P
       return await openAt(source, new URL(target), wanted, budget);
     } catch (error) {
       if (source.signal.aborted || isError(error, 'STALE')) throw error;
-      debug('%s: its redirect is no longer good: %s', url.pathname, describeError(error));
+      debug('%s: its redirect target no longer works: %s', url.pathname, describeError(error));
       options.redirects?.delete(url.href);
     }
   }
@@ -184,11 +184,11 @@ async function openAt(
   }
 }
 
-/** The wanted bytes of a body, cut out of its chunks without copying. */
+/** The requested bytes of a body, cut out of its chunks without copying. */
 async function* bytesOf({ answer, skip, length }: RangeResponse): AsyncGenerator<Buffer> {
   let before = skip;
   let left = length ?? Number.POSITIVE_INFINITY;
-  // Goes on after the last wanted byte: a body read to its end leaves a connection that can be used again.
+  // Read on after the last requested byte: the connection can be reused only after the end of the body.
   for await (const chunk of answer.body as AsyncIterable<Buffer>) {
     if (left === 0) return;
     const bytes = chunk.subarray(Math.min(before, chunk.length)).subarray(0, left);
@@ -202,7 +202,7 @@ async function* bytesOf({ answer, skip, length }: RangeResponse): AsyncGenerator
   }
 }
 
-/** How much failure a stream bears before it gives up; progress renews it. */
+/** Counts a stream's failures and time without progress. Progress resets both. */
 class Patience {
   readonly #source: Source;
   #failures = 0;
@@ -217,12 +217,12 @@ class Patience {
     this.#since = performance.now();
   }
 
-  /** Milliseconds until the time without progress is up. */
+  /** Milliseconds left before the stream gives up without progress. */
   left(): number {
     return Math.max(1, this.#since + this.#source.transport.timeout - performance.now());
   }
 
-  /** Waits a while after a failure at byte `at`, or throws it where it cannot be mended or is one too many. */
+  /** Waits after a failure at byte `at`. Throws it if a retry cannot help or the failures are too many. */
   async spend(error: unknown, at: number): Promise<void> {
     const { transport, signal, url } = this.#source;
     const where = { method: 'GET', url };
@@ -236,7 +236,7 @@ class Patience {
   }
 }
 
-/** `Readable.from` would not end a request that is waiting for bytes: here `destroy` aborts it at once. */
+/** A stream of `bytes` whose `destroy` aborts a waiting request at once; `Readable.from` would wait for the next bytes. */
 function toReadable(bytes: AsyncGenerator<Buffer>, controller: AbortController): Readable {
   return new Readable({
     read() {

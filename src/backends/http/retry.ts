@@ -1,7 +1,6 @@
 /**
- * When to ask again. The policy reads the error, never the call site: what the service may mend by itself (429, 5xx, a
- * refused or broken connection, a stall) is worth further attempts, with exponential backoff and jitter, inside one
- * deadline; everything else is the answer.
+ * The retry policy. It reads the error, never the call site. A failure that may pass (429, 5xx, a refused or broken connection, a
+ * stall) is retried with exponential backoff and jitter within one deadline. Any other failure is final.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../base/abort.ts';
@@ -10,19 +9,19 @@ import { withRetries } from '../kit/retries.ts';
 import { type Deadline, outOfTime } from './deadline.ts';
 import { isPermanent, neverSent } from './errors.ts';
 
-/** Attempts where the service says that it is only busy: about 40 s of waiting. */
+/** Attempts if the service says that it is busy: about 40 s of waiting. */
 const BUSY_ATTEMPTS = 8;
-/** Attempts where it is unlikely to get better: about 1 s, so that a typo in a host's name is answered soon. */
+/** Attempts if recovery is unlikely: about 1 s, so that a typo in a host name fails soon. */
 const BROKEN_ATTEMPTS = 3;
 /** Milliseconds before the first retry; doubled for each further one, times a random factor of 1 to 2. */
 const FIRST_DELAY = 250;
 const MAX_DELAY = 15_000;
-/** Milliseconds of `Retry-After` that are waited for at most, where the deadline would allow more. */
+/** Longest `Retry-After` to wait for, in milliseconds, even if the deadline allows more. */
 const LONGEST_WAIT = 120_000;
 
 /**
- * How often a request that failed like this may be sent, the first time included. A request that is not idempotent is
- * only repeated when the service refused to act on it (429) or never saw it.
+ * How many times a request that failed with this error may be sent in total. A request that is not idempotent is repeated only if
+ * the service refused to act on it (429) or never received it.
  */
 export function attemptsWorth(error: unknown, idempotent: boolean): number {
   if (!isError(error)) return 1;
@@ -34,7 +33,7 @@ export function attemptsWorth(error: unknown, idempotent: boolean): number {
   return transient ? BROKEN_ATTEMPTS : 1;
 }
 
-/** Runs `attempt` until it succeeds, is not worth repeating, or the deadline passes. `what` is for the message. */
+/** Runs `attempt` until it succeeds, fails finally, or the deadline passes. `what` names the request in messages. */
 export async function withRetry<T>(
   attempt: (number: number) => Promise<T>,
   { deadline, idempotent, what }: { deadline: Deadline; idempotent: boolean; what: string },
@@ -60,7 +59,7 @@ export async function withRetry<T>(
   }
 }
 
-/** Waits for `Retry-After`; gives up at once where that is beyond the deadline. */
+/** Waits for `Retry-After`. Throws the error at once if that is beyond the deadline. */
 async function waitAsTold(error: unknown, deadline: Deadline): Promise<void> {
   if (!isError(error) || error.retryAfter === undefined) return;
   if (error.retryAfter > Math.min(deadline.remaining(), LONGEST_WAIT)) throw error;

@@ -1,6 +1,6 @@
 /**
- * The state a client's requests share, and the two ways to make one: `open` for a body to be streamed, `complete` for
- * one that fits in memory. Both retry within the deadline and turn failures into SregistryErrors.
+ * The state that all requests of a client share, and two kinds of request: `open` streams the body, `complete` reads it into memory.
+ * Both retry within the deadline and convert failures to SregistryErrors.
  */
 import { abortError } from '../../base/abort.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
@@ -18,7 +18,7 @@ import {
 import { withRetry } from './retry.ts';
 
 export interface Transport extends Service {
-  /** Relative URLs are resolved against it. */
+  /** Base of relative URLs. */
   readonly base: URL | undefined;
   /** Milliseconds for a request with its retries. */
   readonly timeout: number;
@@ -34,13 +34,13 @@ export interface RequestOptions {
   /** Sent as JSON, instead of `body`. */
   readonly json?: unknown;
   readonly signal?: AbortSignal | undefined;
-  /** Statuses of 300 and above that are an answer here, and no error: `[404]`. */
+  /** Statuses of 300 and above that are not an error for this request: `[404]`. */
   readonly allow?: readonly number[] | undefined;
-  /** May it be sent twice? Default: by its method (RFC 9110 section 9.2.2). */
+  /** May the request be sent twice? Default: by its method (RFC 9110 section 9.2.2). */
   readonly idempotent?: boolean | undefined;
-  /** Milliseconds without a byte, where this one request may take longer than others. */
+  /** Milliseconds without a byte after which this request counts as stalled. Default: the client's. */
   readonly stall?: number | undefined;
-  /** Milliseconds in total, where it is not the client's; Infinity for a large body that only a stall shall end. */
+  /** Milliseconds for this request in total. Default: the client's. Infinity for a large body, so that only a stall ends it. */
   readonly timeout?: number | undefined;
 }
 
@@ -49,17 +49,17 @@ export interface BufferedResponse {
   readonly status: number;
   /** Lower-case names; a repeated header's values joined by a comma. */
   readonly headers: Headers;
-  /** Where it came from, after redirects. */
+  /** URL of the answer, after redirects. */
   readonly url: URL;
   readonly bytes: Buffer;
   text(): string;
-  /** Throws SERVICE where the body is no JSON. */
+  /** Throws SERVICE if the body is not JSON. */
   json(): unknown;
 }
 
-/** Bytes of a body that is kept in memory. */
+/** Largest body to keep in memory, in bytes. */
 const BODY_MAX = 32 * 1024 * 1024;
-/** Bytes of a failure's body that are looked at. */
+/** Bytes to read of a failure's body. */
 const FAILURE_MAX = 16 * 1024;
 
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
@@ -67,17 +67,21 @@ const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
 export function resolveUrl(transport: Transport, url: string | URL, query?: RequestOptions['query']): URL {
   const base = transport.base?.href;
   const text = String(url);
-  if (!URL.canParse(text, base)) throw new SregistryError('SERVICE', `not an address: ${text.slice(0, 200)}`);
+  if (!URL.canParse(text, base))
+    throw new SregistryError('SERVICE', `not a valid URL: ${text.slice(0, 200)}`);
   const resolved = new URL(text, base);
   if (resolved.protocol !== 'http:' && resolved.protocol !== 'https:')
-    throw new SregistryError('UNSUPPORTED', `${resolved.protocol}//${resolved.host}: only http and https`);
+    throw new SregistryError(
+      'UNSUPPORTED',
+      `${resolved.protocol}//${resolved.host}: only http and https are supported`,
+    );
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value !== undefined) resolved.searchParams.set(name, String(value));
   }
   return resolved;
 }
 
-/** A request whose whole answer is kept in memory: at most 32 MiB. */
+/** Sends a request and reads its whole answer into memory, at most 32 MiB. */
 export async function complete(
   transport: Transport,
   method: string,
@@ -118,8 +122,8 @@ async function toReply(
 }
 
 /**
- * A GET whose body is to be streamed: resolves with its head. The deadline is for the head; once it is there the caller
- * clears it, and only a stall or the signal the deadline was made with ends the body.
+ * Sends a GET and resolves with the head of the answer; the caller streams the body. The deadline covers the head only: the caller
+ * then clears it, and only a stall or the caller's own signal ends the body.
  */
 export async function open(
   transport: Transport,
@@ -164,7 +168,7 @@ async function attempt(
   throw transport.interpret?.(error, { method: where.method, headers: answer.headers, text }) ?? error;
 }
 
-/** Runs a step of a request; whatever it fails with becomes a SregistryError. */
+/** Runs a step of a request and converts any failure to a SregistryError. */
 async function guard<T>(step: () => Promise<T>, request: Exchange): Promise<T> {
   try {
     return await step();

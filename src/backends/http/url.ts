@@ -1,20 +1,20 @@
-/** What an URL is to the base client: something to show without its secrets, and an origin to trust or not. */
+/** URLs: how to show one without its secrets, whether it means this machine, and how to encode its parts. */
 
-/** Origin and path only: user, password, query (presigned signatures, tokens) and fragment never reach a message. */
+/** The URL for messages: origin and path only, without user, password, query (signatures, tokens) and fragment. */
 export function showUrl(url: URL): string {
   return `${url.origin}${url.pathname}`;
 }
 
 const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 
-/** Does the name mean this machine (RFC 6761 section 6.3, RFC 1122 section 3.2.1.3)? Takes `host` or `host:port`. */
+/** Does `host` (or `host:port`) mean this machine (RFC 6761 section 6.3, RFC 1122 section 3.2.1.3)? */
 export function isLoopback(host: string): boolean {
   return LOOPBACK.test(host.replace(/:\d+$/, '').toLowerCase());
 }
 
 /**
- * Everything but the unreserved characters of RFC 3986 (letters, digits, `- . _ ~`) as `%XX`, as signed addresses want it ("Create a
- * canonical request", UriEncode, Amazon S3; "Canonical requests", Cloud Storage).
+ * Encodes everything but the unreserved characters of RFC 3986 (letters, digits, `- . _ ~`) as `%XX`, as signed URLs require ("Create
+ * a canonical request", UriEncode, Amazon S3; "Canonical requests", Cloud Storage).
  */
 export function uriEncode(text: string): string {
   return encodeURIComponent(text).replace(

@@ -1,16 +1,16 @@
 /**
- * The service behind a hub backend: Singularity Hub itself, or a server that has its API. Nobody logs in to it.
+ * Requests to Singularity Hub, or to another server with its API. There is no login.
  *
- * Singularity Hub was closed in April 2021. What it held went into a read-only archive under the same addresses, which
- * may be switched off any day; so its failures say that, and an answer that is a web page is a failure, never an
- * image's absence: whoever serves that host by then knows nothing of images.
+ * Singularity Hub closed in April 2021. Its images are in a read-only archive under the same addresses, which may be switched off at
+ * any time. So the hints of failures say that. A web page as an answer is a failure and never means "no such image": the host may by
+ * then belong to somebody else.
  */
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { DriverContext } from '../backend.ts';
 import { createHttpClient, type HttpClient, showUrl } from '../http.ts';
 
 export interface Api {
-  /** Ends in `/`, so that paths are resolved below it. */
+  /** Ends in `/`, so that relative paths resolve below it. */
   readonly base: URL;
   readonly http: HttpClient;
 }
@@ -20,22 +20,26 @@ export function createApi({ name, options, env }: DriverContext): Api {
   return { base, http: createHttpClient({ base, env }) };
 }
 
-/** An address without a path means `/api` there. */
+/** Parses the base URL. A URL without a path means `/api` on that host. */
 function parseBase(instance: string, text: string): URL {
   const base = URL.parse(text);
   if (base === null || !/^https?:$/.test(base.protocol))
-    throw new SregistryError('SETTINGS', `${instance}: base is not the address of an API: ${text}`, {
-      hint: 'give it as https://singularity-hub.org/api',
-    });
+    throw new SregistryError(
+      'SETTINGS',
+      `${instance}: the option base is not the address of an API: ${text}`,
+      {
+        hint: 'set it to an address such as https://singularity-hub.org/api',
+      },
+    );
   base.pathname = base.pathname === '/' ? '/api/' : base.pathname.replace(/\/*$/, '/');
   return base;
 }
 
 const GONE_HINT =
-  'Singularity Hub is an archive since 2021 that may be switched off; images in the cache go on working, and ' +
-  'SREGISTRY_HUB_BASE names another server with its API';
+  'Singularity Hub has been an archive since 2021 and may be switched off. Cached images stay readable. ' +
+  'To use another server with its API, set SREGISTRY_HUB_BASE';
 
-/** Runs a request; if the service did not answer it as it should, the error says what became of Singularity Hub. */
+/** Waits for a request. If it failed, the error's hint tells what happened to Singularity Hub. */
 export async function ask<T>(request: Promise<T>): Promise<T> {
   try {
     return await request;
@@ -46,10 +50,10 @@ export async function ask<T>(request: Promise<T>): Promise<T> {
   }
 }
 
-/** Statuses that a parked or emptied host gives with a web page. */
+/** Statuses with which a parked host sends a web page. */
 const PAGE_STATUSES = [403, 404, 410];
 
-/** GET of a path of the API: its JSON, or the status if that is one of `allow`. A web page is the error SERVICE. */
+/** GETs a path of the API. Returns its JSON, or only the status if that is in `allow`. Throws SERVICE for a web page. */
 export async function getJson(
   api: Api,
   path: string | URL,
@@ -65,7 +69,10 @@ async function fetchJson(api: Api, path: string | URL, allow: readonly number[],
   const { status } = reply;
   const where = showUrl(reply.url);
   if (/html/i.test(reply.headers['content-type'] ?? ''))
-    throw new SregistryError('SERVICE', `GET ${where}: a web page (${status}) instead of the API`);
+    throw new SregistryError(
+      'SERVICE',
+      `GET ${where}: the service sent a web page (${status}) instead of JSON`,
+    );
   if (status >= 300 && !allow.includes(status))
     throw new SregistryError(status === 403 ? 'FORBIDDEN' : 'NOT_FOUND', `GET ${where}: ${status}`, {
       status,

@@ -1,7 +1,7 @@
 /**
- * All images of the service. It has one list for everything: `GET <base>/collections/`, pages of collections with their
- * containers, `{ "next": URL, "results": [{ "id": 1, "name": ..., "containers": [{ "name": "vsoch/hello-world", "tag":
- * "latest" }] }] }`, or the bare array of results. An archive does not change, so the list is kept for minutes.
+ * Lists all images of the service. There is one list for everything: `GET <base>/collections/` returns pages of collections with
+ * their containers, `{ "next": URL, "results": [{ "id": 1, "name": ..., "containers": [{ "name": "vsoch/hello-world", "tag":
+ * "latest" }] }] }`, or only the array of results. An archive does not change, so the list is cached for minutes.
  */
 import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
@@ -11,16 +11,16 @@ import { Renewable } from '../kit/renewable.ts';
 import { type Api, getJson } from './api.ts';
 
 export interface Collections {
-  /** The names of all images, each once. UNSUPPORTED where the service does not list. */
+  /** The names of all images, each once. Throws UNSUPPORTED if the service does not list. */
   images(signal?: AbortSignal): Promise<readonly ImageName[]>;
 }
 
-/** Milliseconds for which the list is believed. */
+/** Milliseconds for which the list is cached. */
 export const LIST_TTL = 5 * 60_000;
-/** Collections of tests that the Python client leaves out. */
+/** Test collections, which the Python client skips too. */
 const SKIPPED = new Set<unknown>([37, 38, 39]);
 
-/** With a `ttl` of 0 milliseconds nothing is kept. */
+/** `ttl`: milliseconds for which the list is cached; 0 turns the cache off. */
 export function createCollections(api: Api, ttl = LIST_TTL): Collections {
   const lists = new Renewable<readonly ImageName[]>({ max: 1, lifetime: ttl });
   const read = async (signal: AbortSignal) => {
@@ -48,7 +48,7 @@ async function fetchPage(
   const { status, value } = await getJson(api, url, [401, 403, 404, 405, 501], signal);
   if (status >= 300)
     throw new SregistryError('UNSUPPORTED', `${api.base.host} does not list its images (${status})`, {
-      hint: 'open an image by its full name: it is found without being listed',
+      hint: 'open an image by its full name, which needs no listing',
     });
   if (Array.isArray(value)) return { page: value, next: undefined };
   const { results, next } = (value ?? {}) as Record<string, unknown>;
@@ -60,12 +60,15 @@ async function fetchPage(
   };
 }
 
-/** A server behind a proxy that ends TLS names its pages with `http:`. */
+/** The URL of the next page. A server behind a TLS proxy may write it with `http:`. */
 function nextPage(api: Api, text: string, page: URL): URL {
   const next = URL.parse(text, page.href);
   if (next !== null && next.hostname === api.base.hostname) next.protocol = api.base.protocol;
   if (next === null || next.origin !== api.base.origin)
-    throw new SregistryError('SERVICE', `${api.base.host}: its list of collections goes on elsewhere`);
+    throw new SregistryError(
+      'SERVICE',
+      `${api.base.host}: the list of collections continues on another server`,
+    );
   return next;
 }
 
@@ -78,7 +81,7 @@ function* namesOf(collection: unknown): Generator<ImageName> {
   }
 }
 
-/** Undefined for what no image can be called. */
+/** The name of a container's image; undefined if it is invalid. */
 function parseContainer(container: unknown, collectionName: unknown): ImageName | undefined {
   const { name, tag } = (container ?? {}) as Record<string, unknown>;
   if (typeof name !== 'string') return undefined;

@@ -1,4 +1,4 @@
-/** The driver's declaration, apart from its code: settings and help read it without loading an HTTP client. */
+/** The driver's declaration, separate from its code: settings and help read it without loading an HTTP client. */
 export const declaration = {
   name: 'hub',
   title: 'Singularity Hub, a read-only archive, or another server with its API',

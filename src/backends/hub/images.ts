@@ -1,4 +1,4 @@
-/** Images: a name's manifest, then the file that it links to, of which the manifest tells no size in bytes. */
+/** Resolves images: fetches the manifest of a name, then asks the storage for the size of the linked file. */
 import { basename } from 'node:path';
 import type { ImageName } from '../../image/name.ts';
 import { splitExtension } from '../../image/names.ts';
@@ -21,7 +21,7 @@ export async function resolveImage(
   return { name, ...file, annotations, extension: splitExtension(basename(url.pathname)).extension };
 }
 
-/** An archive may answer for a version with the one that it has. */
+/** Is this another version than requested? An archive may answer with the version it has. */
 function isOther({ versions }: Manifest, { version }: ImageName): boolean {
   if (version === undefined || versions.length === 0) return false;
   return !versions.some((known) => known.toLowerCase().startsWith(version.toLowerCase()));

@@ -1,7 +1,6 @@
 /**
- * Singularity Hub: names are `<collection>/<image>:<tag>`, their case kept, with `@<version>` for one build. A manifest
- * (manifest.ts) says where the image file lies in some cloud's storage, and bytes are read from there in ranges. It can
- * be read only; what became of the service is told in api.ts.
+ * Singularity Hub, read-only. Names are `<collection>/<image>:<tag>` and case-sensitive; `@<version>` names one build. A manifest
+ * (manifest.ts) links to the image file in cloud storage, which is read in ranges. api.ts explains what happened to the service.
  */
 import { SregistryError } from '../../base/errors.ts';
 import { type Backend, type DriverContext, defineDriver, type ListEntry } from '../backend.ts';
@@ -16,7 +15,7 @@ import { matcher } from './search.ts';
 
 export default defineDriver({ ...declaration, create: (context) => createHub(context) });
 
-/** `listTtl`: milliseconds for which the list of all images is believed. */
+/** `listTtl`: milliseconds for which the list of all images is cached. */
 export function createHub(context: DriverContext, { listTtl }: { listTtl?: number } = {}): Backend {
   const api = createApi(context);
   const links = createLinks({
@@ -40,7 +39,7 @@ export function createHub(context: DriverContext, { listTtl }: { listTtl?: numbe
       const names = (await collections.images(signal)).filter(matcher(query));
       yield* imagesOf(names, labels, (name) => resolve(name, signal));
     },
-    // A service that does not list is one all the same.
+    // A service that refuses to list images still works.
     check: async (signal) => void (await getJson(api, 'collections/', [401, 403, 404, 405, 501], signal)),
     close: () => api.http.close(),
   };

@@ -1,11 +1,11 @@
 /**
- * Manifests of Singularity Hub: `GET <base>/container/<collection>/<image>:<tag>[@<version>]` answers
+ * Manifests of Singularity Hub: `GET <base>/container/<collection>/<image>:<tag>[@<version>]` returns
  *
  *     { "name": "vsoch/hello-world", "tag": "latest", "version": "<md5 of the file>", "commit": "<git commit>",
  *       "image": "https://storage.../...simg", "metrics": { "inspect": ... }, ... }
  *
- * as the clients of Apptainer (`internal/pkg/client/shub`) and of Python read it. The address of the image file may be
- * signed for some minutes only.
+ * as Apptainer (`internal/pkg/client/shub`) and the Python client read it. The link to the image file may expire after some
+ * minutes.
  */
 import { INSPECT_KEY } from '../../image/annotations.ts';
 import { toAttributes } from '../../image/attributes.ts';
@@ -14,21 +14,21 @@ import { isPathComponent } from '../../image/names.ts';
 import { type Link, parseLink } from '../kit/manifest-link.ts';
 import { type Api, getJson } from './api.ts';
 
-/** Its version is an MD5 digest, else a commit. */
+/** A parsed manifest. Its version is an MD5 digest, else a commit. */
 export interface Manifest extends Link {
-  /** All that may stand for it after an `@`. */
+  /** All versions by which a name may request it: MD5 digest and commit. */
   readonly versions: readonly string[];
   readonly annotations: Readonly<Record<string, string>>;
 }
 
 /** OCI image specification, "Pre-Defined Annotation Keys": the commit that the image was built from. */
 const COMMIT_KEY = 'org.opencontainers.image.revision';
-/** Statuses for an image that does not exist, or no more. */
+/** Statuses for an image that does not exist, or no longer exists. */
 const ABSENT = [404, 410];
-/** Bytes of an inspection that are kept. */
+/** Largest `inspect` output to keep, in bytes. */
 const INSPECTION_MAX = 64 * 1024;
 
-/** `vsoch/hello-world:latest[@version]`, or undefined where the name cannot be one of the service. */
+/** `vsoch/hello-world:latest[@version]`, or undefined if the name cannot exist in the service. */
 export function pathOf({ registry, collection, image, tag, version }: ImageName): string | undefined {
   const components = [registry, ...collection.split('/'), image].filter((part) => part !== undefined);
   const parts = [...components, tag, ...(version === undefined ? [] : [version])];
@@ -37,7 +37,7 @@ export function pathOf({ registry, collection, image, tag, version }: ImageName)
   return `${components.map(encodeURIComponent).join('/')}:${encodeURIComponent(tag)}${suffix}`;
 }
 
-/** The manifest of a {@link pathOf}; undefined where the service says that there is no such image. */
+/** The manifest at a path from {@link pathOf}; undefined if the service says that there is no such image. */
 export async function fetchManifest(
   api: Api,
   path: string,
@@ -66,7 +66,7 @@ function annotationsOf(given: Record<string, unknown>): Record<string, string> {
   };
 }
 
-/** An object, which may come as JSON in a string. */
+/** The value as an object; some servers send it as a string of JSON. */
 function toRecord(value: unknown): Record<string, unknown> {
   if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
   if (typeof value !== 'string') return {};

@@ -1,9 +1,9 @@
-/** The names of all images that match a query: as for every backend, and by regular expressions, as the Python client's search. */
+/** Matches names against a query: as in every backend, and also by regular expression, as in the Python client. */
 import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
 import { nameMatcher } from '../name-match.ts';
 
-/** What only a regular expression has, and neither a name nor a glob. */
+/** Characters that occur in regular expressions, but in neither names nor globs. */
 const EXPRESSION = /[\^$()|+\\]|\.[*?]/;
 
 export function matcher(query: string): (name: ImageName) => boolean {

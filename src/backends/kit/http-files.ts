@@ -1,7 +1,7 @@
 /**
- * Files below an address, with plain HTTP: what the stores of web servers have in common. HEAD says which revision a file is of: its
- * entity tag, else its time of modification. A read is held to that by the server and by the client; a removal looks right before, as
- * not every server heeds conditions.
+ * Store methods for files below a URL that need only plain HTTP. HEAD tells a file's revision: its entity tag, else its modification
+ * time. On a read, both server and client check the revision. A removal checks it immediately before, as not every server honours
+ * conditions.
  */
 import type { Readable } from 'node:stream';
 import { SregistryError } from '../../base/errors.ts';
@@ -15,10 +15,10 @@ export interface HttpFileRef extends FileRef {
   readonly modified?: string;
 }
 
-/** The methods of a {@link Store} that need nothing but HTTP, and what a driver makes the others of. */
+/** The methods of a {@link Store} that need only HTTP, and helpers for writing the others. */
 export interface HttpFiles {
   readonly target: string;
-  /** The address of a key, or of a folder that ends in `/`. */
+  /** The URL of a key, or of a folder that ends in `/`. */
   urlOf(key: string): URL;
   show(key: string): string;
   stat(key: string, signal?: AbortSignal): Promise<StoredFile | undefined>;
@@ -26,7 +26,7 @@ export interface HttpFiles {
   getSmall(key: string, signal?: AbortSignal): Promise<Buffer>;
   putSmall(key: string, bytes: Buffer, signal?: AbortSignal): Promise<void>;
   remove(ref: HttpFileRef, signal?: AbortSignal): Promise<void>;
-  /** Is the file that one still? Undefined where it is gone; STALE where another is there. */
+  /** The file if it still has this revision; undefined if it is gone. Throws STALE if it was replaced. */
   statSame(ref: HttpFileRef, signal?: AbortSignal): Promise<StoredFile | undefined>;
   isRef(handle: Readonly<Record<string, unknown>>): boolean;
   close(): Promise<void>;
@@ -74,7 +74,7 @@ export function httpFiles(http: HttpClient, base: URL): HttpFiles {
   };
 }
 
-/** The address of a folder, which ends in a slash. */
+/** The URL of a folder, with a slash at its end. */
 export function folderAddress(address: string): URL {
   const { origin, pathname } = new URL(address);
   return new URL(pathname.replace(/\/?$/, '/'), origin);
@@ -83,11 +83,11 @@ export function folderAddress(address: string): URL {
 export interface Login {
   readonly username?: string | undefined;
   readonly password?: string | undefined;
-  /** In place of user and password. */
+  /** Used instead of user and password. */
   readonly token?: string | undefined;
 }
 
-/** The header of a token (RFC 6750), or of a user and a password (RFC 7617); none for nobody. */
+/** The header for a token (RFC 6750) or for user and password (RFC 7617); no header without a login. */
 export function authorization({ username, password, token }: Login): Headers {
   if (token) return { authorization: `Bearer ${token}` };
   if (!username || !password) return {};

@@ -1,10 +1,9 @@
 /**
- * Where images lie in a tree of files or keys: `<collection...>/<image>:<tag>[@<version>].<ext>`, which is what the Python client
- * writes (its `storage`); a file without a tag is `latest`. Other people's programs write names as well, so a name that cannot be an
- * image's is passed over.
+ * Names of image files: `<collection...>/<image>:<tag>[@<version>].<ext>`, as the Python client writes them (its `storage`). A file
+ * without a tag is `latest`. Other programs write files there as well, so a file name that is not an image's is skipped.
  *
- * One image may lie under several names, which differ in the extension and in the missing tag. The drivers of file trees take the
- * one written last; a {@link Layout} puts them in an order, of which the first counts.
+ * An image may have several files, which differ in the extension or lack the tag. The drivers of file trees use the file written
+ * last. A {@link Layout} orders the names instead, and the first one that exists is used.
  */
 import { folderOf, type ImageName } from '../../image/name.ts';
 import {
@@ -17,47 +16,47 @@ import {
 } from '../../image/names.ts';
 import type { ImageFile } from '../backend.ts';
 
-/** Extension of an image whose file has none of its own. */
+/** Extension of an image whose source file has none. */
 const DEFAULT_EXTENSION = 'sif';
 
-/** Decoders put it in place of what is not UTF-8; such a name cannot be given back to the service. */
+/** Decoders replace invalid UTF-8 by this character. The original name is lost, so the service would not find it. */
 const REPLACEMENT = '\ufffd';
 
-/** May a folder or file of that name be shown? Hidden ones may not: temporary files, `.git`. */
+/** May a folder or file of this name be shown? Hidden ones may not: temporary files, `.git`. */
 export function isVisible(name: string): boolean {
   return isPathComponent(name) && !name.startsWith('.') && name.isWellFormed() && !name.includes(REPLACEMENT);
 }
 
-/** The folders of a collection from the top down, or undefined where it cannot be one. */
+/** The folders of a collection from the top down; undefined if the name is invalid. */
 export function foldersOf(collection: string): string[] | undefined {
   const folders = collection === '' ? [] : collection.split('/');
   return folders.every(isVisible) ? folders : undefined;
 }
 
-/** What a file's name says, or undefined where it is no image's. */
+/** The parts of a file name; undefined if it is not an image's. */
 export function parseEntry(entry: string): FileName | undefined {
   return isVisible(entry) ? parseFileName(entry) : undefined;
 }
 
-/** File names an image may lie under, those with a tag first; none where its name cannot be that of a file. */
+/** The file names that an image may have, those with a tag first; empty if the image's name cannot be a file name. */
 export function fileNamesOf(name: ImageName, extensions: readonly string[] = IMAGE_EXTENSIONS): string[] {
   const tagged = extensions.map((extension) => formatFileName(name, extension));
   const untagged = name.tag === 'latest' ? tagged.map((file) => file.replace(':latest', '')) : [];
   return [...tagged, ...untagged].filter((file) => isFileOf(file, name));
 }
 
-/** The file name of a new image, or undefined where its name cannot be that of a file. */
+/** The file name of a new image; undefined if the image's name cannot be a file name. */
 export function newFileName(name: ImageName, { path, extension }: ImageFile): string | undefined {
   const file = formatFileName(name, extension ?? splitExtension(path).extension ?? DEFAULT_EXTENSION);
   return isFileOf(file, name) ? file : undefined;
 }
 
-/** One text for all files of the same image in a folder. */
+/** The same text for all files of one image in a folder. */
 export function keyOf({ image, tag, version }: Pick<ImageName, 'image' | 'tag' | 'version'>): string {
   return JSON.stringify([image, tag, version]);
 }
 
-/** One text for all keys of the same image. */
+/** The same text for all keys of one image. */
 export function identityOf(name: ImageName): string {
   return JSON.stringify([folderOf(name), keyOf(name)]);
 }
@@ -67,28 +66,28 @@ function isFileOf(file: string, name: ImageName): boolean {
   return parsed !== undefined && keyOf(parsed) === keyOf(name);
 }
 
-/** What a key says. */
+/** The parts of a key. */
 export interface KeyParts {
   readonly name: ImageName;
   readonly extension: string;
-  /** Place among the keys of that image: 0 is the first. */
+  /** Position among the image's keys; 0 is the first. */
   readonly rank: number;
 }
 
-/** How a service's keys are made of names. */
+/** Converts image names to a service's keys and back. */
 export interface Layout {
-  /** The keys an image may have, the one it is pushed to first; none where it can have none. */
+  /** The keys that an image may have; a new image gets the first. Empty if the name cannot be a key. */
   keysOf(name: ImageName): string[];
-  /** What a key says, or undefined where it is no image's. */
+  /** The parts of a key; undefined if it is not an image's. */
   parseKey(key: string): KeyParts | undefined;
-  /** Does a tag without a file of its own stand for the newest of its versions? */
+  /** Does a tag without a file of its own stand for its newest version? */
   readonly newestVersion: boolean;
 }
 
 export interface LayoutOptions {
   /** Extensions of images, the one of new images first. Default: the Python client's order. */
   readonly extensions?: readonly string[] | undefined;
-  /** Bytes of UTF-8 that a key may have. Default: no limit. */
+  /** Longest key in bytes of UTF-8. Default: no limit. */
   readonly longest?: number | undefined;
   /** Default false. */
   readonly newestVersion?: boolean | undefined;
@@ -120,7 +119,7 @@ export function createLayout(options: LayoutOptions = {}): Layout {
   return { keysOf, parseKey, newestVersion };
 }
 
-/** What the keys in a collection begin with, or undefined where it cannot be one. */
+/** The prefix of all keys in a collection; undefined if the name is invalid. */
 export function prefixOf(collection: string): string | undefined {
   return foldersOf(collection)
     ?.map((folder) => `${folder}/`)

@@ -1,14 +1,14 @@
 /**
- * Services that answer a name with a manifest, and in it a link to the bytes in some storage: Singularity Hub, Singularity Registry
- * Server, the Sylabs library, job artifacts of GitLab. The link expires, so it is no identity of an image. The handle holds the
- * path of the manifest and the version it had, and the link only for as long as that is good:
+ * Reads images of services that answer a name with a manifest, which links to a file in some storage: Singularity Hub, Singularity
+ * Registry Server, the Sylabs library, job artifacts of GitLab. The link expires, so it does not identify an image. The image's
+ * handle holds the manifest's path and version, and the link:
  *
- * - A link that says when it ends (a presigned address) is not used beyond that; one that storage refuses is dead as well.
- * - A dead link is renewed by asking for the manifest again, once however many reads wait for it. The new link is remembered.
- * - A manifest of another version, and a file that is gone or another one, are the error STALE: reads stay in one revision.
+ * - A link is dead after its stated end (in a presigned URL), or once the storage refuses it.
+ * - To replace a dead link, one request fetches the manifest again, however many reads wait for it. All reads share the new link.
+ * - If the manifest has another version, or the file is gone or replaced, a read throws STALE.
  *
- * Links go through the service's own base client, which gives credentials to the origins that it trusts and to no other. So a link
- * to storage carries none, and a 401 of storage renews none.
+ * Requests for links use the service's own base client, which sends credentials to trusted origins only. So a request to the storage
+ * carries no credentials, and a 401 from the storage does not renew them.
  */
 import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
@@ -19,12 +19,12 @@ import { type FileLocation, findFile, type HttpFile, probeFile, readFile } from 
 import { Renewable } from './renewable.ts';
 import { goneIsStale } from './stale.ts';
 
-/** What a manifest says of an image's bytes. */
+/** The link of a manifest to an image's file. */
 export interface Link {
   readonly url: URL;
-  /** What the service calls this version of the image; `''` where it says nothing. */
+  /** The service's id of this version of the image; `''` if it states none. */
   readonly version: string;
-  /** Bytes, where the manifest says so: then storage is not asked before the first read. */
+  /** Bytes, if the manifest states them; then no request to the storage is needed before the first read. */
   readonly size?: number | undefined;
 }
 
@@ -32,16 +32,16 @@ export interface LinkService {
   readonly http: HttpClient;
   /** For messages. */
   readonly host: string;
-  /** The link that the manifest at `path` holds now; undefined where the service says that there is none. */
+  /** The current link of the manifest at `path`; undefined if the service says that there is no such manifest. */
   fetchLink(path: string, signal: AbortSignal): Promise<Link | undefined>;
 }
 
-/** What an image's handle holds; plain JSON. */
+/** An image's handle; plain JSON. */
 export interface LinkHandle extends FileLocation {
-  /** Where the service has the manifest. */
+  /** Path of the manifest. */
   readonly path: string;
   readonly version: string;
-  /** Milliseconds since 1970 at which the link ends, where it says so. */
+  /** When the link ends, in milliseconds since 1970, if it states that. */
   readonly ends?: number;
 }
 
@@ -56,19 +56,19 @@ export interface LinkRange {
 }
 
 export interface Links {
-  /** The file that the link of the manifest at `path` leads to. SERVICE where storage does not have it. */
+  /** Finds the file that the manifest at `path` links to. Throws SERVICE if the storage does not have it. */
   find(path: string, link: Link, signal?: AbortSignal): Promise<LinkedFile>;
-  /** A range of exactly that revision, else the error STALE. */
+  /** A stream of a range of this revision. Throws STALE if the revision changed. */
   read(image: RemoteImage, range: LinkRange): Promise<Readable>;
 }
 
-/** Milliseconds for which a redirect is used again: presigned addresses of storage live for minutes. */
+/** Milliseconds for which a redirect is remembered: presigned URLs live for minutes. */
 const REDIRECT_TTL = 60_000;
-/** Milliseconds for which a link is used that does not say when it ends. */
+/** Milliseconds for which a link without a stated end is used. */
 const LINK_TTL = 10 * 60_000;
-/** Milliseconds before its end at which a link is no longer used. */
+/** Milliseconds before its end from which a link is no longer used. */
 const MARGIN = 15_000;
-/** Milliseconds for which a link is used in any case: it was given just now, and clocks differ. */
+/** Milliseconds for which a new link is always used, even if it seems to have ended: clocks differ. */
 const SHORTEST = 5_000;
 
 export function createLinks({ http, host, fetchLink }: LinkService): Links {
@@ -79,12 +79,12 @@ export function createLinks({ http, host, fetchLink }: LinkService): Links {
 
   const look = async (url: URL, signal?: AbortSignal): Promise<HttpFile> => {
     const file = await findFile(http, url, { signal }).catch((error: unknown) => {
-      // An address may be signed for one method.
+      // A URL may be signed for GET only.
       if (!isRefusal(error) && !isError(error, 'UNSUPPORTED')) throw error;
       return probeFile(http, url, { signal });
     });
     if (file !== undefined) return file;
-    throw new SregistryError('SERVICE', `${host} has the image, but its file is gone: ${showUrl(url)}`);
+    throw new SregistryError('SERVICE', `${host} lists the image, but its file is gone: ${showUrl(url)}`);
   };
 
   return {
@@ -129,30 +129,33 @@ export function createLinks({ http, host, fetchLink }: LinkService): Links {
   async function renewLink(path: string, version: string, signal: AbortSignal): Promise<string> {
     const link = await fetchLink(path, signal);
     if (link !== undefined && link.version === version) return link.url.href;
-    throw new SregistryError('STALE', `${path} is no longer the version ${version} that it was`, {
-      hint: 'open it again for the new one',
+    throw new SregistryError('STALE', `${path} has changed: it no longer has the version ${version}`, {
+      hint: 'open it again to read the new version',
     });
   }
 }
 
 /**
- * The address that a manifest gives, against that of the service. A server behind a proxy that ends TLS takes itself for plain
- * http; so a service that is asked by https gives links of https.
+ * The URL of a manifest's link, resolved against the service's URL. A server behind a TLS proxy may write links with plain http; if
+ * the service itself uses https, so does the result.
  *
- * @throws {SregistryError} SERVICE where it is no address of http. `what` is what the manifest is of.
+ * @throws {SregistryError} SERVICE if the link is not an http URL. `what` names the image in the message.
  */
 export function parseLink(given: unknown, base: URL, what: string): URL {
   const url = typeof given === 'string' ? URL.parse(given, base.href) : null;
   if (url === null || !/^https?:$/.test(url.protocol))
-    throw new SregistryError('SERVICE', `${base.host}: ${what} has no usable address of an image file`);
+    throw new SregistryError(
+      'SERVICE',
+      `${base.host}: the manifest of ${what} has no usable link to an image file`,
+    );
   if (base.protocol === 'https:') url.protocol = 'https:';
   return url;
 }
 
 /**
- * Milliseconds that an address says it may be used for, less a margin; undefined where it says nothing. Presigned addresses count
- * seconds from the signature, which is taken for now (`X-Amz-Expires`, `X-Goog-Expires`), or give the end in seconds since 1970
- * (`Expires`: older signatures of S3 and Google, CloudFront) or as a time (`se`: shared access signatures of Azure).
+ * Milliseconds for which a presigned URL is valid, less a margin; undefined if it does not say. Some URLs state seconds from the
+ * signature, which is assumed to be new (`X-Amz-Expires`, `X-Goog-Expires`). Others state the end, in seconds since 1970 (`Expires`:
+ * older signatures of S3 and Google, CloudFront) or as a date (`se`: Azure).
  */
 function lifetimeOf(url: URL): number | undefined {
   const query = new Map([...url.searchParams].map(([name, value]) => [name.toLowerCase(), value]));
@@ -165,12 +168,12 @@ function lifetimeOf(url: URL): number | undefined {
   return Number.isFinite(milliseconds) ? milliseconds - MARGIN : undefined;
 }
 
-/** Could it be that the link is no longer good? Storage says so with any of these. */
+/** Is the link possibly dead? Storages answer an expired link with any of these. */
 function isRefusal(error: unknown): error is SregistryError {
   return isError(error, 'NOT_FOUND', 'FORBIDDEN', 'UNAUTHORIZED') || (isError(error) && error.status === 400);
 }
 
-/** The handle of an image, which may come out of the catalog. */
+/** The handle of an image, checked because it may come from the catalog. */
 function handleOf({ handle }: RemoteImage, host: string): LinkHandle {
   const { path, version, url } = handle;
   const isValid = [path, version, url].every((part) => typeof part === 'string') && URL.canParse(String(url));

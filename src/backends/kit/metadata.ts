@@ -1,8 +1,8 @@
 /**
- * What is kept beside an image's bytes: what the Python client writes there, the digest, and the annotations. As much as fits goes
- * with the file itself. If some annotations do not fit, all of them are also in a sidecar `<key>.json`, which names the image it
- * belongs to by its sha256: a sidecar that another image left behind is ignored. Where files carry no metadata, the sidecar also
- * names the file's revision, as nothing else tells the digest.
+ * The metadata of an image: what the Python client writes, the digest, and the annotations. The file itself carries as much as fits.
+ * If some annotations do not fit, a sidecar `<key>.json` holds all of them. The sidecar names its image by sha256, so the sidecar of an
+ * earlier image is ignored. If a service's files carry no metadata, the file does not tell its digest; the sidecar then also names
+ * the file's revision.
  */
 import { toStrings } from '../../image/attributes.ts';
 import type { ImageName } from '../../image/name.ts';
@@ -11,20 +11,20 @@ type Strings = Readonly<Record<string, string>>;
 
 export const sidecarOf = (key: string) => `${key}.json`;
 
-/** Bytes of a sidecar that are read: annotations are at most 64 KiB before they are escaped. */
+/** Largest sidecar to read, in bytes. Annotations have at most 64 KiB before escaping. */
 export const SIDECAR_MAX = 1024 * 1024;
 
 export interface MetadataLimits {
-  /** Bytes of all names and values. */
+  /** Limit for all names and values together, in bytes. */
   readonly bytes: number;
   /**
-   * `each`: an annotation has a name of its own, which keeps its case. `json`: all are one value `annotations`, in ASCII, for
-   * services that fold names.
+   * `each`: one entry per annotation, if the service keeps the case of names. `json`: one entry `annotations` with all of them as
+   * ASCII JSON, if the service changes the case of names.
    */
   readonly shape: 'each' | 'json';
-  /** Names and values of the driver's own, which others find images by. */
+  /** The driver's own entries, by which other clients find images. */
   readonly own: (image: OwnFacts) => Readonly<Record<string, string | undefined>>;
-  /** Names of metadata that are no annotations, besides `sha256` and `side`. */
+  /** Names of entries that are not annotations, besides `sha256` and `side`. */
   readonly reserved: readonly string[];
 }
 
@@ -37,34 +37,34 @@ export interface OwnFacts {
 }
 
 export interface CarriedMetadata {
-  /** With the file. */
+  /** The entries to store with the file. */
   readonly metadata: Strings;
-  /** Must the annotations be in a sidecar? */
+  /** Is a sidecar needed for the annotations? */
   readonly sidecar: boolean;
 }
 
 export interface Metadata {
-  /** `sha256:<hex>` of the image, where it is stated. */
+  /** `sha256:<hex>` of the image, if the metadata state it. */
   readonly digest: string | undefined;
   readonly annotations: Strings;
-  /** Are there more of them in the sidecar? */
+  /** Does the sidecar hold more annotations? */
   readonly sidecar: boolean;
 }
 
-/** Names that are no annotations. */
+/** Names of entries that are not annotations. */
 function reservedIn({ shape, reserved }: MetadataLimits): ReadonlySet<string> {
   return new Set([...reserved, 'sha256', 'side', ...(shape === 'json' ? ['annotations'] : [])]);
 }
 
-/** A token of RFC 9110 section 5.6.2: what the name of a header may be. */
+/** A token (RFC 9110 section 5.6.2): the valid names of headers. */
 const NAME = /^[\w!#$%&'*+.^`|~-]+$/;
-/** What its value may be: visible ASCII with blanks inside. */
+/** Valid values of headers: visible ASCII, with spaces inside only. */
 const VALUE = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
 const HEX = /^[0-9a-f]{64}$/;
 
 type Entry = readonly [string, string];
 
-/** How the metadata of an image are stored; without limits everything is in the sidecar. */
+/** Splits an image's metadata between the file and the sidecar. Without limits, everything goes into the sidecar. */
 export function carryMetadata(
   limits: MetadataLimits | undefined,
   facts: OwnFacts,
@@ -93,7 +93,7 @@ export function carryMetadata(
   };
 }
 
-/** The annotations for which there is room, in their order; one too long does not keep out the next. */
+/** The annotations that fit, in their order. One that is too long is left out; later ones may still fit. */
 function thatFit(
   entries: readonly Entry[],
   room: number,
@@ -115,7 +115,7 @@ function asOne(entries: readonly Entry[]): readonly Entry[] {
   return entries.length === 0 ? [] : [['annotations', toAscii(...entries)]];
 }
 
-/** JSON that can stand in a header: everything beyond ASCII as `\uXXXX`. */
+/** JSON for a header: everything beyond ASCII is written as `\uXXXX`. */
 function toAscii(...entries: Entry[]): string {
   return JSON.stringify(Object.fromEntries(entries)).replace(
     /[^\x20-\x7e]/g,
@@ -126,7 +126,7 @@ function toAscii(...entries: Entry[]): string {
 const sizeOf = (entries: readonly Entry[]) =>
   entries.reduce((sum, [name, value]) => sum + Buffer.byteLength(name) + Buffer.byteLength(value), 0);
 
-/** What a file's metadata say. What others wrote there counts as annotations. */
+/** Reads a file's metadata. Entries of other programs count as annotations. */
 export function readMetadata(limits: MetadataLimits, metadata: Strings): Metadata {
   const isOwn = reservedIn(limits);
   const others = Object.entries(metadata).filter(([name]) => !isOwn.has(name));
@@ -146,12 +146,12 @@ export interface Sidecar {
   readonly annotations: Strings;
 }
 
-/** The content of a sidecar. `revision`: of the file, where files carry no metadata. */
+/** The content of a sidecar. Give the file's `revision` if files carry no metadata. */
 export function writeSidecar({ digest, annotations }: Sidecar, revision?: string): Buffer {
   return Buffer.from(JSON.stringify({ sha256: digest?.replace(/^sha256:/, ''), revision, annotations }));
 }
 
-/** What a sidecar says, if it is that of the image with this digest, or of this revision where the digest is not known. */
+/** Reads a sidecar. Ignores it unless it names this digest or, if the digest is unknown, this revision. */
 export function readSidecar(
   bytes: Buffer,
   { digest, revision }: { digest?: string | undefined; revision: string },

@@ -1,10 +1,10 @@
 /**
- * A file in chunks, one after the other, for services that count what they have: an upload session is opened, fed, and where the
- * service wants it closed.
+ * Uploads a file in chunks, one after the other, to a service that reports how many bytes it has. An upload opens a session, sends the
+ * chunks, and closes the session if the service requires it.
  *
- * What makes it resumable is the service's count: after a failure, or in another process, the service is asked how far it got, whether
- * half a chunk arrived or only an answer was lost. The session is saved before each chunk. A session that the service gave up
- * ({@link SessionLost}) is begun anew; one that takes chunks and has no more than before is an error.
+ * The service's count makes the upload resumable: after a failure, or in another process, the upload asks how many bytes arrived. So it
+ * does not matter whether a part of a chunk or only an answer was lost. The session is saved before each chunk. If the service has
+ * discarded the session ({@link SessionLost}), a new one begins. If chunks do not increase the count, the upload fails.
  */
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { Progress, PushState } from '../backend.ts';
@@ -13,7 +13,7 @@ import { attemptsWorth } from '../http.ts';
 import { onlyForward } from './progress.ts';
 import { withRetries } from './retries.ts';
 
-/** What the service has: so many bytes, in a session that its answer may have changed; or all of them, and what became of them. */
+/** The service's state: the bytes it has, with the session as its answer updated it; or the result, if it has the whole file. */
 export type Received<S, R> = { readonly session: S; readonly offset: number } | { readonly done: R };
 
 /** A chunk of the file, and the body that sends it. */
@@ -24,25 +24,25 @@ export interface Chunk {
   readonly body: ReturnType<typeof fileBody>;
 }
 
-/** How a service takes the chunks. `S` is a session, plain JSON; `R` what the whole upload comes to. */
+/** The service's side of an upload. `S` is a session, plain JSON; `R` is the result of the whole upload. */
 export interface OrderedUpload<S, R> {
   /** Names the upload in messages. */
   readonly what: string;
   readonly file: { readonly path: string; readonly size: number };
-  /** Which file this is and where it goes. A saved session is taken up only for the same. */
+  /** The file and its target. A saved session is resumed only if both are the same. */
   readonly identity: Readonly<Record<string, string | undefined>>;
   /** Bytes of a chunk. */
   readonly chunk: number | ((session: S) => number);
-  /** A saved session, checked; undefined where it is none. */
+  /** Checks a saved session; undefined if it is not valid. */
   parse(saved: unknown): S | undefined;
-  /** Opens a session. `done` where nothing needs to be sent. */
+  /** Opens a session. Returns `done` if nothing needs to be sent. */
   start(): Promise<Received<S, R>>;
-  /** How far the service got. */
+  /** Asks the service how many bytes it has. */
   ask(session: S): Promise<Received<S, R>>;
   send(session: S, chunk: Chunk): Promise<Received<S, R>>;
-  /** Closes a session that has all bytes; absent where the last chunk does it. */
+  /** Closes a session that has all bytes. Absent if the last chunk closes it. */
   finish?(session: S): Promise<R>;
-  /** Is a failure to send a chunk worth asking the service, besides those that are worth another attempt anyway? */
+  /** Should the upload continue after this failure to send a chunk? Asked in addition to the usual retry policy. */
   isTransient?(error: SregistryError): boolean;
 }
 
@@ -52,25 +52,25 @@ export interface OrderedUploadOptions {
   readonly resume?: PushState | undefined;
 }
 
-/** Attempts of one chunk, and sessions, after which a push fails. */
+/** Attempts for one chunk, and sessions for one push, before the push fails. */
 const CHUNK_ATTEMPTS = 5;
 const SESSIONS = 3;
 
-/** The service no longer knows a session: the only way on is a new one. */
+/** The service no longer knows the session, so the upload needs a new one. */
 export class SessionLost extends SregistryError {
   constructor(what: string, cause: SregistryError) {
-    super('SERVICE', `${what}: the service gave the upload up: ${cause.message}`, { cause });
+    super('SERVICE', `${what}: the service discarded the upload: ${cause.message}`, { cause });
   }
 }
 
-/** The service takes a chunk and has no more than before. */
+/** The service accepted a chunk, but does not have more bytes than before. */
 class Stuck extends SregistryError {
   constructor(what: string) {
-    super('SERVICE', `${what}: an upload does not grow`);
+    super('SERVICE', `${what}: the upload makes no progress`);
   }
 }
 
-/** Sends the file, all of it or what the service does not have of an earlier push. */
+/** Uploads the file, or the rest of it after an earlier interrupted push. */
 export async function uploadInOrder<S, R>(
   upload: OrderedUpload<S, R>,
   options: OrderedUploadOptions = {},
@@ -139,7 +139,7 @@ function isTransient<S, R>({ isTransient: also }: OrderedUpload<S, R>, error: un
   );
 }
 
-/** Sends the next chunk, after which there has to be more. */
+/** Sends the next chunk. Throws Stuck if the service then has no more bytes than before. */
 async function advance<S, R>(
   upload: OrderedUpload<S, R>,
   { session, offset: start }: { readonly session: S; readonly offset: number },

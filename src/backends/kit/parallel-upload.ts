@@ -1,8 +1,8 @@
 /**
- * A file in parts of equal size, several at a time, for services that put them together at the end.
+ * Uploads a file in parts of equal size, several at a time, to a service that joins them at the end.
  *
- * After every part the caller gets what another process needs to go on: the upload's id and the entity tags of its parts. A resumed
- * push asks the service for the parts it has; those that are right are not sent again.
+ * After every part, the upload saves what another process needs to continue: the upload's id and the entity tags of its parts. A resumed
+ * push asks the service which parts it has, and does not send the correct ones again.
  */
 import pMap from 'p-map';
 import { describeError, isError } from '../../base/errors.ts';
@@ -33,29 +33,29 @@ export interface Part {
   readonly end: number;
 }
 
-/** How a service takes the parts. */
+/** The service's side of an upload. */
 export interface ParallelUpload<R> {
   /** Names the upload in messages. */
   readonly what: string;
   readonly file: HashedFile;
-  /** Where the file goes. A saved upload is taken up only for the same file, place and size of parts. */
+  /** The target of the file. A saved upload is resumed only if file, target and part size are the same. */
   readonly identity: Readonly<Record<string, string>>;
   /** Bytes of each part but the last. */
   readonly partSize: number;
   /** Opens an upload; returns its id. */
   start(): Promise<string>;
-  /** The parts that the service has, by number; undefined where it no longer knows the upload. */
+  /** The parts that the service has, by number; undefined if it no longer knows the upload. */
   list(
     id: string,
   ): Promise<ReadonlyMap<number, { readonly etag: string; readonly size: number }> | undefined>;
-  /** Is the entity tag that of these bytes? For parts whose answer was lost. */
+  /** Does the entity tag belong to these bytes? Asked for parts whose answer was lost. */
   isSame(etag: string, part: Part): Promise<boolean>;
   /** Sends a part; returns its entity tag. */
   send(id: string, part: Part, body: ReturnType<typeof fileBody>, signal: AbortSignal): Promise<string>;
   complete(id: string, parts: readonly StoredPart[]): Promise<R>;
-  /** Gives an upload up, and the parts that are there. */
+  /** Discards an upload and its parts. */
   abort(id: string, signal: AbortSignal): Promise<void>;
-  /** Called with the upload that is about to be fed, before anything is sent. */
+  /** Called with the upload's id before the first part is sent. */
   opened?(id: string): Promise<void>;
 }
 
@@ -67,7 +67,7 @@ export interface ParallelUploadOptions {
 
 /** Parts that are sent at once. */
 const CONCURRENCY = 4;
-/** Milliseconds for tidying up after a failure. */
+/** Milliseconds for cleaning up after a failure. */
 const TIDY_TIMEOUT = 10_000;
 
 export async function uploadInParallel<R>(
@@ -88,7 +88,7 @@ export async function uploadInParallel<R>(
   }
 }
 
-/** Is another attempt with the same upload worth it, later? */
+/** Should a later push resume this upload after this failure? */
 function mayGoOn(error: unknown): boolean {
   return isError(error, 'CANCELED', 'UNAUTHORIZED') || attemptsWorth(error, true) > 1;
 }
@@ -100,11 +100,11 @@ async function giveUp(
 ): Promise<void> {
   resume?.save({});
   await abort(id, AbortSignal.timeout(TIDY_TIMEOUT)).catch((error: unknown) => {
-    debug('upload %s of %s is left behind: %s', id, what, describeError(error));
+    debug('could not discard upload %s of %s: %s', id, what, describeError(error));
   });
 }
 
-/** The upload of an earlier push of this file, with the parts of it that are surely there. */
+/** The upload of an earlier push of this file, with its verified parts. */
 async function resumed<R>(
   upload: ParallelUpload<R>,
   resume: PushState | undefined,
@@ -119,14 +119,14 @@ async function resumed<R>(
   for (const [number, { etag, size }] of present) {
     const part = partOf(upload, number);
     if (size !== part.end - part.start) continue;
-    // Of a part that was on its way when its push ended, the service may have all, and its answer was lost.
+    // The service may have a part whose answer was lost when the earlier push ended.
     if (saved[number] === etag || (await upload.isSame(etag, part))) parts.push({ number, etag });
   }
-  debug('upload %s of %s goes on: %d parts are there', id, upload.what, parts.length);
+  debug('resuming upload %s of %s: the service has %d parts', id, upload.what, parts.length);
   return { id, parts };
 }
 
-/** What a saved state is compared by. */
+/** What must match for a saved state to be resumed. */
 function stateOf({ identity, file, partSize }: ParallelUpload<unknown>) {
   return { ...identity, digest: file.digest, partSize };
 }
@@ -167,7 +167,7 @@ async function sendParts<R>(
   };
   const isDone = new Set(done.map(({ number }) => number));
   const numbers = Array.from({ length: Math.ceil(file.size / partSize) }, (_, index) => index + 1);
-  // Of several failures the first is the cause; the others are what it stopped.
+  // The first failure is the cause; it aborts the other parts.
   await pMap(
     numbers.filter((number) => !isDone.has(number)),
     async (number) => {
@@ -179,7 +179,7 @@ async function sendParts<R>(
   return parts.sort((one, other) => one.number - other.number);
 }
 
-/** Progress of parts that are sent side by side. */
+/** Total progress of parts that are sent at the same time. */
 function partCounter(total: number, progress: Progress): (number: number, bytes: number) => void {
   const sent = new Map<number, number>();
   return (number, bytes) => {

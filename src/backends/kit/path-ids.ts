@@ -1,47 +1,47 @@
 /**
- * Paths for services that know their folders by id only (Google Drive, GitLab). A path is walked from the root, one look-up a
- * folder, and what was found is believed for a while; rclone's `lib/dircache` is the model.
+ * Finds folder ids by path, for services that know folders by id only (Google Drive, GitLab). It walks a path from the root, with one
+ * lookup per folder, and remembers the ids for a while. Modelled on rclone's `lib/dircache`.
  *
- * - One look-up at a time runs for a folder, however many callers want something below it.
- * - A folder that is absent is not remembered. Absence is believed only where every folder above it was looked up moments ago:
- *   an older id may be that of a folder that somebody replaced, so the path is walked anew first.
- * - An id that turns out to be gone makes the path be walked anew, once.
- * - A rename or a removal by this process begins a new epoch: what was looked up before it answers nobody who asks after it, and
- *   is not remembered, also where the look-up ends later.
+ * - At most one lookup per folder runs at a time, however many callers need it.
+ * - Absence is never remembered. It is trusted only if every folder above was looked up moments ago. Otherwise one of their ids may
+ *   belong to a folder that somebody replaced, so the path is walked again first.
+ * - If an id turns out to be gone, the path is walked again, once.
+ * - A rename or removal by this process begins a new epoch. Later callers never get the result of a lookup from an earlier epoch, and
+ *   such a result is not remembered, even if the lookup ends later.
  */
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { SingleFlight } from '../../base/single-flight.ts';
 
-/** The folders of a service. Methods throw NOT_FOUND where `parent` is gone. */
+/** The folders of a service. Methods throw NOT_FOUND if `parent` is gone. */
 export interface FolderTree {
-  /** Id of the folder that paths begin in. */
+  /** Id of the root folder of all paths. */
   readonly root: string;
-  /** Id of the folder `name` in `parent`; undefined where there is none. */
+  /** Id of the folder `name` in `parent`; undefined if there is none. */
   find(parent: string, name: string, signal: AbortSignal): Promise<string | undefined>;
-  /** Makes the folder, and returns its id. */
+  /** Creates the folder and returns its id. */
   create?(parent: string, name: string, signal: AbortSignal): Promise<string>;
 }
 
 export interface PathIdsOptions {
-  /** Folders that are remembered at most; the least recently used one goes first. Default 10,000. */
+  /** Maximum number of remembered folders; the least recently used is forgotten first. Default 10,000. */
   readonly max?: number | undefined;
-  /** Milliseconds for which a folder is believed to be where it was. Default 60 s. */
+  /** Milliseconds for which a folder's id is remembered. Default 60 s. */
   readonly ttl?: number | undefined;
 }
 
 /** A path is `''` for the root, else names joined by `/`. */
 export interface PathIds {
-  /** Id of the folder; undefined where the service says that there is none. */
+  /** Id of the folder; undefined if the service says that there is none. */
   find(path: string, signal?: AbortSignal): Promise<string | undefined>;
-  /** Id of the folder, which is made where it is absent, and those above it. UNSUPPORTED where the service makes none. */
+  /** Id of the folder; creates it and missing folders above it. Throws UNSUPPORTED if the service cannot create folders. */
   ensure(path: string, signal?: AbortSignal): Promise<string>;
   /**
-   * What `act` does with the folder's id. Where `act` fails with NOT_FOUND, the path is walked anew, and `act` is called again if
-   * that gives another id. NOT_FOUND where there is no such folder.
+   * Calls `act` with the folder's id and returns its result. If `act` throws NOT_FOUND, walks the path again, and calls `act` once more
+   * if the id has changed. Throws NOT_FOUND if there is no such folder.
    */
   using<T>(path: string, act: (id: string) => Promise<T>, signal?: AbortSignal): Promise<T>;
-  /** To be called after this process renamed or removed the folder at `path`: forgets it and all below it. */
+  /** Forgets the folder at `path` and everything below it. Call it after this process renamed or removed the folder. */
   forget(path: string): void;
 }
 
@@ -51,7 +51,7 @@ interface Known {
   readonly since: number;
 }
 
-/** What a walk found, and since when the oldest id on the way is known. */
+/** The result of a walk, and the age of the oldest id it used. */
 interface Found {
   readonly id: string | undefined;
   readonly since: number;
@@ -59,7 +59,7 @@ interface Found {
 
 const MAX = 10_000;
 const TTL = 60_000;
-/** Milliseconds for which an id is fresh enough for the absence of something below it to be believed. */
+/** Milliseconds for which an id is fresh enough to trust that a folder below it is absent. */
 const FRESH = 2_000;
 
 type Step = (parent: string, name: string, signal: AbortSignal) => Promise<string | undefined>;
@@ -75,7 +75,7 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
       if (path === '' || other === path || other.startsWith(`${path}/`)) known.delete(other);
   };
 
-  /** Walks the path; `step` gives the id of one more folder. Ends at the first that is absent. */
+  /** Walks the path. `step` returns the id of the next folder. The walk ends at the first absent folder. */
   const walk = async (path: string, kind: string, step: Step, signal?: AbortSignal): Promise<Found> => {
     const begun = epoch;
     const names = path.split('/').filter((name) => name !== '');
@@ -100,7 +100,7 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
     return current;
   };
 
-  /** As {@link walk}; once more, from the root, where an old id may be the reason for an absence or a failure. */
+  /** Like {@link walk}, but walks again from the root if an outdated id may have caused the absence or failure. */
   const walkSurely = async (path: string, kind: string, step: Step, signal?: AbortSignal): Promise<Found> => {
     try {
       const found = await walk(path, kind, step, signal);
@@ -119,7 +119,10 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
     const id = await tree.find(parent, name, signal);
     if (id !== undefined) return id;
     if (tree.create === undefined)
-      throw new SregistryError('UNSUPPORTED', `The service makes no folder ${name}`);
+      throw new SregistryError(
+        'UNSUPPORTED',
+        `Cannot create the folder ${name}: the service does not create folders`,
+      );
     return tree.create(parent, name, signal);
   };
 
@@ -144,7 +147,7 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
   };
 }
 
-/** The uppermost folder of a path: whatever changed, it did so there or below. */
+/** The uppermost folder of a path. Forgetting it covers every change on the path. */
 function firstOf(path: string): string {
   return path.split('/')[0] ?? '';
 }

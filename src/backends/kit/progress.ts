@@ -1,6 +1,6 @@
 import type { Progress } from '../backend.ts';
 
-/** Progress that never counts back: what is sent again counts once. */
+/** Progress that never goes back: bytes that are sent again count once. */
 export function onlyForward(progress: Progress | undefined): Progress {
   let most = 0;
   return (done, total) => {

@@ -1,14 +1,13 @@
 /**
- * Logins that change when they are used: many services give a new refresh token with each renewal and take the old one for
- * stolen from then on. So the newest one is kept in a file that all processes of this user share, and a renewal holds the
- * file's lock:
+ * Rotating refresh tokens. Many services issue a new refresh token with each renewal, and from then on treat the old one as stolen. So
+ * all processes of this user share the newest one in a file, and a renewal holds the file's lock:
  *
- * 1. Take the lock, then read the file. Another process may have renewed in the meantime: its access token is used as it is.
- * 2. Else renew with the newest refresh token there is: the file's, else the one of the settings.
- * 3. Where the service gave another refresh token, write it before the access token is used. Where it gave none, nothing is
- *    written: what the settings hold stays good, and a value from the environment is not copied to disk.
+ * 1. Take the lock, then read the file. If another process has renewed in the meantime, use its access token.
+ * 2. Otherwise renew with the newest refresh token: the file's, else the one from the settings.
+ * 3. If the service issued another refresh token, write it before using the access token. If not, write nothing: the token from the
+ *    settings stays valid, and a value from the environment is not copied to disk.
  *
- * An entry says which login of the settings it descends from (by a hash). After a new login the entry counts for nothing.
+ * An entry records (by a hash) the login in the settings that it came from. After a new login, the entry is ignored.
  */
 import { createHash } from 'node:crypto';
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
@@ -22,34 +21,34 @@ import type { AccessToken, ObtainToken } from './token.ts';
 export interface RefreshOptions {
   /** Name of the backend, for messages. */
   readonly backend: string;
-  /** The refresh token of the settings. */
+  /** The refresh token from the settings. */
   readonly refreshToken: string;
-  /** Where rotated tokens are kept. Undefined where nothing may be: then they live in this process only. */
+  /** File for rotated tokens. Undefined if none may be written: this process then keeps them in memory. */
   readonly file: string | undefined;
-  /** Entry in the file, where a backend has several logins (one for each resource server). Default `login`. */
+  /** Entry in the file, for a backend with several logins (one per resource server). Default `login`. */
   readonly entry?: string | undefined;
   /**
-   * Asks the service for new tokens. UNAUTHORIZED where it does not take the refresh token. It is never aborted, as the answer
-   * may hold the only refresh token that is still good: the base client's deadline ends it.
+   * Asks the service for new tokens. Throws UNAUTHORIZED if the service rejects the refresh token. It is never aborted, as the answer
+   * may hold the only valid refresh token. Only the base client's deadline ends it.
    */
   renew(refreshToken: string): Promise<Tokens>;
 }
 
-/** What an entry of the file holds. */
+/** An entry of the file. */
 interface Stored {
-  /** {@link originOf} the login of the settings that these tokens descend from. */
+  /** {@link originOf} the login in the settings that these tokens came from. */
   readonly origin: string;
   readonly refreshToken: string;
   readonly accessToken: string;
-  /** Milliseconds since 1970 at which the access token ends; undefined where the service does not say. */
+  /** When the access token expires, in milliseconds since 1970; undefined if the service does not say. */
   readonly expires?: number | undefined;
 }
 
-/** Milliseconds that a process waits for another one's renewal, which may take the deadline of a request. */
+/** Milliseconds to wait for the renewal of another process, which may take as long as a request's deadline. */
 const PATIENCE = 130_000;
-/** Seconds that an access token is used where the service does not say how long it lives. */
+/** Seconds to use an access token if the service does not state its lifetime. */
 const DEFAULT_LIFETIME = 3600;
-/** Seconds that an access token of another process must still live to be taken over. */
+/** Seconds that another process's access token must still be valid to be used here. */
 const WORTHWHILE = 60;
 
 /** Obtains access tokens with a refresh token, for {@link bearerCredentials} or a {@link TokenCache}. */
@@ -57,9 +56,9 @@ export function refreshedTokens(options: RefreshOptions): ObtainToken {
   const { file, entry = 'login' } = options;
   const origin = originOf(options.refreshToken);
   registerSecret(options.refreshToken);
-  /** What this process got and could not write. */
+  /** Tokens that this process got but could not write to the file. */
   let unsaved: Stored | undefined;
-  /** The access token that this process has used so far: to be asked for another one means that it is worthless. */
+  /** The last access token that this process used. A request for another one means that the service refused it. */
   let used: string | undefined;
 
   const renewFrom = async (known: Stored | undefined): Promise<Stored> => {
@@ -73,7 +72,7 @@ export function refreshedTokens(options: RefreshOptions): ObtainToken {
     };
   };
 
-  /** The next tokens, after those that the file holds; itself where they are still good. */
+  /** The tokens to use next: those in the file if they are still valid, else renewed ones. */
   const next = async (stored: Stored | undefined): Promise<Stored> => {
     const known = unsaved ?? stored;
     if (known !== undefined && known.accessToken !== used && secondsLeft(known) > WORTHWHILE) return known;
@@ -105,9 +104,11 @@ export function refreshedTokens(options: RefreshOptions): ObtainToken {
       );
       unsaved = undefined;
     } catch (error) {
-      // Where the file cannot be written, what the service gave is not thrown away: the old token is used up.
+      // If the file cannot be written, keep the new tokens in memory: the old refresh token is no longer valid.
       if (!isError(error, 'SETTINGS')) throw error;
-      warnOnce(`${options.backend}: its login is kept in memory only. ${describeError(error)}`);
+      warnOnce(
+        `${options.backend}: sregistry can keep the renewed login in memory only. ${describeError(error)}`,
+      );
       if (tokens === undefined) return obtainAlone();
       unsaved = tokens;
     }
@@ -130,12 +131,12 @@ function storedIn(file: JsonObject, entry: string, origin: string): Stored | und
   return { origin, refreshToken, accessToken, ...(typeof expires === 'number' && { expires }) };
 }
 
-/** Names a refresh token without telling it. */
+/** Identifies a refresh token without revealing it. */
 function originOf(refreshToken: string): string {
   return createHash('sha256').update(refreshToken).digest('hex');
 }
 
-/** Seconds that the access token lives; 0 where it is unknown, so that no other process's is taken over on trust. */
+/** Seconds until the access token expires; 0 if unknown, so that no process trusts another one's token. */
 function secondsLeft({ expires }: Stored): number {
   return expires === undefined ? 0 : (expires - Date.now()) / 1000;
 }
@@ -147,7 +148,7 @@ function toAccessToken(tokens: Stored): AccessToken {
 
 function loggedOut(backend: string, cause: SregistryError): SregistryError {
   return new SregistryError('UNAUTHORIZED', `${backend}: the service no longer accepts the stored login`, {
-    hint: `log in again: sregistry auth login ${backend}`,
+    hint: `log in again with: sregistry auth login ${backend}`,
     cause,
     status: cause.status,
   });

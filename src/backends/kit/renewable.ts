@@ -1,15 +1,15 @@
 /**
- * Values that are looked up when they are needed and believed for a while: logins, tokens, links, lists. One lookup at a time
- * runs for a key, however many callers wait for it, and each caller waits with its own signal. A value that turned out to be
- * worthless is replaced once: whoever comes with the same worthless value afterwards gets the new one.
+ * A cache of values that expire: logins, tokens, links, lists. At most one lookup per key runs at a time, however many callers wait for
+ * it, and each caller waits with its own signal. A value that the service refused is replaced once: later callers with the same
+ * refused value get the new one.
  */
 import { LRUCache } from 'lru-cache';
 import { type SharedCall, SingleFlight } from '../../base/single-flight.ts';
 
 export interface RenewableOptions<T> {
-  /** Keys that are kept at most; the least recently used one goes first. Default 1000. */
+  /** Maximum number of keys; the least recently used is dropped first. Default 1000. */
   readonly max?: number | undefined;
-  /** Milliseconds for which a value is believed; Infinity for as long as nobody refuses it. */
+  /** Milliseconds for which a value is used; Infinity to use it until it is refused. */
   readonly lifetime: number | ((value: T) => number);
 }
 
@@ -25,22 +25,22 @@ export class Renewable<T> {
     this.#lifetime = typeof lifetime === 'function' ? lifetime : () => lifetime;
   }
 
-  /** The value if it is known and still good, without a lookup. */
+  /** The value if it is known and has not expired, without a lookup. */
   peek(key: string): T | undefined {
     return this.#known.get(key)?.value;
   }
 
   /**
-   * The value of `key`, looked up where it is not known or has ended. A lookup that fails is not remembered.
+   * The value of `key`; looks it up if it is unknown or expired. A failed lookup is not remembered.
    *
-   * @throws what `lookup` throws, or the error of `signal` when it fires first.
+   * @throws what `lookup` throws, or the error of `signal` if that fires first.
    */
   async get(key: string, lookup: Lookup<T>, signal?: AbortSignal): Promise<T> {
     const known = this.#known.get(key);
     return known === undefined ? this.#join(key, lookup, signal) : known.value;
   }
 
-  /** As {@link get}, where `refused` is no longer good: another value that is known by now is returned without a lookup. */
+  /** A value other than `refused`: the known value if it differs, else a new lookup. Otherwise like {@link get}. */
   async replace(key: string, refused: T | undefined, lookup: Lookup<T>, signal?: AbortSignal): Promise<T> {
     const known = this.#known.get(key);
     if (known !== undefined && known.value !== refused) return known.value;
@@ -48,7 +48,7 @@ export class Renewable<T> {
     return this.#join(key, lookup, signal);
   }
 
-  /** Makes the next caller look up anew, one key or every. Lookups under way are not remembered. */
+  /** Forgets one key, or all. The results of running lookups are not remembered either. */
   forget(key?: string): void {
     this.#flights.forget(key);
     if (key === undefined) this.#known.clear();
@@ -66,7 +66,7 @@ export class Renewable<T> {
 
   #keep(key: string, value: T): void {
     const lifetime = this.#lifetime(value);
-    // lru-cache takes a time to live of 0 for none.
+    // lru-cache would keep a value with a ttl of 0 for ever.
     if (lifetime <= 0) return;
     this.#known.set(key, { value }, Number.isFinite(lifetime) ? { ttl: Math.ceil(lifetime) } : {});
   }

@@ -1,4 +1,4 @@
-/** The loop of every retry: exponential backoff with jitter, ended by a signal. Whoever calls says what is worth another attempt. */
+/** The retry loop: exponential backoff with jitter, until a signal fires. The caller decides which failures are retried. */
 import pRetry from 'p-retry';
 import { abortError } from '../../base/abort.ts';
 import { debugLog } from '../../log/index.ts';
@@ -6,24 +6,24 @@ import { debugLog } from '../../log/index.ts';
 const debug = debugLog('retry');
 
 export interface RetryBudget {
-  /** Attempts that a failure like this is worth, the first included; 1 is none but the first. */
+  /** Maximum number of attempts after this failure, including the first; 1 means no retry. */
   readonly attempts: (error: unknown) => number;
-  /** What is attempted, for messages. */
+  /** Names the work in messages. */
   readonly what: string;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds before the second attempt, times a random factor of 1 to 2; doubled for each further one. Default 500. */
   readonly firstDelay?: number | undefined;
-  /** Milliseconds between two attempts at most. Default: no limit. */
+  /** Longest delay between two attempts in milliseconds. Default: no limit. */
   readonly maxDelay?: number | undefined;
-  /** Called after a failure that another attempt follows, and awaited; throws to give up. */
+  /** Called and awaited after a failure, before the next attempt. If it throws, the retries end. */
   readonly onFailure?: ((error: unknown) => Promise<void> | void) | undefined;
 }
 
 const FIRST_DELAY = 500;
-/** No budget is larger. */
+/** Upper limit of all budgets. */
 const MOST_RETRIES = 20;
 
-/** Runs `attempt`, which gets its number from 1, until it succeeds or its failure is not worth another attempt. */
+/** Runs `attempt` with its number, from 1, until it succeeds or its budget is used up. */
 export async function withRetries<T>(
   attempt: (number: number) => Promise<T>,
   { attempts, what, signal, firstDelay = FIRST_DELAY, maxDelay, onFailure }: RetryBudget,

@@ -1,14 +1,14 @@
-/** Search by name, for services that list but do not search: match the names first, then look at the images that match. */
+/** Search by name for services that list but do not search: matches the names first, then resolves the matching images. */
 import { pMapIterable } from 'p-map';
 import type { RemoteImage, SearchQuery } from '../backend.ts';
 import { hasLabels } from '../name-match.ts';
 
-/** Images looked at once. */
+/** Images resolved at the same time. */
 const CONCURRENCY = 8;
 
 /**
- * The images of `matches` (names, or entries of a listing) that have the labels. Those that are gone or cannot be presented as one
- * file are left out.
+ * The images of `matches` (names, or entries of a listing) that have the labels. Skips images that are gone or cannot be presented as
+ * one file.
  */
 export async function* imagesOf<T>(
   matches: Iterable<T> | AsyncIterable<T>,

@@ -1,10 +1,10 @@
 import { isError, SregistryError } from '../../base/errors.ts';
 
-/** STALE for a revision that has been deleted or replaced since it was looked up; other errors as they are. */
+/** Converts NOT_FOUND and STALE to one STALE error about `what`, which existed when it was looked up. Returns other errors unchanged. */
 export function goneIsStale(error: unknown, what: string): unknown {
   if (!isError(error, 'NOT_FOUND', 'STALE')) return error;
-  return new SregistryError('STALE', `${what} is no longer the file it was`, {
-    hint: 'open it again for the new one',
+  return new SregistryError('STALE', `${what} was replaced or removed since it was looked up`, {
+    hint: 'open it again to read the current image',
     cause: error,
     status: error.status,
   });

@@ -1,4 +1,4 @@
-/** A backend made of a {@link Store} and a {@link Layout}: what the store can do, the backend can. */
+/** Builds a backend from a {@link Store} and a {@link Layout}. The backend has the capabilities of the store. */
 import type { Backend, RemoteImage, ShareOptions } from '../backend.ts';
 import type { HttpClient } from '../http.ts';
 import type { Layout } from './layout.ts';
@@ -12,7 +12,7 @@ export interface StoreIdentity {
   readonly name: string;
   readonly driver: string;
   readonly defaultCollection: string;
-  /** What the store speaks to its service with, now. */
+  /** The store's current HTTP client. */
   readonly http: () => HttpClient;
 }
 

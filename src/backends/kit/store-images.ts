@@ -1,8 +1,8 @@
 /**
- * From a name to a remote image of a store, and reading it.
+ * Resolves a name to a remote image of a store, and reads the image.
  *
- * Mostly the first of the keys that an image may have is the right one. Where it is not, a store that lists by prefix tells in one
- * request which of the others there are; of another store each is asked for.
+ * An image may have several keys, and mostly the first is the right one. If not, a store that lists by prefix finds the others with one
+ * request; for any other store, each key takes a request.
  */
 import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
@@ -23,13 +23,13 @@ export interface StoreContext {
   readonly layout: Layout;
 }
 
-/** The handle of an image: the reference to its file, and what is known of a sidecar. */
+/** The handle of an image: the reference to its file, and whether there is a sidecar. */
 export interface Handle extends FileRef {
-  /** Undefined where a listing did not tell. */
+  /** Does the image have a sidecar? Undefined if unknown, as after some listings. */
   readonly side?: boolean;
 }
 
-/** The file of a name, and the versions of its tag that were seen while looking. */
+/** The file of a name, and the versions of its tag that the lookup saw. */
 export interface Found {
   readonly file: StoredFile | undefined;
   readonly versions: readonly ListedFile[];
@@ -46,7 +46,7 @@ export async function resolveImage(
   return name.version === undefined ? undefined : resolveVersion(context, name, name.version, signal);
 }
 
-/** A version that is in no key: the digest of what the tag stands for, its revision, or a version that the store keeps. */
+/** Resolves a version that no key contains: the tag's digest, its revision, or an old version that the store keeps. */
 async function resolveVersion(
   context: StoreContext,
   name: ImageName,
@@ -65,7 +65,7 @@ async function resolveVersion(
   return kept && toWholeImage(context, name, kept, signal);
 }
 
-/** The first of an image's files that there is. To those who may not list, an absent file may be forbidden: that is thrown last. */
+/** The first existing file of an image. Without permission to list, an absent file may be FORBIDDEN; that is thrown only at the end. */
 export async function findFile(context: StoreContext, name: ImageName, signal?: AbortSignal): Promise<Found> {
   const { store, layout } = context;
   const [first, ...others] = layout.keysOf(name);
@@ -92,8 +92,8 @@ export async function findFile(context: StoreContext, name: ImageName, signal?: 
 }
 
 /**
- * The files of an image as a listing tells them, and those of its tag's versions where the layout takes them for the tag.
- * Where nothing may be listed, every key may be there.
+ * Lists the files of an image, and the versions of its tag if the layout lets them stand for the tag. If listing is forbidden,
+ * returns every key as a candidate.
  */
 async function listOthers(
   { store, layout }: StoreContext,
@@ -109,7 +109,7 @@ async function listOthers(
     return other?.collection === folderOf(name) && isTagOf(other, name);
   };
   const found: ListedFile[] = [];
-  // The keys of one image differ behind the tag: `a/b:1.` is common to them, `a/b:1` to its versions as well.
+  // The keys of one image differ after the tag: all begin with `a/b:1.`, and its versions begin with `a/b:1` too.
   const stems = Map.groupBy(keys, (key) => splitExtension(key).stem);
   try {
     for (const [stem, group] of stems) {
@@ -121,14 +121,14 @@ async function listOthers(
         signal,
       )) {
         found.push(...files.filter(({ key }) => group.includes(key) || isVersion(key)));
-        // `a/b:1.` also begins the keys of the tag 1.2, of which there may be many.
+        // The keys of the tag 1.2, possibly many, begin with `a/b:1.` too.
         if (!wantsVersions && files.some(({ key }) => key > (ordered.at(-1) ?? ''))) break;
       }
     }
     return found;
   } catch (error) {
     if (!isError(error, 'FORBIDDEN', 'UNAUTHORIZED')) throw error;
-    debug('%s may not be listed: %s', store.target, error.message);
+    debug('no permission to list %s: %s', store.target, error.message);
     return all;
   }
 }
@@ -136,7 +136,7 @@ async function listOthers(
 const isTagOf = (other: ImageName | undefined, { image, tag }: ImageName) =>
   other?.image === image && other.tag === tag && other.version !== undefined;
 
-/** Of the versions of a tag the one that was pushed last. */
+/** The version of a tag that was pushed last. */
 export function newest<T extends ListedFile>(versions: readonly T[]): T | undefined {
   const age = ({ modified }: T) => modified?.getTime() ?? 0;
   return versions.reduce<T | undefined>(
@@ -145,17 +145,17 @@ export function newest<T extends ListedFile>(versions: readonly T[]): T | undefi
   );
 }
 
-/** Did a listing tell as much of a file as the store tells when it is asked? */
+/** Does the listed file have everything that `stat` would return? */
 function isWhole(store: Store, file: ListedFile): file is StoredFile {
   return isTold(file) && (store.metadata === undefined || file.metadata !== undefined);
 }
 
-/** Did a listing tell which revision it is, so that it can be read? */
+/** Does the listed file have a revision, so that it can be read? */
 export function isTold(file: ListedFile): file is StoredFile {
   return file.size !== undefined && file.revision !== undefined && file.ref !== undefined;
 }
 
-/** The file as the store tells it, asked for where the listing did not tell all. */
+/** The complete file; calls `stat` if the listing did not return everything. */
 export async function asked(
   { store }: StoreContext,
   file: ListedFile | undefined,
@@ -165,7 +165,7 @@ export async function asked(
   return store.stat(file.key, signal);
 }
 
-/** The image, as far as its file itself tells. */
+/** The image, from its file alone, without the sidecar. */
 export function toRemoteImage(
   { store, layout }: StoreContext,
   name: ImageName,
@@ -188,7 +188,7 @@ export function toRemoteImage(
   };
 }
 
-/** The image, with what its sidecar says. */
+/** The image, including the metadata in its sidecar. */
 export async function toWholeImage(
   context: StoreContext,
   name: ImageName,
@@ -198,7 +198,7 @@ export async function toWholeImage(
   return withSidecar(context, toRemoteImage(context, name, file), signal);
 }
 
-/** Without its sidecar an image is still one: it has those annotations that its file carries. */
+/** Adds the sidecar's metadata to an image. If the sidecar is missing, the image keeps the annotations of its file. */
 export async function withSidecar(
   { store }: StoreContext,
   image: RemoteImage,
@@ -216,7 +216,7 @@ export async function withSidecar(
   }
 }
 
-/** The handle of an image, which may come out of the catalog: checked again before it becomes part of a request. */
+/** The handle of an image, checked before it becomes part of a request, because it may come from the catalog. */
 export function handleOf({ store, layout }: StoreContext, { handle }: Pick<RemoteImage, 'handle'>): Handle {
   const isValid =
     typeof handle.key === 'string' &&
@@ -226,7 +226,7 @@ export function handleOf({ store, layout }: StoreContext, { handle }: Pick<Remot
   return handle as Handle;
 }
 
-/** A range of exactly that revision, else the error STALE. */
+/** A stream of a range of this revision. Throws STALE if the revision changed. */
 export async function readImage(
   context: StoreContext,
   image: RemoteImage,

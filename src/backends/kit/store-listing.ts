@@ -1,6 +1,6 @@
 /**
- * What is in a collection of a store, and search. A folder is listed by itself; a search lists everything, a page at a time, and
- * yields matches as they come. Labels are asked for image by image where listings carry no metadata.
+ * Lists a collection of a store, and searches the store. Listing a collection lists one folder. A search lists everything, a page at a
+ * time, and yields matches as they come. If listings carry no metadata, a search for labels requests them image by image.
  */
 import { pMapIterable } from 'p-map';
 import { SregistryError } from '../../base/errors.ts';
@@ -19,12 +19,12 @@ import {
   withSidecar,
 } from './store-images.ts';
 
-/** A file and what its key says. */
+/** A file and the parts of its key. */
 interface Candidate extends KeyParts {
   readonly file: ListedFile;
 }
 
-/** Images whose metadata are asked for at once. */
+/** Images whose metadata are requested at the same time. */
 const CONCURRENCY = 8;
 
 export async function* listCollection(
@@ -65,10 +65,10 @@ function candidatesOf({ layout }: StoreContext, files: readonly ListedFile[]): C
 }
 
 function noCollection({ store }: StoreContext, collection: string): SregistryError {
-  return new SregistryError('NOT_FOUND', `${store.target} has nothing below ${collection}/`);
+  return new SregistryError('NOT_FOUND', `${store.target} has no collection ${collection}`);
 }
 
-/** The images, and one for each tag of which there are versions only. */
+/** The images, plus one for each tag that has only versions. */
 function withTags(images: readonly Candidate[]): Candidate[] {
   const tagOf = ({ name }: Candidate) => identityOf({ ...name, version: undefined });
   const own = new Set(images.filter(({ name }) => name.version === undefined).map(tagOf));
@@ -85,7 +85,7 @@ function withTags(images: readonly Candidate[]): Candidate[] {
   return [...tags, ...images];
 }
 
-/** Images that match, each once and under its own name. A store that cannot list everything is walked. */
+/** The matching images, each once. Walks through a store that cannot list everything at once. */
 export function searchImages(
   context: StoreContext,
   query: SearchQuery,
@@ -98,7 +98,7 @@ export function searchImages(
 function walk(context: StoreContext, query: SearchQuery, signal?: AbortSignal): AsyncIterable<RemoteImage> {
   const list = async function* (collection: string, canceled?: AbortSignal): AsyncGenerator<ListEntry> {
     for await (const entry of listCollection(context, collection, canceled)) {
-      // A search for labels resolves each image, as the listing tells none.
+      // A search for labels resolves each image, as the listing has no labels.
       yield entry.kind === 'image' && wantsLabels(query) ? { ...entry, remote: undefined } : entry;
     }
   };
@@ -130,7 +130,7 @@ async function* searchPages(
   }
 }
 
-/** Of several files of one image only the first counts, which others may come before: those wait until the end. */
+/** The first file of each matching image. Files of lower rank wait until the end, as a better one may follow in the listing. */
 async function* matchingFiles(
   context: StoreContext,
   pages: AsyncIterable<Page>,

@@ -1,10 +1,10 @@
 /**
- * Putting images into a store: pushed from a file, or copied within it; and removing them.
+ * Pushes images to a store, copies them within it, and removes them.
  *
- * A push reads the file once for its hashes, sends it, and compares what the service says it stored. The sidecar goes first, so that
- * an image never waits for its annotations. There are two exceptions, in which it goes second: an image that must replace nothing,
- * as the sidecar of a push that is refused would take the place of another's; and files without metadata, whose sidecar names the
- * revision that only the push makes.
+ * A push reads the file once to hash it, sends it, and verifies what the service says it stored. The sidecar is written first, so that
+ * an image is never visible without its annotations. It is written last in two cases. With `ifAbsent`, a refused push must not replace
+ * the sidecar of the existing image. And if files carry no metadata, the sidecar names the file's revision, which exists only after
+ * the push.
  */
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { fileError } from '../../base/files.ts';
@@ -33,7 +33,7 @@ const debug = debugLog('store');
 /** Where an image goes. */
 interface Target {
   readonly key: string;
-  /** What is there. */
+  /** The existing file. */
   readonly present: StoredFile | undefined;
   readonly isTaken: boolean;
 }
@@ -46,10 +46,10 @@ export async function pushImage(
 ): Promise<RemoteImage> {
   firstKeyOf(context, name);
   const source = await hashed(context, file, signal);
-  // After the hash, which takes minutes for a large file: not every service decides by itself what may replace nothing.
+  // Look after hashing, which takes minutes for a large file: not every service enforces `ifAbsent` itself.
   const target = await targetOf(context, name, signal);
   if (ifAbsent && target.isTaken)
-    throw new SregistryError('EXISTS', `${context.store.target} has ${formatImageName(name)} already`);
+    throw new SregistryError('EXISTS', `${context.store.target} already has ${formatImageName(name)}`);
   const forward = onlyForward(progress);
   const put = async (metadata: Strings) => {
     const options = { metadata, ifAbsent, progress: forward, signal, resume };
@@ -64,8 +64,8 @@ export async function pushImage(
 }
 
 /**
- * Puts the file itself. A condition that does not hold is EXISTS, unless the request was sent again after its answer was lost, and
- * finds its own file there.
+ * Puts the file itself. Throws EXISTS if the service rejects the `ifAbsent` condition, unless a repeated request found the file that
+ * its first attempt had stored.
  */
 async function putFile(
   { store }: StoreContext,
@@ -86,11 +86,11 @@ async function putFile(
     if (!isUnmet) throw error;
     const present = sent > 1 ? await store.stat(key, options.signal) : undefined;
     if (present !== undefined && statedDigest({ store }, present) === source.digest) return present;
-    throw new SregistryError('EXISTS', `${store.show(key)} is there already`, { cause: error });
+    throw new SregistryError('EXISTS', `${store.show(key)} already exists`, { cause: error });
   }
 }
 
-/** The digest that a file's own metadata state. */
+/** The digest in a file's own metadata. */
 function statedDigest({ store }: Pick<StoreContext, 'store'>, { metadata }: StoredFile): string | undefined {
   return store.metadata && metadata && readMetadata(store.metadata, metadata).digest;
 }
@@ -106,7 +106,7 @@ interface Placing {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Puts a file with its sidecar, or removes one that the file no longer needs. */
+/** Puts a file and its sidecar. Removes an old sidecar that the new file does not need. */
 async function putWithSidecar(
   { store }: StoreContext,
   { key, present }: Target,
@@ -130,11 +130,11 @@ function firstKeyOf({ store, layout }: StoreContext, name: ImageName): string {
   const [first] = layout.keysOf(name);
   if (first !== undefined) return first;
   throw new SregistryError('INVALID_NAME', `${formatImageName(name)} cannot be a file of ${store.target}`, {
-    hint: 'No part of the name may be empty or begin with a dot, and all of it is at most 1000 bytes',
+    hint: 'No part of the name may be empty or begin with a dot, and the whole name may have at most 1000 bytes',
   });
 }
 
-/** The key to push to: that of the image that is there, else the first it may have. */
+/** The key to push to: the key of the existing image, else the first possible one. */
 async function targetOf(context: StoreContext, name: ImageName, signal?: AbortSignal): Promise<Target> {
   const first = firstKeyOf(context, name);
   try {
@@ -142,13 +142,13 @@ async function targetOf(context: StoreContext, name: ImageName, signal?: AbortSi
     const isTaken = file !== undefined || versions.length > 0;
     return { key: file?.key ?? first, present: file, isTaken };
   } catch (error) {
-    // Who may write but not read will not find out what is there.
+    // Without permission to read, there is no way to find an existing image.
     if (!isError(error, 'FORBIDDEN')) throw error;
     return { key: first, present: undefined, isTaken: false };
   }
 }
 
-/** What the store and the metadata want to know of the bytes, from reading them once. */
+/** Reads the file once and computes all hashes that the store and the metadata need. */
 async function hashed({ store }: StoreContext, file: ImageFile, signal?: AbortSignal): Promise<HashedFile> {
   const { path, size } = file;
   const wanted = [...(file.digest === undefined ? (['sha256'] as const) : []), ...(store.hashes ?? [])];
@@ -160,7 +160,7 @@ async function hashed({ store }: StoreContext, file: ImageFile, signal?: AbortSi
   }
 }
 
-/** Other bytes than were sent are removed again, unless another push has put them there meanwhile. */
+/** Verifies the stored file. If its bytes differ, removes it and throws CORRUPT; `remove` leaves a file of another push alone. */
 async function verify(
   { store }: StoreContext,
   stored: StoredFile,
@@ -175,20 +175,20 @@ async function verify(
     (stored.md5 === undefined || source.md5 === undefined || stored.md5 === source.md5);
   if (isSame) return;
   await store.remove(stored.ref, signal);
-  throw changedWhilePushed(`${store.show(stored.key)}: stored with other bytes than were sent`);
+  throw changedWhilePushed(`${store.show(stored.key)}: the service stored other bytes than were sent`);
 }
 
-/** A sidecar that stays is ignored: it names the image it belongs to. */
+/** Removes a sidecar. A failure is harmless: a sidecar names its image, so a leftover one is ignored. */
 async function removeSidecar({ store }: Pick<StoreContext, 'store'>, key: string, signal?: AbortSignal) {
   try {
     await store.remove({ key: sidecarOf(key) }, signal);
   } catch (error) {
     if (!isError(error) || error.code === 'CANCELED') throw error;
-    debug('%s stays: %s', store.show(sidecarOf(key)), describeError(error));
+    debug('could not remove %s: %s', store.show(sidecarOf(key)), describeError(error));
   }
 }
 
-/** An image as it was just put there: what the sidecar says is known. */
+/** The image just pushed or copied; the sidecar's content is known. */
 function whole(
   context: StoreContext,
   name: ImageName,
@@ -196,7 +196,7 @@ function whole(
   { digest, annotations }: { digest: string | undefined; annotations: Strings },
 ): RemoteImage {
   const image = toRemoteImage(context, name, stored);
-  // Another push may have put another image there meanwhile.
+  // Another push may have replaced the image meanwhile.
   const isOurs = image.digest === undefined || image.digest === digest;
   return isOurs ? { ...image, digest, annotations: { ...image.annotations, ...annotations } } : image;
 }
@@ -222,7 +222,7 @@ export async function copyImage(
     if (stored.size === from.size) return stored;
     throw new SregistryError(
       'CORRUPT',
-      `${store.show(stored.key)}: the copy has other bytes than its original`,
+      `${store.show(stored.key)}: the copy differs in size from its original`,
     );
   };
   const stored = await putWithSidecar(context, target, {
@@ -236,7 +236,7 @@ export async function copyImage(
   return whole(context, to, stored, { digest, annotations });
 }
 
-/** The image with all of its annotations, of which a listing may have told some or none. */
+/** The image with all its annotations; a listing may have returned only some or none. */
 async function described(
   context: StoreContext,
   image: RemoteImage,
@@ -249,7 +249,7 @@ async function described(
   return { ...image, ...(await toWholeImage(context, image.name, file, signal)), handle: image.handle };
 }
 
-/** Removes that revision, and no other that somebody has put there meanwhile; then its sidecar. */
+/** Removes this revision, but not one that has replaced it meanwhile; then removes its sidecar. */
 export async function removeImage(
   context: StoreContext,
   image: RemoteImage,

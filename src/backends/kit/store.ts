@@ -1,9 +1,9 @@
 /**
- * A store: a service that holds files by key, as far as {@link storeBackend} needs to know it. What not every service can is a
- * property that is present or absent; the backend looks for it and never asks which service it is.
+ * The interface of a store: a service that holds files by key. {@link storeBackend} builds a backend from it. An ability that not every
+ * service has is an optional property; the backend tests for the property and never for the service.
  *
- * Keys are paths without a leading slash. All methods throw SregistryErrors; `stat` alone turns "the service says it is not there"
- * into undefined.
+ * Keys are paths without a leading slash. All methods throw SregistryErrors. Only `stat` returns undefined if the service says that
+ * the file does not exist.
  */
 import type { Readable } from 'node:stream';
 import type { RemoteImage } from '../../image/remote.ts';
@@ -13,16 +13,16 @@ import type { MetadataLimits } from './metadata.ts';
 export type Strings = Readonly<Record<string, string>>;
 
 /**
- * One revision of a file, in what the service wants to hear of it (generation, entity tag, version); plain JSON, for an image's
- * handle. With the key alone it is whatever the key stands for.
+ * A reference to one revision of a file, as the service identifies it (generation, entity tag, version). Plain JSON, for an image's
+ * handle. A reference with the key alone means the key's current file.
  */
 export interface FileRef extends Record<string, unknown> {
   readonly key: string;
-  /** This very version, whatever the key stands for now: to remove it leaves the rest of the key alone. */
+  /** The reference means one kept version. Removing it leaves the key's current file and other versions alone. */
   readonly exact?: boolean;
 }
 
-/** A file as a listing tells. Without size, revision or reference the file is asked for when more of it matters. */
+/** A file in a listing. If size, revision or reference is missing, the backend calls `stat` when it needs them. */
 export interface ListedFile {
   readonly key: string;
   /** Bytes. */
@@ -31,17 +31,17 @@ export interface ListedFile {
   /** Changes when the bytes do. */
   readonly revision?: string | undefined;
   readonly ref?: FileRef | undefined;
-  /** What was put with the file; undefined where it is not told, or the service carries none. */
+  /** Metadata stored with the file; undefined if the listing has none, or the service stores none. */
   readonly metadata?: Strings | undefined;
-  /** `sha256:<hex>` of the bytes, where the service computes one. */
+  /** `sha256:<hex>` of the bytes, if the service computes one. */
   readonly digest?: string | undefined;
-  /** MD5 of the bytes in hexadecimal, where the service tells it. */
+  /** MD5 of the bytes in hexadecimal, if the service states it. */
   readonly md5?: string | undefined;
-  /** Why it cannot be read, in one sentence: archived, encoded. */
+  /** Why the file cannot be read as an image, in one sentence: archived, encoded. */
   readonly unpresentable?: string | undefined;
 }
 
-/** A file as the service tells it when it is asked for that file. */
+/** A complete file, as `stat` returns it. */
 export interface StoredFile extends ListedFile {
   readonly size: number;
   readonly revision: string;
@@ -55,27 +55,27 @@ export interface Page {
   readonly folders?: readonly string[];
 }
 
-/** A file on disk, and what its bytes are. */
+/** A file on disk, and the hashes of its bytes. */
 export interface HashedFile {
   readonly path: string;
   readonly size: number;
   /** `sha256:<hex>` */
   readonly digest: string;
-  /** In hexadecimal, for a store whose `hashes` has `md5`. */
+  /** In hexadecimal, for a store whose `hashes` contain `md5`. */
   readonly md5?: string | undefined;
 }
 
 export interface SourceFile extends HashedFile {
-  /** All of it, as the body of a request that can be sent again; tells the progress by itself. */
+  /** Opens the whole file as a request body; may be called again for a retry. Reports the progress itself. */
   readonly open: () => Readable;
 }
 
 export interface PutOptions {
-  /** To be stored with the file; empty where the store carries none. */
+  /** Metadata to store with the file; empty if the store has no `metadata`. */
   readonly metadata: Strings;
   /**
-   * Put it there only if nothing is: as a condition of the request where the service knows one, whose statuses 409 and 412 then mean
-   * EXISTS. The backend has looked before.
+   * Put the file only if the key is free. If the service supports a conditional request, send the condition; the backend converts
+   * statuses 409 and 412 to EXISTS. The backend has already checked once.
    */
   readonly ifAbsent?: boolean | undefined;
   readonly progress?: Progress | undefined;
@@ -92,7 +92,7 @@ export interface Range {
 }
 
 export interface CopyOptions {
-  /** Of the copy, in place of the original's. */
+  /** Metadata of the copy; they replace the original's. */
   readonly metadata: Strings;
   /** Bytes of the original. */
   readonly size: number;
@@ -100,40 +100,40 @@ export interface CopyOptions {
 }
 
 export interface Store {
-  /** Where it points, for people. */
+  /** Address of the store, for messages. */
   readonly target: string;
-  /** Metadata that a file can carry; absent where it carries none, and then all of it goes into the sidecar. */
+  /** Limits of the metadata that a file can carry. If absent, files carry none, and all metadata go into the sidecar. */
   readonly metadata?: MetadataLimits | undefined;
-  /** Hashes that `put` wants beside sha256, so that the file is read once. */
+  /** Hashes that `put` needs besides sha256; the backend computes all in one pass over the file. */
   readonly hashes?: readonly 'md5'[] | undefined;
-  /** Are folders things of their own, of which an absent one is NOT_FOUND? Otherwise a folder that has nothing is none. */
+  /** Can a folder exist without files, and is listing a missing folder NOT_FOUND? If not, a folder exists only while it has files. */
   readonly hasFolders?: boolean | undefined;
 
-  /** What names a key in messages. */
+  /** The name of a key in messages. */
   show(key: string): string;
-  /** The file of a key, or undefined where the service says that there is none. */
+  /** The file of a key; undefined if the service says that there is none. */
   stat(key: string, signal?: AbortSignal): Promise<StoredFile | undefined>;
-  /** What lies directly in a folder: `''`, `a/`, `a/b/`. */
+  /** The files and folders directly in a folder: `''`, `a/`, `a/b/`. */
   list(folder: string, signal?: AbortSignal): AsyncIterable<Page>;
-  /** A range of exactly that revision. NOT_FOUND or STALE where it is no longer there. */
+  /** A stream of a range of this revision. Throws NOT_FOUND or STALE if the revision is gone. */
   open(ref: FileRef, range: Range): Promise<Readable>;
-  /** Puts a file there, in place of what is. Returns what the service says it stored. */
+  /** Puts a file, replacing an existing one. Returns what the service says it stored. */
   put(key: string, file: SourceFile, options: PutOptions): Promise<StoredFile>;
-  /** A sidecar's bytes; NOT_FOUND where there is none. */
+  /** The bytes of a sidecar. Throws NOT_FOUND if there is none. */
   getSmall(key: string, signal?: AbortSignal): Promise<Buffer>;
   putSmall(key: string, bytes: Buffer, signal?: AbortSignal): Promise<void>;
-  /** Not an error where it is gone already; STALE where another revision is there. */
+  /** Removes the file; succeeds if it is already gone. Throws STALE if it was replaced. */
   remove(ref: FileRef, signal?: AbortSignal): Promise<void>;
 
-  /** Every file whose key begins with `prefix`, in the order of the keys; `after` is a hint: earlier keys may be left out. */
+  /** Every file whose key begins with `prefix`, sorted by key. The store may skip keys before `after`. */
   listPrefix?(prefix: string, after: string | undefined, signal?: AbortSignal): AsyncIterable<Page>;
-  /** A copy within the service, of exactly that revision. */
+  /** Copies this revision within the service. */
   copy?(from: FileRef, key: string, options: CopyOptions): Promise<StoredFile>;
-  /** A link to the file. */
+  /** Returns a link to the file, for `share`. */
   link?(ref: FileRef, options: ShareOptions, signal?: AbortSignal): Promise<string>;
-  /** The kept version with that id of one of these keys. */
+  /** The version with this id that the service keeps for one of these keys. */
   version?(keys: readonly string[], id: string, signal?: AbortSignal): Promise<StoredFile | undefined>;
-  /** Is what a handle holds besides the key as this store made it? */
+  /** Are the handle's fields besides the key valid for this store? */
   isRef?(handle: RemoteImage['handle']): boolean;
   check?(signal?: AbortSignal): Promise<void>;
   close?(): Promise<void>;

@@ -1,8 +1,8 @@
 /**
- * Access tokens: obtained when a request needs one, used until shortly before their end, replaced once when the service refuses
- * them. However many requests wait, one of them obtains the token. {@link bearerCredentials} makes of that what the base client
- * wants (`authorize`, `updateToken`) for services where one token serves all requests; a service with a token for each scope
- * keeps a {@link TokenCache} by scope.
+ * Access tokens: obtained when a request needs one, used until shortly before they expire, and replaced once if the service refuses
+ * them. One call obtains the token for all waiting requests. For services where one token serves all requests,
+ * {@link bearerCredentials} builds `authorize` and `updateToken` of the base client. For a service with one token per scope, use a
+ * {@link TokenCache}.
  */
 import { registerSecret } from '../../log/index.ts';
 import type { Headers, HttpSettings } from '../http.ts';
@@ -11,34 +11,34 @@ import { type Lookup, Renewable } from './renewable.ts';
 export interface AccessToken {
   /** Sent as `Authorization: Bearer <value>`. */
   readonly value: string;
-  /** Seconds it lives from now on; Infinity where the service does not end it. */
+  /** Seconds from now until it expires; Infinity if it does not expire. */
   readonly lifetime: number;
 }
 
 /** Obtains a token from the service. The signal fires when nobody waits for the token any more. */
 export type ObtainToken = Lookup<AccessToken>;
 
-/** Seconds before its end at which a token is no longer used: clocks differ, requests take time. */
+/** Seconds before its expiry from which a token is no longer used: clocks differ, and requests take time. */
 const MARGIN = 10;
 
-/** Tokens by scope, or by whatever a service tells them apart by. */
+/** Tokens by scope, or by another key that the service uses. */
 export class TokenCache {
-  // A token that lives shorter than the margin is used for a second, instead of never.
+  // A token with a lifetime below the margin is used for a second instead of never.
   readonly #tokens = new Renewable<AccessToken>({
     lifetime: ({ lifetime }) => Math.max(1, lifetime - MARGIN) * 1000,
   });
 
-  /** The token of a scope if there is one. */
+  /** The token of a scope, if one is known. */
   peek(scope: string): string | undefined {
     return this.#tokens.peek(scope)?.value;
   }
 
-  /** The token of a scope, obtained where there is none. Errors of `obtain`. */
+  /** The token of a scope; obtains one if none is known. Throws the errors of `obtain`. */
   async get(scope: string, obtain: ObtainToken, signal?: AbortSignal): Promise<string> {
     return (await this.#tokens.get(scope, registered(obtain), signal)).value;
   }
 
-  /** A token instead of `refused`; obtained unless another request did so meanwhile. Errors of `obtain`. */
+  /** A token other than `refused`; obtains one unless another request already did. Throws the errors of `obtain`. */
   async replace(
     scope: string,
     refused: string | undefined,
@@ -55,7 +55,7 @@ export class TokenCache {
   }
 }
 
-/** `obtain`, whose tokens appear in no message and no trace. */
+/** Wraps `obtain` so that its tokens are hidden in messages and traces. */
 function registered(obtain: ObtainToken): ObtainToken {
   return async (signal) => {
     const token = await obtain(signal);
@@ -68,7 +68,7 @@ export function bearerHeader(token: string | undefined): Headers {
   return token === undefined ? {} : { authorization: `Bearer ${token}` };
 }
 
-/** The name that the only token of a service is kept by. */
+/** The cache key if a service has only one token. */
 const ONLY = '';
 
 /** `authorize` and `updateToken` of the base client, for a service where one token serves all requests. */

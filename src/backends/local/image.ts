@@ -1,4 +1,4 @@
-/** Containers of the library as the images of a backend. */
+/** Converts containers of the library to remote images. */
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { SregistryError } from '../../base/errors.ts';
@@ -11,13 +11,13 @@ import { folderOf, type ImageName } from '../../image/name.ts';
 import { formatImageName, splitExtension } from '../../image/names.ts';
 import type { RemoteImage } from '../backend.ts';
 
-/** A container and the name it is shown under. */
+/** A container, and the name under which the mount shows it. */
 export interface Shown {
   readonly container: Container;
   readonly name: ImageName;
 }
 
-/** What an image's handle holds. */
+/** The handle of an image. */
 interface Handle extends Record<string, unknown> {
   readonly path: string;
   /** Its name in the library, version included. */
@@ -32,7 +32,7 @@ export function libraryNameOf(image: RemoteImage): ImageName {
   return (image.handle as Handle).name;
 }
 
-/** Every container: the newest of a name without its version, older ones with it. */
+/** Every container. The newest one of a name is shown without its version, older ones with it. */
 export function shown(library: Library): Shown[] {
   const seen = new Set<string>();
   return library.images().map((container) => {
@@ -45,7 +45,7 @@ export function shown(library: Library): Shown[] {
   });
 }
 
-/** The image, or undefined where its file is not there. */
+/** The image; undefined if its file is missing. */
 export async function toRemote(
   library: Library,
   { container, name }: Shown,

@@ -1,7 +1,7 @@
 /**
- * The library of this machine as a backend: sregistry.db and the storage folder beside the services, so that what was
- * pulled or added is read, copied and searched like anything else, whichever client it came from. The image that was
- * added last under a name is shown without a version, older ones with theirs.
+ * The library of this machine (sregistry.db and the storage folder) as a backend. So pulled and added images can be read, copied and
+ * searched like those of any service, whichever backend they came from. The image added last under a name is shown without a
+ * version, older ones with theirs.
  */
 import { SregistryError } from '../../base/errors.ts';
 import type { Container } from '../../catalog/container.ts';
@@ -117,7 +117,7 @@ function folderOfName(name: ImageName): string {
   return folderOf({ ...name, collection: name.collection || DEFAULT_COLLECTION });
 }
 
-/** Names are looked up whatever their case, as the library does. */
+/** Is the container in this folder? Ignores case, as the library does. */
 function isIn(folder: string, { name }: Container): boolean {
   return folderOf(name).toLowerCase() === folder.toLowerCase();
 }
@@ -139,5 +139,5 @@ async function* present(library: Library, images: readonly Shown[]): AsyncGenera
 async function stored(library: Library, image: Shown): Promise<RemoteImage> {
   const remote = await toRemote(library, image);
   if (remote !== undefined) return remote;
-  throw new SregistryError('STALE', `${formatImageName(image.name)} was removed while it was being stored`);
+  throw new SregistryError('STALE', `${formatImageName(image.name)} was removed while sregistry stored it`);
 }

@@ -1,13 +1,13 @@
 /**
- * Step 1, the skeleton: what the driver says of itself. Flags, environment variables, entries of the secrets file, prompts,
- * redaction and the table in the docs are all made from it.
+ * Step 1, the skeleton: the driver's declaration. Flags, environment variables, entries of the secrets file, prompts, redaction and the
+ * table in the docs all derive from it.
  */
 export const declaration = {
   name: 'template',
-  title: 'Web server that takes PUT and DELETE',
-  /** What may stand before `://` in an image's name, and in SREGISTRY_CLIENT. */
+  title: 'Web server that accepts PUT and DELETE',
+  /** URI schemes of image names (`template://`), and values of SREGISTRY_CLIENT. */
   aliases: ['template'],
-  /** What its backends can do beyond resolving and reading. Each is a property of the backend in index.ts. */
+  /** What its backends can do beyond resolving and reading. Each is a method of the backend. */
   capabilities: ['list', 'push', 'search', 'share', 'remove', 'check'],
   options: {
     base: {
@@ -19,7 +19,7 @@ export const declaration = {
     },
     token: {
       env: 'SREGISTRY_TEMPLATE_TOKEN',
-      describe: 'Token that allows to write there',
+      describe: 'Token with write access',
       secret: true,
     },
   },

@@ -1,13 +1,13 @@
 /**
- * A driver to begin with. It is small, and it works as it is: with any web server that takes PUT and DELETE and lists its
- * folders as JSON, such as nginx with `dav_methods PUT DELETE`, `create_full_put_path on` and `autoindex_format json`.
+ * The driver to copy. It is small and works as it is, with any web server that accepts PUT and DELETE and lists its folders as JSON,
+ * such as nginx with `dav_methods PUT DELETE`, `create_full_put_path on` and `autoindex_format json`.
  *
- * declaration.ts says what the driver is, this file how to reach the service, store.ts what it does there. Replace one after the
- * other by what the service wants, and run the driver's test after each. docs/contributing-a-backend.md goes through them.
+ * declaration.ts declares the driver, this file connects to the service, and store.ts sends its requests. Adapt them to your service one
+ * by one, and run the driver's test after each. docs/contributing-a-backend.md guides you through the steps.
  *
- * `createHttpClient` does what every service needs: it retries, waits when it is told to, gives up in time, keeps credentials to
- * `base`. A service whose tokens expire also gets `updateToken`: it is called once after a 401, and answers true when
- * there is a new one for `authorize` to send.
+ * `createHttpClient` does what every service needs: it retries, honours `Retry-After`, gives up in time, and sends credentials to `base`
+ * only. If your service's tokens expire, also pass `authorize` and `updateToken`. The client calls `updateToken` once after a 401; it
+ * returns true when `authorize` has a new token to send.
  */
 import { defineDriver } from '../backend.ts';
 import { createHttpClient } from '../http.ts';
@@ -17,7 +17,7 @@ import { storeBackend } from '../kit/store-backend.ts';
 import { declaration } from './declaration.ts';
 import { createStore } from './store.ts';
 
-/** Keys are `<collection...>/<image>:<tag>.sif`. A service that has its own names for images gets a layout of its own. */
+/** Keys are `<collection...>/<image>:<tag>.sif`. Write another layout if your service names images differently. */
 const LAYOUT = createLayout({ extensions: ['sif'] });
 
 export default defineDriver({

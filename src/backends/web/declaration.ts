@@ -1,4 +1,4 @@
-/** The driver's declaration, apart from its code: settings and help read it without loading an HTTP client. */
+/** The driver's declaration, separate from its code: settings and help read it without loading an HTTP client. */
 export const declaration = {
   name: 'http',
   title: 'Web server with image files, read-only',
@@ -13,7 +13,7 @@ export const declaration = {
     },
     username: {
       env: 'SREGISTRY_HTTP_USERNAME',
-      describe: 'User at that address, where it asks for one',
+      describe: 'User at that address, if the server asks for one',
     },
     password: {
       env: 'SREGISTRY_HTTP_PASSWORD',
@@ -22,8 +22,7 @@ export const declaration = {
     },
     nohttps: {
       env: 'SREGISTRY_HTTP_NOHTTPS',
-      describe:
-        'Speak plain http with the hosts of names, which is otherwise done on the loopback and at port 80 only',
+      describe: 'Without base: use plain http for all hosts. Default: only for this machine and for port 80',
       type: 'boolean',
     },
   },

@@ -1,4 +1,4 @@
-/** From a name to the file that is the image: a web server is asked for each file name it may lie under. */
+/** Finds the file of an image: requests each file name that the image may have. */
 import pMap from 'p-map';
 import { isError } from '../../base/errors.ts';
 import { folderOf, type ImageName } from '../../image/name.ts';
@@ -12,13 +12,13 @@ import { fileUrl, folderUrl, type PlaceOptions } from './place.ts';
 
 const debug = debugLog('http');
 
-/** A file and the name that it was asked for under. */
+/** A file, and the file name under which it was found. */
 interface Found {
   readonly fileName: string;
   readonly file: HttpFile;
 }
 
-/** The image of a name; of several files with different extensions, the one modified last. */
+/** The image of a name; if it has several files with different extensions, the one modified last. */
 export async function resolveImage(
   http: HttpClient,
   place: PlaceOptions,
@@ -36,7 +36,7 @@ export async function resolveImage(
     size,
     modified,
     digest: await readDigest(http, file, signal),
-    // An entity tag means nothing beyond its host, which without a base is a part of the name.
+    // Without a base, the name contains the host. Entity tags of different hosts are unrelated, so the revision includes the host.
     revision: place.base === undefined ? `${folder.host} ${revision}` : revision,
     extension: splitExtension(fileName).extension,
     handle: location,
@@ -44,8 +44,7 @@ export async function resolveImage(
 }
 
 /**
- * Servers that hide what they have answer 403 to a name that is not there as well, so a failure counts only if no other name
- * is found.
+ * The file modified last. Some servers answer 403 for a missing file, so a failure is thrown only if no other file name is found.
  */
 async function findFirst(
   http: HttpClient,
@@ -70,8 +69,8 @@ function timeOf({ file }: Found): number {
 }
 
 /**
- * The digest in `<file>.sha256`, as sha256sum(1) writes it. One that is older than the file is of another file; one that
- * cannot be had never stands between a person and the image.
+ * The digest in `<file>.sha256`, as sha256sum(1) writes it. A sidecar older than the file is ignored, and so is one that cannot be
+ * read, so that the image stays usable.
  */
 async function readDigest(
   http: HttpClient,
@@ -82,7 +81,7 @@ async function readDigest(
     const reply = await http.get(`${image.location.url}.sha256`, { signal });
     const written = Date.parse(reply.headers['last-modified'] ?? '');
     if (image.modified !== undefined && written < image.modified.getTime()) return undefined;
-    // A line begins with a backslash where the file's name needed escapes.
+    // sha256sum starts a line with a backslash if it had to escape the file name.
     const hex = /^\\?([0-9a-f]{64})(?:\s|$)/i.exec(reply.text())?.[1];
     return hex === undefined ? undefined : `sha256:${hex.toLowerCase()}`;
   } catch (error) {

@@ -1,7 +1,6 @@
 /**
- * What is in a folder of a web server, from the index that the server makes of it: a page whose links lead there
- * (nginx, Apache, Caddy, lighttpd and others), or JSON where the server offers that (nginx's `autoindex_format json`,
- * Caddy's `browse`). Only names are taken: times and sizes on pages are rounded, and in the server's own time zone.
+ * Parses a web server's index of a folder: an HTML page of links (nginx, Apache, Caddy, lighttpd and others), or JSON (nginx's
+ * `autoindex_format json`, Caddy's `browse`). Only names are used: on pages, sizes are rounded and times are in the server's time zone.
  */
 import { Parser } from 'htmlparser2';
 import type { BufferedResponse } from '../http.ts';
@@ -11,7 +10,7 @@ export interface IndexEntry {
   readonly name: string;
 }
 
-/** The entries of a folder, each once; undefined where the answer is no index. */
+/** The entries of a folder, each once; undefined if the answer is not an index. */
 export function parseIndex(reply: BufferedResponse): IndexEntry[] | undefined {
   const type = reply.headers['content-type'] ?? '';
   if (/^application\/json\b/i.test(type)) return distinct(fromJson(reply.json()));
@@ -32,7 +31,7 @@ function fromPage(html: string, page: URL): IndexEntry[] {
   return entries;
 }
 
-/** What a link stands for, if that is right below the page: not its parent, not the same page sorted another way. */
+/** The entry that a link leads to, if it lies directly in the folder; undefined for the parent and for re-sorted views of the page. */
 function entryOf(href: string, page: URL): IndexEntry | undefined {
   const url = URL.parse(href, page.href);
   const folder = page.pathname.slice(0, page.pathname.lastIndexOf('/') + 1);
@@ -50,7 +49,7 @@ function decode(text: string): string | undefined {
   }
 }
 
-/** `[{ "name": "hello.sif", "type": "file" }]` of nginx; Caddy has `is_dir` for `type`, and a slash after a folder's name. */
+/** nginx sends `[{ "name": "hello.sif", "type": "file" }]`. Caddy sends `is_dir` instead of `type`, and a slash after a folder's name. */
 function fromJson(value: unknown): IndexEntry[] {
   if (!Array.isArray(value)) return [];
   return value.flatMap((item: Record<string, unknown> | null) => {
@@ -60,7 +59,7 @@ function fromJson(value: unknown): IndexEntry[] {
   });
 }
 
-/** A picture and a name often link to the same thing. */
+/** Removes duplicates: the icon and the name often link to the same entry. */
 function distinct(entries: readonly IndexEntry[]): IndexEntry[] {
   return [...new Map(entries.map((entry) => [`${entry.kind} ${entry.name}`, entry])).values()];
 }

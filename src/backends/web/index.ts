@@ -1,6 +1,6 @@
 /**
- * A web server that hands out image files, as a read-only registry: `https://example.org/containers/hello:1.0.sif`.
- * ../kit/layout.ts says how files are named, place.ts which of the server's folders are collections.
+ * A web server with image files as a read-only registry: `https://example.org/containers/hello:1.0.sif`. ../kit/layout.ts defines the
+ * file names; place.ts maps collections to folders of the server.
  */
 import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../../base/errors.ts';
@@ -16,7 +16,7 @@ import { resolveImage } from './images.ts';
 import { listCollection } from './listing.ts';
 import type { PlaceOptions } from './place.ts';
 
-/** Milliseconds for which a redirect is used again: many lead to URLs that are signed for minutes. */
+/** Milliseconds for which a redirect is remembered: many lead to URLs that are signed for minutes. */
 const REDIRECT_TTL = 60_000;
 
 export default defineDriver({
@@ -49,20 +49,24 @@ export default defineDriver({
         readFile(http, image.handle as FileLocation, { offset, length, size: image.size, redirects, signal }),
 
       async *search({ query, labels = {} }, signal) {
-        // A web server keeps no labels.
+        // A web server stores no labels.
         if (Object.keys(labels).length > 0) return;
         yield* searchEveryImage({ list, resolve }, { query }, signal);
       },
 
       async share(image, { email, expires }) {
         if (email === undefined && expires === undefined) return (image.handle as FileLocation).url;
-        throw new SregistryError('UNSUPPORTED', `${formatImageName(image.name)} has the one address it has`, {
-          hint: 'share it without a person and without an end',
-        });
+        throw new SregistryError(
+          'UNSUPPORTED',
+          `${formatImageName(image.name)} has one permanent address for everyone`,
+          {
+            hint: 'share it without --email and --expires',
+          },
+        );
       },
 
       async check(signal) {
-        // The folder itself need not be open to be looked at.
+        // The server works even if it forbids to list the folder itself.
         if (base !== undefined) await http.head(base, { allow: [403, 404, 405, 501], signal });
       },
 

@@ -1,4 +1,4 @@
-/** What is in a collection, as far as the server's index of that folder tells. */
+/** Lists a collection from the server's index of its folder. */
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { ListEntry } from '../backend.ts';
 import { type BufferedResponse, type HttpClient, showUrl } from '../http.ts';
@@ -20,7 +20,7 @@ export async function* listCollection(
   yield* imagesOf(index, collection);
 }
 
-/** A server that has no index of a folder answers 403 to it. */
+/** Requests the index of a folder. A server without an index answers 403. */
 async function getIndex(http: HttpClient, folder: URL, signal?: AbortSignal): Promise<BufferedResponse> {
   try {
     return await http.get(folder, { headers: { accept: 'application/json, text/html;q=0.9' }, signal });
@@ -35,7 +35,7 @@ function collectionsOf(index: readonly IndexEntry[]): ListEntry[] {
     .map(({ name }) => ({ kind: 'collection', name }));
 }
 
-/** One entry an image, though it may lie there under several extensions. */
+/** One entry per image, even if the image has files with several extensions. */
 function imagesOf(index: readonly IndexEntry[], collection: string): ListEntry[] {
   const images = index.flatMap(({ kind, name }) => (kind === 'file' ? (parseEntry(name) ?? []) : []));
   const distinct = new Map(images.map((image) => [keyOf(image), image]));
@@ -47,8 +47,8 @@ function imagesOf(index: readonly IndexEntry[], collection: string): ListEntry[]
 }
 
 function notIndexed(folder: URL, cause?: unknown): SregistryError {
-  return new SregistryError('UNSUPPORTED', `${showUrl(folder)}: the server makes no index of this folder`, {
-    hint: 'open an image by its full name: it is found without being listed',
+  return new SregistryError('UNSUPPORTED', `${showUrl(folder)}: the server has no index of this folder`, {
+    hint: 'open an image by its full name, which needs no listing',
     cause,
   });
 }
@@ -56,7 +56,7 @@ function notIndexed(folder: URL, cause?: unknown): SregistryError {
 function notListed(collection: string, { base }: PlaceOptions): SregistryError {
   if (base !== undefined)
     return new SregistryError('NOT_FOUND', `There is no folder ${collection} in ${base.href}`);
-  return new SregistryError('UNSUPPORTED', 'All the hosts of the web cannot be listed', {
-    hint: 'begin the name with a host, or configure the address of a folder as base',
+  return new SregistryError('UNSUPPORTED', 'Without the option base, hosts cannot be listed', {
+    hint: 'begin the name with a host, or set base to the address of a folder',
   });
 }

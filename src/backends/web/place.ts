@@ -1,6 +1,6 @@
 /**
- * Where a collection lies. With a `base` it is a folder below that; a name may also begin with the base's host, as a copied
- * URL does. Without one, the first component of every name is the host.
+ * Maps a collection to the URL of its folder. With a `base`, the folder lies below it; a name may also begin with the base's host, as a
+ * copied URL does. Without a `base`, the first component of every name is the host.
  */
 
 import { isLoopback } from '../http.ts';
@@ -12,11 +12,11 @@ export interface PlaceOptions {
   readonly nohttps: boolean;
 }
 
-/** Host and port as they stand in a URL; no user, no path. */
+/** Host and port as in a URL, without user and path. */
 const HOST =
   /^(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)+|localhost|\[[0-9a-f:.]+\])(?::\d{1,5})?$|^[a-z0-9_-]+:\d{1,5}$/i;
 
-/** The URL of the folder, which ends in `/`; undefined where there can be none of that name. */
+/** The URL of a folder, with `/` at its end; undefined if the name is invalid. */
 export function folderUrl(folder: string, { base, nohttps }: PlaceOptions): URL | undefined {
   const components = foldersOf(folder);
   if (components === undefined) return undefined;
@@ -34,7 +34,7 @@ function below(base: URL, components: readonly string[]): URL {
   return new URL(components.map((component) => `${encodeURIComponent(component)}/`).join(''), base);
 }
 
-/** The folder of that absolute path, if it is in the base. */
+/** The folder with this absolute path; undefined if it lies outside the base. */
 function within(base: URL, components: readonly string[]): URL | undefined {
   const url = below(new URL('/', base), components);
   return url.pathname.startsWith(base.pathname) ? url : undefined;

@@ -11,11 +11,11 @@ export const declaration = {
       type: 'url',
       example: 'https://cloud.example.org/remote.php/dav/files/me/containers/',
     },
-    username: { env: 'SREGISTRY_WEBDAV_USERNAME', describe: 'User there' },
+    username: { env: 'SREGISTRY_WEBDAV_USERNAME', describe: 'User on that server' },
     password: { env: 'SREGISTRY_WEBDAV_PASSWORD', describe: 'Password of that user', secret: true },
     token: {
       env: 'SREGISTRY_WEBDAV_TOKEN',
-      describe: 'Bearer token, in place of user and password',
+      describe: 'Bearer token, used instead of user and password',
       secret: true,
     },
   },

@@ -1,6 +1,6 @@
 /**
- * A WebDAV server (RFC 4918) as a registry: `<base>/<collection...>/<image>:<tag>.sif`. store.ts says what each method asks of the
- * server, multistatus.ts how its listings are read.
+ * A WebDAV server (RFC 4918) as a registry: `<base>/<collection...>/<image>:<tag>.sif`. store.ts sends the requests,
+ * multistatus.ts parses the server's listings.
  */
 import { defineDriver } from '../backend.ts';
 import { createHttpClient } from '../http.ts';

@@ -1,6 +1,6 @@
 /**
- * What a PROPFIND answers (RFC 4918 section 14.16), as members of the collection that was asked about. The server is not trusted:
- * of each address only the last name counts, and only if the rest of it is that collection's own address.
+ * Parses the answer to PROPFIND (RFC 4918 section 14.16) into the members of a collection. The server is not trusted: only the last
+ * component of each URL is used, and only if the rest is the collection's own URL.
  */
 import { SregistryError } from '../../base/errors.ts';
 import { child, children, type Element, parseDocument, textOf } from '../kit/xml.ts';
@@ -15,12 +15,12 @@ export interface Member {
   readonly etag: string | undefined;
 }
 
-/** @throws {SregistryError} SERVICE where the text is no multistatus document. */
+/** @throws {SregistryError} SERVICE if the text is not a multistatus document. */
 export function parseMembers(text: string, collection: URL): Member[] {
   const document = parseDocument(text, /^multistatus$/);
   if (document === undefined)
-    throw new SregistryError('SERVICE', `${collection.href}: not the answer of a WebDAV server`, {
-      hint: 'check that the address is that of WebDAV, and not of a web page',
+    throw new SregistryError('SERVICE', `${collection.href}: the answer is not from a WebDAV server`, {
+      hint: 'check that base is the WebDAV address, not that of a web page',
     });
   return children(document, 'response').flatMap((response) => {
     const name = nameIn(collection, textOf(response, 'href'));
@@ -42,7 +42,7 @@ function toMember(name: string, response: Element): Member {
   };
 }
 
-/** The name of a member right below the collection. A server behind a proxy may take itself for plain http, but not for another host. */
+/** The name of a member directly in the collection. A server behind a TLS proxy may write http URLs, but the host must match. */
 function nameIn(collection: URL, href: string | undefined): string | undefined {
   const url = URL.parse(href?.trim() ?? '', collection.href);
   if (url === null || url.host !== collection.host) return undefined;
@@ -52,7 +52,7 @@ function nameIn(collection: URL, href: string | undefined): string | undefined {
   return name === '' || name.includes('/') ? undefined : name;
 }
 
-/** The path, as servers do not agree on which characters to encode. */
+/** The decoded path; servers differ in which characters they encode. */
 function decoded({ pathname }: URL): string | undefined {
   try {
     return decodeURIComponent(pathname);

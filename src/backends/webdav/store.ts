@@ -1,7 +1,7 @@
 /**
- * A WebDAV server as a store. A file's entity tag is its revision, else its time of modification; metadata are in sidecars. A push
- * writes a hidden file, and moves it into place when it is whole: also on servers that write files where they are read, and that
- * heed no `If-None-Match`, as all must heed `Overwrite: F` (RFC 4918 section 10.6).
+ * A WebDAV server as a store. The revision is a file's entity tag, else its modification time; metadata are in sidecars. A push writes a
+ * hidden file and moves it into place when it is whole, because some servers write files in place and ignore `If-None-Match`. All
+ * servers must honour `Overwrite: F` on the move (RFC 4918 section 10.6).
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { pipeline } from 'node:stream/promises';
@@ -17,7 +17,7 @@ const PROPERTIES =
   '<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop>' +
   '<D:resourcetype/><D:getcontentlength/><D:getlastmodified/><D:getetag/></D:prop></D:propfind>';
 
-/** Milliseconds for the removal of what a failed push left. */
+/** Milliseconds for removing the hidden file of a failed push. */
 const CLEANUP_LIMIT = 5000;
 
 const folderOf = (key: string) => key.slice(0, key.lastIndexOf('/') + 1);
@@ -27,7 +27,7 @@ export function davStore(http: HttpClient, base: URL): Store {
   const files = httpFiles(http, base);
   const { stat, statSame, urlOf } = files;
 
-  /** Makes the collection that a key is in, and those above it that are missing; 405 says that it is there (RFC 4918 section 9.3.1). */
+  /** Creates the collection of a key, and missing ones above it. 405 means that it already exists (RFC 4918 section 9.3.1). */
   async function makeCollection(key: string, signal?: AbortSignal): Promise<void> {
     const folder = folderOf(key);
     if (folder === '') return;
@@ -38,7 +38,7 @@ export function davStore(http: HttpClient, base: URL): Store {
     await make([405]);
   }
 
-  /** COPY or MOVE. Only the path is sent: a server behind a proxy that speaks TLS for it takes another address for another host. */
+  /** COPY or MOVE. Sends only the path of the target: a server behind a TLS proxy may take the full URL for another host's. */
   async function transfer(
     method: 'COPY' | 'MOVE',
     from: string,
@@ -53,10 +53,10 @@ export function davStore(http: HttpClient, base: URL): Store {
     await http.request(method, urlOf(from), { headers, idempotent: method === 'COPY', signal });
     const stored = await stat(key, signal);
     if (stored?.size === size) return stored;
-    throw new SregistryError('STALE', `${urlOf(key).href} was replaced or removed while it was written`);
+    throw new SregistryError('STALE', `${urlOf(key).href} was replaced or removed during the write`);
   }
 
-  /** TLS notices damage on the way; over plain http the bytes are read back. */
+  /** Has the server the whole file? TLS detects damage in transit; over plain http, this reads the bytes back. */
   async function isIntact(key: string, { size, digest }: SourceFile, signal?: AbortSignal): Promise<boolean> {
     if ((await stat(key, signal))?.size !== size) return false;
     if (base.protocol === 'https:') return true;
@@ -68,7 +68,7 @@ export function davStore(http: HttpClient, base: URL): Store {
   async function put(key: string, file: SourceFile, { ifAbsent, signal }: PutOptions): Promise<StoredFile> {
     const present = await findFile(http, urlOf(key), { signal });
     if (present === undefined) await makeCollection(key, signal);
-    // nginx makes entity tags of size and seconds: a file of this very second and of that size would keep its tag.
+    // nginx builds entity tags from size and seconds: a file replaced within the same second by one of the same size keeps its tag.
     const age = Date.parse(present?.headers.date ?? '') - Number(present?.modified);
     if (present?.size === file.size && age < 1000) await sleep(1000, undefined, { signal });
     const hidden = `${folderOf(key)}.sregistry-${randomUUID()}`;
@@ -118,7 +118,7 @@ export function davStore(http: HttpClient, base: URL): Store {
   };
 }
 
-/** A file as a listing tells it: without an entity tag, HEAD says which revision it is. */
+/** A file in a listing. If it has no entity tag, a later HEAD tells its revision. */
 function toListed(folder: string, { name, size, modified, etag }: Member): ListedFile {
   const key = folder + name;
   if (etag === undefined || size === undefined) return { key };

@@ -57,7 +57,7 @@ describe('pages', () => {
   test('that go in circles, or never end, are an error', async () => {
     const circles = {
       code: 'SERVICE',
-      message: expect.stringContaining('a listing: its pages go in circles'),
+      message: expect.stringContaining('a listing: its pages repeat'),
     };
     await expect(follow((at) => (at + 1) % 3)).rejects.toMatchObject(circles);
     await expect(follow(() => 7)).rejects.toMatchObject(circles);

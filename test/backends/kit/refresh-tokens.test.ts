@@ -82,7 +82,7 @@ describe('A refresh token that changes when it is used', () => {
     await obtain(signal);
     await expect(obtain(signal)).rejects.toMatchObject({
       code: 'UNAUTHORIZED',
-      hint: 'log in again: sregistry auth login drive',
+      hint: 'log in again with: sregistry auth login drive',
     });
     expect(onDisk(file)).toEqual(before);
   });
