@@ -305,7 +305,20 @@ describe('a push that may replace nothing', () => {
     ['small', 1000],
     ['large', 20 * MEBIBYTE],
   ])('of %s images: one of two at the same time is refused, by the service', async (_what, size) => {
-    const backend = await start();
+    await start();
+    await using proxy = await startFaultProxy(service.url);
+    // Neither is stored before both have looked and found nothing.
+    const both = Promise.withResolvers<void>();
+    let arrived = 0;
+    proxy.inject(
+      (_request, _response, forward) => {
+        arrived += 1;
+        if (arrived === 2) both.resolve();
+        void both.promise.then(() => forward());
+      },
+      { match: ({ url }) => url?.includes('ifGenerationMatch=0') === true, times: 2 },
+    );
+    const backend = connect({ base: proxy.url });
     const bytes = [randomBytes(size), randomBytes(size)];
     const script = 'line\n'.repeat(100);
     const pushed = await Promise.allSettled(
@@ -315,9 +328,7 @@ describe('a push that may replace nothing', () => {
     );
     const won = pushed.findIndex(({ status }) => status === 'fulfilled');
     expect(pushed[1 - won]).toMatchObject({ status: 'rejected', reason: { code: 'EXISTS' } });
-    expect(service.requests.filter(({ url }) => url.includes('ifGenerationMatch=0')).length).toBeGreaterThan(
-      1,
-    );
+    expect(arrived).toBe(2);
     const image = (await backend.resolve(NAME)) as RemoteImage;
     expect((await read(backend, image)).equals(bytes[won] as Buffer)).toBe(true);
     expect(image.annotations).toEqual({ script, number: String(won) });

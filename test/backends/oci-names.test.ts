@@ -1,8 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import { scopesOf } from '../../src/backends/oci/auth.ts';
 import { parseChallenges } from '../../src/backends/oci/challenge.ts';
-import { isDigest, isRepository, isTag } from '../../src/backends/oci/grammar.ts';
-import { DOCKER_HUB, repositoryOf, repositoryOfImage } from '../../src/backends/oci/reference.ts';
+import {
+  DOCKER_HUB,
+  isDigest,
+  isRepository,
+  isTag,
+  repositoryOf,
+  repositoryOfImage,
+} from '../../src/backends/oci/reference.ts';
 
 describe('where a name lies', () => {
   test.each([

@@ -6,8 +6,7 @@ import { isError, SregistryError } from '../../base/errors.ts';
 import type { HttpClient } from '../http.ts';
 import { unlessAbsent } from '../kit/absent.ts';
 import { Renewable } from '../kit/renewable.ts';
-import { isRepository, isTag } from './grammar.ts';
-import { DOCKER_HUB } from './reference.ts';
+import { DOCKER_HUB, isRepository, isTag } from './reference.ts';
 
 export interface Catalog {
   /**

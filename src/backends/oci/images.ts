@@ -4,7 +4,6 @@ import { parseDate } from '../../base/date.ts';
 import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../../image/remote.ts';
-import { isDigest, isRepository, isTag } from './grammar.ts';
 import {
   fittingManifests,
   imageLayer,
@@ -14,6 +13,7 @@ import {
   REF_NAME,
   whyUnpresentable,
 } from './manifest.ts';
+import { isDigest, isRepository, isTag } from './reference.ts';
 import { pathOf, type Repository, referenceOf } from './registries.ts';
 
 /** What the driver needs to read an image again. */

@@ -9,8 +9,7 @@ import type { ImageName } from '../../image/name.ts';
 import { debugLog } from '../../log/index.ts';
 import type { ListEntry } from '../backend.ts';
 import { nameMatcher } from '../name-match.ts';
-import { isRepository } from './grammar.ts';
-import { DOCKER_HUB, repositoryOf, repositoryOfImage } from './reference.ts';
+import { DOCKER_HUB, isRepository, repositoryOf, repositoryOfImage } from './reference.ts';
 import { type Registries, type Repository, referenceOf } from './registries.ts';
 
 const debug = debugLog('oci');

@@ -7,7 +7,7 @@ import { arch } from 'node:process';
 import { SregistryError } from '../../base/errors.ts';
 import { toStrings } from '../../image/attributes.ts';
 import { isJsonObject } from '../../settings/json.ts';
-import { isDigest } from './grammar.ts';
+import { isDigest } from './reference.ts';
 
 export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';

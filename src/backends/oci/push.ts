@@ -5,9 +5,9 @@ import { sha256File } from '../../base/hash.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { ImageFile, PushOptions, RemoteImage } from '../backend.ts';
 import { pushSmallBlob } from './blobs.ts';
-import { isRepository, isTag } from './grammar.ts';
 import { CREATED, digestOf, digestOfTag, type FetchedManifest, toRemoteImage } from './images.ts';
 import { OCI_MANIFEST, parseManifest, REF_NAME, SIF_CONFIG, SIF_LAYER } from './manifest.ts';
+import { isRepository, isTag } from './reference.ts';
 import { pathOf, type Repository, referenceOf } from './registries.ts';
 import { pushFile } from './upload.ts';
 

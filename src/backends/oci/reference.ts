@@ -2,6 +2,9 @@
  * Where a name lies: which registry, which repository. An instance with a `base` is that registry, and the whole path is
  * the repository. Without one, a first component that looks like a host is the registry, as Docker reads names; what has
  * none lies on Docker Hub, under `library/` if it is a single component.
+ *
+ * The grammar of repositories, tags and digests is that of the OCI distribution and image specifications 1.1, and Docker's for
+ * the length of a repository. What a registry sends is held to it before it becomes part of a path.
  */
 import type { ImageName } from '../../image/name.ts';
 
@@ -60,3 +63,18 @@ const HOST =
 function isHost(component: string): boolean {
   return HOST.test(component);
 }
+
+const COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
+const REPOSITORY = new RegExp(`^${COMPONENT}(?:/${COMPONENT})*$`);
+const REPOSITORY_MAX = 255;
+const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
+const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
+
+export function isRepository(text: string): boolean {
+  return text.length <= REPOSITORY_MAX && REPOSITORY.test(text);
+}
+
+export const isTag = (text: string) => TAG.test(text);
+
+/** Of the two algorithms that the specification registers. */
+export const isDigest = (text: string) => DIGEST.test(text);

@@ -5,8 +5,8 @@
 import pMap from 'p-map';
 import { SregistryError } from '../../base/errors.ts';
 import type { RemoteImage } from '../backend.ts';
-import { isTag } from './grammar.ts';
 import { digestOfTag, handleOf } from './images.ts';
+import { isTag } from './reference.ts';
 import { pathOf, type Repository, referenceOf } from './registries.ts';
 
 /** Tags looked at at once. */

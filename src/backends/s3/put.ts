@@ -2,6 +2,7 @@
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Headers } from '../http.ts';
+import { changedWhilePushed } from '../kit/changed.ts';
 import { readMetadata } from '../kit/metadata.ts';
 import { type StoredPart, uploadInParallel } from '../kit/parallel-upload.ts';
 import type { PutOptions, SourceFile } from '../kit/store.ts';
@@ -146,9 +147,7 @@ async function lookAgain({ bucket, key, file, signal }: Putting, tag?: string): 
   const found = await madeObject(bucket, key, signal);
   // Somebody may have pushed something else in the meantime; that is theirs to answer for.
   if (digestOf(found) !== file.digest || isTag(found.ref.etag, tag)) return found;
-  throw new SregistryError('CORRUPT', `${bucket.show(key)}: stored with other bytes than were sent`, {
-    hint: 'push it again',
-  });
+  throw changedWhilePushed(`${bucket.show(key)}: the service stored other bytes than were sent`);
 }
 
 /** Is this the tag it should have? Compared where both are of the kind that tells about bytes. */

@@ -2,6 +2,7 @@
 import { SregistryError } from '../../base/errors.ts';
 import { attemptsWorth, type Body, type BufferedResponse, type Headers } from '../http.ts';
 import { unlessAbsent } from '../kit/absent.ts';
+import { changedWhilePushed } from '../kit/changed.ts';
 import type { StoredPart } from '../kit/parallel-upload.ts';
 import { withRetries } from '../kit/retries.ts';
 import type { Bucket, BucketRequest } from './bucket.ts';
@@ -62,9 +63,7 @@ export async function putContent(
 function checkStored(what: string, headers: Headers, { md5 }: Digests): void {
   if (headers.etag === undefined) throw new SregistryError('SERVICE', `${what}: stored without an ETag`);
   if (!isMd5Tag(headers) || opaque(headers.etag).toLowerCase() === md5.toString('hex')) return;
-  throw new SregistryError('CORRUPT', `${what}: stored with other bytes than were sent`, {
-    hint: 'push it again',
-  });
+  throw changedWhilePushed(`${what}: the service stored other bytes than were sent`);
 }
 
 /** The parts the service has, by number, with their sizes in bytes; undefined where it no longer knows the upload. */
