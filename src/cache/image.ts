@@ -148,7 +148,7 @@ export class CachedImage {
       const served =
         this.#kept !== undefined && (await this.#readKept(this.#kept, target, offset, count, ahead, stop));
       if (!served) await this.#readThrough(target, offset, count, stop());
-      await this.#comparePassed(stop);
+      if (this.#passed.isPending) await this.#comparePassed(stop);
       return count;
     });
   }

@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { SregistryError } from '../base/errors.ts';
+import { SingleFlight } from '../base/single-flight.ts';
 import { abortable, chunksOf } from './abortable.ts';
 import { BLOCK_SIZE, type BlockMap, checksum } from './block-map.ts';
 import { BlockWriter } from './block-writer.ts';
@@ -29,7 +30,7 @@ export class PassedBlocks {
   readonly #handedOut = new Map<number, number>();
   /** Checksums of all blocks of the right image, once it was fetched again. */
   #right: readonly number[] | undefined;
-  #running: Promise<void> | undefined;
+  readonly #flight = new SingleFlight<void>();
   #failure: SregistryError | undefined;
 
   constructor(options: PassedOptions) {
@@ -39,6 +40,11 @@ export class PassedBlocks {
   /** What every read throws once wrong bytes were handed out. */
   get failure(): SregistryError | undefined {
     return this.#failure;
+  }
+
+  /** Are there blocks that were handed out and not compared? */
+  get isPending(): boolean {
+    return this.#handedOut.size > 0;
   }
 
   /** Notes whole blocks from block `first` on that are about to be handed out. CORRUPT where they differ from those of before. */
@@ -55,7 +61,7 @@ export class PassedBlocks {
   /** Is the image now to be compared, as all of its blocks have been handed out or are in `map`? */
   isDue(map: BlockMap | undefined): boolean {
     const { digest, size } = this.#options;
-    if (this.#handedOut.size === 0 || digest === undefined || size > LARGEST) return false;
+    if (!this.isPending || digest === undefined || size > LARGEST) return false;
     const blocks = Math.ceil(size / BLOCK_SIZE);
     for (let block = 0; block < blocks; block += 1)
       if (!this.#handedOut.has(block) && !map?.has(block)) return false;
@@ -70,11 +76,8 @@ export class PassedBlocks {
   }
 
   /** Fetches the image again and compares it. CORRUPT where other bytes were handed out; else the source's errors. */
-  async compare(signal: AbortSignal): Promise<void> {
-    this.#running ??= this.#compare(signal).finally(() => {
-      this.#running = undefined;
-    });
-    await this.#running;
+  compare(signal: AbortSignal): Promise<void> {
+    return this.#flight.join('image', (call) => this.#compare(call.signal), signal);
   }
 
   /** The blocks of `first..last` in `map` that are known to be wrong. */
