@@ -64,6 +64,20 @@ async function homeWithKept(path = PATH, bytes = small): Promise<string> {
   return home;
 }
 
+/** Pushes that wait for the gate once they have started. */
+function gated() {
+  const gate = Promise.withResolvers<void>();
+  const started = Promise.withResolvers<void>();
+  const publisher = (session: Session): Partial<Publisher> => ({
+    push: async (request) => {
+      started.resolve();
+      await gate.promise;
+      return publish(session, request);
+    },
+  });
+  return { gate, started, publisher };
+}
+
 /** Makes the staged files those of a process that is dead, and takes the journal away. */
 async function loseJournal(home: string): Promise<void> {
   const cache = join(home, 'cache');
@@ -224,15 +238,7 @@ describe('beside newer files', () => {
 
   test('a retry does not begin while another process writes or pushes something newer to its name', async () => {
     const home = await homeWithKept();
-    const gate = Promise.withResolvers<void>();
-    const started = Promise.withResolvers<void>();
-    const publisher = (session: Session): Partial<Publisher> => ({
-      push: async (request) => {
-        started.resolve();
-        await gate.promise;
-        return publish(session, request);
-      },
-    });
+    const { gate, started, publisher } = gated();
     const retrying = await open({ home });
     const newer = await open({ home, publisher });
     const restore = StagedFile.restore.bind(StagedFile);
@@ -254,15 +260,7 @@ describe('beside newer files', () => {
 
   test('a push waits for one under way to its name whose file was closed before', async () => {
     const home = await homeWithKept();
-    const gate = Promise.withResolvers<void>();
-    const started = Promise.withResolvers<void>();
-    const publisher = (session: Session): Partial<Publisher> => ({
-      push: async (request) => {
-        started.resolve();
-        await gate.promise;
-        return publish(session, request);
-      },
-    });
+    const { gate, started, publisher } = gated();
     const retrying = await open({ home, publisher });
     await retrying.staging.restore(['lab']);
     await started.promise;
