@@ -46,7 +46,7 @@ export interface Library {
   /** Stores an image, or renews what is stored under the same name and version. */
   add(addition: Addition): Promise<Container>;
   get(query: Query): Container | undefined;
-  /** Those whose name, tag or URI holds `query`; all for none, `''` or `*`. By name, then the newest first. */
+  /** Those whose name, tag or URI holds each word of `query`; all for none, `''` or `*`. By name, then the newest first. */
   images(query?: string): Container[];
   /** The row itself, as the Python client prints it. */
   inspect(query: Query): ContainerFields;
