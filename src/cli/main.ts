@@ -52,8 +52,20 @@ async function run(argv: string[], context: Context): Promise<number> {
   }
   if (isCompletion(argv)) addCompletion(parser, context.env);
   if (argv.every((word) => ['--quiet', '--debug'].includes(word))) bot.data(await parser.getHelp());
-  else await parser.parseAsync(argv);
+  else await parser.parseAsync(isCompletion(argv) ? argv : commandFirst(argv, modules));
   return code;
+}
+
+/**
+ * Moves the options in front of a command or a subcommand behind it (`backend -f add lab ...`), as only the command says which
+ * options there are. These options take no values.
+ */
+function commandFirst(argv: readonly string[], modules: Modules): readonly string[] {
+  const isGroup = [...modules.values()].some((module) => 'subcommands' in module);
+  const words = argv.filter((word) => !word.startsWith('-')).slice(0, isGroup ? 2 : 1);
+  const rest = [...argv];
+  for (const word of words) rest.splice(rest.indexOf(word), 1);
+  return [...words, ...rest];
 }
 
 const isCompletion = (argv: readonly string[]) => argv.includes(COMPLETION_FLAG);
@@ -122,6 +134,7 @@ function createParser(argv: readonly string[]): Argv {
       quiet: { type: 'boolean', describe: 'Print only warnings and errors' },
       debug: { type: 'boolean', describe: 'Print everything' },
     })
+    .alias('help', 'h')
     .version(version)
     .parserConfiguration({ 'boolean-negation': false, 'parse-positional-numbers': false })
     .strict()

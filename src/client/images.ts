@@ -6,7 +6,7 @@ import { formatImageName, parseImageName, removeUri, uriScheme } from '../image/
 import { metricsOfFile, requireWholeImage } from './image-file.ts';
 
 /** The backend that the library is. */
-const LOCAL = 'local';
+export const LOCAL = 'local';
 
 export interface AddRequest {
   readonly file: string;

@@ -23,6 +23,53 @@ test('The version goes to stdout.', async () => {
   expect(await home.json('version')).toMatchObject({ version });
 });
 
+test.each([[[]], [['pull']], [['backend']], [['backend', 'add']]])(
+  '-h shows the help of %s.',
+  async (words) => {
+    const short = await home.sregistry(...words, '-h');
+    expect(short).toEqual(await home.sregistry(...words, '--help'));
+    expect(short).toMatchObject({ code: 0, stderr: '' });
+    expect(short.stdout).toContain(['sregistry', ...words].join(' '));
+  },
+);
+
+test('Options may stand in front of a command and of a subcommand.', async () => {
+  await home.ok('backend', 'add', 'lab', '--driver', 'oci', 'base=http://localhost:1');
+  await home.ok('backend', '-f', 'add', 'lab', 'base', 'http://localhost:2');
+  const stdout = await home.ok('--json', 'backend', '--quiet', 'ls', 'lab');
+  expect(JSON.parse(stdout)).toMatchObject({ options: { base: { value: 'http://localhost:2' } } });
+});
+
+describe('A search', () => {
+  test('takes several words.', async () => {
+    await home.ok('add', home.image(), '--name', 'demo/numpy:cuda', '--copy');
+    const found = [{ uri: expect.stringMatching(/^local:\/\/demo\/numpy:cuda/) }];
+    expect(await home.json('search', 'numpy', 'cuda')).toMatchObject(found);
+    expect(await home.json('search', 'numpy', 'rocm')).toEqual([]);
+    expect(await home.json('images', 'cuda', 'demo')).toMatchObject(found);
+    expect(await home.json('images', 'cuda', 'rocm')).toEqual([]);
+  });
+
+  test('that no service answered fails, whatever the library on this machine says.', async () => {
+    await home.ok('backend', 'add', 'lab', '--driver', 'oci', 'base=http://localhost:1');
+    const { code, stderr } = await home.sregistry('search', 'numpy');
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining('lab could not be searched'),
+    });
+  });
+
+  test('of a client that does not exist fails.', async () => {
+    home.env.SREGISTRY_CLIENT = 'bogus';
+    const { code, stderr } = await home.sregistry('search', 'numpy');
+    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('"bogus"') });
+  });
+
+  test('where only the library is configured succeeds.', async () => {
+    expect(await home.sregistry('search', 'numpy')).toEqual({ code: 0, stdout: '', stderr: '' });
+  });
+});
+
 describe('A command line that makes no sense', () => {
   test('ends with 2, its message on stderr, and the nearest command.', async () => {
     const { code, stdout, stderr } = await home.sregistry('pul', 'lab://demo/x');
