@@ -86,13 +86,32 @@ export async function findImage(
   const image = await backend.resolve(name, signal);
   session.metadata.images.put(backend, name, image);
   if (image !== undefined) return image;
-  throw new SregistryError(
-    'NOT_FOUND',
-    `${session.uri(backend.name, name)} does not exist in ${backend.target}`,
-    {
-      hint: `sregistry search --backend ${backend.name} ${name.image} shows what does`,
-    },
-  );
+  const uri = session.uri(backend.name, name);
+  const meant = await inLowerCase(backend, name, signal);
+  throw new SregistryError('NOT_FOUND', `${uri} does not exist in ${name.registry ?? backend.target}`, {
+    hint:
+      meant === undefined
+        ? `sregistry search --backend ${backend.name} ${name.image} shows what does`
+        : `Did you mean ${session.uri(backend.name, meant)}? The Python client pushes in lower case`,
+  });
+}
+
+/** The name in lower case, if it is another one and an image has it. */
+async function inLowerCase(
+  backend: Backend,
+  name: ImageName,
+  signal?: AbortSignal,
+): Promise<ImageName | undefined> {
+  const folded = {
+    ...name,
+    collection: name.collection.toLowerCase(),
+    image: name.image.toLowerCase(),
+    tag: name.tag.toLowerCase(),
+  };
+  if (formatImageName(folded) === formatImageName(name)) return undefined;
+  const found = await backend.resolve(folded, signal).catch(() => undefined);
+  signal?.throwIfAborted();
+  return found && folded;
 }
 
 /** As {@link findImage}; NOT_PRESENTABLE if it is not an image that can be run. */
@@ -107,7 +126,10 @@ export async function findUsableImage(
   throw new SregistryError('NOT_PRESENTABLE', `${uri} cannot be used as an image: ${image.unpresentable}`);
 }
 
-/** The name of the file that an image is written to unless told otherwise: `<image>:<tag>[@<version>].sif`. */
+/**
+ * The name of the file that an image is written to unless told otherwise, as the Python client has it: all of the name with `-` for
+ * each slash, `<collection>-<image>:<tag>[@<version>].sif`.
+ */
 export function defaultFileName(name: ImageName): string {
-  return `${formatImageName({ ...name, registry: undefined, collection: '' })}.sif`;
+  return `${formatImageName(name).replaceAll('/', '-')}.sif`;
 }

@@ -150,7 +150,7 @@ export function aliasesIn(secrets: Secrets, { name, driver }: Instance): string[
   return names.includes('registry') ? [...aliases, 'registry'] : aliases;
 }
 
-/** The error for required options without a value. It describes each, and names the command that sets the first. */
+/** The error for required options without a value. It describes each, and names the command and the variable that set the first. */
 export function missingOptions({ name, driver }: Instance, missing: readonly string[]): SregistryError {
   const described = missing.map((option) => `${option} (${driver.options[option]?.describe})`);
   const [first = ''] = missing;
@@ -159,8 +159,11 @@ export function missingOptions({ name, driver }: Instance, missing: readonly str
   const command = spec?.secret
     ? `sregistry auth login ${name}`
     : `sregistry backend add ${name}${kind} ${first}=${spec?.example ?? 'VALUE'}`;
+  const variables = spec
+    ? variablesOf({ instance: name, driver: defaultInstanceOf(driver) }, first, spec)
+    : [];
   return new SregistryError('SETTINGS', `The backend ${name} lacks ${described.join(', ')}`, {
-    hint: `Set it with: ${command}`,
+    hint: `Set it with: ${command}, or with the variable ${variables[1] ?? variables[0]}`,
   });
 }
 

@@ -2,7 +2,7 @@
 export const declaration = {
   name: 'gcs',
   title: 'Google Cloud Storage',
-  aliases: ['google-storage', 'google-compute', 'gcs', 'gs'],
+  aliases: ['google-storage', 'google-compute', 'google-build', 'gcs', 'gs'],
   capabilities: ['list', 'push', 'search', 'share', 'remove', 'copy', 'check'],
   dependencies: [{ module: 'google-auth-library', version: '^10.9.1', purpose: 'to log in to Google' }],
   options: {
