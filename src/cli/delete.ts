@@ -28,7 +28,7 @@ export default defineCommand({
     const { signal } = context;
     const target = await parseTarget(uri, session);
     const image = await findRemovable(session, target, signal);
-    const full = session.uri(target.backend.name, target.name);
+    const full = session.uri(target.backend, target.name);
     if (!force && !(await isMeant(full, target.backend.target))) return 1;
     await remove(session, target, image, signal);
     if (json) printJson({ uri: full, digest: image.digest });

@@ -92,9 +92,17 @@ async function loadModules(argv: readonly string[]): Promise<Modules> {
 /** Options that are allowed in front of a command take no values, so that the first words are the command. */
 function refuseUnknown(word: string | undefined, names: readonly string[], before: string): void {
   if (word === undefined || names.includes(word)) return;
+  if (word === 'build') throw noBuilds();
   const meant = nearest(word, names);
   throw new SregistryError('USAGE', `There is no command "${before} ${word}"`, {
     hint: meant === undefined ? `${before} --help lists them` : `Did you mean ${meant}?`,
+  });
+}
+
+/** The Python tool builds on Google Cloud. */
+function noBuilds(): SregistryError {
+  return new SregistryError('USAGE', 'sregistry builds no images', {
+    hint: 'Build with: apptainer build IMAGE.sif RECIPE. Then publish with: sregistry push IMAGE.sif --name URI',
   });
 }
 

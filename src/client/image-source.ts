@@ -15,7 +15,7 @@ export async function openImageSource(
   if (image.unpresentable !== undefined)
     throw new SregistryError(
       'NOT_PRESENTABLE',
-      `${session.uri(backend.name, image.name)}: ${image.unpresentable}`,
+      `${session.uri(backend, image.name)}: ${image.unpresentable}`,
     );
   if (backend.openLocal !== undefined) return handleSource(await backend.openLocal(image));
   const cached = session.openCached(backend, image);

@@ -53,7 +53,7 @@ async function remoteImage(session: Session, text: string, signal?: AbortSignal)
   const { backend, name } = target;
   const image = await findImage(session, target, signal);
   return {
-    title: session.uri(backend.name, name),
+    title: session.uri(backend, name),
     facts: async () => factsOf(session, backend, image),
     inspection: () => inspectionOf(session, backend, image, signal),
     open: () => openImageSource(session, backend, image, signal),

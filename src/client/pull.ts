@@ -43,7 +43,7 @@ export async function pull(session: Session, text: string, options: PullOptions 
   if (file !== undefined && !options.force) await refuseToReplace(file);
 
   const image = await findUsableImage(session, target, signal);
-  const uri = session.uri(target.backend.name, target.name);
+  const uri = session.uri(target.backend, target.name);
   if (file !== undefined) await writeFile(session, target, image, file, options);
   if (noLibrary) return { uri, image, path: file as string };
   const stored = await keep(session, target, image, file, options);
@@ -127,7 +127,7 @@ async function addToLibrary(
     ...bytes,
     name,
     client: backend.name,
-    url: session.uri(backend.name, name),
+    url: session.uri(backend, name),
     metrics: await metricsOfFile(bytes.file, signal),
     digest,
     signal,

@@ -33,5 +33,5 @@ export async function push(
   const { extension } = splitExtension(uri);
   const request = { backend: backend.name, name, extension, file, size, ifAbsent, progress, signal };
   const image = await publish(session, request);
-  return { uri: session.uri(backend.name, name), image };
+  return { uri: session.uri(backend, name), image };
 }

@@ -136,7 +136,7 @@ export function summarize(session: Session, image: RemoteImage, backend: Backend
   const { name, size, digest, modified, annotations } = image;
   const known = session.state.texts.labelsOf(identityOf(backend), formatImageName(name));
   return {
-    uri: session.uri(backend.name, name),
+    uri: session.uri(backend, name),
     backend: backend.name,
     size,
     digest,

@@ -70,6 +70,7 @@ export class Session {
   /** The user's own images. Opened when first asked. */
   readonly library: Library;
   readonly #backends = new Map<string, Promise<Backend>>();
+  #plainHttp: Promise<Backend> | undefined;
 
   private constructor(options: SessionOptions, opened: Opened) {
     const { env = process.env } = options;
@@ -131,9 +132,22 @@ export class Session {
     return backend;
   }
 
+  /**
+   * The backend of texts that begin with `http://`. Without a base, it speaks plain http to all hosts; the backend `http` itself does
+   * so for this machine only.
+   */
+  plainHttp(): Promise<Backend> {
+    this.#plainHttp ??= createBackend(this.#instance('http'), {
+      secrets: this.secrets,
+      env: { ...this.env, SREGISTRY_HTTP_NOHTTPS: 'yes' },
+    });
+    return this.#plainHttp;
+  }
+
   /** `<backend>://<name>`, as every command takes it. */
-  uri(backend: string, name: ImageName): string {
-    return `${backend}://${formatImageName(name)}`;
+  uri(backend: string | Backend, name: ImageName): string {
+    const scheme = typeof backend === 'string' ? backend : (backend.uriScheme ?? backend.name);
+    return `${scheme}://${formatImageName(name)}`;
   }
 
   /** Bytes of a revision on local disk. */
@@ -177,8 +191,10 @@ export class Session {
 
   async close(): Promise<void> {
     await this.cache.stop();
-    const backends = await Promise.allSettled(this.#backends.values());
-    await Promise.allSettled(backends.map((b) => (b.status === 'fulfilled' ? b.value.close?.() : undefined)));
+    const backends = await Promise.allSettled([...this.#backends.values(), this.#plainHttp]);
+    await Promise.allSettled(
+      backends.map((b) => (b.status === 'fulfilled' ? b.value?.close?.() : undefined)),
+    );
     this.library.close();
     this.state.close();
   }

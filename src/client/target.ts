@@ -5,7 +5,7 @@
 import type { Backend } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
 import type { ImageName } from '../image/name.ts';
-import { formatImageName, parseImageName, removeUri, uriScheme } from '../image/names.ts';
+import { formatImageName, parseImageName, removeUri, splitExtension, uriScheme } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { ACTIVE, activeClient, entryOf } from '../settings/secrets.ts';
 import type { Session } from './session.ts';
@@ -42,11 +42,18 @@ export async function parseTarget(
     first: 'host',
   });
   const { registry, collection, image, tag, version } = name;
-  return { backend, name: { registry, collection, image, tag, version } };
+  return { backend, name: { registry, collection, image, tag, version, ...writtenFile(text) } };
+}
+
+/** The file name at the end of a text, if it has the extension of an image. */
+function writtenFile(text: string): Pick<ImageName, 'file'> {
+  const file = text.slice(text.lastIndexOf('/') + 1);
+  return splitExtension(file).extension === undefined ? {} : { file };
 }
 
 /** The backend of a text's scheme, or the one used for texts without a scheme. */
 export async function backendOf(text: string, session: Session): Promise<Backend> {
+  if (/^http:\/\//i.test(text)) return session.plainHttp();
   const client = clientOf(text, session);
   if (client !== undefined) return session.backend(client);
   try {
@@ -86,13 +93,13 @@ export async function findImage(
   const image = await backend.resolve(name, signal);
   session.metadata.images.put(backend, name, image);
   if (image !== undefined) return image;
-  const uri = session.uri(backend.name, name);
+  const uri = session.uri(backend, name);
   const meant = await inLowerCase(backend, name, signal);
   throw new SregistryError('NOT_FOUND', `${uri} does not exist in ${name.registry ?? backend.target}`, {
     hint:
       meant === undefined
         ? `sregistry search --backend ${backend.name} ${name.image} shows what does`
-        : `Did you mean ${session.uri(backend.name, meant)}? The Python client pushes in lower case`,
+        : `Did you mean ${session.uri(backend, meant)}? The Python client pushes in lower case`,
   });
 }
 
@@ -122,7 +129,7 @@ export async function findUsableImage(
 ): Promise<RemoteImage> {
   const image = await findImage(session, target, signal);
   if (image.unpresentable === undefined) return image;
-  const uri = session.uri(target.backend.name, target.name);
+  const uri = session.uri(target.backend, target.name);
   throw new SregistryError('NOT_PRESENTABLE', `${uri} cannot be used as an image: ${image.unpresentable}`);
 }
 

@@ -8,6 +8,8 @@ export interface ImageName {
   readonly tag: string;
   /** A version that names one revision: a digest (`sha256:...`), a generation, a commit. */
   readonly version?: string | undefined;
+  /** The file name that a person wrote, `hello_1.0.simg`. A service of files looks for it first. Not a part of the identity. */
+  readonly file?: string | undefined;
 }
 
 /** `[registry/]collection`: the folder an image is shown in, `''` at the top. */

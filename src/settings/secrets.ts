@@ -5,6 +5,7 @@
  * overwritten.
  */
 import { stat } from 'node:fs/promises';
+import { requireObject, requireTexts } from '../base/arguments.ts';
 import { SregistryError } from '../base/errors.ts';
 import { isJsonObject, type JsonObject, readJsonObject } from './json.ts';
 import { editJsonFile } from './locked-file.ts';
@@ -37,6 +38,9 @@ export async function updateClientSecrets(
   secrets?: Secrets,
   file: string = secretsFile(),
 ): Promise<Secrets> {
+  const signature = 'updateClientSecrets(backend, updates, secrets?, file?)';
+  requireTexts(signature, { backend, file });
+  requireObject(signature, 'updates', updates);
   return editSecrets((current) => withEntry(secrets ?? current, backend, updates), file);
 }
 

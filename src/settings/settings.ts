@@ -3,6 +3,7 @@
  * only read the environment and the secrets file.
  */
 import { join } from 'node:path';
+import { requireTexts } from '../base/arguments.ts';
 import { SregistryError } from '../base/errors.ts';
 import { registerSecret } from '../log/index.ts';
 import { isEnabled, parseBoolean } from './environment.ts';
@@ -54,6 +55,7 @@ export function createSettings(options: SettingsOptions): Settings {
   const paths = getPaths(env);
 
   const getSettings = async (name?: string): Promise<JsonObject> => {
+    if (name !== undefined) requireTexts('getSettings(client?)', { client: name });
     const secrets = await readClientSecrets(paths.secretsFile);
     return name === undefined ? secrets : (entryOf(secrets, name) ?? {});
   };
@@ -74,12 +76,14 @@ export function createSettings(options: SettingsOptions): Settings {
   };
 
   const find = async (name: string): Promise<Found | undefined> => {
+    requireTexts('getSetting(name, fallback?)', { name });
     const found = await lookUp(name);
     if (typeof found?.value === 'string' && LOOKS_SECRET.test(upperSnake(name))) registerSecret(found.value);
     return found;
   };
 
   const updateSetting = async (name: string, value: unknown): Promise<void> => {
+    requireTexts('updateSetting(name, value)', { name });
     await updateClientSecrets(client, { [name]: value }, undefined, paths.secretsFile);
   };
 
@@ -103,6 +107,7 @@ export function createSettings(options: SettingsOptions): Settings {
     },
     async requireSecrets(params = []) {
       const names = [params].flat();
+      for (const param of names) requireTexts('requireSecrets(params?)', { 'each of params': param });
       const missing: string[] = [];
       for (const name of names) if ((await find(name)) === undefined) missing.push(name);
       if (missing.length === 0 && (names.length > 0 || (await hasAnySetting()))) return;

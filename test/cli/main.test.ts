@@ -78,6 +78,11 @@ describe('A command line that makes no sense', () => {
     expect(stderr).toContain('Did you mean pull?');
   });
 
+  test('that the Python tool knows is told what to use instead.', async () => {
+    const { code, stderr } = await home.sregistry('build', '--name', 'lab/hello', 'Singularity');
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('apptainer build') });
+  });
+
   test('ends with 2 where a command below another does not exist.', async () => {
     const { code, stderr } = await home.sregistry('backend', 'lss');
     expect(code).toBe(2);

@@ -25,6 +25,7 @@ export default defineDriver({
     const { base: address, nohttps = false } = options;
     const base = address === undefined ? undefined : folderAddress(address);
     const place: PlaceOptions = { base, nohttps };
+    const scheme = nohttps ? 'http' : 'https';
     const http = createHttpClient({
       base,
       env,
@@ -39,7 +40,8 @@ export default defineDriver({
     return {
       name: instance,
       driver: declaration.name,
-      target: base?.href ?? 'https://',
+      uriScheme: base === undefined ? scheme : undefined,
+      target: base?.href ?? `${scheme}://`,
       defaultCollection: '',
       http,
       resolve,
