@@ -6,11 +6,13 @@ import yargs, { type Argv } from 'yargs';
 import { isError, SregistryError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { version } from '../base/version.ts';
-import { bot } from '../log/index.ts';
+import { bot, debugLog } from '../log/index.ts';
 import type { Command, Context, Group } from './command.ts';
 import { COMMANDS, type CommandEntry, namesOf } from './commands.ts';
 import { addCompletion, COMPLETION_FLAG } from './completion.ts';
 import { watchForShutdown } from './shutdown-signal.ts';
+
+const debug = debugLog('cli');
 
 const FAILED = 1;
 const USAGE = 2;
@@ -20,12 +22,19 @@ const INTERRUPTED = 130;
 const MAX_WIDTH = 100;
 
 export async function main(argv: string[]): Promise<number> {
+  traceWarnings();
   using shutdown = watchForShutdown();
   try {
     return await run(argv, { env: process.env, signal: shutdown.signal });
   } catch (error) {
     return shutdown.code ?? report(error);
   }
+}
+
+/** Warnings of Node and of libraries are for developers; a person who runs a command cannot act on them. */
+function traceWarnings(): void {
+  process.removeAllListeners('warning');
+  process.on('warning', (warning) => debug('%s', warning.stack));
 }
 
 async function run(argv: string[], context: Context): Promise<number> {

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { version } from '../../src/base/version.ts';
 import { COMMANDS, namesOf } from '../../src/cli/commands.ts';
@@ -132,6 +133,17 @@ test('When nobody reads its output, it ends without a word.', async () => {
   });
   const [code] = await once(child, 'close');
   expect({ code, said }).toEqual({ code: 0, said: '' });
+});
+
+test('Warnings of Node and of libraries are traces, not messages.', async () => {
+  writeFileSync(
+    home.path('warn.cjs'),
+    `setInterval(() => process.emitWarning('for developers'), 1).unref();
+    setTimeout(() => {}, 300);`,
+  );
+  home.env.NODE_OPTIONS = `--require ${home.path('warn.cjs')}`;
+  expect((await home.sregistry('backend', 'ls')).stderr).not.toContain('for developers');
+  expect((await home.sregistry('backend', 'ls', '--debug')).stderr).toContain('for developers');
 });
 
 test('An interrupt ends work under way with 130.', async () => {
