@@ -17,7 +17,7 @@ import type { RemoteImage } from '../backend.ts';
 import { type HttpClient, showUrl } from '../http.ts';
 import { type FileLocation, findFile, type HttpFile, probeFile, readFile } from '../http-file.ts';
 import { Renewable } from './renewable.ts';
-import { goneIsStale } from './stale.ts';
+import { goneIsStale, unreadableHandle } from './stale.ts';
 
 /** The link of a manifest to an image's file. */
 export interface Link {
@@ -173,10 +173,10 @@ function isRefusal(error: unknown): error is SregistryError {
   return isError(error, 'NOT_FOUND', 'FORBIDDEN', 'UNAUTHORIZED') || (isError(error) && error.status === 400);
 }
 
-/** The handle of an image, checked because it may come from the catalog. */
+/** The handle of an image, checked because it may come from the catalog. Throws STALE if it cannot be read. */
 function handleOf({ handle }: RemoteImage, host: string): LinkHandle {
   const { path, version, url } = handle;
   const isValid = [path, version, url].every((part) => typeof part === 'string') && URL.canParse(String(url));
-  if (!isValid) throw new SregistryError('INTERNAL', `the handle of an image of ${host} is damaged`);
+  if (!isValid) throw unreadableHandle(host);
   return handle as LinkHandle;
 }

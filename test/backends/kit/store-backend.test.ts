@@ -206,9 +206,9 @@ test('what a handle out of the catalog says is checked', async () => {
     { key: KEY, revision: 7 },
   ]) {
     const damaged = { ...image, handle };
-    await expect(backend.read(damaged, 0, 1)).rejects.toMatchObject({ code: 'INTERNAL' });
-    await expect(backend.remove(damaged)).rejects.toMatchObject({ code: 'INTERNAL' });
-    await expect(backend.copy(damaged, NAME)).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(backend.read(damaged, 0, 1)).rejects.toMatchObject({ code: 'STALE' });
+    await expect(backend.remove(damaged)).rejects.toMatchObject({ code: 'STALE' });
+    await expect(backend.copy(damaged, NAME)).rejects.toMatchObject({ code: 'STALE' });
   }
 });
 
