@@ -24,7 +24,7 @@ export interface Link {
   readonly url: URL;
   /** The service's id of this version of the image; `''` if it states none. */
   readonly version: string;
-  /** Bytes, if the manifest states them; then no request to the storage is needed before the first read. */
+  /** Bytes, if the manifest states them; with a version, no request to the storage is then needed before the first read. */
   readonly size?: number | undefined;
 }
 
@@ -90,7 +90,8 @@ export function createLinks({ http, host, fetchLink }: LinkService): Links {
   return {
     find: async (path, link, signal) => {
       const { version, url, size } = link;
-      const file = size === undefined ? await look(url, signal) : undefined;
+      // Without a version, only the file itself tells whether it was replaced.
+      const file = size === undefined || version === '' ? await look(url, signal) : undefined;
       const lifetime = lifetimeOf(url);
       return {
         size: file?.size ?? (size as number),
