@@ -334,8 +334,21 @@ export class CachedImage {
 
   async #comparePassed(stop: () => AbortSignal | undefined): Promise<void> {
     const { entry, comparison } = this.#kept ?? {};
-    if (entry !== undefined && comparison?.isRight) this.#passed.compareWith(entry.map);
-    else if (this.#passed.isDue(entry?.map)) await this.#passed.compare(this.#until(stop()));
+    if (entry !== undefined && comparison?.isRight) return this.#passed.compareWith(entry.map);
+    if (!this.#passed.isDue(entry?.map)) return;
+    try {
+      await this.#passed.compare(entry?.map, this.#until(stop()));
+    } catch (error) {
+      if (this.#kept !== undefined) this.#forgetWrong(this.#kept);
+      throw error;
+    }
+  }
+
+  /** The blocks of the cache that are known to be wrong count as absent, for whoever opens the image next. */
+  #forgetWrong(kept: Kept): void {
+    const { entry } = kept;
+    const wrong = this.#passed.wrongIn(entry.map, 0, entry.map.blocks - 1);
+    if (wrong.length > 0) this.#forget(kept, new LostBlocksError(entry.path, wrong));
   }
 
   /** Fills `target` with the bytes from `offset` on. */

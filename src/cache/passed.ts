@@ -2,7 +2,8 @@
  * Bytes that were handed out and that the cache could not keep: the disk was full, or the index was locked. They are compared
  * with the digest all the same, when the last block of an image has been handed out: then the image is fetched once more
  * without being kept, its sha256 is compared with the digest, and the checksums of its blocks with those of the blocks that
- * were handed out. What is handed out after that is compared at once.
+ * were handed out, and of those that the cache kept: a reader of the whole image got both. What is handed out after that is compared
+ * at once. If the image arrives wrong the second time as well, nobody can tell which bytes were right, so reading ends.
  */
 import { createHash } from 'node:crypto';
 import { SregistryError } from '../base/errors.ts';
@@ -75,9 +76,12 @@ export class PassedBlocks {
     if (isWrong) this.#fail();
   }
 
-  /** Fetches the image again and compares it. CORRUPT where other bytes were handed out; else the source's errors. */
-  compare(signal: AbortSignal): Promise<void> {
-    return this.#flight.join('image', (call) => this.#compare(call.signal), signal);
+  /**
+   * Fetches the image again and compares it with what was handed out, and with the blocks in `map`. CORRUPT where they differ; else
+   * the source's errors.
+   */
+  compare(map: BlockMap | undefined, signal: AbortSignal): Promise<void> {
+    return this.#flight.join('image', (call) => this.#compare(map, call.signal), signal);
   }
 
   /** The blocks of `first..last` in `map` that are known to be wrong. */
@@ -89,19 +93,14 @@ export class PassedBlocks {
     return wrong;
   }
 
-  async #compare(signal: AbortSignal): Promise<void> {
-    const { digest, uri } = this.#options;
+  async #compare(map: BlockMap | undefined, signal: AbortSignal): Promise<void> {
+    const { digest } = this.#options;
     const { sha256, sums } = await this.#fetch(signal);
-    if (sha256 !== digest)
-      throw new SregistryError(
-        'CORRUPT',
-        `${uri}: the bytes received have ${sha256}, the service stated ${digest}`,
-        { hint: 'Open the image again to fetch it anew' },
-      );
+    if (sha256 !== digest) this.#fail(`the bytes received have ${sha256}, the service stated ${digest}`);
     const isWrong = [...this.#handedOut].some(([block, sum]) => sums[block] !== sum);
     this.#right = sums;
     this.#handedOut.clear();
-    if (isWrong) this.#fail();
+    if (isWrong || (map !== undefined && this.wrongIn(map, 0, sums.length - 1).length > 0)) this.#fail();
   }
 
   async #fetch(signal: AbortSignal): Promise<{ sha256: string; sums: number[] }> {
@@ -121,14 +120,10 @@ export class PassedBlocks {
     return { sha256: `sha256:${hash.digest('hex')}`, sums };
   }
 
-  #fail(): never {
-    this.#failure = new SregistryError(
-      'CORRUPT',
-      `${this.#options.uri}: wrong bytes arrived from the service`,
-      {
-        hint: 'Open the image again to fetch it anew',
-      },
-    );
+  #fail(why = 'wrong bytes arrived from the service'): never {
+    this.#failure = new SregistryError('CORRUPT', `${this.#options.uri}: ${why}`, {
+      hint: 'Open the image again to fetch it anew',
+    });
     this.#options.retire();
     throw this.#failure;
   }

@@ -6,9 +6,9 @@ import type { LoginContext, LoginUi, OptionChanges } from '../backends/backend.t
 import { type DriverEntry, drivers } from '../backends/registry.ts';
 import { describeError, isError, SregistryError } from '../base/errors.ts';
 import { bot } from '../log/index.ts';
-import { type Instance, instanceNamed, resolveInstance } from '../settings/instances.ts';
+import { defaultInstanceOf, type Instance, instanceNamed, resolveInstance } from '../settings/instances.ts';
 import type { OptionSpec } from '../settings/options.ts';
-import type { OptionSource } from '../settings/resolve.ts';
+import { type OptionSource, variablesOf } from '../settings/resolve.ts';
 import {
   deleteClient,
   entryOf,
@@ -130,7 +130,8 @@ async function askForCredentials(
 
 /**
  * Tries the values and keeps them if the service accepts them. Tells whether it was asked: not every backend can be.
- * Errors of the service, such as UNAUTHORIZED; then nothing is kept.
+ * Errors of the service, such as UNAUTHORIZED; then nothing is kept. Variables that set other values of the same options do not
+ * take part, but they will in use, which is a warning.
  */
 export async function login(
   name: string,
@@ -140,7 +141,8 @@ export async function login(
 ): Promise<boolean> {
   const instance = instanceOf(name, session);
   const secrets = withEntry(session.secrets, instance.name, values);
-  const backend = await createBackend(instance, { env: session.env, secrets });
+  const variables = overriding(instance, values, session.env);
+  const backend = await createBackend(instance, { env: without(session.env, variables), secrets });
   try {
     await backend.check?.(signal);
   } finally {
@@ -149,7 +151,31 @@ export async function login(
   const { name: backendName, driver } = instance;
   const request = { name: backendName, driver, drivers, pairs: values, force: true, env: session.env };
   await writeInstance(request, session.paths.secretsFile);
+  if (variables.length > 0)
+    bot.warning(
+      `${variables.join(', ')} in the environment still takes precedence over this login. Unset it to use the login.`,
+    );
   return backend.check !== undefined;
+}
+
+/** The variables that set any of these options to another value. */
+function overriding(
+  { name, driver }: Instance<DriverEntry>,
+  values: Readonly<Record<string, string>>,
+  env: NodeJS.ProcessEnv,
+): string[] {
+  const names = { instance: name, driver: defaultInstanceOf(driver) };
+  return Object.entries<OptionSpec>(driver.options).flatMap(([option, spec]) =>
+    values[option] === undefined
+      ? []
+      : variablesOf(names, option, spec).filter(
+          (variable) => env[variable] && env[variable] !== values[option],
+        ),
+  );
+}
+
+function without(env: NodeJS.ProcessEnv, variables: readonly string[]): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([variable]) => !variables.includes(variable)));
 }
 
 /**

@@ -29,6 +29,7 @@ import {
 import { getPaths, type Paths } from '../settings/paths.ts';
 import { readClientSecrets, type Secrets } from '../settings/secrets.ts';
 import { warnOnce } from '../settings/warn-once.ts';
+import { CurrentImage } from './current-image.ts';
 import { openUserLibrary } from './library.ts';
 import { MetadataCache } from './metadata-cache.ts';
 import { streamTo } from './stream.ts';
@@ -156,10 +157,24 @@ export class Session {
     return this.cache.cachedBytes(backend.target, image);
   }
 
-  /** Opens a revision for reading through the cache; `session.cache.close` ends it. */
-  openCached(backend: Backend, image: RemoteImage): CachedImage {
+  /** An image for use as it is remembered. `noteChange` gets what its name stands for if the image is STALE. */
+  current(
+    backend: Backend,
+    image: RemoteImage,
+    noteChange = (now: RemoteImage | undefined) => this.metadata.noteChange(backend, image.name, now),
+  ): CurrentImage {
+    return new CurrentImage(backend, image, noteChange);
+  }
+
+  /** Opens a revision for reading through the cache; `session.cache.close` ends it. `noteChange` is that of {@link current}. */
+  openCached(
+    backend: Backend,
+    image: RemoteImage,
+    noteChange?: (now: RemoteImage | undefined) => void,
+  ): CachedImage {
+    const current = this.current(backend, image, noteChange);
     return this.cache.open(backend.target, image, (offset, length, signal) =>
-      backend.read(image, offset, length, signal),
+      current.use((known) => backend.read(known, offset, length, signal), signal),
     );
   }
 
@@ -180,7 +195,8 @@ export class Session {
     } catch (error) {
       await this.cache.close(cached);
       if (!isFull(error)) throw error;
-      return streamTo(backend, image, file, options);
+      const stream = (current: RemoteImage) => streamTo(backend, current, file, options);
+      return this.current(backend, image).use(stream, options.signal);
     }
     try {
       await cached.copyTo(file);

@@ -35,7 +35,7 @@ import { Removals } from './removals.ts';
 import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import { baseOf, checkLength, type ImagePath, keyOf, parsePath } from './tree.ts';
+import { baseOf, checkLength, type ImagePath, isShortEnough, keyOf, parsePath } from './tree.ts';
 import { attributeNames, attributeValue } from './xattrs.ts';
 
 export interface FilesystemOptions extends PermissionOptions {
@@ -127,7 +127,7 @@ export class Filesystem {
     if (parsed?.kind !== 'folder') throw notFound(path);
     const staged = this.#staging.list(path);
     const names = await this.#lookup.names(path, parsed, staged.length > 0, this.#lookup.signal());
-    return [...new Set([...staged, ...names])];
+    return [...new Set([...staged, ...names])].filter(isShortEnough);
   }
 
   /** Bytes of an open file; undefined where it is no image. */

@@ -9,6 +9,9 @@ import { LRUCache } from 'lru-cache';
 /** Paths: more than can be told of within the moment. */
 const MAX = 10_000;
 
+/** Moments to wait for: somebody may ask for a changing path again and again. */
+const ROUNDS = 3;
+
 export class ToldSizes {
   readonly #sizes: LRUCache<string, number>;
 
@@ -30,11 +33,12 @@ export class ToldSizes {
     else this.#sizes.set(to, size);
   }
 
-  /** Resolves when the kernel knows no other size of the path than this one. */
+  /** Resolves when the kernel knows no other size of the path than this one; it may be told of another one in the meantime. */
   async settled(path: string, size: number): Promise<void> {
-    const told = this.#sizes.get(path);
-    if (told === undefined || told === size) return;
-    await sleep(this.#sizes.getRemainingTTL(path));
-    this.#sizes.delete(path);
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const told = this.#sizes.get(path);
+      if (told === undefined || told === size) return;
+      await sleep(Math.max(1, this.#sizes.getRemainingTTL(path)));
+    }
   }
 }

@@ -85,8 +85,13 @@ export function baseOf(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);
 }
 
+/** Is a part of a path short enough to be a file name? The kernel refuses the whole listing of a folder for one that is far longer. */
+export function isShortEnough(part: string): boolean {
+  return part.length <= NAME_MAX && Buffer.byteLength(part) <= NAME_MAX;
+}
+
 /** NAME_TOO_LONG where a part of a path is longer than a file name can be. */
 export function checkLength(path: string): void {
-  if (path.length <= NAME_MAX || path.split('/').every((part) => Buffer.byteLength(part) <= NAME_MAX)) return;
+  if (path.length <= NAME_MAX || path.split('/').every(isShortEnough)) return;
   throw new SregistryError('NAME_TOO_LONG', `A part of ${path} is longer than ${NAME_MAX} bytes`);
 }

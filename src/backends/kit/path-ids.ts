@@ -7,7 +7,7 @@
  *   belong to a folder that somebody replaced, so the path is walked again first.
  * - If an id turns out to be gone, the path is walked again, once.
  * - A rename or removal by this process begins a new epoch. Later callers never get the result of a lookup from an earlier epoch, and
- *   such a result is not remembered, even if the lookup ends later.
+ *   such a result is not remembered, even if the lookup ends later. But a folder is created by one call at a time, whatever the epoch.
  */
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
@@ -67,6 +67,7 @@ type Step = (parent: string, name: string, signal: AbortSignal) => Promise<strin
 export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathIdsOptions = {}): PathIds {
   const known = new LRUCache<string, Known>({ max, ttl });
   const flights = new SingleFlight<Known | undefined>();
+  const creations = new Map<string, Promise<unknown>>();
   let epoch = 0;
 
   const forget = (path: string): void => {
@@ -115,7 +116,8 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
   const find = async (path: string, signal?: AbortSignal): Promise<string | undefined> =>
     (await walkSurely(path, 'find', (parent, name, flight) => tree.find(parent, name, flight), signal)).id;
 
-  const findOrCreate: Step = async (parent, name, signal) => {
+  const findOrCreateAlone: Step = async (parent, name, signal) => {
+    signal.throwIfAborted();
     const id = await tree.find(parent, name, signal);
     if (id !== undefined) return id;
     if (tree.create === undefined)
@@ -124,6 +126,19 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
         `Cannot create the folder ${name}: the service does not create folders`,
       );
     return tree.create(parent, name, signal);
+  };
+
+  /** Waits for a creation of the same folder that began in an earlier epoch: many services would create the folder twice. */
+  const findOrCreate: Step = async (parent, name, signal) => {
+    const folder = JSON.stringify([parent, name]);
+    const alone = () => findOrCreateAlone(parent, name, signal);
+    const creation = (creations.get(folder) ?? Promise.resolve()).then(alone, alone);
+    creations.set(folder, creation);
+    try {
+      return await creation;
+    } finally {
+      if (creations.get(folder) === creation) creations.delete(folder);
+    }
   };
 
   return {

@@ -7,6 +7,8 @@
  * 3. If the service issued another refresh token, write it before using the access token. If not, write nothing: the token from the
  *    settings stays valid, and a value from the environment is not copied to disk.
  *
+ * A damaged file counts as empty: nothing in it can be used, and no renewal would ever last.
+ *
  * An entry records (by a hash) the login in the settings that it came from. After a new login, the entry is ignored.
  */
 import { createHash } from 'node:crypto';
@@ -100,7 +102,7 @@ export function refreshedTokens(options: RefreshOptions): ObtainToken {
           const isRotated = tokens.refreshToken !== (stored?.refreshToken ?? options.refreshToken);
           return isRotated ? { ...before, [entry]: tokens } : before;
         },
-        { patience: PATIENCE },
+        { patience: PATIENCE, replaceMalformed: true },
       );
       unsaved = undefined;
     } catch (error) {

@@ -12,7 +12,7 @@ import type { RemoteImage } from '../../image/remote.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Layout } from './layout.ts';
 import { readMetadata, readSidecar, sidecarOf } from './metadata.ts';
-import { goneIsStale } from './stale.ts';
+import { goneIsStale, unreadableHandle } from './stale.ts';
 import type { FileRef, ListedFile, Store, StoredFile } from './store.ts';
 
 const debug = debugLog('store');
@@ -216,13 +216,16 @@ export async function withSidecar(
   }
 }
 
-/** The handle of an image, checked before it becomes part of a request, because it may come from the catalog. */
+/**
+ * The handle of an image, checked before it becomes part of a request, because it may come from the catalog. Throws STALE if it
+ * cannot be read.
+ */
 export function handleOf({ store, layout }: StoreContext, { handle }: Pick<RemoteImage, 'handle'>): Handle {
   const isValid =
     typeof handle.key === 'string' &&
     layout.parseKey(handle.key) !== undefined &&
     (store.isRef?.(handle) ?? true);
-  if (!isValid) throw new SregistryError('INTERNAL', `the handle of an image in ${store.target} is damaged`);
+  if (!isValid) throw unreadableHandle(store.target);
   return handle as Handle;
 }
 

@@ -4,6 +4,7 @@ import { parseDate } from '../../base/date.ts';
 import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../../image/remote.ts';
+import { unreadableHandle } from '../kit/stale.ts';
 import {
   fittingManifests,
   imageLayer,
@@ -147,7 +148,7 @@ export function toRemoteImage(
 /** `org.opencontainers.image.created` (RFC 3339), OCI image specification, "Pre-Defined Annotation Keys". */
 export const CREATED = 'org.opencontainers.image.created';
 
-/** The handle of an image, which may come out of the catalog: checked again before it becomes part of a path. */
+/** The handle of an image, which may come out of the catalog: checked before it becomes part of a path. STALE if it cannot be read. */
 export function handleOf({ handle }: Pick<RemoteImage, 'handle'>): Handle {
   const { registry, repository, manifest, layer } = handle;
   const isValid =
@@ -155,6 +156,6 @@ export function handleOf({ handle }: Pick<RemoteImage, 'handle'>): Handle {
     typeof repository === 'string' &&
     isRepository(repository) &&
     [manifest, layer ?? manifest].every((digest) => typeof digest === 'string' && isDigest(digest));
-  if (!isValid) throw new SregistryError('INTERNAL', 'the handle of an OCI image is damaged');
+  if (!isValid) throw unreadableHandle(typeof registry === 'string' ? registry : 'a registry');
   return handle as Handle;
 }

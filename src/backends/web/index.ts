@@ -8,7 +8,7 @@ import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
 import { type Backend, defineDriver } from '../backend.ts';
 import { createHttpClient } from '../http.ts';
-import { type FileLocation, readFile } from '../http-file.ts';
+import { locationIn, readFile } from '../http-file.ts';
 import { authorization, folderAddress } from '../kit/http-files.ts';
 import { searchEveryImage } from '../walk.ts';
 import { declaration } from './declaration.ts';
@@ -48,7 +48,7 @@ export default defineDriver({
       list,
 
       read: async (image, offset, length, signal) =>
-        readFile(http, image.handle as FileLocation, { offset, length, size: image.size, redirects, signal }),
+        readFile(http, locationIn(image, instance), { offset, length, size: image.size, redirects, signal }),
 
       async *search({ query, labels = {} }, signal) {
         // A web server stores no labels.
@@ -57,7 +57,7 @@ export default defineDriver({
       },
 
       async share(image, { email, expires }) {
-        if (email === undefined && expires === undefined) return (image.handle as FileLocation).url;
+        if (email === undefined && expires === undefined) return locationIn(image, instance).url;
         throw new SregistryError(
           'UNSUPPORTED',
           `${formatImageName(image.name)} has one permanent address for everyone`,
