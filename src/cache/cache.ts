@@ -19,11 +19,11 @@ import { isUnusable } from './degraded.ts';
 import { Entry } from './entry.ts';
 import { type EntryDescription, placeWhole } from './entry-files.ts';
 import { Eviction } from './eviction.ts';
-import type { RangeSource } from './fetcher.ts';
 import { CachedImage } from './image.ts';
 import { takeIn } from './incoming.ts';
 import { entryFolder } from './location.ts';
 import { maintain, QUARANTINE, STARTING_STEPS } from './maintenance.ts';
+import type { RangeSource } from './receive.ts';
 import { detach } from './trash.ts';
 
 const debug = debugLog('cache');

@@ -7,19 +7,18 @@
 import { createHash } from 'node:crypto';
 import { SregistryError } from '../base/errors.ts';
 import { SingleFlight } from '../base/single-flight.ts';
-import { abortable, chunksOf } from './abortable.ts';
-import { BLOCK_SIZE, type BlockMap, checksum } from './block-map.ts';
+import { BLOCK_SIZE, type BlockMap, blocksOf, checksum } from './block-map.ts';
 import { BlockWriter } from './block-writer.ts';
-import type { RangeSource } from './fetcher.ts';
+import { type Origin, receive } from './receive.ts';
 
 /** Bytes of the largest image that is fetched again: a larger one would take longer than a read may. */
 const LARGEST = 512 * 1024 * 1024;
 
-export interface PassedOptions {
-  readonly uri: string;
+export interface PassedOptions extends Origin {
   readonly size: number;
   readonly digest: string | undefined;
-  readonly source: RangeSource;
+  /** Called with the bytes of each chunk that is to be handed out. */
+  onBytes(bytes: number): void;
   /** Called when wrong bytes were handed out: who opens the image from now on gets another one. */
   retire(): void;
 }
@@ -47,8 +46,28 @@ export class PassedBlocks {
     return this.#handedOut.size > 0;
   }
 
-  /** Notes whole blocks from block `first` on that are about to be handed out. CORRUPT where they differ from those of before. */
-  note(first: number, bytes: Uint8Array): void {
+  /**
+   * Reads `count` bytes at `offset` into `target`: whole blocks from the service, whose checksums are noted. CORRUPT if they
+   * differ from those of before; else the source's errors.
+   */
+  async read(target: Uint8Array, offset: number, count: number, signal: AbortSignal): Promise<void> {
+    const { first, last } = blocksOf(offset, count);
+    const start = first * BLOCK_SIZE;
+    const end = Math.min(this.#options.size, (last + 1) * BLOCK_SIZE);
+    const isAligned = start === offset && end === offset + count;
+    const blocks = isAligned ? target.subarray(0, count) : Buffer.allocUnsafe(end - start);
+    let done = 0;
+    for await (const chunk of receive(this.#options, start, blocks.length, signal)) {
+      blocks.set(chunk, done);
+      done += chunk.length;
+      this.#options.onBytes(chunk.length);
+    }
+    this.#note(first, blocks);
+    if (!isAligned) target.set(blocks.subarray(offset - start, offset - start + count));
+  }
+
+  /** Notes whole blocks from block `first` on that are about to be handed out. */
+  #note(first: number, bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; at += BLOCK_SIZE) {
       const block = first + at / BLOCK_SIZE;
       const sum = checksum(bytes.subarray(at, at + BLOCK_SIZE));
@@ -105,19 +124,12 @@ export class PassedBlocks {
   }
 
   async #fetch(signal: AbortSignal): Promise<{ sha256: string; sums: number[] }> {
-    const { size, source, uri } = this.#options;
+    const { size } = this.#options;
     const hash = createHash('sha256');
     const sums: number[] = [];
     const write = async (chunk: Uint8Array) => void hash.update(chunk);
     const writer = new BlockWriter({ size, write, mark: (_first, more) => void sums.push(...more) }, 0);
-    const stream = await abortable(source(0, size, signal), signal, (late) => late.destroy());
-    for await (const chunk of chunksOf(stream, signal)) {
-      if (writer.position + chunk.length > size)
-        throw new SregistryError('SERVICE', `${uri}: more bytes than asked for`);
-      await writer.write(chunk);
-    }
-    if (writer.position !== size)
-      throw new SregistryError('SERVICE', `${uri}: ${writer.position} of the ${size} bytes asked for`);
+    for await (const chunk of receive(this.#options, 0, size, signal)) await writer.write(chunk);
     return { sha256: `sha256:${hash.digest('hex')}`, sums };
   }
 
