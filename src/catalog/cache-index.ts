@@ -28,8 +28,9 @@ export class CacheIndex {
   constructor(db: Database, self: ProcessId, isAlive: IsAlive) {
     this.#transactions = new CacheTransactions(db);
     this.entries = new CacheEntries(db);
-    this.opens = new CacheOpens(db, this.#transactions, this.entries, self, isAlive);
-    this.claims = new CacheClaims(db, this.#transactions, this.entries, self, isAlive);
+    const parts = { db, transactions: this.#transactions, entries: this.entries, self, isAlive };
+    this.opens = new CacheOpens(parts);
+    this.claims = new CacheClaims(parts);
   }
 
   /** Ends the heartbeat. */
