@@ -111,7 +111,7 @@ export async function getClient(which = '', options: ClientOptions = {}): Promis
   try {
     const backend = await session.backend(instance.name);
     const settings = createSettings({
-      client: instance.name,
+      instance: instance.name,
       driver: defaultInstanceOf(instance.driver),
       aliases: aliasesIn(secrets, instance),
       schema: instance.driver.options,

@@ -7,7 +7,7 @@ import { SregistryError, systemCode } from '../base/errors.ts';
 const run = promisify(execFile);
 
 /** Milliseconds a call of fusermount or a look at a mount point may take: a hung mount blocks every process that touches it. */
-const PATIENCE = 10_000;
+const TIME_LIMIT = 10_000;
 
 /** For programs whose messages are read here. */
 const IN_ENGLISH = { ...process.env, LC_ALL: 'C' };
@@ -94,7 +94,7 @@ export type Service = 'alive' | 'dead' | 'silent';
 export async function serviceOf(mountpoint: string): Promise<Service> {
   try {
     // A process of its own, because it can be killed: a call that waits for a mount would keep this one from ending.
-    await run('stat', ['--', mountpoint], { timeout: PATIENCE, killSignal: 'SIGKILL', env: IN_ENGLISH });
+    await run('stat', ['--', mountpoint], { timeout: TIME_LIMIT, killSignal: 'SIGKILL', env: IN_ENGLISH });
     return 'alive';
   } catch (error) {
     const { killed, stderr } = error as { killed?: boolean; stderr?: string };
@@ -133,7 +133,7 @@ async function fusermount(mountpoint: string, way: 'unused' | 'lazily'): Promise
   for (const { program, [way]: options } of PROGRAMS) {
     try {
       await run(program, [...options, '--', mountpoint], {
-        timeout: PATIENCE,
+        timeout: TIME_LIMIT,
         env: IN_ENGLISH,
       });
       return 'done';
