@@ -26,7 +26,7 @@ export interface FetcherOptions extends Origin {
   readonly index: CacheIndex;
   /** Bytes the cache may hold at most. */
   readonly limit: number;
-  /** Frees so many bytes; false where everything left is in use. */
+  /** Frees so many bytes; false if everything left is in use. */
   makeRoom(bytes: number): Promise<boolean>;
   /** Called with the bytes of each chunk that came over the network. */
   onBytes(bytes: number): void;
@@ -53,7 +53,7 @@ export class Fetcher {
 
   /**
    * Resolves when blocks `first..last` are present; what has to be fetched for it is fetched up to block `until`.
-   * NO_SPACE where the cache cannot hold them; else the source's errors. Starts nothing where the signal has fired.
+   * NO_SPACE if the cache cannot hold them; else the source's errors. Starts nothing if the signal has fired.
    */
   async ensure(first: number, last: number, until: number, signal?: AbortSignal): Promise<void> {
     const { map } = this.#options.entry;
@@ -126,7 +126,7 @@ export class Fetcher {
     if (entry.map.complete) this.#options.onComplete();
   }
 
-  /** A claim that starts at the fetch's next block; undefined where that block appeared while waiting. */
+  /** A claim that starts at the fetch's next block; undefined if that block appeared while waiting. */
   async #claim(fetch: Fetch, signal: AbortSignal): Promise<Claim | undefined> {
     const { key, entry, index, limit, makeRoom } = this.#options;
     for (let poll = FIRST_POLL; ; ) {

@@ -45,7 +45,7 @@ export interface CachedImageOptions extends Origin {
   readonly key: string;
   readonly size: number;
   readonly digest: string | undefined;
-  /** Undefined where the cache can keep nothing of this image: every read goes through. */
+  /** Undefined if the cache cannot keep this image: every read goes to the service. */
   readonly entry: Entry | undefined;
   /** The entry is whole and was compared with its digest. */
   readonly isCompared: boolean;
@@ -55,7 +55,7 @@ export interface CachedImageOptions extends Origin {
   onBytes(bytes: number): void;
   /** The bytes do not have the digest the service stated: take the entry out of use. */
   quarantine(entry: Entry): void;
-  /** Give whoever opens the image from now on another one. */
+  /** From now on, opening the image gives another {@link CachedImage}. */
   retire(): void;
 }
 
@@ -113,7 +113,7 @@ export class CachedImage {
     return this.#kept?.fetcher.pendingBytes ?? 0;
   }
 
-  /** Path of the data file; whole only after {@link fetchAll}. NO_SPACE where the cache keeps nothing of this image. */
+  /** Path of the data file; whole only after {@link fetchAll}. Throws NO_SPACE if the cache keeps nothing of this image. */
   get path(): string {
     return this.#require().entry.path;
   }
@@ -125,7 +125,7 @@ export class CachedImage {
 
   /**
    * Reads up to `length` bytes at `offset` into `target`; resolves to how many, fewer only at the end of the image.
-   * CORRUPT where the complete image did not have its digest; CANCELED where the image was closed; else the source's
+   * CORRUPT if the complete image did not have its digest; throws CANCELED if the image was closed; else the source's
    * errors. The wait for the comparison is not ended by the signal: it reads the local disk alone.
    */
   read(
@@ -179,7 +179,7 @@ export class CachedImage {
     return this.#work.run(() => this.#require().entry.copyTo(file));
   }
 
-  /** Another text whenever the bytes on local disk change, by anybody. */
+  /** A text that changes whenever anybody changes the bytes on local disk. */
   stamp(): string {
     this.#work.check();
     return this.#require().entry.stamp();
@@ -244,7 +244,7 @@ export class CachedImage {
     });
   }
 
-  /** Reads through the cache. False where it cannot keep the bytes, or the disk loses them again and again. */
+  /** Reads through the cache. False if it cannot keep the bytes, or the disk loses them again and again. */
   async #readKept(
     kept: Kept,
     target: Uint8Array,

@@ -1,8 +1,8 @@
 /**
- * Bytes that were handed out and that the cache could not keep: the disk was full, or the index was locked. They are compared
- * with the digest all the same, when the last block of an image has been handed out: then the image is fetched once more
- * without being kept, its sha256 is compared with the digest, and the checksums of its blocks with those of the blocks that
- * were handed out. What is handed out after that is compared at once.
+ * Blocks that were handed out although the cache could not keep them: the disk was full, or the index was locked. They are
+ * compared with the digest all the same. When the last block of an image has been handed out, the image is fetched once more
+ * without being kept. Its sha256 is compared with the digest, and the checksums of its blocks with those of the blocks that were
+ * handed out. Later blocks are compared at once.
  */
 import { createHash } from 'node:crypto';
 import { SregistryError } from '../base/errors.ts';
@@ -19,7 +19,7 @@ export interface PassedOptions extends Origin {
   readonly digest: string | undefined;
   /** Called with the bytes of each chunk that is to be handed out. */
   onBytes(bytes: number): void;
-  /** Called when wrong bytes were handed out: who opens the image from now on gets another one. */
+  /** Called when wrong bytes were handed out: from now on, opening the image fetches it anew. */
   retire(): void;
 }
 
@@ -41,7 +41,7 @@ export class PassedBlocks {
     return this.#failure;
   }
 
-  /** Are there blocks that were handed out and not compared? */
+  /** Were blocks handed out that are not compared yet? */
   get isPending(): boolean {
     return this.#handedOut.size > 0;
   }
@@ -77,7 +77,7 @@ export class PassedBlocks {
     }
   }
 
-  /** Is the image now to be compared, as all of its blocks have been handed out or are in `map`? */
+  /** Can the image be compared now? It can once all of its blocks have been handed out or are in `map`. */
   isDue(map: BlockMap | undefined): boolean {
     const { digest, size } = this.#options;
     if (!this.isPending || digest === undefined || size > LARGEST) return false;
@@ -87,14 +87,14 @@ export class PassedBlocks {
     return true;
   }
 
-  /** Compares with a map whose blocks are known to be right. CORRUPT where other bytes were handed out. */
+  /** Compares with a map whose blocks are known to be right. Throws CORRUPT if other bytes were handed out. */
   compareWith(map: BlockMap): void {
     const isWrong = [...this.#handedOut].some(([block, sum]) => !map.matches(block, sum));
     this.#handedOut.clear();
     if (isWrong) this.#fail();
   }
 
-  /** Fetches the image again and compares it. CORRUPT where other bytes were handed out; else the source's errors. */
+  /** Fetches the image again and compares it. Throws CORRUPT if other bytes were handed out; else the source's errors. */
   compare(signal: AbortSignal): Promise<void> {
     return this.#flight.join('image', (call) => this.#compare(call.signal), signal);
   }

@@ -194,7 +194,7 @@ function tooNew(path: string, version: number, known: number): SregistryError {
   );
 }
 
-/** Makes the file's folder and the file where they are missing, and sees to it that nobody reads it who should not. */
+/** Makes the file's folder and the file if they are missing, and keeps other users from reading the file. */
 function protect(path: string, audience: Audience = 'folder'): void {
   const folder = dirname(path);
   try {

@@ -10,7 +10,7 @@ export interface Context {
   readonly signal: AbortSignal;
 }
 
-/** The exit code; 0 where nothing is returned. */
+/** The exit code; 0 if nothing is returned. */
 export type Outcome = number | undefined;
 
 export interface Command {

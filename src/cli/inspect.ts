@@ -82,7 +82,7 @@ export default defineCommand({
   },
 });
 
-/** Undefined where no part was asked for. */
+/** Undefined if no part was asked for. */
 function selectionOf(args: Parts & { app?: string | undefined }): Selection | undefined {
   const flags = Object.keys(PARTS) as (keyof typeof PARTS)[];
   const sections = flags.filter((flag) => args[flag]).map((flag) => PARTS[flag]);

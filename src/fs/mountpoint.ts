@@ -57,7 +57,7 @@ export async function isMounted(mountpoint: string): Promise<boolean> {
 
 /**
  * Prepares a folder for a mount: creates it, and unmounts what a dead process left there. BUSY where a process serves it,
- * even one that does not answer now; USAGE where it is not a folder.
+ * even one that does not answer now; throws USAGE if it is not a folder.
  */
 export async function prepareMountpoint(mountpoint: string): Promise<void> {
   if (await isMounted(mountpoint)) {
@@ -105,8 +105,8 @@ export async function serviceOf(mountpoint: string): Promise<Service> {
 }
 
 /**
- * Unmounts what nobody uses; false where the kernel says that it is in use, and then nothing has changed. Not an error
- * where nothing is mounted any more. MISSING_DEPENDENCY where it cannot be unmounted at all.
+ * Unmounts a mount that nobody uses. False if the kernel says that it is in use: then nothing has changed. Not an error if
+ * nothing is mounted there any more. Throws MISSING_DEPENDENCY if it cannot be unmounted at all.
  */
 export async function unmountUnused(mountpoint: string): Promise<boolean> {
   return (await fusermount(mountpoint, 'unused')) !== 'busy';
