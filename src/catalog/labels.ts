@@ -58,7 +58,7 @@ export function labelsOf(metrics: Json): Record<string, string> {
   );
 }
 
-/** All that `inspect` told when the image was added; undefined where that was not kept. */
+/** All that `inspect` told when the image was added; undefined if that was not kept. */
 export function inspectedOf(metrics: Json): Attributes | undefined {
   const attributes = object(object(metrics.data)?.attributes);
   if (attributes !== undefined) return toAttributes(attributes);

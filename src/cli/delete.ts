@@ -1,10 +1,10 @@
 import { SregistryError } from '../base/errors.ts';
+import { confirm, isInteractive } from '../client/prompt.ts';
 import { findRemovable, remove } from '../client/remove.ts';
 import { parseTarget } from '../client/target.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
-import { printJson } from './json.ts';
-import { confirm, isInteractive } from './prompt.ts';
+import { defineCommand } from './command.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { openSession } from './session.ts';
 
 export default defineCommand({

@@ -1,9 +1,9 @@
 import { type ImageSummary, listImages } from '../client/images.ts';
 import { removeUri } from '../image/names.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
+import { defineCommand } from './command.ts';
 import { formatDay, formatSize } from './format.ts';
-import { printJson } from './json.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { withLibrary } from './library.ts';
 
 export default defineCommand({

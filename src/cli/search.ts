@@ -3,9 +3,9 @@ import { LOCAL } from '../client/images.ts';
 import { type FoundImage, type SearchFailure, search, summarize } from '../client/search.ts';
 import { removeUri, uriScheme } from '../image/names.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
+import { defineCommand } from './command.ts';
 import { formatSize, formatTime } from './format.ts';
-import { printJson } from './json.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { openSession } from './session.ts';
 
 export default defineCommand({

@@ -31,7 +31,7 @@ export interface Credential {
 export interface LoginStatus {
   readonly backend: string;
   readonly driver: string;
-  /** Where it points; undefined where it lacks options. */
+  /** Where it points; undefined if it lacks options. */
   readonly target: string | undefined;
   /** Names of the credentials that are set, and where. */
   readonly credentials: Readonly<Record<string, OptionSource>>;
@@ -45,7 +45,7 @@ const USER = /^user(?:name)?$/i;
 const instanceOf = (name: string, { secrets }: Session): Instance<DriverEntry> =>
   instanceNamed(name, { drivers, secrets });
 
-/** The options that a login to that backend consists of, the user first. Empty where there is nothing to log in to. */
+/** The options that make up a login to that backend, the user first. Empty if it has no login. */
 export function credentialsOf(name: string, session: Session): Credential[] {
   const instance = instanceOf(name, session);
   const { sources } = resolveInstance(instance, session);
@@ -71,8 +71,8 @@ export interface GivenLogin {
 }
 
 /**
- * Logs in to a backend as its driver has it, else by asking for its credentials, and keeps the login as {@link login} does.
- * UNSUPPORTED where there is nothing to log in to, USAGE where something is missing and there is nobody to ask.
+ * Logs in to a backend with its driver's own login, else by asking for its credentials, and keeps the login as {@link login}
+ * does. Throws UNSUPPORTED if the backend has no login, USAGE if something is missing and no person is there to ask.
  */
 export async function loginWith(
   name: string,
@@ -99,7 +99,7 @@ function contextOf(
   return { name: instance.name, options: values, env: session.env, signal };
 }
 
-/** The values given, and the answers for the others where there is someone to ask. */
+/** The given values, and a person's answers for the others if one is there. */
 async function askForCredentials(
   backend: string,
   credentials: readonly Credential[],
@@ -179,7 +179,7 @@ function without(env: NodeJS.ProcessEnv, variables: readonly string[]): NodeJS.P
 }
 
 /**
- * Takes the user and the secrets of a backend out of the secrets file, and revokes the login where its driver can. False where
+ * Takes the user and the secrets of a backend out of the secrets file, and revokes the login where its driver can. False if
  * there were none.
  */
 export async function logout(name: string, session: Session, signal?: AbortSignal): Promise<boolean> {

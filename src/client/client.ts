@@ -100,8 +100,8 @@ export interface Client extends Settings, AsyncDisposable {
 }
 
 /**
- * The client of a backend's name (`lab`) or of a URI (`lab://demo/hello`), else of `SREGISTRY_CLIENT`, else the active
- * one, else `hub`. SETTINGS, with the nearest name, where there is none; `close` ends it.
+ * The client for a backend's name (`lab`) or a URI (`lab://demo/hello`), else for `SREGISTRY_CLIENT`, else for the active
+ * backend, else for `hub`. Throws SETTINGS, with the nearest name, if the backend does not exist. `close` ends it.
  */
 export async function getClient(which = '', options: ClientOptions = {}): Promise<Client> {
   requireTexts('getClient(which?, options?)', { which });
@@ -113,7 +113,7 @@ export async function getClient(which = '', options: ClientOptions = {}): Promis
   try {
     const backend = await session.backend(instance.name);
     const settings = createSettings({
-      client: instance.name,
+      instance: instance.name,
       driver: defaultInstanceOf(instance.driver),
       aliases: aliasesIn(secrets, instance),
       schema: instance.driver.options,

@@ -38,7 +38,7 @@ export async function copy(
   return { uri, image: await copyAcross(session, source, image, target, options), within: false };
 }
 
-/** Undefined where the service cannot do it by itself. */
+/** Undefined if the service cannot do it by itself. */
 async function copyWithin(
   session: Session,
   source: Target,

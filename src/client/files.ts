@@ -14,7 +14,7 @@ export async function mkdirP(path: string): Promise<void> {
   });
 }
 
-/** The text of a file. NOT_FOUND where there is none. */
+/** The text of a file. Throws NOT_FOUND if it does not exist. */
 export async function readFile(path: string): Promise<string> {
   requireTexts('readFile(path)', { path });
   return read(path, 'utf8').catch((error) => {

@@ -22,7 +22,7 @@ export interface AddRequest {
 export interface ImageSummary {
   readonly uri: string;
   readonly backend: string;
-  /** Bytes; undefined where its file is not there. */
+  /** Bytes; undefined if its file is not there. */
   readonly size: number | undefined;
   readonly digest: string | undefined;
   /** ISO 8601: when it was added. */

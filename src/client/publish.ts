@@ -30,7 +30,7 @@ export interface PublishRequest {
 }
 
 /**
- * Pushes a whole image. UNSUPPORTED where the backend cannot be pushed to, EXISTS where `ifAbsent` forbids it; else the
+ * Pushes a whole image. Throws UNSUPPORTED if the backend cannot be pushed to, EXISTS if `ifAbsent` forbids it; else the
  * backend's errors.
  */
 export async function publish(session: Session, request: PublishRequest): Promise<RemoteImage> {

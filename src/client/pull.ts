@@ -32,7 +32,7 @@ export interface Pulled {
 }
 
 /**
- * Errors: EXISTS where the file is there, NOT_FOUND, NOT_PRESENTABLE, CORRUPT where the bytes are not those the service stated, and
+ * Errors: EXISTS if the file is there, NOT_FOUND, NOT_PRESENTABLE, CORRUPT if the bytes are not those the service stated, and
  * the backend's own.
  */
 export async function pull(session: Session, text: string, options: PullOptions = {}): Promise<Pulled> {

@@ -90,7 +90,7 @@ async function searchHere(session: Session, backend: Backend, request: SearchReq
   return backend.search !== undefined;
 }
 
-/** False where the backend has no search. Adds to `found` the names that it finds. */
+/** False if the backend has no search. Adds to `found` the names that it finds. */
 async function searchService(
   session: Session,
   backend: Backend,

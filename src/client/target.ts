@@ -26,8 +26,8 @@ export interface TargetOptions {
 }
 
 /**
- * Case is kept: what a service does not tell apart it folds itself. Of several components the first is a registry only where it
- * looks like a host. SETTINGS where the backend is none, INVALID_NAME where the name is none.
+ * Parses the name of an image and its backend. Keeps case, as some services distinguish it. Of several components, the first is a
+ * registry only if it looks like a host. Throws SETTINGS for an unknown backend, INVALID_NAME for an invalid name.
  */
 export async function parseTarget(
   text: string,
@@ -84,7 +84,7 @@ function schemeOf(text: string, { secrets }: Configuration): string | undefined 
   return uriScheme(text);
 }
 
-/** The image that a target is now, asked of the service. NOT_FOUND where there is none. */
+/** The image that a target is now, according to the service. Throws NOT_FOUND if it does not exist. */
 export async function findImage(
   session: Session,
   { backend, name }: Target,

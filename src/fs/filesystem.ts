@@ -130,7 +130,7 @@ export class Filesystem {
     return [...new Set([...staged, ...names])].filter(isShortEnough);
   }
 
-  /** Bytes of an open file; undefined where it is no image. */
+  /** Bytes of an open file; undefined if it is not an image. */
   sizeOf(handle: number): number | undefined {
     const { staged, image } = this.#files.get(handle);
     return staged?.size ?? image?.size;
@@ -217,7 +217,7 @@ export class Filesystem {
     return attributeNames(await this.#xattrTarget(path));
   }
 
-  /** The value, or undefined where the path has no such attribute. */
+  /** The value, or undefined if the path has no such attribute. */
   async getxattr(path: string, name: string): Promise<Buffer | undefined> {
     if (!name.startsWith('user.sregistry.')) return undefined;
     const value = await attributeValue(await this.#xattrTarget(path), name);

@@ -1,7 +1,7 @@
 /**
- * The sizes that the kernel was told of late. It keeps the attributes of a path for a moment and cuts reads to the size in them. When
- * the path stands for other bytes by then (a write was refused, others moved the tag), whoever opens it would read the new
- * bytes up to the old size. So opening waits until the kernel asks again.
+ * The sizes that the kernel was told lately. It keeps the attributes of a path for a moment and cuts reads to their size. If the
+ * path stands for other bytes by then (a write was refused, others moved the tag), a reader would get the new bytes up to the old
+ * size. So opening waits until the kernel asks again.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';

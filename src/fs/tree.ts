@@ -33,7 +33,7 @@ const INSPECT_SUFFIX = '.json';
 /** Bytes of the longest file name (NAME_MAX of Linux's file systems). */
 const NAME_MAX = 255;
 
-/** What an absolute path stands for; undefined where nothing of ours can have that path. */
+/** What an absolute path stands for; undefined if nothing of ours can have that path. */
 export function parsePath(path: string): ParsedPath | undefined {
   const parts = path.split('/').filter((part) => part !== '');
   if (!parts.every(isPathComponent)) return undefined;
@@ -71,7 +71,7 @@ function imageName(file: string, collection: string): ImageName | undefined {
   return parts && { collection, image: parts.image, tag: parts.tag, version: parts.version };
 }
 
-/** The file name under which an image is listed, or undefined where its name cannot be one. */
+/** The file name under which an image is listed, or undefined if its name cannot be one. */
 export function fileNameOf(name: ImageName, extension: string): string | undefined {
   const file = formatFileName(name, extension);
   return isPathComponent(file) ? file : undefined;

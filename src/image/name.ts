@@ -2,7 +2,7 @@
 export interface ImageName {
   /** Host of the registry, where the name gives one (`quay.io`, `localhost:5000`). */
   readonly registry?: string | undefined;
-  /** Everything between registry and image, `/`-separated; may be empty where the service allows it. */
+  /** Everything between registry and image, `/`-separated; may be empty if the service allows it. */
   readonly collection: string;
   readonly image: string;
   readonly tag: string;

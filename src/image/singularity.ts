@@ -14,7 +14,7 @@ const MAX_OUTPUT = 32 * 1024 * 1024;
 const run = promisify(execFile);
 
 /**
- * What `inspect --json --all` answers for an image file; undefined where no such program is installed or it cannot
+ * What `inspect --json --all` answers for an image file; undefined if no such program is installed or it cannot
  * open the image.
  */
 export async function inspectWithSingularity(

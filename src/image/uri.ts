@@ -32,8 +32,8 @@ export const KNOWN_URIS: ReadonlySet<string> = new Set([
 const SEPARATOR = '://';
 
 /**
- * The scheme of `text` whatever it is, lower-cased, `_` read as `-`, and every Singularity Hub spelling (`shub`) as
- * `hub`; undefined where there is none.
+ * The scheme of `text`, known or not: in lower case, `_` read as `-`, and every spelling of Singularity Hub (`shub`) as `hub`.
+ * Undefined if it has none.
  */
 export function uriScheme(text: string): string | undefined {
   const end = text.indexOf(SEPARATOR);

@@ -174,10 +174,10 @@ export function missingOptions({ name, driver }: Instance, missing: readonly str
 export function misspeltOptions(instance: Instance, secrets: Secrets): SregistryError[] {
   const { name, driver } = instance;
   const options = Object.entries(driver.options);
-  return [name, ...aliasesIn(secrets, instance)].flatMap((client) => {
-    const known = options.flatMap(([option, spec]) => optionNames(option, spec, [client, name]));
+  return [name, ...aliasesIn(secrets, instance)].flatMap((entryName) => {
+    const known = options.flatMap(([option, spec]) => optionNames(option, spec, [entryName, name]));
     const names = new Set(['driver', ...known].map(upperSnake));
-    return Object.keys(entryOf(secrets, client) ?? {})
+    return Object.keys(entryOf(secrets, entryName) ?? {})
       .filter((key) => !names.has(upperSnake(key)))
       .filter((key) => nearestOption(key, Object.keys(driver.options)) !== undefined)
       .map((key) => unknownOption(key, driver.name, driver.options));

@@ -12,15 +12,15 @@ export interface EditOptions {
   /** Hint of the error if the file cannot be written. */
   readonly hint?: string | undefined;
   /** Milliseconds to wait for the lock of another process. Default 11 s. */
-  readonly patience?: number | undefined;
+  readonly timeout?: number | undefined;
   /** Replaces a malformed file instead of refusing it. For files that only this program writes. */
   readonly replaceMalformed?: boolean | undefined;
 }
 
 /** Milliseconds without renewal after which a lock counts as abandoned. A living owner renews it twice in that time. */
 const STALE = 5000;
-/** Default of `patience`: longer than an abandoned lock lasts. */
-const PATIENCE = 11_000;
+/** Default of `timeout`: longer than an abandoned lock lasts. */
+const TIMEOUT = 11_000;
 /** Longest pause between two attempts to take the lock, in milliseconds. */
 const LONGEST_PAUSE = 300;
 
@@ -33,7 +33,7 @@ const LONGEST_PAUSE = 300;
 export async function editJsonFile(
   file: string,
   change: (before: JsonObject) => JsonObject | Promise<JsonObject>,
-  { hint, patience = PATIENCE, replaceMalformed = false }: EditOptions = {},
+  { hint, timeout = TIMEOUT, replaceMalformed = false }: EditOptions = {},
 ): Promise<JsonObject> {
   // Import both only to write: they install handlers on every signal.
   const [{ lock }, { default: writeFileAtomic }] = await Promise.all([
@@ -49,7 +49,7 @@ export async function editJsonFile(
       onCompromised: (error) => bot.debug(error),
       stale: STALE,
       retries: {
-        retries: Math.ceil(patience / LONGEST_PAUSE) + 4,
+        retries: Math.ceil(timeout / LONGEST_PAUSE) + 4,
         factor: 1.5,
         minTimeout: 20,
         maxTimeout: LONGEST_PAUSE,

@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 import { expect, test, vi } from 'vitest';
 import { SregistryError } from '../../src/base/errors.ts';
-import type { RangeSource } from '../../src/cache/fetcher.ts';
+import type { RangeSource } from '../../src/cache/receive.ts';
 import { MIB, openCache, readAll, readRange, type TestImage, temporaryFolder, testImage } from './support.ts';
 
 const TARGET = 'http://registry.test';

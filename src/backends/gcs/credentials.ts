@@ -1,8 +1,7 @@
 /**
- * Access tokens for Google, by Google's own library: the file of a service account, a user's login with gcloud, a workload
- * identity, or the metadata server of a machine in Google's cloud. It is loaded when the first request needs it, and
- * keeps a token until shortly before it expires. Where there are no credentials at all, requests go without: a public
- * bucket answers them.
+ * Gets access tokens with Google's own library: from the file of a service account, a user's login with gcloud, a workload
+ * identity, or the metadata server of a machine in Google's cloud. The first request loads the library, which keeps a token until
+ * shortly before it expires. Without any credentials, requests are anonymous: public buckets answer them.
  */
 import { sign } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -19,7 +18,7 @@ const debug = debugLog('gcs');
 export interface Credentials {
   authorize(): Promise<Headers>;
   updateToken(refusal: Refusal): Promise<boolean>;
-  /** The key of a service account, where its file is at hand. */
+  /** The key of a service account; undefined unless its file is on this machine. */
   signer(): Promise<Signer | undefined>;
 }
 
@@ -30,9 +29,9 @@ export interface Signer {
   sign(text: string): string;
 }
 
-/** Reading and writing objects, and the access of others to them, which `share` gives. */
+/** Allows reading and writing objects, and changing who may read them (for `share`). */
 const SCOPE = 'https://www.googleapis.com/auth/devstorage.full_control';
-/** Seconds that Google's tokens live. */
+/** Lifetime of Google's tokens in seconds. */
 const TOKEN_LIFETIME = 3600;
 /** Milliseconds for a request to a token service. */
 const TOKEN_TIMEOUT = 30_000;
@@ -43,7 +42,7 @@ export const anonymous: Credentials = {
   signer: async () => undefined,
 };
 
-/** `file`: default is what the library finds. */
+/** @param file Default: what the library finds. */
 export function googleCredentials(file: string | undefined): Credentials {
   const clients = new Renewable<AuthClient | undefined>({ lifetime: Number.POSITIVE_INFINITY });
   const get = () => clients.get('client', () => findClient(file));
@@ -57,7 +56,7 @@ export function googleCredentials(file: string | undefined): Credentials {
   return {
     authorize,
     updateToken: async ({ credentials }) => {
-      // The library trusts its token until it expires; a new client gets a new one.
+      // The library keeps its token until it expires; a new client gets a new token.
       if ((await authorize()).authorization === credentials.authorization) clients.forget();
       return (await authorize()).authorization !== credentials.authorization;
     },
@@ -65,7 +64,7 @@ export function googleCredentials(file: string | undefined): Credentials {
   };
 }
 
-/** Undefined where there are no credentials on this machine. */
+/** Undefined if this machine has no credentials. */
 async function findClient(file: string | undefined): Promise<AuthClient | undefined> {
   const { GoogleAuth } = await importDependency<typeof import('google-auth-library')>(
     declaration,
@@ -75,7 +74,7 @@ async function findClient(file: string | undefined): Promise<AuthClient | undefi
     const auth = new GoogleAuth({
       scopes: SCOPE,
       clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT } },
-      // The library itself would take a file that is no JSON for a key without an account.
+      // The library would accept a file that is not JSON as a key without an account.
       ...(file !== undefined && { credentials: JSON.parse(await readFile(file, 'utf8')) }),
     });
     return await auth.getClient();
@@ -84,7 +83,7 @@ async function findClient(file: string | undefined): Promise<AuthClient | undefi
       debug('no credentials: requests are anonymous');
       return undefined;
     }
-    throw new SregistryError('SETTINGS', `The Google credentials cannot be used: ${describeError(error)}`, {
+    throw new SregistryError('SETTINGS', `Cannot use the Google credentials: ${describeError(error)}`, {
       hint: 'check the file that GOOGLE_APPLICATION_CREDENTIALS names, or: gcloud auth application-default login',
       cause: error,
     });
@@ -102,7 +101,7 @@ async function asked<T>(token: Promise<T>): Promise<T> {
     const isOffline = response === undefined && NETWORK.test(systemCode(error) ?? '');
     throw new SregistryError(
       isOffline ? 'UNREACHABLE' : 'UNAUTHORIZED',
-      `Google gives no access token: ${describeError(error)}`,
+      `Cannot get an access token from Google: ${describeError(error)}`,
       {
         hint: isOffline
           ? 'check the network and the proxy settings'

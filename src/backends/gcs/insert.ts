@@ -1,8 +1,8 @@
 /**
- * Storing objects (cloud.google.com/storage/docs/json_api/v1/objects/insert): small ones with one request, metadata and content
- * together (`uploadType=multipart`); large ones in a resumable session
- * (cloud.google.com/storage/docs/performing-resumable-uploads), whose address a POST with the metadata gives. An empty PUT to it asks
- * how many bytes the service has. A session lives for a week; the object appears with its last byte.
+ * Stores objects (cloud.google.com/storage/docs/json_api/v1/objects/insert): a small one with one request that holds metadata and
+ * content (`uploadType=multipart`); a large one in a resumable session
+ * (cloud.google.com/storage/docs/performing-resumable-uploads). A POST with the metadata returns the session's address; an empty
+ * PUT to it asks how many bytes the service has. A session lives for a week; the object appears with its last byte.
  */
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
@@ -14,26 +14,26 @@ import type { PutOptions, SourceFile, Strings } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { type StoredObject, toObject } from './objects.ts';
 
-/** The metadata of an object to be stored, in the API's own terms. */
+/** The metadata of a new object, in the API's own terms. */
 export interface NewObject {
   readonly name: string;
   readonly contentType: string;
   readonly metadata: Strings;
-  /** Base64; other bytes are refused. */
+  /** Base64. The service refuses other bytes. */
   readonly md5Hash?: string;
   readonly cacheControl?: string;
 }
 
-/** Bytes up to which one request does: to begin it anew costs little. */
+/** Bytes up to which one request sends the whole file: repeating it costs little. */
 const SMALL = 8 * 1024 * 1024;
-/** Bytes of a PUT; multiples of 256 KiB, as the service wants. */
+/** Bytes of a PUT; the service requires multiples of 256 KiB. */
 const CHUNK = 16 * 1024 * 1024;
-/** Milliseconds of silence after the last byte, in which the service may put a large object together. */
+/** Milliseconds of silence allowed after the last byte, while the service assembles a large object. */
 const CLOSE_STALL = 300_000;
-/** "Resume Incomplete": the service has a part and wants more. */
+/** "Resume Incomplete": the service has a part and expects more. */
 const INCOMPLETE = 308;
 
-/** What all new objects have in common. A copy that caches hand out for an hour would be an old image for that long. */
+/** The metadata that all new objects share. Caches would serve a replaced public image for an hour. */
 export function newObject(bucket: Bucket, name: string, metadata: Strings): NewObject {
   return {
     name,
@@ -61,7 +61,7 @@ export async function insertFile(
     return await insertWhole(insertion, file);
   } catch (error) {
     if (!isError(error) || error.status !== 400 || !/hash.*match/i.test(error.message)) throw error;
-    throw changedWhilePushed(`${file.path}: Cloud Storage received other bytes than the file has`, error);
+    throw changedWhilePushed(`${file.path}: Cloud Storage received different bytes than the file has`, error);
   }
 }
 
@@ -75,7 +75,7 @@ export async function insertBytes(
   await insertWhole({ bucket, object, signal }, { size: bytes.length, open: () => Readable.from([bytes]) });
 }
 
-/** An object on its way. */
+/** An upload in progress. */
 interface Insertion {
   readonly bucket: Bucket;
   readonly object: NewObject;
@@ -83,7 +83,7 @@ interface Insertion {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A POST beside the JSON API's own path, and what a refusal means. A generation of 0 is that of no object. */
+/** Sends a POST to the upload path, and explains a refusal. `ifGenerationMatch: 0` requires that the object does not exist. */
 async function post(
   { bucket, object, ifAbsent, signal }: Insertion,
   uploadType: string,
@@ -96,7 +96,7 @@ async function post(
     ...(ifAbsent && { ifGenerationMatch: 0 }),
   };
   try {
-    // The same bytes in the same place: done twice is as good as done once. A session that nobody feeds leaves nothing behind.
+    // Repeating it stores the same bytes in the same place. An unused session leaves nothing behind.
     const request = { query, idempotent: true, signal, ...options };
     return await bucket.request('POST', `/upload${bucket.path('o')}`, request);
   } catch (error) {
@@ -105,11 +105,11 @@ async function post(
     if (error.status === 400 && bucket.publishes && /uniform bucket-level|public access/i.test(error.message))
       throw new SregistryError(
         'SETTINGS',
-        `${bucket.target} has one access rule for all of it: ${error.message}`,
+        `${bucket.target} has one access policy for all objects: ${error.message}`,
         {
           hint:
-            `gcloud storage buckets add-iam-policy-binding gs://${bucket.name} --member=allUsers ` +
-            '--role=roles/storage.objectViewer publishes all of it; then set private=yes here',
+            `publish them all (gcloud storage buckets add-iam-policy-binding gs://${bucket.name} --member=allUsers ` +
+            '--role=roles/storage.objectViewer) and set private=yes here',
           cause: error,
         },
       );
@@ -122,7 +122,7 @@ async function insertWhole(
   content: Pick<SourceFile, 'size' | 'open'>,
 ): Promise<StoredObject> {
   const { bucket, object } = insertion;
-  // RFC 2387. Nothing may contain it, so nobody may know it beforehand.
+  // RFC 2387. The content must not contain the boundary, so nobody may predict it.
   const boundary = randomUUID();
   const head = Buffer.from(
     `--${boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n${JSON.stringify(object)}\r\n` +
@@ -150,7 +150,7 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
   const { bucket, object, signal } = insertion;
   const what = bucket.show(object.name);
 
-  /** 404 and 410 for a session that has expired or failed; 499 for one that was canceled. */
+  /** Sends a PUT. The service answers 404 or 410 if the session has expired or failed, 499 if it was canceled. */
   const put = async (address: string, options: RequestOptions) => {
     try {
       const request = bucket.request('PUT', new URL(address), { ...options, allow: [INCOMPLETE], signal });
@@ -184,7 +184,7 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
       });
       const address = URL.parse(reply.headers.location ?? '', reply.url.href);
       if (address === null)
-        throw new SregistryError('SERVICE', `${bucket.target}: an upload without a usable address`);
+        throw new SregistryError('SERVICE', `${bucket.target}: the reply has no usable upload address`);
       return { session: address.href, offset: 0 };
     },
     ask: (address) => {
@@ -198,7 +198,7 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
           'content-range': `bytes ${start}-${end - 1}/${file.size}`,
         },
         body,
-        // After a failure the service is asked what it has before anything is sent again.
+        // After a failure, ask what the service has before sending anything again.
         idempotent: false,
         stall: CLOSE_STALL,
         timeout: Number.POSITIVE_INFINITY,
@@ -206,7 +206,7 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
   };
 }
 
-/** `Range: bytes=0-<last byte>` of an incomplete upload; absent where nothing has arrived. */
+/** Reads `Range: bytes=0-<last byte>` of an incomplete upload; absent if nothing has arrived. */
 function receivedOf(
   bucket: Bucket,
   session: string,
@@ -219,7 +219,7 @@ function receivedOf(
   if (last === undefined)
     throw new SregistryError(
       'SERVICE',
-      `${bucket.target}: an upload of unknown length (${range.slice(0, 60)})`,
+      `${bucket.target}: malformed Range of an upload (${range.slice(0, 60)})`,
     );
   return { session, offset: Number(last) + 1 };
 }

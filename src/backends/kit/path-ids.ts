@@ -17,7 +17,7 @@ import { SingleFlight } from '../../base/single-flight.ts';
 export interface FolderTree {
   /** Id of the root folder of all paths. */
   readonly root: string;
-  /** Id of the folder `name` in `parent`; undefined if there is none. */
+  /** Id of the folder `name` in `parent`; undefined if it does not exist. */
   find(parent: string, name: string, signal: AbortSignal): Promise<string | undefined>;
   /** Creates the folder and returns its id. */
   create?(parent: string, name: string, signal: AbortSignal): Promise<string>;
@@ -32,7 +32,7 @@ export interface PathIdsOptions {
 
 /** A path is `''` for the root, else names joined by `/`. */
 export interface PathIds {
-  /** Id of the folder; undefined if the service says that there is none. */
+  /** Id of the folder; undefined if the service says that it does not exist. */
   find(path: string, signal?: AbortSignal): Promise<string | undefined>;
   /** Id of the folder; creates it and missing folders above it. Throws UNSUPPORTED if the service cannot create folders. */
   ensure(path: string, signal?: AbortSignal): Promise<string>;

@@ -47,7 +47,7 @@ interface Stored {
 }
 
 /** Milliseconds to wait for the renewal of another process, which may take as long as a request's deadline. */
-const PATIENCE = 130_000;
+const TIME_LIMIT = 130_000;
 /** Seconds to use an access token if the service does not state its lifetime. */
 const DEFAULT_LIFETIME = 3600;
 /** Seconds that another process's access token must still be valid to be used here. */
@@ -102,7 +102,7 @@ export function refreshedTokens(options: RefreshOptions): ObtainToken {
           const isRotated = tokens.refreshToken !== (stored?.refreshToken ?? options.refreshToken);
           return isRotated ? { ...before, [entry]: tokens } : before;
         },
-        { patience: PATIENCE, replaceMalformed: true },
+        { timeout: TIME_LIMIT, replaceMalformed: true },
       );
       unsaved = undefined;
     } catch (error) {
