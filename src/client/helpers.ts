@@ -5,4 +5,4 @@ export { readClientSecrets, updateClientSecrets } from '../settings/secrets.ts';
 export { authFlow, authFlowDevice, authFlowLoopback } from './auth-flow.ts';
 export { getClient } from './client.ts';
 export { mkdirP, readFile, readJson, writeFile, writeJson } from './files.ts';
-export { getThumbnail } from './thumbnail.ts';
+export { getThumbnail } from '../image/thumbnail.ts';
