@@ -13,12 +13,14 @@ import {
   type RequestOptions,
   type StreamOptions,
 } from '../http.ts';
+import { anonymous, type Credentials, googleCredentials } from '../kit/google-credentials.ts';
 import { encodeQuery, type Query } from '../kit/signed-address.ts';
-import { anonymous, type Credentials, googleCredentials } from './credentials.ts';
-import type { declaration } from './declaration.ts';
+import { declaration } from './declaration.ts';
 
 /** Where Google is. */
 const GOOGLE = 'https://storage.googleapis.com';
+/** Reading and writing objects, and the access of others to them, which `share` gives. */
+const SCOPE = 'https://www.googleapis.com/auth/devstorage.full_control';
 
 export class Bucket {
   readonly name: string;
@@ -52,7 +54,7 @@ export class Bucket {
     this.credentials =
       choices.anonymous === true || isEmulator || !mayHaveTokens(this.base, credentials)
         ? anonymous
-        : googleCredentials(credentials);
+        : googleCredentials({ driver: declaration, scope: SCOPE, file: credentials });
     this.http = createHttpClient({
       base: this.base,
       env,

@@ -9,12 +9,12 @@ import { readFile } from 'node:fs/promises';
 import type { AuthClient } from 'google-auth-library';
 import { describeError, isError, SregistryError, systemCode } from '../../base/errors.ts';
 import { debugLog, registerSecret } from '../../log/index.ts';
+import type { Driver } from '../backend.ts';
 import type { Headers, Refusal } from '../http.ts';
-import { Renewable } from '../kit/renewable.ts';
 import { importDependency } from '../optional.ts';
-import { declaration } from './declaration.ts';
+import { Renewable } from './renewable.ts';
 
-const debug = debugLog('gcs');
+const debug = debugLog('google');
 
 export interface Credentials {
   authorize(): Promise<Headers>;
@@ -30,8 +30,15 @@ export interface Signer {
   sign(text: string): string;
 }
 
-/** Reading and writing objects, and the access of others to them, which `share` gives. */
-const SCOPE = 'https://www.googleapis.com/auth/devstorage.full_control';
+export interface GoogleCredentialsOptions {
+  /** Declares `google-auth-library`. */
+  readonly driver: Pick<Driver, 'name' | 'dependencies'>;
+  /** What the tokens shall permit: an address of `www.googleapis.com/auth`. */
+  readonly scope: string;
+  /** Default: what the library finds on this machine. */
+  readonly file?: string | undefined;
+}
+
 /** Seconds that Google's tokens live. */
 const TOKEN_LIFETIME = 3600;
 /** Milliseconds for a request to a token service. */
@@ -43,10 +50,9 @@ export const anonymous: Credentials = {
   signer: async () => undefined,
 };
 
-/** `file`: default is what the library finds. */
-export function googleCredentials(file: string | undefined): Credentials {
+export function googleCredentials(options: GoogleCredentialsOptions): Credentials {
   const clients = new Renewable<AuthClient | undefined>({ lifetime: Number.POSITIVE_INFINITY });
-  const get = () => clients.get('client', () => findClient(file));
+  const get = () => clients.get('client', () => findClient(options));
   const authorize = async (): Promise<Headers> => {
     const found = await get();
     if (found === undefined) return {};
@@ -66,14 +72,18 @@ export function googleCredentials(file: string | undefined): Credentials {
 }
 
 /** Undefined where there are no credentials on this machine. */
-async function findClient(file: string | undefined): Promise<AuthClient | undefined> {
+async function findClient({
+  driver,
+  scope,
+  file,
+}: GoogleCredentialsOptions): Promise<AuthClient | undefined> {
   const { GoogleAuth } = await importDependency<typeof import('google-auth-library')>(
-    declaration,
+    driver,
     'google-auth-library',
   );
   try {
     const auth = new GoogleAuth({
-      scopes: SCOPE,
+      scopes: scope,
       clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT } },
       // The library itself would take a file that is no JSON for a key without an account.
       ...(file !== undefined && { credentials: JSON.parse(await readFile(file, 'utf8')) }),
@@ -85,7 +95,10 @@ async function findClient(file: string | undefined): Promise<AuthClient | undefi
       return undefined;
     }
     throw new SregistryError('SETTINGS', `The Google credentials cannot be used: ${describeError(error)}`, {
-      hint: 'check the file that GOOGLE_APPLICATION_CREDENTIALS names, or: gcloud auth application-default login',
+      hint:
+        file === undefined
+          ? 'check the file that GOOGLE_APPLICATION_CREDENTIALS names, or: gcloud auth application-default login'
+          : `check ${file}`,
       cause: error,
     });
   }
