@@ -113,7 +113,10 @@ function incomplete(request: IncomingMessage, response: ServerResponse, { bytes 
 }
 
 /** `multipart/related` (RFC 2387): the resource, then the content. */
-function parseMultipart(type: string, body: Buffer): { resource: Record<string, unknown>; bytes: Buffer } {
+export function parseMultipart(
+  type: string,
+  body: Buffer,
+): { resource: Record<string, unknown>; bytes: Buffer } {
   const boundary = /boundary="?([^";]+)"?/.exec(type)?.[1];
   if (boundary === undefined) throw invalid('No boundary');
   const parts: Buffer[] = [];
