@@ -42,7 +42,10 @@ export function driveCredentials(context: DriveContext): Authorization {
 async function chooseCredentials({ name, options, env }: DriveContext): Promise<Authorization> {
   const { credentials: file, scope = 'drive' } = options;
   const service = await oauthClientIn(file, scope);
-  if (service === undefined) return googleCredentials({ driver: declaration, scope: SCOPES + scope, file });
+  if (service === undefined) {
+    const hint = `check ${file}, the file with the credentials of ${name}`;
+    return googleCredentials({ driver: declaration, scope: SCOPES + scope, file, hint });
+  }
   const paths = pathsOf(name, env);
   const refreshToken = options.refreshToken ?? (await pythonLogin(paths.python, service));
   if (refreshToken === undefined)

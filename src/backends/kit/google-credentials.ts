@@ -37,6 +37,8 @@ export interface GoogleCredentialsOptions {
   readonly scope: string;
   /** Default: what the library finds on this machine. */
   readonly file?: string | undefined;
+  /** Hint of the errors: what a person does to log in. */
+  readonly hint: string;
 }
 
 /** Seconds that Google's tokens live. */
@@ -56,7 +58,7 @@ export function googleCredentials(options: GoogleCredentialsOptions): Credential
   const authorize = async (): Promise<Headers> => {
     const found = await get();
     if (found === undefined) return {};
-    const headers = Object.fromEntries(await asked(found.getRequestHeaders()));
+    const headers = Object.fromEntries(await asked(found.getRequestHeaders(), options));
     registerSecret(headers.authorization?.replace(/^Bearer /, '') ?? '', TOKEN_LIFETIME);
     return headers;
   };
@@ -76,6 +78,7 @@ async function findClient({
   driver,
   scope,
   file,
+  hint,
 }: GoogleCredentialsOptions): Promise<AuthClient | undefined> {
   const { GoogleAuth } = await importDependency<typeof import('google-auth-library')>(
     driver,
@@ -95,10 +98,7 @@ async function findClient({
       return undefined;
     }
     throw new SregistryError('SETTINGS', `The Google credentials cannot be used: ${describeError(error)}`, {
-      hint:
-        file === undefined
-          ? 'check the file that GOOGLE_APPLICATION_CREDENTIALS names, or: gcloud auth application-default login'
-          : `check ${file}`,
+      hint,
       cause: error,
     });
   }
@@ -106,7 +106,7 @@ async function findClient({
 
 const NETWORK = /^(E[A-Z]+|UND_ERR_.*)$/;
 
-async function asked<T>(token: Promise<T>): Promise<T> {
+async function asked<T>(token: Promise<T>, { hint }: GoogleCredentialsOptions): Promise<T> {
   try {
     return await token;
   } catch (error) {
@@ -117,9 +117,7 @@ async function asked<T>(token: Promise<T>): Promise<T> {
       isOffline ? 'UNREACHABLE' : 'UNAUTHORIZED',
       `Google gives no access token: ${describeError(error)}`,
       {
-        hint: isOffline
-          ? 'check the network and the proxy settings'
-          : 'log in again with `gcloud auth application-default login`, or check the key of the service account',
+        hint: isOffline ? 'check the network and the proxy settings' : hint,
         cause: error,
       },
     );
