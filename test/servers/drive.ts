@@ -72,7 +72,7 @@ export async function startFakeDrive(options: FakeDriveOptions = {}): Promise<Fa
     ...(options.lacksSha256 && { sha256Checksum: undefined }),
   });
   const answerFile = (response: ServerResponse, file: FakeFile, url: URL) =>
-    send(response, pick(describe(file, url.origin), url.searchParams.get('fields') ?? DEFAULT_FIELDS));
+    send(response, pick(describe(file, url.origin), url.searchParams.get('fields') || DEFAULT_FIELDS));
   const sees = (url: URL) => url.searchParams.get(SHARED) === 'true';
 
   const replace = (file: FakeFile) => {
@@ -84,7 +84,7 @@ export async function startFakeDrive(options: FakeDriveOptions = {}): Promise<Fa
       id === undefined
         ? files.create(resource, bytes)
         : replace(files.update(files.find(id, sees(url)), resource, bytes));
-    return pick(describe(file, url.origin), url.searchParams.get('fields') ?? DEFAULT_FIELDS);
+    return pick(describe(file, url.origin), url.searchParams.get('fields') || DEFAULT_FIELDS);
   });
 
   const list = (url: URL) => {
@@ -119,7 +119,7 @@ export async function startFakeDrive(options: FakeDriveOptions = {}): Promise<Fa
     };
     return pick(
       answer,
-      query.get('fields') ?? `kind,incompleteSearch,nextPageToken,files(${DEFAULT_FIELDS})`,
+      query.get('fields') || `kind,incompleteSearch,nextPageToken,files(${DEFAULT_FIELDS})`,
     );
   };
 
@@ -200,7 +200,7 @@ export async function startFakeDrive(options: FakeDriveOptions = {}): Promise<Fa
       throw new Refusal(403, 'cannotSetExpiration', 'Expiration dates cannot be set on this item.');
     file.permissions.push(given);
     const permission = { kind: 'drive#permission', id: randomUUID(), type, role };
-    send(response, pick(permission, url.searchParams.get('fields') ?? 'kind,id,type,role'));
+    send(response, pick(permission, url.searchParams.get('fields') || 'kind,id,type,role'));
   };
 
   const handleFiles = async (

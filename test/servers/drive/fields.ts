@@ -4,7 +4,8 @@ import { invalid } from '../gcs/refusal.ts';
 /** What is wanted of an object, by the names of its fields; undefined for all of it. */
 type Mask = Map<string, Mask | undefined>;
 
-export function pick(value: Record<string, unknown>, fields: string): unknown {
+export function pick(value: Record<string, unknown>, given: string): unknown {
+  const fields = given.replace(/\s/g, '');
   const { mask, end } = parseMask(fields, 0);
   if (end !== fields.length) throw unknownField(fields);
   return select(value, mask, fields);
