@@ -11,7 +11,7 @@ const WITHOUT_BYTES = 'application/vnd.google-apps.';
 /** What the API is asked to tell of a file; unasked, it tells only the name. */
 export const FIELDS =
   'id,name,mimeType,size,md5Checksum,sha256Checksum,headRevisionId,modifiedTime,createdTime,trashed,properties,' +
-  'capabilities(canReadRevisions),webViewLink,webContentLink';
+  'capabilities(canReadRevisions),webViewLink,webContentLink,ownedByMe,driveId';
 
 export interface DriveFile {
   readonly id: string;
@@ -20,6 +20,9 @@ export interface DriveFile {
   /** When it was made, in milliseconds since 1970; 0 if unknown. */
   readonly created: number;
   readonly isTrashed: boolean;
+  readonly isOwn: boolean;
+  /** Id of the shared drive that it is in. */
+  readonly sharedDrive: string | undefined;
   /** Absent for folders, shortcuts and documents. */
   readonly content: Content | undefined;
   readonly properties: Strings;
@@ -61,6 +64,8 @@ export function toDriveFile(value: unknown): DriveFile {
     isFolder: mimeType === FOLDER,
     created: parseDate(text('createdTime'))?.getTime() ?? 0,
     isTrashed: given.trashed === true,
+    isOwn: given.ownedByMe === true,
+    sharedDrive: text('driveId'),
     content: mimeType.startsWith(WITHOUT_BYTES) ? undefined : toContent(given, text),
     properties: toStrings(given.properties),
     webViewLink: text('webViewLink'),

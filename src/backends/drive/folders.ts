@@ -37,11 +37,15 @@ export function createFolders(drive: Drive, { name: instance, options }: DriveCo
       );
     }
     const isRoot = `mimeType = ${quoted(FOLDER)} and ${isNamed([root])} and trashed = false`;
-    if (drive.sharedDrive !== undefined) return oldest(await drive.find(isRoot, signal), root);
-    const own = oldest(await drive.find(`${isRoot} and 'me' in owners`, signal), root);
-    if (own !== undefined) return own;
-    const foreign = oldest(await drive.find(isRoot, signal), root);
-    if (foreign === undefined) return undefined;
+    const all = await drive.find(isRoot, signal);
+    const there = all.filter(({ sharedDrive }) => sharedDrive === drive.sharedDrive);
+    if (drive.sharedDrive !== undefined) return oldest(there, root);
+    const own = oldest(
+      there.filter(({ isOwn }) => isOwn),
+      root,
+    );
+    const foreign = oldest(there, root);
+    if (own !== undefined || foreign === undefined) return own;
     throw new SregistryError('SETTINGS', `${instance}: the only folder called ${root} is somebody else's`, {
       hint: `if you trust its owner: sregistry backend add ${instance} folder=${foreign}. Else choose another name: root=NAME`,
     });

@@ -71,7 +71,7 @@ export function parseQuery(q: string, context: QueryContext): Test {
       const parent = context.parent(value);
       return ({ parents }) => parents.includes(parent);
     }
-    if (collection === 'owners') return ({ owner }) => owner === value;
+    if (collection === 'owners') return ({ owner, driveId }) => driveId === undefined && owner === value;
     return wrong();
   };
 
