@@ -13,12 +13,16 @@ import {
   type RequestOptions,
   type StreamOptions,
 } from '../http.ts';
+import { anonymous, type Credentials, googleCredentials } from '../kit/google-credentials.ts';
 import { encodeQuery, type Query } from '../kit/signed-address.ts';
-import { anonymous, type Credentials, googleCredentials } from './credentials.ts';
-import type { declaration } from './declaration.ts';
+import { declaration } from './declaration.ts';
 
 /** Google's own address. */
 const GOOGLE = 'https://storage.googleapis.com';
+/** Reading and writing objects, and the access of others to them, which `share` gives. */
+const SCOPE = 'https://www.googleapis.com/auth/devstorage.full_control';
+const LOGIN_HINT =
+  'log in with `gcloud auth application-default login`, or name the key file of a service account in GOOGLE_APPLICATION_CREDENTIALS';
 
 export class Bucket {
   readonly name: string;
@@ -52,15 +56,14 @@ export class Bucket {
     this.credentials =
       choices.anonymous === true || isEmulator || !mayHaveTokens(this.base, credentials)
         ? anonymous
-        : googleCredentials(credentials);
+        : googleCredentials({ driver: declaration, scope: SCOPE, file: credentials, hint: LOGIN_HINT });
     this.http = createHttpClient({
       base: this.base,
       env,
       authorize: this.credentials.authorize,
       updateToken: this.credentials.updateToken,
       hints: {
-        UNAUTHORIZED:
-          'log in with `gcloud auth application-default login`, or name the key file of a service account in GOOGLE_APPLICATION_CREDENTIALS',
+        UNAUTHORIZED: LOGIN_HINT,
       },
     });
   }

@@ -1,15 +1,14 @@
 /**
- * Stores objects (cloud.google.com/storage/docs/json_api/v1/objects/insert): a small one with one request that holds metadata and
- * content (`uploadType=multipart`); a large one in a resumable session
- * (cloud.google.com/storage/docs/performing-resumable-uploads). A POST with the metadata returns the session's address; an empty
- * PUT to it asks how many bytes the service has. A session lives for a week; the object appears with its last byte.
+ * Stores objects (cloud.google.com/storage/docs/json_api/v1/objects/insert): a small one with one request that holds metadata and content
+ * together (`uploadType=multipart`); large ones in a resumable session, which a POST with the metadata opens.
  */
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { BufferedResponse, RequestOptions } from '../http.ts';
 import { changedWhilePushed } from '../kit/changed.ts';
-import { type OrderedUpload, type Received, SessionLost, uploadInOrder } from '../kit/ordered-upload.ts';
+import { googleUpload } from '../kit/google-upload.ts';
+import { type OrderedUpload, uploadInOrder } from '../kit/ordered-upload.ts';
 import type { PutOptions, SourceFile, Strings } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { type StoredObject, toObject } from './objects.ts';
@@ -26,12 +25,6 @@ export interface NewObject {
 
 /** Bytes up to which one request sends the whole file: repeating it costs little. */
 const SMALL = 8 * 1024 * 1024;
-/** Bytes of a PUT; the service requires multiples of 256 KiB. */
-const CHUNK = 16 * 1024 * 1024;
-/** Milliseconds of silence allowed after the last byte, while the service assembles a large object. */
-const CLOSE_STALL = 300_000;
-/** "Resume Incomplete": the service has a part and expects more. */
-const INCOMPLETE = 308;
 
 /** The metadata that all new objects share. Caches would serve a replaced public image for an hour. */
 export function newObject(bucket: Bucket, name: string, metadata: Strings): NewObject {
@@ -145,25 +138,11 @@ async function insertWhole(
   return toObject(reply.json(), bucket);
 }
 
-/** A resumable session: its state is the address to send to. */
+/** A resumable session. */
 function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, StoredObject> {
   const { bucket, object, signal } = insertion;
-  const what = bucket.show(object.name);
-
-  /** Sends a PUT. The service answers 404 or 410 if the session has expired or failed, 499 if it was canceled. */
-  const put = async (address: string, options: RequestOptions) => {
-    try {
-      const request = bucket.request('PUT', new URL(address), { ...options, allow: [INCOMPLETE], signal });
-      return receivedOf(bucket, address, await request);
-    } catch (error) {
-      if (isError(error, 'NOT_FOUND') || (isError(error) && error.status === 499))
-        throw new SessionLost(what, error);
-      throw error;
-    }
-  };
-
-  return {
-    what,
+  return googleUpload({
+    what: bucket.show(object.name),
     file,
     // A session keeps the condition that it was opened with.
     identity: {
@@ -172,9 +151,8 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
       md5: object.md5Hash,
       generation: insertion.ifAbsent ? '0' : undefined,
     },
-    chunk: CHUNK,
     parse: (saved) => (typeof saved === 'string' && URL.canParse(saved) ? saved : undefined),
-    start: async () => {
+    open: async () => {
       const reply = await post(insertion, 'resumable', {
         headers: {
           'x-upload-content-type': object.contentType,
@@ -183,43 +161,10 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
         json: object,
       });
       const address = URL.parse(reply.headers.location ?? '', reply.url.href);
-      if (address === null)
-        throw new SregistryError('SERVICE', `${bucket.target}: the reply has no usable upload address`);
-      return { session: address.href, offset: 0 };
+      if (address !== null) return address.href;
+      throw new SregistryError('SERVICE', `${bucket.target}: an upload without a usable address`);
     },
-    ask: (address) => {
-      const headers = { 'content-length': '0', 'content-range': `bytes */${file.size}` };
-      return put(address, { headers, body: '' });
-    },
-    send: (address, { start, end, body }) =>
-      put(address, {
-        headers: {
-          'content-length': String(end - start),
-          'content-range': `bytes ${start}-${end - 1}/${file.size}`,
-        },
-        body,
-        // After a failure, ask what the service has before sending anything again.
-        idempotent: false,
-        stall: CLOSE_STALL,
-        timeout: Number.POSITIVE_INFINITY,
-      }),
-  };
-}
-
-/** Reads `Range: bytes=0-<last byte>` of an incomplete upload; absent if nothing has arrived. */
-function receivedOf(
-  bucket: Bucket,
-  session: string,
-  reply: BufferedResponse,
-): Received<string, StoredObject> {
-  if (reply.status !== INCOMPLETE) return { done: toObject(reply.json(), bucket) };
-  const { range } = reply.headers;
-  if (range === undefined) return { session, offset: 0 };
-  const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(range)?.[1];
-  if (last === undefined)
-    throw new SregistryError(
-      'SERVICE',
-      `${bucket.target}: malformed Range of an upload (${range.slice(0, 60)})`,
-    );
-  return { session, offset: Number(last) + 1 };
+    put: (address, options) => bucket.request('PUT', new URL(address), { ...options, signal }),
+    toResult: (value) => toObject(value, bucket),
+  });
 }

@@ -8,9 +8,9 @@
 import { createHash } from 'node:crypto';
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { ShareOptions } from '../backend.ts';
+import type { Signer } from '../kit/google-credentials.ts';
 import { encodeKey, encodeQuery } from '../kit/signed-address.ts';
 import type { Bucket } from './bucket.ts';
-import type { Signer } from './credentials.ts';
 
 /** Default lifetime of a link in seconds: a day. */
 const DEFAULT_EXPIRES = 24 * 3600;

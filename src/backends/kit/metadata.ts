@@ -20,6 +20,8 @@ export const SIDECAR_MAX = 1024 * 1024;
 export interface MetadataLimits {
   /** Limit for all names and values together, in bytes. */
   readonly bytes: number;
+  /** Limits of single entries: bytes of a name with its value, and the number of entries. Default: none. */
+  readonly entries?: { readonly bytes: number; readonly max: number } | undefined;
   /**
    * `each`: one entry per annotation, if the service keeps the case of names. `json`: one entry `annotations` with all of them as
    * ASCII JSON, if the service changes the case of names.
@@ -67,6 +69,8 @@ const HEX = /^[0-9a-f]{64}$/;
 
 type Entry = readonly [string, string];
 
+const UNLIMITED = { bytes: Number.POSITIVE_INFINITY, max: Number.POSITIVE_INFINITY };
+
 /** Splits an image's metadata between the file and the sidecar. Without limits, everything goes into the sidecar. */
 export function carryMetadata(
   limits: MetadataLimits | undefined,
@@ -74,15 +78,20 @@ export function carryMetadata(
   annotations: Strings = {},
 ): CarriedMetadata {
   if (limits === undefined) return { metadata: {}, sidecar: true };
+  const { bytes: longest, max } = limits.entries ?? UNLIMITED;
   const own = Object.entries({ ...limits.own(facts), sha256: facts.sha256 }).filter(
-    (entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== '',
+    (entry): entry is [string, string] =>
+      entry[1] !== undefined && entry[1] !== '' && sizeOf([[entry[0], entry[1]]]) <= longest,
   );
   const room = limits.bytes - sizeOf([...own, ['side', 'json']]);
   const all = Object.entries(annotations);
   const isOwn = reservedIn(limits);
   const fitting =
     limits.shape === 'each'
-      ? thatFit(all, room, (entry) => (canStand(entry, isOwn) ? sizeOf([entry]) : Number.POSITIVE_INFINITY))
+      ? thatFit(all, room, (entry) => {
+          const size = canStand(entry, isOwn) ? sizeOf([entry]) : Number.POSITIVE_INFINITY;
+          return size <= longest ? size : Number.POSITIVE_INFINITY;
+        }).slice(0, max - own.length - 1)
       : thatFit(
           all,
           room - 'annotations{}'.length,

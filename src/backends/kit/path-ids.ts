@@ -38,9 +38,10 @@ export interface PathIds {
   ensure(path: string, signal?: AbortSignal): Promise<string>;
   /**
    * Calls `act` with the folder's id and returns its result. If `act` throws NOT_FOUND, walks the path again, and calls `act` once more
-   * if the id has changed. Throws NOT_FOUND if there is no such folder.
+   * if the id has changed. Throws NOT_FOUND if there is no such folder. `isFresh`: the whole path was looked up moments ago. If not, an
+   * `act` that finds nothing in the folder throws NOT_FOUND, as a service may answer that a removed folder is empty.
    */
-  using<T>(path: string, act: (id: string) => Promise<T>, signal?: AbortSignal): Promise<T>;
+  using<T>(path: string, act: (id: string, isFresh: boolean) => Promise<T>, signal?: AbortSignal): Promise<T>;
   /** Forgets the folder at `path` and everything below it. Call it after this process renamed or removed the folder. */
   forget(path: string): void;
 }
@@ -105,7 +106,7 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
   const walkSurely = async (path: string, kind: string, step: Step, signal?: AbortSignal): Promise<Found> => {
     try {
       const found = await walk(path, kind, step, signal);
-      if (found.id !== undefined || performance.now() - found.since < FRESH) return found;
+      if (found.id !== undefined || isFresh(found.since)) return found;
     } catch (error) {
       if (!isError(error, 'NOT_FOUND')) throw error;
     }
@@ -113,8 +114,11 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
     return walk(path, kind, step, signal);
   };
 
+  const findSurely = (path: string, signal?: AbortSignal): Promise<Found> =>
+    walkSurely(path, 'find', (parent, name, flight) => tree.find(parent, name, flight), signal);
+
   const find = async (path: string, signal?: AbortSignal): Promise<string | undefined> =>
-    (await walkSurely(path, 'find', (parent, name, flight) => tree.find(parent, name, flight), signal)).id;
+    (await findSurely(path, signal)).id;
 
   const findOrCreateAlone: Step = async (parent, name, signal) => {
     signal.throwIfAborted();
@@ -145,22 +149,24 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
     find,
     ensure: async (path, signal) => (await walkSurely(path, 'ensure', findOrCreate, signal)).id as string,
     using: async (path, act, signal) => {
-      const id = await find(path, signal);
+      const { id, since } = await findSurely(path, signal);
       if (id === undefined) throw absent(path);
       try {
-        return await act(id);
+        return await act(id, isFresh(since));
       } catch (error) {
         if (!isError(error, 'NOT_FOUND')) throw error;
         forget(firstOf(path));
         const renewed = await find(path, signal);
         if (renewed === undefined) throw absent(path, error);
         if (renewed === id) throw error;
-        return act(renewed);
+        return act(renewed, true);
       }
     },
     forget,
   };
 }
+
+const isFresh = (since: number) => performance.now() - since < FRESH;
 
 /** The uppermost folder of a path. Forgetting it covers every change on the path. */
 function firstOf(path: string): string {

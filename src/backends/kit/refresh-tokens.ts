@@ -14,7 +14,7 @@
 import { createHash } from 'node:crypto';
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { registerSecret } from '../../log/index.ts';
-import { isJsonObject, type JsonObject } from '../../settings/json.ts';
+import { isJsonObject, type JsonObject, readJsonObject } from '../../settings/json.ts';
 import { editJsonFile } from '../../settings/locked-file.ts';
 import { warnOnce } from '../../settings/warn-once.ts';
 import type { Tokens } from '../oauth.ts';
@@ -123,6 +123,23 @@ export function refreshedTokens(options: RefreshOptions): ObtainToken {
     registerSecret(tokens.refreshToken);
     return toAccessToken(tokens);
   };
+}
+
+/** For a `logout`: removes the tokens of this login from the file, and returns the newest refresh token, which is the one to revoke. */
+export async function forgetTokens({
+  refreshToken,
+  file,
+  entry = 'login',
+}: Pick<RefreshOptions, 'refreshToken' | 'file' | 'entry'>): Promise<string> {
+  const origin = originOf(refreshToken);
+  let newest: string | undefined;
+  if (file !== undefined && (await readJsonObject(file)) !== undefined)
+    await editJsonFile(file, (before) => {
+      newest = storedIn(before, entry, origin)?.refreshToken;
+      const { [entry]: _, ...others } = before;
+      return newest === undefined ? before : others;
+    });
+  return newest ?? refreshToken;
 }
 
 function storedIn(file: JsonObject, entry: string, origin: string): Stored | undefined {

@@ -113,6 +113,8 @@ export interface Store {
   show(key: string): string;
   /** The file of a key; undefined if the service says that it does not exist. */
   stat(key: string, signal?: AbortSignal): Promise<StoredFile | undefined>;
+  /** Like `stat`, for the first of these keys that exists; all are in one folder. For a service that finds them with one request. */
+  statFirst?(keys: readonly string[], signal?: AbortSignal): Promise<StoredFile | undefined>;
   /** The files and folders directly in a folder: `''`, `a/`, `a/b/`. */
   list(folder: string, signal?: AbortSignal): AsyncIterable<Page>;
   /** A stream of a range of this revision. Throws NOT_FOUND or STALE if the revision is gone. */

@@ -8,12 +8,12 @@ import { readFile } from 'node:fs/promises';
 import type { AuthClient } from 'google-auth-library';
 import { describeError, isError, SregistryError, systemCode } from '../../base/errors.ts';
 import { debugLog, registerSecret } from '../../log/index.ts';
+import type { Driver } from '../backend.ts';
 import type { Headers, Refusal } from '../http.ts';
-import { Renewable } from '../kit/renewable.ts';
 import { importDependency } from '../optional.ts';
-import { declaration } from './declaration.ts';
+import { Renewable } from './renewable.ts';
 
-const debug = debugLog('gcs');
+const debug = debugLog('google');
 
 export interface Credentials {
   authorize(): Promise<Headers>;
@@ -29,9 +29,18 @@ export interface Signer {
   sign(text: string): string;
 }
 
-/** Allows reading and writing objects, and changing who may read them (for `share`). */
-const SCOPE = 'https://www.googleapis.com/auth/devstorage.full_control';
-/** Lifetime of Google's tokens in seconds. */
+export interface GoogleCredentialsOptions {
+  /** Declares `google-auth-library`. */
+  readonly driver: Pick<Driver, 'name' | 'dependencies'>;
+  /** What the tokens shall permit: an address of `www.googleapis.com/auth`. */
+  readonly scope: string;
+  /** Default: what the library finds on this machine. */
+  readonly file?: string | undefined;
+  /** Hint of the errors: what a person does to log in. */
+  readonly hint: string;
+}
+
+/** Seconds that Google's tokens live. */
 const TOKEN_LIFETIME = 3600;
 /** Milliseconds for a request to a token service. */
 const TOKEN_TIMEOUT = 30_000;
@@ -42,14 +51,13 @@ export const anonymous: Credentials = {
   signer: async () => undefined,
 };
 
-/** @param file Default: what the library finds. */
-export function googleCredentials(file: string | undefined): Credentials {
+export function googleCredentials(options: GoogleCredentialsOptions): Credentials {
   const clients = new Renewable<AuthClient | undefined>({ lifetime: Number.POSITIVE_INFINITY });
-  const get = () => clients.get('client', () => findClient(file));
+  const get = () => clients.get('client', () => findClient(options));
   const authorize = async (): Promise<Headers> => {
     const found = await get();
     if (found === undefined) return {};
-    const headers = Object.fromEntries(await asked(found.getRequestHeaders()));
+    const headers = Object.fromEntries(await asked(found.getRequestHeaders(), options));
     registerSecret(headers.authorization?.replace(/^Bearer /, '') ?? '', TOKEN_LIFETIME);
     return headers;
   };
@@ -64,15 +72,20 @@ export function googleCredentials(file: string | undefined): Credentials {
   };
 }
 
-/** Undefined if this machine has no credentials. */
-async function findClient(file: string | undefined): Promise<AuthClient | undefined> {
+/** Undefined where there are no credentials on this machine. */
+async function findClient({
+  driver,
+  scope,
+  file,
+  hint,
+}: GoogleCredentialsOptions): Promise<AuthClient | undefined> {
   const { GoogleAuth } = await importDependency<typeof import('google-auth-library')>(
-    declaration,
+    driver,
     'google-auth-library',
   );
   try {
     const auth = new GoogleAuth({
-      scopes: SCOPE,
+      scopes: scope,
       clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT } },
       // The library would accept a file that is not JSON as a key without an account.
       ...(file !== undefined && { credentials: JSON.parse(await readFile(file, 'utf8')) }),
@@ -83,8 +96,8 @@ async function findClient(file: string | undefined): Promise<AuthClient | undefi
       debug('no credentials: requests are anonymous');
       return undefined;
     }
-    throw new SregistryError('SETTINGS', `Cannot use the Google credentials: ${describeError(error)}`, {
-      hint: 'check the file that GOOGLE_APPLICATION_CREDENTIALS names, or: gcloud auth application-default login',
+    throw new SregistryError('SETTINGS', `The Google credentials cannot be used: ${describeError(error)}`, {
+      hint,
       cause: error,
     });
   }
@@ -92,7 +105,7 @@ async function findClient(file: string | undefined): Promise<AuthClient | undefi
 
 const NETWORK = /^(E[A-Z]+|UND_ERR_.*)$/;
 
-async function asked<T>(token: Promise<T>): Promise<T> {
+async function asked<T>(token: Promise<T>, { hint }: GoogleCredentialsOptions): Promise<T> {
   try {
     return await token;
   } catch (error) {
@@ -103,9 +116,7 @@ async function asked<T>(token: Promise<T>): Promise<T> {
       isOffline ? 'UNREACHABLE' : 'UNAUTHORIZED',
       `Cannot get an access token from Google: ${describeError(error)}`,
       {
-        hint: isOffline
-          ? 'check the network and the proxy settings'
-          : 'log in again with `gcloud auth application-default login`, or check the key of the service account',
+        hint: isOffline ? 'check the network and the proxy settings' : hint,
         cause: error,
       },
     );
