@@ -6,6 +6,7 @@ import type { Driver } from './backend.ts';
 import { declaration as dir } from './dir/declaration.ts';
 import { declaration as gcs } from './gcs/declaration.ts';
 import { declaration as hub } from './hub/declaration.ts';
+import { declaration as library } from './library/declaration.ts';
 import { declaration as local } from './local/declaration.ts';
 import { declaration as oci } from './oci/declaration.ts';
 import { declaration as s3 } from './s3/declaration.ts';
@@ -22,6 +23,7 @@ export const drivers: readonly DriverEntry[] = [
   { ...dir, load: async () => (await import('./dir/index.ts')).default },
   { ...gcs, load: async () => (await import('./gcs/index.ts')).default },
   { ...hub, load: async () => (await import('./hub/index.ts')).default },
+  { ...library, load: async () => (await import('./library/index.ts')).default },
   { ...oci, load: async () => (await import('./oci/index.ts')).default },
   { ...s3, load: async () => (await import('./s3/index.ts')).default },
   { ...web, load: async () => (await import('./web/index.ts')).default },
