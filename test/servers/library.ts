@@ -10,7 +10,8 @@ import { buffer } from 'node:stream/consumers';
 import { type FaultServer, sendRange, startFaultServer } from './http-faults.ts';
 import { createStorage } from './library/storage.ts';
 
-export const LIBRARY_TOKEN = 'library-test-token';
+/** Apptainer takes a token for one from 200 characters on. */
+export const LIBRARY_TOKEN = `library-test-token-${'x'.repeat(200)}`;
 
 export interface FakeLibraryOptions {
   /** Bytes of a part; 0 for a library that takes no uploads in parts. Default 8 MiB. */
@@ -321,8 +322,7 @@ export async function startFakeLibrary(options: FakeLibraryOptions = {}): Promis
     const { method = '', headers } = request;
     const path = decodeURIComponent(url.pathname.slice(1));
     const [, api = '', kind = '', rest = ''] = /^(v[12])\/([^/]+)\/?(.*)$/.exec(path) ?? [];
-    if (headers.authorization !== undefined && headers.authorization !== `Bearer ${LIBRARY_TOKEN}`)
-      throw new Refusal(401, 'invalid token');
+    checkToken(headers.authorization);
     if (method !== 'GET' && headers.authorization === undefined) throw new Refusal(401, 'a token is needed');
     if (method === 'GET' && path === 'version') return { version: 'v1.0.0', apiVersion: version };
     const body = method === 'POST' || method === 'PUT' ? parse(text) : {};
@@ -358,8 +358,7 @@ export async function startFakeLibrary(options: FakeLibraryOptions = {}): Promis
   };
 
   const sendFile = (request: IncomingMessage, response: ServerResponse, url: URL) => {
-    if (![undefined, `Bearer ${LIBRARY_TOKEN}`].includes(request.headers.authorization))
-      throw new Refusal(401, 'invalid token');
+    checkToken(request.headers.authorization);
     const reference = decodeURIComponent(url.pathname.slice('/v1/imagefile/'.length));
     const image = findImage(reference, url.searchParams.get('arch'));
     const bytes = found(image.bytes, 'file');
@@ -370,6 +369,12 @@ export async function startFakeLibrary(options: FakeLibraryOptions = {}): Promis
         .end();
   };
 
+  /** What a remote's clients ask for its services (`internal/pkg/remote/endpoint` of Apptainer). */
+  const services = (host: string | undefined) => {
+    const service = { uri: `http://${host}` };
+    return { libraryAPI: service, tokenAPI: service };
+  };
+
   const handle = async (request: IncomingMessage, response: ServerResponse) => {
     const body = await buffer(request);
     const url = new URL(request.url ?? '', `http://${request.headers.host}`);
@@ -377,6 +382,8 @@ export async function startFakeLibrary(options: FakeLibraryOptions = {}): Promis
       if (storage.isFor(url)) storage.answer(request, response, url, body);
       else if (request.method !== 'POST' && url.pathname.startsWith('/v1/imagefile/'))
         sendFile(request, response, url);
+      else if (url.pathname === '/assets/config/config.prod.json')
+        send(response, 200, services(request.headers.host));
       else send(response, 200, { data: route(request, url, body.toString()) });
     } catch (error) {
       const { status = 500, message } = error as Partial<Refusal>;
@@ -396,6 +403,11 @@ export async function startFakeLibrary(options: FakeLibraryOptions = {}): Promis
       change = next;
     },
   };
+}
+
+function checkToken(authorization: string | undefined): void {
+  const token = authorization?.replace(/^bearer /i, '');
+  if (token !== undefined && token !== LIBRARY_TOKEN) throw new Refusal(401, 'invalid token');
 }
 
 function parse(text: string): Record<string, unknown> {

@@ -14,9 +14,11 @@ import { createHttpClient } from '../http.ts';
 const debug = debugLog('library');
 
 interface Remote {
-  /** Host, with a port if it is not 443. */
+  /** Host, and a path if it has one. */
   readonly uri: string;
   readonly token: string;
+  /** May it be spoken to over plain http? */
+  readonly insecure: boolean;
 }
 
 /** Milliseconds to wait for a remote. */
@@ -28,10 +30,10 @@ export async function remoteToken(base: URL, env: NodeJS.ProcessEnv): Promise<st
   if (remotes.length === 0) return undefined;
   const http = createHttpClient({ env, timeout: TIMEOUT });
   try {
-    for (const { uri, token } of remotes) {
-      if (uri !== base.host && (await libraryOf(uri)) !== base.origin) continue;
-      registerSecret(token);
-      return token;
+    for (const remote of remotes) {
+      if ((await libraryOf(remote)) !== base.origin) continue;
+      registerSecret(remote.token);
+      return remote.token;
     }
     return undefined;
   } finally {
@@ -39,9 +41,11 @@ export async function remoteToken(base: URL, env: NodeJS.ProcessEnv): Promise<st
   }
 
   /** The origin of a remote's library. */
-  async function libraryOf(uri: string): Promise<string | undefined> {
+  async function libraryOf({ uri, insecure }: Remote): Promise<string | undefined> {
+    const remote = new URL(`${insecure ? 'http' : 'https'}://${uri}`);
+    if (remote.origin === base.origin) return base.origin;
     try {
-      const reply = await http.get(`https://${uri}/assets/config/config.prod.json`);
+      const reply = await http.get(`${remote.href.replace(/\/$/, '')}/assets/config/config.prod.json`);
       const config = reply.json();
       const library = isJsonObject(config) ? config.libraryAPI : undefined;
       return isJsonObject(library) ? URL.parse(String(library.uri))?.origin : undefined;
@@ -88,8 +92,8 @@ export function parseRemotes(text: string): Remote[] {
   }
   return [...remotes]
     .sort(([one], [other]) => Number(other === active) - Number(one === active))
-    .flatMap(([, { URI: uri = '', Token: token = '' }]) =>
-      token !== '' && URL.canParse(`https://${uri}`) ? [{ uri, token }] : [],
+    .flatMap(([, { URI: uri = '', Token: token = '', Insecure }]) =>
+      token !== '' && URL.canParse(`https://${uri}`) ? [{ uri, token, insecure: Insecure === 'true' }] : [],
     );
 }
 
