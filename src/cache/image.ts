@@ -22,7 +22,7 @@ import { BLOCK_SIZE, blocksOf } from './block-map.ts';
 import { Comparison } from './comparison.ts';
 import { isFull, isUnusable } from './degraded.ts';
 import { type Entry, LostBlocksError } from './entry.ts';
-import { Fetcher, type RangeSource } from './fetcher.ts';
+import { Fetcher, type FetcherOptions, type RangeSource } from './fetcher.ts';
 import { InFlight } from './in-flight.ts';
 import { PassedBlocks } from './passed.ts';
 import { ReadAhead } from './read-ahead.ts';
@@ -52,6 +52,8 @@ export interface CachedImageOptions {
   readonly isCompared: boolean;
   readonly index: CacheIndex;
   readonly source: RangeSource;
+  /** As {@link FetcherOptions.sequential}. */
+  readonly sequential: boolean;
   readonly limit: number;
   makeRoom(bytes: number): Promise<boolean>;
   onBytes(bytes: number): void;
@@ -115,6 +117,16 @@ export class CachedImage {
     return this.#kept?.fetcher.pendingBytes ?? 0;
   }
 
+  /** Is a fetch of the whole image under way that is to go on when nobody reads? */
+  get isFilling(): boolean {
+    return this.#options.sequential && this.pendingBytes > 0;
+  }
+
+  /** Resolves when the fetches that are under way now have ended. */
+  async settled(): Promise<void> {
+    await this.#kept?.fetcher.settled();
+  }
+
   /** Path of the data file; whole only after {@link fetchAll}. NO_SPACE where the cache keeps nothing of this image. */
   get path(): string {
     return this.#require().entry.path;
@@ -147,6 +159,8 @@ export class CachedImage {
       const stop = once(signal);
       const served =
         this.#kept !== undefined && (await this.#readKept(this.#kept, target, offset, count, ahead, stop));
+      // Past the cache, each read of such a file would be a whole download.
+      if (!served && this.#options.sequential) throw this.#noRoom();
       if (!served) await this.#readThrough(target, offset, count, stop());
       if (this.#passed.isPending) await this.#comparePassed(stop);
       return count;
@@ -222,7 +236,7 @@ export class CachedImage {
   }
 
   #keep(entry: Entry): Kept {
-    const { key, uri, digest, isCompared, index, source, limit, makeRoom, onBytes, quarantine } =
+    const { key, uri, digest, isCompared, index, source, sequential, limit, makeRoom, onBytes, quarantine } =
       this.#options;
     const comparison = new Comparison({
       key,
@@ -235,13 +249,27 @@ export class CachedImage {
       quarantine: () => quarantine(entry),
     });
     const onComplete = () => void this.#work.run(() => comparison.run()).catch(() => {});
-    const fetcher = new Fetcher({ key, entry, index, source, limit, makeRoom, onBytes, onComplete });
+    const fetcher = new Fetcher({
+      key,
+      entry,
+      index,
+      source,
+      sequential,
+      limit,
+      makeRoom,
+      onBytes,
+      onComplete,
+    });
     return { entry, fetcher, comparison };
   }
 
   #require(): Kept {
     if (this.#kept !== undefined) return this.#kept;
-    throw new SregistryError('NO_SPACE', `The cache could not store ${this.uri}`, {
+    throw this.#noRoom();
+  }
+
+  #noRoom(): SregistryError {
+    return new SregistryError('NO_SPACE', `The cache could not store ${this.uri}`, {
       hint: 'Free disk space, or set SREGISTRY_CACHEDIR to a folder with room',
     });
   }
