@@ -21,13 +21,10 @@ export function formatCollection(name: string): string {
     .toLowerCase();
 }
 
-/** The server that a folder names, if it does, and the collection there: `containers.example.org/lab`, or `lab`. */
-export function splitFolder(folder: string): {
-  readonly host: string | undefined;
-  readonly collection: string;
-} {
-  const [, host, collection = folder] = /^([^/]+[.:][^/]+|localhost)(?:\/(.*))?$/.exec(folder) ?? [];
-  return { host, collection: host === undefined ? folder : collection === folder ? '' : collection };
+/** The server that a folder names, if it names one, and the collection there: `containers.example.org/lab`, or `lab`. */
+export function splitFolder(folder: string): { readonly host?: string; readonly collection: string } {
+  const [, host, collection] = /^([^/]+[.:][^/]+|localhost)\/(.+)$/.exec(folder) ?? [];
+  return host === undefined || collection === undefined ? { collection: folder } : { host, collection };
 }
 
 /** The image of a name; undefined if the server cannot have it. */
