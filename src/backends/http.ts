@@ -17,12 +17,12 @@ import { type DownloadOptions, download } from './http/download.ts';
 import type { Hints } from './http/errors.ts';
 import type { Headers, Service } from './http/exchange.ts';
 import { paginate } from './http/pages.ts';
-import { openStream, type StreamOptions } from './http/range.ts';
+import { openStream, type RangeStream, type StreamOptions } from './http/range.ts';
 import { type BufferedResponse, complete, type RequestOptions, type Transport } from './http/transport.ts';
 
 export type { DownloadOptions } from './http/download.ts';
 export type { Body, FailedResponse, Headers, Refusal } from './http/exchange.ts';
-export type { RedirectMemory, StreamOptions } from './http/range.ts';
+export type { RangeStream, RedirectMemory, StreamOptions } from './http/range.ts';
 export { attemptsWorth } from './http/retry.ts';
 export type { BufferedResponse, RequestOptions } from './http/transport.ts';
 export { isLoopback, showUrl, uriEncode } from './http/url.ts';
@@ -63,6 +63,8 @@ export interface HttpClient {
   paginate(url: string | URL, options?: RequestOptions): AsyncIterable<BufferedResponse>;
   /** A stream of exactly the bytes of a range; it resumes after a broken transfer. Destroying the stream ends the request. */
   stream(url: string | URL, options?: StreamOptions): Promise<Readable>;
+  /** Like `stream`, and tells the size of the whole resource. */
+  open(url: string | URL, options?: StreamOptions): Promise<RangeStream>;
   /** Downloads to a file, which appears when it is whole. Returns its size in bytes. */
   download(url: string | URL, path: string, options?: DownloadOptions): Promise<number>;
   /** Does the service answer a GET with success? */
@@ -90,6 +92,7 @@ export function createHttpClient(settings: HttpSettings = {}): HttpClient {
     delete: (url, options) => request('DELETE', url, options),
     paginate: (url, options) => paginate(transport, url, options),
     stream: async (url, options) => (await openStream(transport, url, options)).body,
+    open: (url, options) => openStream(transport, url, options),
     download: (url, path, options) => download(transport, url, path, options),
     healthy: (url, signal) =>
       request('GET', url, { signal }).then(

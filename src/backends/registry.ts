@@ -7,8 +7,10 @@ import { declaration as dir } from './dir/declaration.ts';
 import { declaration as drive } from './drive/declaration.ts';
 import { declaration as gcs } from './gcs/declaration.ts';
 import { declaration as hub } from './hub/declaration.ts';
+import { declaration as library } from './library/declaration.ts';
 import { declaration as local } from './local/declaration.ts';
 import { declaration as oci } from './oci/declaration.ts';
+import { declaration as registry } from './registry/declaration.ts';
 import { declaration as s3 } from './s3/declaration.ts';
 import { declaration as web } from './web/declaration.ts';
 import { declaration as webdav } from './webdav/declaration.ts';
@@ -24,7 +26,9 @@ export const drivers: readonly DriverEntry[] = [
   { ...drive, load: async () => (await import('./drive/index.ts')).default },
   { ...gcs, load: async () => (await import('./gcs/index.ts')).default },
   { ...hub, load: async () => (await import('./hub/index.ts')).default },
+  { ...library, load: async () => (await import('./library/index.ts')).default },
   { ...oci, load: async () => (await import('./oci/index.ts')).default },
+  { ...registry, load: async () => (await import('./registry/index.ts')).default },
   { ...s3, load: async () => (await import('./s3/index.ts')).default },
   { ...web, load: async () => (await import('./web/index.ts')).default },
   { ...webdav, load: async () => (await import('./webdav/index.ts')).default },

@@ -14,14 +14,25 @@ function send(message: HashMessage): void {
   parentPort?.postMessage(message);
 }
 
-function hash(path: string, algorithms: readonly string[]): Record<string, string> {
+interface Work {
+  readonly path: string;
+  readonly algorithms: readonly string[];
+  readonly start: number;
+  /** Default: the end of the file. */
+  readonly end?: number | undefined;
+}
+
+function hash({ path, algorithms, start, end }: Work): Record<string, string> {
   const file = openSync(path, 'r');
   try {
-    const total = fstatSync(file).size;
+    const total = Math.max(0, (end ?? fstatSync(file).size) - start);
     const hashes = algorithms.map((algorithm) => createHash(algorithm));
     const buffer = Buffer.allocUnsafe(CHUNK);
     let done = 0;
-    for (let n = readSync(file, buffer); n > 0; n = readSync(file, buffer)) {
+    // Without an end, the file is read to where it ends by then.
+    const next = () =>
+      readSync(file, buffer, 0, end === undefined ? CHUNK : Math.min(CHUNK, total - done), start + done);
+    for (let n = next(); n > 0; n = next()) {
       for (const one of hashes) one.update(buffer.subarray(0, n));
       if (Math.floor(done / STEP) !== Math.floor((done + n) / STEP)) send({ done: done + n, total });
       done += n;
@@ -34,7 +45,7 @@ function hash(path: string, algorithms: readonly string[]): Record<string, strin
 }
 
 try {
-  send({ hex: hash(workerData.path, workerData.algorithms) });
+  send({ hex: hash(workerData) });
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
   send({ failure: { message, code: systemCode(error) } });

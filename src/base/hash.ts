@@ -5,9 +5,12 @@ import { Worker } from 'node:worker_threads';
 import { SregistryError } from './errors.ts';
 
 export interface HashOptions {
-  /** Called with the bytes done and the file's size. */
+  /** Called with the bytes done and the total. */
   readonly progress?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** First byte to hash, and the one after the last. Default: the whole file. */
+  readonly start?: number | undefined;
+  readonly end?: number | undefined;
 }
 
 export type Algorithm = 'sha256' | 'md5';
@@ -23,14 +26,14 @@ export async function sha256File(path: string, options: HashOptions = {}): Promi
   return `sha256:${(await hashFile(path, ['sha256'], options)).sha256}`;
 }
 
-/** Several hashes of a file, in hexadecimal, from reading it once. Errors as for {@link sha256File}. */
+/** Several hashes of a file, or of a part of it, in hexadecimal, from reading it once. Errors as for {@link sha256File}. */
 export async function hashFile<A extends Algorithm>(
   path: string,
   algorithms: readonly A[],
-  { progress, signal }: HashOptions = {},
+  { progress, signal, start = 0, end }: HashOptions = {},
 ): Promise<Readonly<Record<A, string>>> {
   if (signal?.aborted) throw canceled(path, signal);
-  const worker = new Worker(workerModule(), { workerData: { path, algorithms } });
+  const worker = new Worker(workerModule(), { workerData: { path, algorithms, start, end } });
   let cancel = () => {};
   try {
     return await new Promise((resolve, reject) => {

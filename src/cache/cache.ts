@@ -41,6 +41,12 @@ export interface CacheOptions {
   readonly minFree: number;
 }
 
+/** Where the bytes of an image come from. */
+interface ImageSource {
+  readonly source: RangeSource;
+  readonly sequential: boolean;
+}
+
 export interface Transfer {
   readonly uri: string;
   readonly size: number;
@@ -136,7 +142,8 @@ export class ImageCache {
    */
   open(target: string, image: RemoteImage, source: RangeSource): CachedImage {
     const description = this.#describe(target, image);
-    const cached = this.#openKept(target, image, description, source);
+    const sequential = image.sequential ?? false;
+    const cached = this.#openKept(target, image, description, { source, sequential });
     cached.references += 1;
     return cached;
   }
@@ -147,7 +154,16 @@ export class ImageCache {
    */
   async close(image: CachedImage): Promise<void> {
     image.references -= 1;
-    if (image.references <= 0) await this.#end(image);
+    if (image.references > 0) return;
+    if (image.isFilling) void this.#endWhenFilled(image);
+    else await this.#end(image);
+  }
+
+  /** Lets a fetch of a whole image go on to its end: the service would count another one. Closing the cache ends it. */
+  async #endWhenFilled(image: CachedImage): Promise<void> {
+    await image.settled();
+    if (image.references > 0 || image.state !== 'open') return;
+    await this.#end(image).catch((error: unknown) => debug('%s was not closed: %o', image.uri, error));
   }
 
   /**
@@ -233,7 +249,7 @@ export class ImageCache {
     target: string,
     image: RemoteImage,
     description: EntryDescription,
-    source: RangeSource,
+    source: ImageSource,
   ): CachedImage {
     let key: string | undefined;
     try {
@@ -252,7 +268,7 @@ export class ImageCache {
     return this.#add(unlisted, description, source, entry, false);
   }
 
-  #create(key: string, description: EntryDescription, source: RangeSource): CachedImage {
+  #create(key: string, description: EntryDescription, source: ImageSource): CachedImage {
     const { index, root } = this.#options;
     const { row, opening, opened } = openEntry(index, root, key, description);
     const isCompared = row.complete === 1 && opened.map.complete;
@@ -267,7 +283,7 @@ export class ImageCache {
   #add(
     key: string,
     { uri, size, digest }: EntryDescription,
-    source: RangeSource,
+    { source, sequential }: ImageSource,
     entry: Entry | undefined,
     isCompared: boolean,
   ): CachedImage {
@@ -281,6 +297,7 @@ export class ImageCache {
       isCompared,
       index,
       source,
+      sequential,
       limit,
       makeRoom: (bytes) => this.makeRoom(bytes),
       onBytes: (bytes) => {

@@ -12,17 +12,20 @@ interface Waiter {
 export class Fetch {
   readonly first: number;
   readonly last: number;
+  /** Does it go on when nobody waits any more? */
+  readonly goesOn: boolean;
   next: number;
   readonly controller = new AbortController();
   #waiters: Waiter[] = [];
 
-  constructor(first: number, last: number) {
+  constructor(first: number, last: number, goesOn = false) {
+    this.goesOn = goesOn;
     this.first = first;
     this.last = last;
     this.next = first;
   }
 
-  /** Resolves when this block has arrived. When the last waiter is canceled, the fetch ends. */
+  /** Resolves when this block has arrived. When the last waiter is canceled, the fetch ends, unless it goes on. */
   wait(block: number, signal: AbortSignal | undefined): Promise<void> {
     // Another process may have stored it before this fetch asked for anything.
     if (block < this.next) return Promise.resolve();
@@ -41,7 +44,7 @@ export class Fetch {
       };
       const cancel = () => {
         this.#waiters = this.#waiters.filter((other) => other !== waiter);
-        if (this.#waiters.length === 0) this.controller.abort(signal?.reason);
+        if (this.#waiters.length === 0 && !this.goesOn) this.controller.abort(signal?.reason);
         reject(signal?.reason);
       };
       signal?.addEventListener('abort', cancel, { once: true });

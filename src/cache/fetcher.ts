@@ -6,6 +6,9 @@
  * another process holds the claim, this one looks at the map until the blocks appear, and takes over when that process
  * ended or hangs. A fetch ends when all its waiters were canceled, so that no request is left
  * behind. Closing ends every fetch and waits for it.
+ *
+ * Some services send a file only as a whole, and count how often. Then the first reader starts one fetch of everything, which
+ * the others wait for, and which goes on to the end even if nobody waits.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SregistryError } from '../base/errors.ts';
@@ -24,6 +27,8 @@ export interface FetcherOptions extends Origin {
   readonly key: string;
   readonly entry: Entry;
   readonly index: CacheIndex;
+  /** The source can only be read from the beginning to the end. */
+  readonly sequential: boolean;
   /** Bytes the cache may hold at most. */
   readonly limit: number;
   /** Frees so many bytes; false if everything left is in use. */
@@ -78,6 +83,11 @@ export class Fetcher {
     }
   }
 
+  /** Resolves when what is under way now has ended, in success or not. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#fetches.values());
+  }
+
   /** Ends every fetch and refuses more, with `reason`; resolves when none is under way. */
   async close(reason: SregistryError): Promise<void> {
     this.#closed ??= reason;
@@ -95,10 +105,7 @@ export class Fetcher {
   /** Fetches from `first` up to `until`, or to the next block that is present or under way. */
   #start(first: number, until: number): Fetch {
     if (this.#closed !== undefined) throw this.#closed;
-    const { map } = this.#options.entry;
-    let last = first;
-    while (last < until && !map.has(last + 1) && this.#covering(last + 1) === undefined) last += 1;
-    const fetch = new Fetch(first, last);
+    const fetch = this.#options.sequential ? this.#wholeFetch() : this.#rangeFetch(first, until);
     const ended = this.#run(fetch).then(
       () => void this.#fetches.delete(fetch),
       (error: unknown) => {
@@ -109,6 +116,20 @@ export class Fetcher {
     );
     this.#fetches.set(fetch, ended);
     return fetch;
+  }
+
+  #rangeFetch(first: number, until: number): Fetch {
+    const { map } = this.#options.entry;
+    let last = first;
+    while (last < until && !map.has(last + 1) && this.#covering(last + 1) === undefined) last += 1;
+    return new Fetch(first, last);
+  }
+
+  /** From the first absent block to the end. */
+  #wholeFetch(): Fetch {
+    const { map } = this.#options.entry;
+    const last = map.blocks - 1;
+    return new Fetch(map.firstAbsent(0, last) ?? 0, last, true);
   }
 
   async #run(fetch: Fetch): Promise<void> {
@@ -164,7 +185,8 @@ export class Fetcher {
       }
       fetch.advance(first);
       let end = first;
-      while (end < last && !map.has(end + 1)) end += 1;
+      // A source without ranges would have to send the file again for what follows a present block.
+      while (end < last && (this.#options.sequential || !map.has(end + 1))) end += 1;
       await this.#transfer(fetch, first, end, signal);
     }
   }

@@ -21,7 +21,7 @@ import { BLOCK_SIZE, blocksOf } from './block-map.ts';
 import { Comparison } from './comparison.ts';
 import { isFull, isUnusable } from './degraded.ts';
 import { type Entry, LostBlocksError } from './entry.ts';
-import { Fetcher } from './fetcher.ts';
+import { Fetcher, type FetcherOptions } from './fetcher.ts';
 import { InFlight } from './in-flight.ts';
 import { PassedBlocks } from './passed.ts';
 import { ReadAhead } from './read-ahead.ts';
@@ -50,6 +50,8 @@ export interface CachedImageOptions extends Origin {
   /** The entry is whole and was compared with its digest. */
   readonly isCompared: boolean;
   readonly index: CacheIndex;
+  /** As {@link FetcherOptions.sequential}. */
+  readonly sequential: boolean;
   readonly limit: number;
   makeRoom(bytes: number): Promise<boolean>;
   onBytes(bytes: number): void;
@@ -113,6 +115,16 @@ export class CachedImage {
     return this.#kept?.fetcher.pendingBytes ?? 0;
   }
 
+  /** Is a fetch of the whole image under way that is to go on when nobody reads? */
+  get isFilling(): boolean {
+    return this.#options.sequential && this.pendingBytes > 0;
+  }
+
+  /** Resolves when the fetches that are under way now have ended. */
+  async settled(): Promise<void> {
+    await this.#kept?.fetcher.settled();
+  }
+
   /** Path of the data file; whole only after {@link fetchAll}. Throws NO_SPACE if the cache keeps nothing of this image. */
   get path(): string {
     return this.#require().entry.path;
@@ -145,6 +157,8 @@ export class CachedImage {
       const stop = once(signal);
       const served =
         this.#kept !== undefined && (await this.#readKept(this.#kept, target, offset, count, ahead, stop));
+      // Past the cache, each read of such a file would be a whole download.
+      if (!served && this.#options.sequential) throw this.#noRoom();
       if (!served) await this.#passed.read(target, offset, count, this.#until(stop()));
       if (this.#passed.isPending) await this.#comparePassed(stop);
       return count;
@@ -220,7 +234,7 @@ export class CachedImage {
   }
 
   #keep(entry: Entry): Kept {
-    const { key, uri, digest, isCompared, index, source, limit, makeRoom, onBytes, quarantine } =
+    const { key, uri, digest, isCompared, index, source, sequential, limit, makeRoom, onBytes, quarantine } =
       this.#options;
     const comparison = new Comparison({
       key,
@@ -233,13 +247,28 @@ export class CachedImage {
       quarantine: () => quarantine(entry),
     });
     const onComplete = () => void this.#work.run(() => comparison.run()).catch(() => {});
-    const fetcher = new Fetcher({ key, uri, entry, index, source, limit, makeRoom, onBytes, onComplete });
+    const fetcher = new Fetcher({
+      key,
+      uri,
+      entry,
+      index,
+      source,
+      sequential,
+      limit,
+      makeRoom,
+      onBytes,
+      onComplete,
+    });
     return { entry, fetcher, comparison };
   }
 
   #require(): Kept {
     if (this.#kept !== undefined) return this.#kept;
-    throw new SregistryError('NO_SPACE', `The cache could not store ${this.uri}`, {
+    throw this.#noRoom();
+  }
+
+  #noRoom(): SregistryError {
+    return new SregistryError('NO_SPACE', `The cache could not store ${this.uri}`, {
       hint: 'Free disk space, or set SREGISTRY_CACHEDIR to a folder with room',
     });
   }

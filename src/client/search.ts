@@ -108,11 +108,12 @@ async function searchService(
   return true;
 }
 
-/** A search may tell less of an image than a lookup. What is known already is kept then. */
+/** A search may tell less of an image than a lookup, and not even its size. What is known already is kept then. */
 function remember({ state, metadata }: Session, backend: Backend, image: RemoteImage): void {
   const known = state.remotes.get(identityOf(backend), formatImageName(image.name));
   const isNew = known?.image?.revision !== image.revision;
-  if (isNew && image.annotations !== undefined) metadata.images.put(backend, image.name, image);
+  if (isNew && image.annotations !== undefined && image.size > 0)
+    metadata.images.put(backend, image.name, image);
 }
 
 /** Reports images seen before that the service did not find, except those that it should have found. */

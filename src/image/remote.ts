@@ -27,6 +27,11 @@ export interface RemoteImage {
    * Such an image is listed with mode 0000 and cannot be read; size is that of the manifest or 0.
    */
   readonly unpresentable?: string | undefined;
+  /**
+   * The service sends the file only as a whole, from its beginning. The cache then fetches all of it with one read, however little is
+   * asked for.
+   */
+  readonly sequential?: boolean | undefined;
   /** What the driver needs to read it again; plain JSON, so that it survives in the catalog. */
   readonly handle: Readonly<Record<string, unknown>>;
 }

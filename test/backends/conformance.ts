@@ -44,6 +44,8 @@ export type Ability =
   | 'list'
   /** Collections hold collections, to any depth. */
   | 'depth'
+  /** Upper and lower case differ. Without it, an image is found in any case, and listed in lower case. */
+  | 'case'
   /** Listings come in pages. Without it, a long listing takes no more requests than a short one. */
   | 'pages'
   /** Optional methods of a backend. Without it, the property is absent. */
@@ -81,6 +83,8 @@ export interface Subject {
   put?(name: ImageName, bytes: Buffer, annotations: Readonly<Record<string, string>>): Promise<void>;
   /** Collection that all is done in. Default `conformance`. `''` where the service has none. */
   readonly collection?: string;
+  /** Is each test's collection at the top, named after `collection`? Default: it is one in `collection`. */
+  readonly flat?: boolean;
   /** Names below a collection with every character the service allows, such as `a+b/x_y:1.0-rc`. */
   readonly names?: readonly string[];
   /**

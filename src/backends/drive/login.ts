@@ -102,7 +102,7 @@ interface LoginPaths {
 
 /** Undefined where the person has turned off the cache of credentials. */
 function pathsOf(client: string, env: NodeJS.ProcessEnv): LoginPaths {
-  const { credentialCache } = createSettings({ client, schema: declaration.options, env });
+  const { credentialCache } = createSettings({ instance: client, schema: declaration.options, env });
   return { python: credentialCache, tokens: credentialCache && `${credentialCache}.json` };
 }
 

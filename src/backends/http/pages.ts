@@ -35,18 +35,25 @@ export async function* paginate(
   yield* followPages(showRequest({ method: 'GET', url: first }), ask, first);
 }
 
-/**
- * The next page, from the Link header of the page at `page`. A service behind a TLS proxy may link to its own host with plain http;
- * the next request uses https like the one before.
- *
- * @throws {SregistryError} SERVICE for a malformed header, or for a page on another origin.
- */
+/** The next page, from the Link header of the page at `page`. Throws SERVICE for a malformed header, and as {@link nextAddress} does. */
 export function nextPage(header: string | undefined, page: URL): URL | undefined {
   const next = header === undefined ? undefined : parseNext(header, page);
-  if (next === undefined || next.origin === page.origin) return next;
+  return next && nextAddress(next.href, page);
+}
+
+/**
+ * The address of the next page, which the page at `page` states. A service behind a TLS proxy may state its own host with plain http;
+ * the next request uses https like the one before.
+ *
+ * @throws {SregistryError} SERVICE for a malformed address, or one on another origin.
+ */
+export function nextAddress(stated: string, page: URL): URL {
+  const what = showRequest({ method: 'GET', url: page });
+  const next = URL.parse(stated, page.href);
+  if (next === null) throw new SregistryError('SERVICE', `${what}: a malformed address of the next page`);
+  if (next.origin === page.origin) return next;
   if (next.protocol === 'http:' && page.protocol === 'https:' && next.host === page.hostname)
     return new URL(`${next.pathname}${next.search}`, page);
-  const what = showRequest({ method: 'GET', url: page });
   throw new SregistryError('SERVICE', `${what}: refused its next page on another origin, ${showUrl(next)}`, {
     hint: `a listing must stay on ${page.origin}; a proxy in front of the service may hide that address from it`,
   });

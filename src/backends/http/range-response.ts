@@ -14,6 +14,8 @@ export interface RangeRequest {
   readonly etag: string | undefined;
   /** Expected `Last-Modified`, compared if there is no entity tag. STALE if the resource has another one. */
   readonly modified: string | undefined;
+  /** The service knows no ranges: skip to the offset, however far it is. */
+  readonly sequential?: boolean | undefined;
 }
 
 /** An answer, and where the requested bytes are in its body. */
@@ -36,8 +38,8 @@ export interface RangeResponse {
 const SKIP_MAX = 1024 * 1024;
 
 /** The `Range` header for `wanted`. None for a whole resource, as an empty resource cannot satisfy any range. */
-export function rangeHeader({ offset, length }: RangeRequest): Record<string, string> {
-  if (offset === 0 && length === undefined) return {};
+export function rangeHeader({ offset, length, sequential }: RangeRequest): Record<string, string> {
+  if (sequential || (offset === 0 && length === undefined)) return {};
   return { range: `bytes=${offset}-${length === undefined ? '' : offset + length - 1}` };
 }
 
@@ -80,7 +82,7 @@ function partial(answer: StreamingResponse, wanted: RangeRequest, where: Where):
 }
 
 function whole(answer: StreamingResponse, wanted: RangeRequest, where: Where): RangeResponse {
-  if (wanted.offset > SKIP_MAX)
+  if (wanted.offset > SKIP_MAX && !wanted.sequential)
     throw failure(
       where,
       `the server ignored the range (from byte ${wanted.offset})`,

@@ -37,6 +37,8 @@ export interface StreamOptions {
   readonly ifMatch?: string | undefined;
   /** Expected `Last-Modified` as the service wrote it, compared if there is no entity tag. STALE if the resource has another one. */
   readonly ifUnmodifiedSince?: string | undefined;
+  /** The service knows no ranges: send none, and read and discard what lies before the offset. Default false. */
+  readonly sequential?: boolean | undefined;
   readonly headers?: Headers | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Remembers redirects, so that the next range of the same URL goes directly to the target. */
@@ -80,6 +82,7 @@ export async function openStream(
     total: options.total,
     etag: options.ifMatch,
     modified: options.ifUnmodifiedSince,
+    sequential: options.sequential,
   };
   if (wanted.length === 0) return { body: Readable.from([]), total: wanted.total };
   const first = await openPart(source, wanted, transport.timeout);

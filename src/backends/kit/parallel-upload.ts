@@ -33,6 +33,9 @@ export interface Part {
   readonly end: number;
 }
 
+/** Entity tags and sizes of parts, by number. */
+export type PartList = ReadonlyMap<number, { readonly etag: string; readonly size: number }>;
+
 /** The service's side of an upload. */
 export interface ParallelUpload<R> {
   /** Names the upload in messages. */
@@ -44,10 +47,11 @@ export interface ParallelUpload<R> {
   readonly partSize: number;
   /** Opens an upload; returns its id. */
   start(): Promise<string>;
-  /** The parts that the service has, by number; undefined if it no longer knows the upload. */
-  list(
-    id: string,
-  ): Promise<ReadonlyMap<number, { readonly etag: string; readonly size: number }> | undefined>;
+  /**
+   * The parts that the service has, by number; undefined if it no longer knows the upload. A service that does not list parts returns
+   * `saved`, the parts that an earlier push saved after the service had confirmed them.
+   */
+  list(id: string, saved: PartList): Promise<PartList | undefined>;
   /** Does the entity tag belong to these bytes? Asked for parts whose answer was lost. */
   isSame(etag: string, part: Part): Promise<boolean>;
   /** Sends a part; returns its entity tag. */
@@ -108,9 +112,9 @@ async function resumed<R>(
   const isOurs = Object.entries(stateOf(upload)).every(([name, value]) => state[name] === value);
   if (!isOurs || typeof id !== 'string' || typeof etags !== 'object') return undefined;
   const note = (error: unknown) => debug('%s: not resumed: %s', upload.what, describeError(error));
-  const present = await unlessLost(upload.list(id), note);
-  if (present === undefined) return undefined;
   const saved = { ...etags } as Record<number, unknown>;
+  const present = await unlessLost(upload.list(id, savedParts(upload, saved)), note);
+  if (present === undefined) return undefined;
   const parts: StoredPart[] = [];
   for (const number of numbersOf(upload)) {
     const { etag, size } = present.get(number) ?? {};
@@ -121,6 +125,17 @@ async function resumed<R>(
   }
   debug('resuming upload %s of %s: the service has %d parts', id, upload.what, parts.length);
   return { id, parts };
+}
+
+function savedParts(upload: ParallelUpload<unknown>, saved: Readonly<Record<number, unknown>>): PartList {
+  const last = Math.ceil(upload.file.size / upload.partSize);
+  const parts = Object.entries(saved).flatMap(([key, etag]) => {
+    const number = Number(key);
+    if (!Number.isInteger(number) || number < 1 || number > last || typeof etag !== 'string') return [];
+    const { start, end } = partOf(upload, number);
+    return [[number, { etag, size: end - start }] as const];
+  });
+  return new Map(parts);
 }
 
 /** What must match for a saved state to be resumed. */

@@ -75,7 +75,8 @@ export class Bench {
   collection(): string {
     this.#collections += 1;
     const parent = this.subject.collection ?? 'conformance';
-    return parent === '' ? '' : `${parent}/c${this.#collections}`;
+    if (parent === '') return '';
+    return `${parent}${this.subject.flat ? '-' : '/'}c${this.#collections}`;
   }
 
   /** A name that no image has yet, in a collection of its own. */

@@ -18,7 +18,10 @@ export function listing(at: () => Bench, lacks: Lacks): void {
       expect(image.name).toMatchObject({ ...name });
       expect(await at().read(image)).toHaveLength(1000);
       if (lacks.list !== undefined) continue;
-      expect(namesOf(await at().list(name.collection))).toContain(`${name.image}:${name.tag}`);
+      const listed = `${name.image}:${name.tag}`;
+      expect(namesOf(await at().list(name.collection))).toContain(
+        lacks.case === undefined ? listed : listed.toLowerCase(),
+      );
     }
   });
 

@@ -1,0 +1,25 @@
+export const declaration = {
+  name: 'library',
+  title: 'Library API: Sylabs cloud, Hinkskalle, Singularity Registry Server',
+  aliases: ['library'],
+  capabilities: ['list', 'push', 'search', 'remove', 'check'],
+  options: {
+    base: {
+      env: 'SREGISTRY_LIBRARY_BASE',
+      describe: 'Address of the library, as for `apptainer pull --library`',
+      type: 'url',
+      default: 'https://library.sylabs.io',
+      example: 'https://library.example.org',
+    },
+    token: {
+      env: 'SREGISTRY_LIBRARY_TOKEN',
+      describe: "Access token; default: the token of `apptainer remote login` for the library's remote",
+      secret: true,
+    },
+    arch: {
+      env: 'SREGISTRY_LIBRARY_ARCH',
+      describe: 'Architecture of the images, as Go names it; default: that of this machine',
+      example: 'arm64',
+    },
+  },
+} as const;

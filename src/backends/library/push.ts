@@ -1,0 +1,156 @@
+/**
+ * Pushes images. The library knows entities, collections, containers and images by id; what is missing is created. An image is called
+ * by its hash, so one that the library has is only tagged. Bytes go to presigned URLs, with their checksum: `sha256` where the URL is
+ * signed for it, else `md5`. Tags are set last, so that no tag means an image without its bytes.
+ *
+ * Libraries from API version 2.0.0-alpha.2 on keep tags by architecture.
+ */
+import { isError, SregistryError } from '../../base/errors.ts';
+import { fileError } from '../../base/files.ts';
+import { hashFile } from '../../base/hash.ts';
+import type { ImageName } from '../../image/name.ts';
+import { formatImageName } from '../../image/names.ts';
+import { readSifHeader } from '../../image/sif.ts';
+import { openFileSource } from '../../image/source.ts';
+import { isJsonObject } from '../../settings/json.ts';
+import type { ImageFile, PushOptions, RemoteImage } from '../backend.ts';
+import { changedWhilePushed } from '../kit/changed.ts';
+import type { Links } from '../kit/manifest-link.ts';
+import { onlyForward } from '../kit/progress.ts';
+import { type Api, getData, send, textOf } from './api.ts';
+import { containerPath, fetchManifest, manifestPath, parseManifest, toImage } from './images.ts';
+import { uploadFile } from './upload.ts';
+
+/** The first API version with tags by architecture (`client/version.go`). */
+const ARCH_TAGS = '2.0.0-alpha.2';
+
+export async function pushImage(
+  api: Api,
+  links: Links,
+  file: ImageFile,
+  name: ImageName,
+  { progress, signal, ifAbsent, resume }: PushOptions = {},
+): Promise<RemoteImage> {
+  const container = containerPath(name);
+  const parts = container?.split('/').map(decodeURIComponent) ?? [];
+  if (container === undefined || parts.length !== 3) throw badName(name);
+  const { sha256, md5 } = await hashFile(file.path, ['sha256', 'md5'], { signal }).catch((error) => {
+    throw isError(error) ? error : fileError('read', file.path, error);
+  });
+  const arch = (await archOf(file)) ?? api.arch;
+  const atTag = await fetchManifest(api, manifestPath(container, name.tag, arch), signal);
+  if (ifAbsent && atTag !== undefined)
+    throw new SregistryError('EXISTS', `${api.base.host} already has ${formatImageName(name)}`);
+
+  const hash = `sha256.${sha256}`;
+  const containerId = await ensureContainer(api, parts, signal);
+  const path = manifestPath(container, hash, arch);
+  const image =
+    (await fetchManifest(api, path, signal)) ??
+    parseManifest(
+      api,
+      path,
+      await send(api, 'POST', 'v1/images', { hash, description: '', container: containerId }, { signal }),
+    );
+  const forward = onlyForward(progress);
+  if (image.uploaded !== true) {
+    const digest = `sha256:${sha256}`;
+    const source = { path: file.path, size: file.size, digest, md5 };
+    await uploadFile(api, image.id, source, { progress: forward, signal, resume });
+  }
+  forward(file.size, file.size);
+  await setTag(api, containerId, { arch, tag: name.tag, image: image.id }, signal);
+
+  const tagPath = manifestPath(container, name.tag, arch);
+  const stored = await fetchManifest(api, tagPath, signal);
+  if (stored === undefined || stored.uploaded === false || stored.version !== hash)
+    throw new SregistryError(
+      'SERVICE',
+      `${api.base.host} does not have ${formatImageName(name)} after its push`,
+      {
+        hint: 'somebody else may have pushed at the same time; push again',
+      },
+    );
+  const pushed = await toImage(links, name, tagPath, stored, signal);
+  if (pushed.size === file.size) return pushed;
+  throw changedWhilePushed(`${file.path}: the library has ${pushed.size} bytes of ${file.size}`);
+}
+
+/** The architecture in a SIF header. */
+async function archOf({ path }: ImageFile): Promise<string | undefined> {
+  await using source = await openFileSource(path);
+  try {
+    const architecture = (await readSifHeader(source))?.architecture;
+    return architecture === 'unknown' ? undefined : architecture;
+  } catch (error) {
+    if (isError(error, 'NOT_AN_IMAGE')) return undefined;
+    throw error;
+  }
+}
+
+/** The id of the container; creates it, and the entity and collection above it, if they are missing. */
+async function ensureContainer(
+  api: Api,
+  [entity = '', collection = '', container = '']: readonly string[],
+  signal?: AbortSignal,
+): Promise<string> {
+  const ensure = async (kind: string, path: readonly string[], parent: Record<string, string>) => {
+    const place = `v1/${kind}/${path.map(encodeURIComponent).join('/')}`;
+    const name = path.at(-1) as string;
+    const present = await getData(api, place, { signal });
+    if (isJsonObject(present)) return textOf(present, 'id', place);
+    const description = 'No description';
+    try {
+      return textOf(
+        await send(api, 'POST', `v1/${kind}`, { name, description, ...parent }, { signal }),
+        'id',
+        place,
+      );
+    } catch (error) {
+      // Another push may have created it meanwhile.
+      const now =
+        isError(error) && error.status !== undefined ? await getData(api, place, { signal }) : undefined;
+      if (isJsonObject(now)) return textOf(now, 'id', place);
+      throw error;
+    }
+  };
+  const entityId = await ensure('entities', [entity], {});
+  const collectionId = await ensure('collections', [entity, collection], { entity: entityId });
+  return ensure('containers', [entity, collection, container], { collection: collectionId });
+}
+
+interface Tag {
+  readonly arch: string;
+  readonly tag: string;
+  /** Id of the image. */
+  readonly image: string;
+}
+
+async function setTag(api: Api, container: string, { arch, tag, image }: Tag, signal?: AbortSignal) {
+  const byArch = atLeast(await api.version(signal), ARCH_TAGS);
+  const path = `${byArch ? 'v2' : 'v1'}/tags/${encodeURIComponent(container)}`;
+  await send(api, 'POST', path, { ...(byArch && { Arch: arch }), Tag: tag, ImageID: image }, { signal });
+}
+
+/** Compares versions such as `2.0.0-alpha.2`; a version without a suffix is newer than one with it (semver.org, section 11). */
+export function atLeast(version: string | undefined, wanted: string): boolean {
+  if (version === undefined) return false;
+  const [numbers = '', suffix = '~'] = version.split('+')[0]?.split(/-(.*)/) ?? [];
+  const [wantedNumbers = '', wantedSuffix = '~'] = wanted.split(/-(.*)/);
+  const compare = (one: string, other: string) => one.localeCompare(other, 'en', { numeric: true });
+  const order = compare(numbers, wantedNumbers);
+  return (
+    order > 0 ||
+    (order === 0 && (suffix === '~' || (wantedSuffix !== '~' && compare(suffix, wantedSuffix) >= 0)))
+  );
+}
+
+function badName(name: ImageName): SregistryError {
+  return new SregistryError(
+    'INVALID_NAME',
+    `${formatImageName(name)} cannot be the name of an image in a library`,
+    {
+      hint: 'A name has three parts, each of letters, digits and . _ -: library://entity/collection/container:tag',
+    },
+  );
+}
