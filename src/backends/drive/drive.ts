@@ -4,7 +4,6 @@
  */
 import type { Readable } from 'node:stream';
 import { SregistryError } from '../../base/errors.ts';
-import type { DriverContext } from '../backend.ts';
 import {
   type BufferedResponse,
   createHttpClient,
@@ -16,7 +15,7 @@ import {
 import { unlessAbsent } from '../kit/absent.ts';
 import { followPages } from '../kit/pages.ts';
 import { encodeQuery } from '../kit/signed-address.ts';
-import type { declaration } from './declaration.ts';
+import type { DriveContext } from './context.ts';
 import { explain } from './failure.ts';
 import { type DriveFile, FIELDS, isId, toDriveFile } from './files.ts';
 import { driveCredentials } from './login.ts';
@@ -24,8 +23,6 @@ import { driveCredentials } from './login.ts';
 const GOOGLE = 'https://www.googleapis.com';
 /** Files on a page: the most that the service gives. */
 const PAGE_SIZE = 1000;
-
-export type DriveContext = DriverContext<typeof declaration.options>;
 
 export class Drive {
   readonly http: HttpClient;

@@ -8,7 +8,8 @@
  */
 import { SregistryError } from '../../base/errors.ts';
 import { createPathIds, type PathIds } from '../kit/path-ids.ts';
-import type { Drive, DriveContext } from './drive.ts';
+import type { DriveContext } from './context.ts';
+import type { Drive } from './drive.ts';
 import { type DriveFile, FOLDER, isIn, isNamed, quoted } from './files.ts';
 
 /** The path of the root for {@link PathIds}, whose own root stands for the whole drive. */

@@ -18,8 +18,8 @@ import { Renewable } from '../kit/renewable.ts';
 import { bearerCredentials } from '../kit/token.ts';
 import { createOAuth, type OAuthService } from '../oauth.ts';
 import { loginByRedirect } from '../oauth-login.ts';
+import type { DriveContext } from './context.ts';
 import { declaration } from './declaration.ts';
-import type { DriveContext } from './drive.ts';
 
 type DriveLoginContext = LoginContext<typeof declaration.options>;
 type Authorization = Pick<HttpSettings, 'authorize' | 'updateToken'>;
