@@ -22,6 +22,7 @@ conformance({
   lacks: {
     depth: 'the server has one level of collections',
     case: 'the server keeps names in lower case',
+    ranges: 'the server sends whole files',
     pages: 'the images of a collection are one page',
     annotations: 'the server takes none',
     copy: 'the API copies nothing',
