@@ -61,6 +61,8 @@ export interface Backend {
   /** Name of the instance, which is also its folder in the mount. */
   readonly name: string;
   readonly driver: string;
+  /** Scheme of the URIs of its images. Default: the name. */
+  readonly uriScheme?: string | undefined;
   /** Address of the service or folder, for messages: `http://localhost:5000`. Contains no secret. */
   readonly target: string;
   /** Collection of a name without one (`library` on Docker Hub); empty if such a name has no collection. */

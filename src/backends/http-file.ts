@@ -5,8 +5,10 @@
 import type { Readable } from 'node:stream';
 import { parseDate } from '../base/date.ts';
 import { SregistryError } from '../base/errors.ts';
+import type { RemoteImage } from '../image/remote.ts';
 import type { Headers, HttpClient, RedirectMemory } from './http.ts';
 import { showUrl } from './http.ts';
+import { unreadableHandle } from './kit/stale.ts';
 
 /** What a read needs to find this revision again; plain JSON, for an image's handle. */
 export interface FileLocation extends Record<string, unknown> {
@@ -84,6 +86,15 @@ function toFile(url: URL, headers: Headers, length: string | undefined): HttpFil
     revision: [etag ?? modified, length].filter(Boolean).join(' '),
     headers,
   };
+}
+
+/** The location of a file that has one of its own for a handle, which may come out of the catalog. STALE if it cannot be read. */
+export function locationIn({ handle }: Pick<RemoteImage, 'handle'>, target: string): FileLocation {
+  const { url, etag, modified } = handle;
+  const validators = [etag, modified].filter((one) => one !== undefined);
+  if (typeof url !== 'string' || !URL.canParse(url) || validators.some((one) => typeof one !== 'string'))
+    throw unreadableHandle(target);
+  return handle as unknown as FileLocation;
 }
 
 export interface ReadOptions {

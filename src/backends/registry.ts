@@ -4,6 +4,7 @@
  */
 import type { Driver } from './backend.ts';
 import { declaration as dir } from './dir/declaration.ts';
+import { declaration as drive } from './drive/declaration.ts';
 import { declaration as gcs } from './gcs/declaration.ts';
 import { declaration as hub } from './hub/declaration.ts';
 import { declaration as library } from './library/declaration.ts';
@@ -22,6 +23,7 @@ export interface DriverEntry extends Omit<Driver, 'create'> {
 export const drivers: readonly DriverEntry[] = [
   { ...local, load: async () => (await import('./local/index.ts')).default },
   { ...dir, load: async () => (await import('./dir/index.ts')).default },
+  { ...drive, load: async () => (await import('./drive/index.ts')).default },
   { ...gcs, load: async () => (await import('./gcs/index.ts')).default },
   { ...hub, load: async () => (await import('./hub/index.ts')).default },
   { ...library, load: async () => (await import('./library/index.ts')).default },

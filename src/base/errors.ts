@@ -38,7 +38,7 @@ export interface FailureOptions {
   /** What to do next, one sentence, no trailing full stop needed. */
   hint?: string | undefined;
   cause?: unknown;
-  /** HTTP status, where there was one. */
+  /** HTTP status, if the error came from a reply. */
   status?: number | undefined;
   /** Milliseconds after which a retry makes sense, from `Retry-After`. */
   retryAfter?: number | undefined;

@@ -43,7 +43,7 @@ export class Extents {
     }
   }
 
-  /** The first bytes of `wanted` that are not there; undefined where all are. */
+  /** The first bytes of `wanted` that are not there; undefined if all are. */
   missing(wanted: ByteRange): ByteRange | undefined {
     if (wanted.end <= wanted.start) return undefined;
     const index = this.#firstEndingAt(wanted.start + 1);

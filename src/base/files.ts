@@ -67,7 +67,7 @@ export async function copyFile(from: string, to: string, options: CopyOptions = 
   }
 }
 
-/** A copy that shares its blocks with the original; false where the file system cannot. */
+/** A copy that shares its blocks with the original; false if the file system cannot. */
 async function clone(from: string, to: string): Promise<boolean> {
   const created = await open(to, 'wx');
   try {

@@ -1,4 +1,4 @@
-/** The worker thread of hash.ts. It reads a file with blocking calls, which block nobody here. */
+/** The worker thread of hash.ts. It reads a file with blocking calls, which block only this thread. */
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';

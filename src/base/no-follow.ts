@@ -28,7 +28,7 @@ export function ensureFolderNoFollow(path: string, hint: string): void {
     throw new SregistryError('SETTINGS', `Cannot create the directory ${path}.`, { hint });
 }
 
-/** Closes a directory of ours to others. False where it does not exist. */
+/** Closes a directory of ours to others. False if it does not exist. */
 export function closeFolderNoFollow(path: string, hint: string): boolean {
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (stats === undefined) return false;

@@ -17,7 +17,7 @@ export interface Dependency {
 /**
  * The module `name` of the package that `dependency` is. `user` is who needs it: `The driver acme`.
  *
- * @throws {SregistryError} MISSING_DEPENDENCY where the package is not installed, INTERNAL where it cannot be loaded.
+ * @throws {SregistryError} MISSING_DEPENDENCY if the package is not installed, INTERNAL if it cannot be loaded.
  */
 export async function importOptional<T>(name: string, user: string, dependency: Dependency): Promise<T> {
   try {

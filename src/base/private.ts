@@ -24,7 +24,7 @@ export function isOurs({ uid }: Pick<Stats, 'uid'>): boolean {
  * Makes a folder that only its owner gets into, whatever the umask, and returns its real path. One that is there is
  * tightened. It may be a link of the user's own, as for a cache on scratch; what it leads to must be the user's as well.
  *
- * @throws {SregistryError} SETTINGS where the folder, or a link to it, is another user's, is not a folder or cannot be made
+ * @throws {SregistryError} SETTINGS if the folder, or a link to it, is another user's, is not a folder or cannot be made
  * private. What else fails is the system's own error.
  */
 export function ensurePrivateFolder(path: string): string {
@@ -42,7 +42,7 @@ export function ensurePrivateFolder(path: string): string {
  * Makes a file that only its owner reads and writes, whatever the umask; one that is there is tightened, and its bytes stay.
  * It is never opened where it exists: closing it would end the locks that this process has on it.
  *
- * @throws {SregistryError} SETTINGS where it is another user's or not a file.
+ * @throws {SregistryError} SETTINGS if it is another user's or not a file.
  */
 export function ensurePrivateFile(path: string): void {
   try {

@@ -56,7 +56,7 @@ export function ownProcess(): ProcessId {
 
 let boot: string | undefined;
 
-/** Names this boot of the machine; empty where the kernel does not say. */
+/** Names this boot of the machine; empty if the kernel does not say. */
 export function bootId(): string {
   boot ??= readOptional('/proc/sys/kernel/random/boot_id')?.trim() ?? '';
   return boot;
@@ -64,7 +64,7 @@ export function bootId(): string {
 
 let namespace: string | undefined;
 
-/** Inode number of this process's pid namespace; empty where the kernel does not say. */
+/** Inode number of this process's pid namespace; empty if the kernel does not say. */
 function pidNamespace(): string {
   namespace ??= /\d+/.exec(linkTarget('/proc/self/ns/pid') ?? '')?.[0] ?? '';
   return namespace;

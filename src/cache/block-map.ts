@@ -1,7 +1,7 @@
 /**
  * Which blocks of a cached image are present, and the checksum of each.
  *
- * On disk it is one word of four bytes a block: 0 where the block is absent, else the CRC-32 of its bytes. A word is
+ * On disk it is one word of four bytes a block: 0 if the block is absent, else the CRC-32 of its bytes. A word is
  * written whole, so two processes that mark neighbouring blocks never overwrite each other, and only after its block
  * was written. Written data survives the death of a process, so the map is right after a kill -9. After a crash of the
  * machine, or after someone cut, emptied or replaced the data file, a word may speak of bytes that are not there: then
@@ -90,7 +90,7 @@ export class BlockMap {
     writeFileSync(path, Buffer.concat([header(size), bytesOf(words)]), { flag: 'wx', mode: 0o600 });
   }
 
-  /** Opens a map. Undefined where the file is not the map of an image of this size. */
+  /** Opens a map. Undefined if the file is not the map of an image of this size. */
   static open(path: string, size: number): BlockMap | undefined {
     const fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {

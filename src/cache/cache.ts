@@ -19,11 +19,11 @@ import { isUnusable } from './degraded.ts';
 import { Entry } from './entry.ts';
 import { type EntryDescription, placeWhole } from './entry-files.ts';
 import { Eviction } from './eviction.ts';
-import type { RangeSource } from './fetcher.ts';
 import { CachedImage } from './image.ts';
 import { takeIn } from './incoming.ts';
 import { entryFolder } from './location.ts';
 import { maintain, QUARANTINE, STARTING_STEPS } from './maintenance.ts';
+import type { RangeSource } from './receive.ts';
 import { detach } from './trash.ts';
 
 const debug = debugLog('cache');
@@ -93,8 +93,8 @@ export class ImageCache {
   }
 
   /**
-   * Frees so many bytes on the cache's file system and below its limit, for whatever is to be written there. False
-   * where that cannot be done: then nothing is evicted.
+   * Frees so many bytes on the cache's file system and below its limit, for anything to be written there. Returns false and
+   * evicts nothing if it cannot free that many.
    */
   async makeRoom(bytes: number): Promise<boolean> {
     return this.#eviction.makeRoom(bytes);
@@ -167,9 +167,9 @@ export class ImageCache {
   }
 
   /**
-   * Moves a whole local file into the cache as this revision. The caller has checked that it has the image's digest
-   * and nobody writes to it any more. Where there is no room, or the revision is open or whole already, or the file has
-   * another size, it is left alone; tells whether it was taken.
+   * Moves a whole local file into the cache as this revision. The caller has checked that it has the image's digest and that
+   * nobody writes to it any more. Returns false and leaves the file alone if there is no room, if the revision is open or whole
+   * already, or if the file has another size.
    */
   async adopt(target: string, image: RemoteImage, file: string): Promise<boolean> {
     try {

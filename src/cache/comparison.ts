@@ -54,7 +54,7 @@ export class Comparison {
   }
 
   /**
-   * Resolves when the complete image has its digest, or none to compare with. CORRUPT where it has another one;
+   * Resolves when the complete image has its digest, or none to compare with. Throws CORRUPT if it has another one;
    * {@link LostBlocksError} where the disk lost bytes that had arrived; else why it could not be compared.
    */
   async run(): Promise<void> {

@@ -72,7 +72,7 @@ export function createFiles(folder: string, description: EntryDescription): void
   }
 }
 
-/** Opens the files of an image of this size. Undefined where they are not what they should be. */
+/** Opens the files of an image of this size. Undefined if they are not what they should be. */
 export function openFiles(folder: string, size: number): EntryFiles | undefined {
   const path = join(folder, DATA_FILE);
   const fd = openFile(path);

@@ -86,7 +86,7 @@ export class Entry implements Presence {
     return made;
   }
 
-  /** Opens an entry that is there. Undefined where its files are not what they should be. */
+  /** Opens an entry that is there. Undefined if its files are not what they should be. */
   static openExisting(folder: string, size: number): Entry | undefined {
     const files = openFiles(folder, size);
     return files && new Entry(files, size);

@@ -56,7 +56,7 @@ export class Eviction {
   }
 
   /**
-   * Makes room on the disk for so many bytes of something else, which may use the reserve. False where what is left is open,
+   * Makes room on the disk for so many bytes of something else, which may use the reserve. False if what is left is open,
    * pinned, or not ours; then nothing is evicted.
    */
   async makeRoomOnDisk(bytes: number): Promise<boolean> {

@@ -10,33 +10,28 @@
  * Some services send a file only as a whole, and count how often. Then the first reader starts one fetch of everything, which
  * the others wait for, and which goes on to the end even if nobody waits.
  */
-import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SregistryError } from '../base/errors.ts';
 import type { Claim } from '../catalog/cache-claims.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
-import { abortable, chunksOf } from './abortable.ts';
 import { BLOCK_SIZE } from './block-map.ts';
 import type { Entry } from './entry.ts';
 import { Fetch } from './fetch.ts';
-
-/** Exactly `length` bytes from `offset` of one revision, as a backend's `read` gives them. */
-export type RangeSource = (offset: number, length: number, signal: AbortSignal) => Promise<Readable>;
+import { type Origin, receive } from './receive.ts';
 
 /** Milliseconds between looks at blocks that another process fetches: at first, and at most after doubling. */
 const FIRST_POLL = 15;
 const LONGEST_POLL = 250;
 
-export interface FetcherOptions {
+export interface FetcherOptions extends Origin {
   readonly key: string;
   readonly entry: Entry;
   readonly index: CacheIndex;
-  readonly source: RangeSource;
   /** The source can only be read from the beginning to the end. */
   readonly sequential: boolean;
   /** Bytes the cache may hold at most. */
   readonly limit: number;
-  /** Frees so many bytes; false where everything left is in use. */
+  /** Frees so many bytes; false if everything left is in use. */
   makeRoom(bytes: number): Promise<boolean>;
   /** Called with the bytes of each chunk that came over the network. */
   onBytes(bytes: number): void;
@@ -63,7 +58,7 @@ export class Fetcher {
 
   /**
    * Resolves when blocks `first..last` are present; what has to be fetched for it is fetched up to block `until`.
-   * NO_SPACE where the cache cannot hold them; else the source's errors. Starts nothing where the signal has fired.
+   * NO_SPACE if the cache cannot hold them; else the source's errors. Starts nothing if the signal has fired.
    */
   async ensure(first: number, last: number, until: number, signal?: AbortSignal): Promise<void> {
     const { map } = this.#options.entry;
@@ -152,7 +147,7 @@ export class Fetcher {
     if (entry.map.complete) this.#options.onComplete();
   }
 
-  /** A claim that starts at the fetch's next block; undefined where that block appeared while waiting. */
+  /** A claim that starts at the fetch's next block; undefined if that block appeared while waiting. */
   async #claim(fetch: Fetch, signal: AbortSignal): Promise<Claim | undefined> {
     const { key, entry, index, limit, makeRoom } = this.#options;
     for (let poll = FIRST_POLL; ; ) {
@@ -198,19 +193,16 @@ export class Fetcher {
 
   /** One ranged read of the absent blocks `first..last`, written as it arrives. */
   async #transfer(fetch: Fetch, first: number, last: number, signal: AbortSignal): Promise<void> {
-    const { entry, source, onBytes } = this.#options;
+    const { entry, onBytes } = this.#options;
     const start = first * BLOCK_SIZE;
     const end = Math.min(entry.size, (last + 1) * BLOCK_SIZE);
-    const stream = await abortable(source(start, end - start, signal), signal, (late) => late.destroy());
     const writer = entry.writer(first);
-    for await (const chunk of chunksOf(stream, signal)) {
-      if (writer.position + chunk.length > end) throw tooMuch(end - start);
+    for await (const chunk of receive(this.#options, start, end - start, signal)) {
       await writer.write(chunk);
       onBytes(chunk.length);
       const arrived = writer.position === end ? last + 1 : Math.floor(writer.position / BLOCK_SIZE);
       if (arrived > fetch.next) fetch.advance(arrived);
     }
-    if (writer.position !== end) throw tooLittle(end - start, writer.position - start);
   }
 }
 
@@ -222,12 +214,4 @@ function noSpace(limit: number): SregistryError {
       hint: 'Raise --cache-size, or free disk space',
     },
   );
-}
-
-function tooMuch(expected: number): SregistryError {
-  return new SregistryError('SERVICE', `The service sent more than the ${expected} bytes asked for`);
-}
-
-function tooLittle(expected: number, got: number): SregistryError {
-  return new SregistryError('SERVICE', `The service sent ${got} of the ${expected} bytes asked for`);
 }

@@ -17,15 +17,15 @@
 import { SregistryError } from '../base/errors.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
 import { debugLog } from '../log/index.ts';
-import { abortable, chunksOf } from './abortable.ts';
 import { BLOCK_SIZE, blocksOf } from './block-map.ts';
 import { Comparison } from './comparison.ts';
 import { isFull, isUnusable } from './degraded.ts';
 import { type Entry, LostBlocksError } from './entry.ts';
-import { Fetcher, type FetcherOptions, type RangeSource } from './fetcher.ts';
+import { Fetcher, type FetcherOptions } from './fetcher.ts';
 import { InFlight } from './in-flight.ts';
 import { PassedBlocks } from './passed.ts';
 import { ReadAhead } from './read-ahead.ts';
+import type { Origin } from './receive.ts';
 
 export { isFull };
 
@@ -41,17 +41,15 @@ const debug = debugLog('cache');
 /** Aborts a wait. A function defers creating the signal until a read has to wait, as most reads find their bytes. */
 export type Signal = AbortSignal | (() => AbortSignal);
 
-export interface CachedImageOptions {
+export interface CachedImageOptions extends Origin {
   readonly key: string;
-  readonly uri: string;
   readonly size: number;
   readonly digest: string | undefined;
-  /** Undefined where the cache can keep nothing of this image: every read goes through. */
+  /** Undefined if the cache cannot keep this image: every read goes to the service. */
   readonly entry: Entry | undefined;
   /** The entry is whole and was compared with its digest. */
   readonly isCompared: boolean;
   readonly index: CacheIndex;
-  readonly source: RangeSource;
   /** As {@link FetcherOptions.sequential}. */
   readonly sequential: boolean;
   readonly limit: number;
@@ -59,7 +57,7 @@ export interface CachedImageOptions {
   onBytes(bytes: number): void;
   /** The bytes do not have the digest the service stated: take the entry out of use. */
   quarantine(entry: Entry): void;
-  /** Give whoever opens the image from now on another one. */
+  /** From now on, opening the image gives another {@link CachedImage}. */
   retire(): void;
 }
 
@@ -127,7 +125,7 @@ export class CachedImage {
     await this.#kept?.fetcher.settled();
   }
 
-  /** Path of the data file; whole only after {@link fetchAll}. NO_SPACE where the cache keeps nothing of this image. */
+  /** Path of the data file; whole only after {@link fetchAll}. Throws NO_SPACE if the cache keeps nothing of this image. */
   get path(): string {
     return this.#require().entry.path;
   }
@@ -139,7 +137,7 @@ export class CachedImage {
 
   /**
    * Reads up to `length` bytes at `offset` into `target`; resolves to how many, fewer only at the end of the image.
-   * CORRUPT where the complete image did not have its digest; CANCELED where the image was closed; else the source's
+   * CORRUPT if the complete image did not have its digest; throws CANCELED if the image was closed; else the source's
    * errors. The wait for the comparison is not ended by the signal: it reads the local disk alone.
    */
   read(
@@ -161,7 +159,7 @@ export class CachedImage {
         this.#kept !== undefined && (await this.#readKept(this.#kept, target, offset, count, ahead, stop));
       // Past the cache, each read of such a file would be a whole download.
       if (!served && this.#options.sequential) throw this.#noRoom();
-      if (!served) await this.#readThrough(target, offset, count, stop());
+      if (!served) await this.#passed.read(target, offset, count, this.#until(stop()));
       if (this.#passed.isPending) await this.#comparePassed(stop);
       return count;
     });
@@ -195,7 +193,7 @@ export class CachedImage {
     return this.#work.run(() => this.#require().entry.copyTo(file));
   }
 
-  /** Another text whenever the bytes on local disk change, by anybody. */
+  /** A text that changes whenever anybody changes the bytes on local disk. */
   stamp(): string {
     this.#work.check();
     return this.#require().entry.stamp();
@@ -251,6 +249,7 @@ export class CachedImage {
     const onComplete = () => void this.#work.run(() => comparison.run()).catch(() => {});
     const fetcher = new Fetcher({
       key,
+      uri,
       entry,
       index,
       source,
@@ -274,7 +273,7 @@ export class CachedImage {
     });
   }
 
-  /** Reads through the cache. False where it cannot keep the bytes, or the disk loses them again and again. */
+  /** Reads through the cache. False if it cannot keep the bytes, or the disk loses them again and again. */
   async #readKept(
     kept: Kept,
     target: Uint8Array,
@@ -343,46 +342,23 @@ export class CachedImage {
     await Promise.all(Array.from({ length: COMPLETION_STREAMS }, stream));
   }
 
-  /** Reads from the service without keeping the bytes: whole blocks, whose checksums are noted. */
-  async #readThrough(
-    target: Uint8Array,
-    offset: number,
-    count: number,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const { first, last } = blocksOf(offset, count);
-    const start = first * BLOCK_SIZE;
-    const end = Math.min(this.size, (last + 1) * BLOCK_SIZE);
-    const isAligned = start === offset && end === offset + count;
-    const blocks = isAligned ? target.subarray(0, count) : Buffer.allocUnsafe(end - start);
-    await this.#receive(blocks, start, this.#until(signal));
-    this.#passed.note(first, blocks);
-    if (!isAligned) target.set(blocks.subarray(offset - start, offset - start + count));
-  }
-
   async #comparePassed(stop: () => AbortSignal | undefined): Promise<void> {
     const { entry, comparison } = this.#kept ?? {};
-    if (entry !== undefined && comparison?.isRight) this.#passed.compareWith(entry.map);
-    else if (this.#passed.isDue(entry?.map)) await this.#passed.compare(this.#until(stop()));
+    if (entry !== undefined && comparison?.isRight) return this.#passed.compareWith(entry.map);
+    if (!this.#passed.isDue(entry?.map)) return;
+    try {
+      await this.#passed.compare(entry?.map, this.#until(stop()));
+    } catch (error) {
+      if (this.#kept !== undefined) this.#forgetWrong(this.#kept);
+      throw error;
+    }
   }
 
-  /** Fills `target` with the bytes from `offset` on. */
-  async #receive(target: Uint8Array, offset: number, signal: AbortSignal): Promise<void> {
-    const { source, onBytes } = this.#options;
-    const stream = await abortable(source(offset, target.length, signal), signal, (late) => late.destroy());
-    let done = 0;
-    for await (const chunk of chunksOf(stream, signal)) {
-      if (done + chunk.length > target.length)
-        throw new SregistryError('SERVICE', `The service sent more bytes of ${this.uri} than asked for`);
-      target.set(chunk, done);
-      done += chunk.length;
-      onBytes(chunk.length);
-    }
-    if (done !== target.length)
-      throw new SregistryError(
-        'SERVICE',
-        `The service sent ${done} of the ${target.length} bytes asked for of ${this.uri}`,
-      );
+  /** The blocks of the cache that are known to be wrong count as absent, for whoever opens the image next. */
+  #forgetWrong(kept: Kept): void {
+    const { entry } = kept;
+    const wrong = this.#passed.wrongIn(entry.map, 0, entry.map.blocks - 1);
+    if (wrong.length > 0) this.#forget(kept, new LostBlocksError(entry.path, wrong));
   }
 
   /** Fires with `signal`, and when the image is closed. */

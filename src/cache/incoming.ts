@@ -17,7 +17,7 @@ export interface Incoming extends AsyncDisposable {
 }
 
 /**
- * Prepares a file of `size` bytes. Undefined where it has another size. What was not moved away is removed when the
+ * Prepares a file of `size` bytes. Undefined if it has another size. What was not moved away is removed when the
  * result is disposed of; the file itself stays.
  */
 export async function takeIn(root: string, file: string, size: number): Promise<Incoming | undefined> {
@@ -48,7 +48,7 @@ export async function takeIn(root: string, file: string, size: number): Promise<
   return undefined;
 }
 
-/** The checksum of each block. Undefined where the file has another size by now. */
+/** The checksum of each block. Undefined if the file has another size by now. */
 async function checksumsOf(path: string, size: number): Promise<number[] | undefined> {
   await using file = await open(path, 'r');
   const buffer = Buffer.allocUnsafe(CHUNK);

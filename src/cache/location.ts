@@ -45,7 +45,7 @@ const PARTS = ['images', 'staging', 'trash', 'owners'];
 /**
  * Creates the cache directory, decides where in it this machine works, and makes all of it private.
  *
- * @throws {SregistryError} SETTINGS where a part of it is another user's or cannot be made private.
+ * @throws {SregistryError} SETTINGS if a part of it is another user's or cannot be made private.
  */
 export async function locateCache(cacheDir: string): Promise<CacheLocation> {
   ensurePrivateFolder(cacheDir);

@@ -1,26 +1,26 @@
 /**
- * Bytes that were handed out and that the cache could not keep: the disk was full, or the index was locked. They are compared
- * with the digest all the same, when the last block of an image has been handed out: then the image is fetched once more
- * without being kept, its sha256 is compared with the digest, and the checksums of its blocks with those of the blocks that
- * were handed out. What is handed out after that is compared at once.
+ * Bytes that were handed out although the cache could not keep them: the disk was full, or the index was locked. They are compared
+ * with the digest all the same. When the last block of an image has been handed out, the image is fetched once more without being
+ * kept. Its sha256 is compared with the digest, and the checksums of its blocks with those of the blocks that were handed out and
+ * of those that the cache kept: a reader of the whole image got both. Later blocks are compared at once. If the image arrives wrong
+ * the second time as well, nobody can tell which bytes were right, so reading ends.
  */
 import { createHash } from 'node:crypto';
 import { SregistryError } from '../base/errors.ts';
 import { SingleFlight } from '../base/single-flight.ts';
-import { abortable, chunksOf } from './abortable.ts';
-import { BLOCK_SIZE, type BlockMap, checksum } from './block-map.ts';
+import { BLOCK_SIZE, type BlockMap, blocksOf, checksum } from './block-map.ts';
 import { BlockWriter } from './block-writer.ts';
-import type { RangeSource } from './fetcher.ts';
+import { type Origin, receive } from './receive.ts';
 
 /** Bytes of the largest image that is fetched again: a larger one would take longer than a read may. */
 const LARGEST = 512 * 1024 * 1024;
 
-export interface PassedOptions {
-  readonly uri: string;
+export interface PassedOptions extends Origin {
   readonly size: number;
   readonly digest: string | undefined;
-  readonly source: RangeSource;
-  /** Called when wrong bytes were handed out: who opens the image from now on gets another one. */
+  /** Called with the bytes of each chunk that is to be handed out. */
+  onBytes(bytes: number): void;
+  /** Called when wrong bytes were handed out: from now on, opening the image fetches it anew. */
   retire(): void;
 }
 
@@ -42,13 +42,33 @@ export class PassedBlocks {
     return this.#failure;
   }
 
-  /** Are there blocks that were handed out and not compared? */
+  /** Were blocks handed out that are not compared yet? */
   get isPending(): boolean {
     return this.#handedOut.size > 0;
   }
 
-  /** Notes whole blocks from block `first` on that are about to be handed out. CORRUPT where they differ from those of before. */
-  note(first: number, bytes: Uint8Array): void {
+  /**
+   * Reads `count` bytes at `offset` into `target`: whole blocks from the service, whose checksums are noted. CORRUPT if they
+   * differ from those of before; else the source's errors.
+   */
+  async read(target: Uint8Array, offset: number, count: number, signal: AbortSignal): Promise<void> {
+    const { first, last } = blocksOf(offset, count);
+    const start = first * BLOCK_SIZE;
+    const end = Math.min(this.#options.size, (last + 1) * BLOCK_SIZE);
+    const isAligned = start === offset && end === offset + count;
+    const blocks = isAligned ? target.subarray(0, count) : Buffer.allocUnsafe(end - start);
+    let done = 0;
+    for await (const chunk of receive(this.#options, start, blocks.length, signal)) {
+      blocks.set(chunk, done);
+      done += chunk.length;
+      this.#options.onBytes(chunk.length);
+    }
+    this.#note(first, blocks);
+    if (!isAligned) target.set(blocks.subarray(offset - start, offset - start + count));
+  }
+
+  /** Notes whole blocks from block `first` on that are about to be handed out. */
+  #note(first: number, bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; at += BLOCK_SIZE) {
       const block = first + at / BLOCK_SIZE;
       const sum = checksum(bytes.subarray(at, at + BLOCK_SIZE));
@@ -58,7 +78,7 @@ export class PassedBlocks {
     }
   }
 
-  /** Is the image now to be compared, as all of its blocks have been handed out or are in `map`? */
+  /** Can the image be compared now? It can once all of its blocks have been handed out or are in `map`. */
   isDue(map: BlockMap | undefined): boolean {
     const { digest, size } = this.#options;
     if (!this.isPending || digest === undefined || size > LARGEST) return false;
@@ -68,16 +88,19 @@ export class PassedBlocks {
     return true;
   }
 
-  /** Compares with a map whose blocks are known to be right. CORRUPT where other bytes were handed out. */
+  /** Compares with a map whose blocks are known to be right. Throws CORRUPT if other bytes were handed out. */
   compareWith(map: BlockMap): void {
     const isWrong = [...this.#handedOut].some(([block, sum]) => !map.matches(block, sum));
     this.#handedOut.clear();
     if (isWrong) this.#fail();
   }
 
-  /** Fetches the image again and compares it. CORRUPT where other bytes were handed out; else the source's errors. */
-  compare(signal: AbortSignal): Promise<void> {
-    return this.#flight.join('image', (call) => this.#compare(call.signal), signal);
+  /**
+   * Fetches the image again and compares it with what was handed out, and with the blocks in `map`. Throws CORRUPT if they differ; else
+   * the source's errors.
+   */
+  compare(map: BlockMap | undefined, signal: AbortSignal): Promise<void> {
+    return this.#flight.join('image', (call) => this.#compare(map, call.signal), signal);
   }
 
   /** The blocks of `first..last` in `map` that are known to be wrong. */
@@ -89,46 +112,30 @@ export class PassedBlocks {
     return wrong;
   }
 
-  async #compare(signal: AbortSignal): Promise<void> {
-    const { digest, uri } = this.#options;
+  async #compare(map: BlockMap | undefined, signal: AbortSignal): Promise<void> {
+    const { digest } = this.#options;
     const { sha256, sums } = await this.#fetch(signal);
-    if (sha256 !== digest)
-      throw new SregistryError(
-        'CORRUPT',
-        `${uri}: the bytes received have ${sha256}, the service stated ${digest}`,
-        { hint: 'Open the image again to fetch it anew' },
-      );
+    if (sha256 !== digest) this.#fail(`the bytes received have ${sha256}, the service stated ${digest}`);
     const isWrong = [...this.#handedOut].some(([block, sum]) => sums[block] !== sum);
     this.#right = sums;
     this.#handedOut.clear();
-    if (isWrong) this.#fail();
+    if (isWrong || (map !== undefined && this.wrongIn(map, 0, sums.length - 1).length > 0)) this.#fail();
   }
 
   async #fetch(signal: AbortSignal): Promise<{ sha256: string; sums: number[] }> {
-    const { size, source, uri } = this.#options;
+    const { size } = this.#options;
     const hash = createHash('sha256');
     const sums: number[] = [];
     const write = async (chunk: Uint8Array) => void hash.update(chunk);
     const writer = new BlockWriter({ size, write, mark: (_first, more) => void sums.push(...more) }, 0);
-    const stream = await abortable(source(0, size, signal), signal, (late) => late.destroy());
-    for await (const chunk of chunksOf(stream, signal)) {
-      if (writer.position + chunk.length > size)
-        throw new SregistryError('SERVICE', `${uri}: more bytes than asked for`);
-      await writer.write(chunk);
-    }
-    if (writer.position !== size)
-      throw new SregistryError('SERVICE', `${uri}: ${writer.position} of the ${size} bytes asked for`);
+    for await (const chunk of receive(this.#options, 0, size, signal)) await writer.write(chunk);
     return { sha256: `sha256:${hash.digest('hex')}`, sums };
   }
 
-  #fail(): never {
-    this.#failure = new SregistryError(
-      'CORRUPT',
-      `${this.#options.uri}: wrong bytes arrived from the service`,
-      {
-        hint: 'Open the image again to fetch it anew',
-      },
-    );
+  #fail(why = 'wrong bytes arrived from the service'): never {
+    this.#failure = new SregistryError('CORRUPT', `${this.#options.uri}: ${why}`, {
+      hint: 'Open the image again to fetch it anew',
+    });
     this.#options.retire();
     throw this.#failure;
   }

@@ -80,7 +80,7 @@ export class CacheEntries {
     this.#sql.insert.run(key, uri, digest ?? null, size, Date.now());
   }
 
-  /** Adds what was found on disk, unless it is known. Tells whether it was not. `lastUsed`: milliseconds since the epoch. */
+  /** Adds what was found on disk. False if it is known already. `lastUsed`: milliseconds since the epoch. */
   restore({ key, uri, digest, size }: NewEntry, bytes: number, lastUsed: number): boolean {
     return this.#sql.restore.run(key, uri, digest ?? null, size, bytes, lastUsed).changes > 0;
   }
@@ -102,7 +102,7 @@ export class CacheEntries {
     this.#sql.incomplete.run(key);
   }
 
-  /** Keeps an entry from eviction, or no longer; false where there is no such entry. */
+  /** Keeps an entry from eviction, or no longer; false if there is no such entry. */
   pin(key: string, pinned: boolean): boolean {
     return this.#sql.pin.run(pinned ? 1 : 0, key).changes > 0;
   }

@@ -28,8 +28,9 @@ export class CacheIndex {
   constructor(db: Database, self: ProcessId, isAlive: IsAlive) {
     this.#transactions = new CacheTransactions(db);
     this.entries = new CacheEntries(db);
-    this.opens = new CacheOpens(db, this.#transactions, this.entries, self, isAlive);
-    this.claims = new CacheClaims(db, this.#transactions, this.entries, self, isAlive);
+    const parts = { db, transactions: this.#transactions, entries: this.entries, self, isAlive };
+    this.opens = new CacheOpens(parts);
+    this.claims = new CacheClaims(parts);
   }
 
   /** Ends the heartbeat. */
@@ -59,8 +60,8 @@ export class CacheIndex {
   }
 
   /**
-   * Notes that the entry is whole. `stamp` is of its data file before it was found to have its digest; undefined where it
-   * has none to compare with. Does nothing where its files were replaced meanwhile.
+   * Notes that the entry is whole. `stamp` is of its data file before it was found to have its digest; undefined if it
+   * has none to compare with. Does nothing if its files were replaced meanwhile.
    */
   markComplete(key: string, stamp: string | undefined, isCurrent: () => boolean): void {
     this.#transactions.exclusive(() => {
@@ -103,7 +104,7 @@ export class CacheIndex {
 
   /**
    * Gives the entry another key, whoever has it open: its bytes are wrong. `move` runs inside the transaction and must
-   * rename the files. Does nothing where they were replaced meanwhile.
+   * rename the files. Does nothing if they were replaced meanwhile.
    */
   setAside(key: string, aside: NewEntry, presence: Presence, move: () => void): void {
     this.#transactions.exclusive(() => {

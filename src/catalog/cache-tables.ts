@@ -63,22 +63,17 @@ export interface CacheEntryRow {
   readonly last_used: number;
 }
 
-export interface OwnerColumns {
+export interface OwnedRow {
+  readonly id: number;
+  readonly key: string;
   readonly pid: number;
   readonly start_time: string;
 }
 
-export interface ClaimRow extends OwnerColumns {
-  readonly id: number;
-  readonly key: string;
+export interface ClaimRow extends OwnedRow {
   readonly first: number;
   readonly last: number;
   readonly bytes: number;
   /** Milliseconds since the epoch. */
   readonly beat: number;
-}
-
-export interface OpenRow extends OwnerColumns {
-  readonly id: number;
-  readonly key: string;
 }

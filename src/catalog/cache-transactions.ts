@@ -7,7 +7,7 @@ import { isError } from '../base/errors.ts';
 import { type Deferred, Heartbeat } from './heartbeat.ts';
 
 export class CacheTransactions {
-  /** Called with each heartbeat; false where no further one is needed. */
+  /** Called with each heartbeat; false if no further one is needed. */
   onBeat: () => boolean = () => false;
   readonly #db: Database;
   readonly #heartbeat: Heartbeat;

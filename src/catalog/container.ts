@@ -4,12 +4,12 @@ import type { ImageName } from '../image/name.ts';
 import { formatImageName } from '../image/names.ts';
 
 export interface Container {
-  /** Undefined where the library keeps no database. */
+  /** Undefined if the library keeps no database. */
   readonly id: number | undefined;
   /** Its version is the one it is stored under: the sha256 of the file where the service gave none. */
   readonly name: ImageName;
   readonly uri: string;
-  /** Path of the image; undefined where only its address is known. */
+  /** Path of the image; undefined if only its address is known. */
   readonly file: string | undefined;
   /** Where it came from. */
   readonly url: string | undefined;

@@ -54,12 +54,12 @@ export const COMPANIONS = ['-wal', '-shm', '-journal'];
  */
 class GuardedDatabase extends Sqlite {
   onDamage: (() => void) | undefined;
-  readonly #patience: number;
-  #isPatient = true;
+  readonly #timeout: number;
+  #mayWait = true;
 
   constructor(path: string, options: Sqlite.Options & { timeout: number }) {
     super(path, options);
-    this.#patience = options.timeout;
+    this.#timeout = options.timeout;
   }
 
   override prepare(source: string): never {
@@ -90,18 +90,18 @@ class GuardedDatabase extends Sqlite {
     return (...args) => {
       try {
         const result = act(...args);
-        if (!this.#isPatient) this.#setPatience(true);
+        if (!this.#mayWait) this.#setMayWait(true);
         return result;
       } catch (error) {
-        if (this.#isPatient && /^SQLITE_BUSY/.test(systemCode(error) ?? '')) this.#setPatience(false);
+        if (this.#mayWait && /^SQLITE_BUSY/.test(systemCode(error) ?? '')) this.#setMayWait(false);
         throw error;
       }
     };
   }
 
-  #setPatience(isPatient: boolean): void {
-    this.#isPatient = isPatient;
-    this.pragma(`busy_timeout = ${isPatient ? this.#patience : 0}`);
+  #setMayWait(mayWait: boolean): void {
+    this.#mayWait = mayWait;
+    this.pragma(`busy_timeout = ${mayWait ? this.#timeout : 0}`);
   }
 
   #guarded<A extends unknown[], R>(act: (...args: A) => R): (...args: A) => R {
@@ -194,7 +194,7 @@ function tooNew(path: string, version: number, known: number): SregistryError {
   );
 }
 
-/** Makes the file's folder and the file where they are missing, and sees to it that nobody reads it who should not. */
+/** Makes the file's folder and the file if they are missing, and keeps other users from reading the file. */
 function protect(path: string, audience: Audience = 'folder'): void {
   const folder = dirname(path);
   try {

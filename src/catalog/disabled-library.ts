@@ -3,7 +3,7 @@ import { formatImageName } from '../image/names.ts';
 import type { Container } from './container.ts';
 import type { Addition, Library } from './library.ts';
 
-/** The library of a user who wants none: images stay where they are, and there is nothing to ask for. */
+/** The library of a user who has disabled it: images stay where they are, and none can be found. */
 export class DisabledLibrary implements Library {
   async add({ name, file, url, client, metrics = {} }: Addition): Promise<Container> {
     const uri = formatImageName(name);

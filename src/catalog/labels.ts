@@ -1,4 +1,5 @@
 /** Reads an image's facts, above all its labels, from a container's metrics, whichever program wrote them. */
+import { sameInAnyCase } from '../base/any-case.ts';
 import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
 import { type Attributes, toAttributes } from '../image/attributes.ts';
 import type { Container } from './container.ts';
@@ -10,6 +11,7 @@ export interface LabelUse<T = Container> {
   readonly images: readonly T[];
 }
 
+/** Texts that a label must equal; case does not matter. */
 export interface LabelFilter {
   readonly key?: string | undefined;
   readonly value?: string | undefined;
@@ -56,7 +58,7 @@ export function labelsOf(metrics: Json): Record<string, string> {
   );
 }
 
-/** All that `inspect` told when the image was added; undefined where that was not kept. */
+/** All that `inspect` told when the image was added; undefined if that was not kept. */
 export function inspectedOf(metrics: Json): Attributes | undefined {
   const attributes = object(object(metrics.data)?.attributes);
   if (attributes !== undefined) return toAttributes(attributes);
@@ -72,7 +74,7 @@ export function labelUses<T>(
   const uses = new Map<string, LabelUse<T> & { images: T[] }>();
   for (const [image, labels] of labelled) {
     for (const [key, value] of Object.entries(labels)) {
-      if ((filter.key ?? key) !== key || (filter.value ?? value) !== value) continue;
+      if (!sameInAnyCase(filter.key ?? key, key) || !sameInAnyCase(filter.value ?? value, value)) continue;
       const id = JSON.stringify([key, value]);
       const use = uses.get(id) ?? { key, value, images: [] };
       use.images.push(image);

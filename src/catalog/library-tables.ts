@@ -26,7 +26,7 @@ export class LibraryTables {
     this.#path = path;
   }
 
-  /** Undefined where there is no database yet. */
+  /** Undefined if there is no database yet. */
   read(): Tables | undefined {
     if (this.#tables === undefined && existsSync(this.#path)) this.#open(!this.#isWritable());
     return this.#tables;

@@ -23,12 +23,12 @@ export interface Addition {
   readonly file?: string | undefined;
   /** Default `move`. */
   readonly transfer?: Transfer | undefined;
-  /** EXISTS where an image with a file has the name, whatever its version. Decided by the transaction that enters it. */
+  /** EXISTS if an image with a file has the name, whatever its version. Decided by the transaction that enters it. */
   readonly ifAbsent?: boolean | undefined;
   /** The backend it comes from. */
   readonly client: string;
   readonly url?: string | undefined;
-  /** What is known of it: labels, the service's manifest. Its names are added. */
+  /** What is known about it: labels, the service's manifest. Its names are added. */
   readonly metrics?: Readonly<Record<string, unknown>> | undefined;
   /** `sha256:<hex>` of the file, where the caller knows it. A copy is compared with it; a file that moves is believed. */
   readonly digest?: string | undefined;
@@ -39,14 +39,17 @@ export interface Addition {
 export type Query = string | ImageName;
 
 /**
- * Methods throw NOT_FOUND for a query that means no image, DATABASE where sregistry.db cannot be used, and what the
- * file system says of the files.
+ * Methods throw NOT_FOUND if no image matches the query, DATABASE if sregistry.db cannot be used, and the errors of the file
+ * system.
  */
 export interface Library {
   /** Stores an image, or renews what is stored under the same name and version. */
   add(addition: Addition): Promise<Container>;
   get(query: Query): Container | undefined;
-  /** Those whose name, tag or URI holds `query`; all for none, `''` or `*`. By name, then the newest first. */
+  /**
+   * Images whose name, tag or URI contains each word of `query`; all of them without a query, or for `''` and `*`. By name, then the
+   * newest first.
+   */
   images(query?: string): Container[];
   /** The row itself, as the Python client prints it. */
   inspect(query: Query): ContainerFields;
@@ -54,7 +57,7 @@ export interface Library {
   mv(query: Query, path: string): Promise<Container>;
   /** Gives an image another name, its version kept; its file moves within the storage. EXISTS if that is taken. */
   rename(query: Query, to: Query): Promise<Container>;
-  /** Removes the row and the file; what it was. */
+  /** Removes the row and the file. Returns what the row was. */
   rm(query: Query): Promise<Container>;
   /** Labels of that key, that value, both or any. */
   labels(filter?: LabelFilter): LabelUse[];

@@ -37,7 +37,7 @@ export class Owners {
   /**
    * Says in `folder` that this process lives.
    *
-   * @throws {SregistryError} DATABASE or NO_SPACE where the lock cannot be made.
+   * @throws {SregistryError} DATABASE or NO_SPACE if the lock cannot be made.
    */
   constructor(folder: string, self: ProcessId) {
     this.#folder = folder;
@@ -99,7 +99,7 @@ function removeIfFree(file: string): boolean {
   return withFreeLock(file, () => rmSync(file, { force: true }));
 }
 
-/** Runs `body` with the lock taken. False where another process holds it. */
+/** Runs `body` with the lock taken. False if another process holds it. */
 function withFreeLock(file: string, body: () => void): boolean {
   if (!existsSync(file)) return true;
   let lock: Sqlite.Database | undefined;

@@ -1,7 +1,4 @@
-/**
- * What backends answered for names: an image, or that there is none. The caller decides how long an answer is good for.
- * Search and listings also use the images while a service cannot be reached. Each image goes into the text index.
- */
+/** What backends answered for names: an image, or that it does not exist. The caller decides how long to trust an answer. */
 import type { RemoteImage } from '../image/remote.ts';
 import type { Database } from './database.ts';
 import { decodeImage, encodeImage } from './image-json.ts';

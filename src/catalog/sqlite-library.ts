@@ -55,9 +55,13 @@ export class SqliteLibrary implements Library {
     return row === undefined ? undefined : fromRow(row);
   }
 
-  images(query?: string): Container[] {
-    const text = query === '' || query === '*' ? undefined : query;
-    return this.#tables.read()?.containers.search(text).map(fromRow) ?? [];
+  images(query = ''): Container[] {
+    const containers = this.#tables.read()?.containers;
+    if (containers === undefined) return [];
+    const words = query.split(/\s+/).filter((word) => word !== '' && word !== '*');
+    const [first = [], ...more] = [words[0], ...words.slice(1)].map((word) => containers.search(word));
+    const others = more.map((rows) => new Set(rows.map(({ id }) => id)));
+    return first.filter(({ id }) => others.every((ids) => ids.has(id))).map(fromRow);
   }
 
   inspect(query: Query): ContainerFields {

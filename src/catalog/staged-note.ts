@@ -21,12 +21,12 @@ export function noteStaged(file: string, { backend, path, uri }: StagedPlace): v
   write(file, { backend, path, uri });
 }
 
-/** Notes that a staged file may be removed when nobody uses it. What fails is the system's own error. */
+/** Notes that a staged file may be removed when nobody uses it. A failure is the system's own error. */
 export function noteSpare(file: string): void {
   write(file, { spare: true });
 }
 
-/** Undefined where no readable note exists. */
+/** Undefined if no readable note exists. */
 export function readNote(file: string): StagedPlace | 'spare' | undefined {
   try {
     const { backend, path, uri, spare } = JSON.parse(readFileSync(file + NOTE, 'utf8'));

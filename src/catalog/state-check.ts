@@ -18,7 +18,7 @@ interface Note {
 
 const noteOf = (path: string) => `${path}.sound`;
 
-/** Undefined where there is no such file. */
+/** Undefined if there is no such file. */
 export function revisionOf(path: string): string | undefined {
   const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
   return stats && fileRevision(stats);

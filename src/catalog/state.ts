@@ -122,7 +122,7 @@ function forgetOld(remotes: Remotes): void {
 
 type Opened = Pick<State, 'db' | 'movedAside'>;
 
-/** Undefined where the file has to be made, migrated or replaced first. */
+/** Undefined if the file has to be made, migrated or replaced first. */
 function openIfSound(path: string, options: DatabaseOptions): Opened | undefined {
   try {
     const file = inodeOf(path);

@@ -125,7 +125,7 @@ export class TextIndex {
     return question === '' ? [] : this.#sql.find.all(question, backend).map(({ name }) => name);
   }
 
-  /** Labels of an image; undefined where it was not seen. */
+  /** Labels of an image; undefined if it was not seen. */
   labelsOf(backend: string, name: string): Labels | undefined {
     const known = this.#sql.get.get(backend, name);
     return known && JSON.parse(known.labels);

@@ -1,7 +1,7 @@
 import { addImage } from '../client/images.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
-import { printJson } from './json.ts';
+import { defineCommand } from './command.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { containerJson, withLibrary } from './library.ts';
 
 export default defineCommand({

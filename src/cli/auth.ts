@@ -5,8 +5,8 @@ import type { Session } from '../client/session.ts';
 import { preferredClient } from '../client/target.ts';
 import { terminal } from '../client/terminal.ts';
 import { bot } from '../log/index.ts';
-import { defineSubcommand, type Group, JSON_OPTION } from './command.ts';
-import { printJson } from './json.ts';
+import { defineSubcommand, type Group } from './command.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { openSession } from './session.ts';
 
 const BACKEND = {

@@ -17,8 +17,8 @@ import {
   removeClientSecret,
 } from '../settings/secrets.ts';
 import { writeInstance } from '../settings/write-instance.ts';
-import { defineSubcommand, type Group, JSON_OPTION } from './command.ts';
-import { printJson } from './json.ts';
+import { defineSubcommand, type Group } from './command.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 
 const NAME = { type: 'string', demandOption: true, describe: 'Name of the backend' } as const;
 

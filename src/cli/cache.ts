@@ -10,9 +10,9 @@ import {
 } from '../client/cache.ts';
 import { bot } from '../log/index.ts';
 import { parseDuration, parseSize } from '../settings/environment.ts';
-import { defineSubcommand, type Group, JSON_OPTION } from './command.ts';
+import { defineSubcommand, type Group } from './command.ts';
 import { formatAge, formatSize } from './format.ts';
-import { printJson } from './json.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { openSession } from './session.ts';
 
 const ls = defineSubcommand({

@@ -10,7 +10,7 @@ export interface Context {
   readonly signal: AbortSignal;
 }
 
-/** The exit code; 0 where nothing is returned. */
+/** The exit code; 0 if nothing is returned. */
 export type Outcome = number | undefined;
 
 export interface Command {
@@ -46,6 +46,3 @@ export function defineCommand<T>(definition: Definition<T>): Command {
 export function defineSubcommand<T>(definition: Definition<T> & Omit<Subcommand, keyof Command>): Subcommand {
   return definition;
 }
-
-/** `--json`, for commands that print data. */
-export const JSON_OPTION = { json: { type: 'boolean', describe: 'Print JSON' } } as const;

@@ -42,7 +42,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./cp.ts'),
   },
   {
-    command: 'search [query]',
+    command: 'search [query..]',
     describe: 'Find images in the registries',
     load: () => import('./search.ts'),
   },
@@ -62,7 +62,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./verify.ts'),
   },
   {
-    command: 'images [query]',
+    command: 'images [query..]',
     describe: 'List the images of the library on this machine',
     load: () => import('./images.ts'),
   },

@@ -1,10 +1,10 @@
 import { SregistryError } from '../base/errors.ts';
+import { confirm, isInteractive } from '../client/prompt.ts';
 import { findRemovable, remove } from '../client/remove.ts';
 import { parseTarget } from '../client/target.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
-import { printJson } from './json.ts';
-import { confirm, isInteractive } from './prompt.ts';
+import { defineCommand } from './command.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { openSession } from './session.ts';
 
 export default defineCommand({
@@ -28,7 +28,7 @@ export default defineCommand({
     const { signal } = context;
     const target = await parseTarget(uri, session);
     const image = await findRemovable(session, target, signal);
-    const full = session.uri(target.backend.name, target.name);
+    const full = session.uri(target.backend, target.name);
     if (!force && !(await isMeant(full, target.backend.target))) return 1;
     await remove(session, target, image, signal);
     if (json) printJson({ uri: full, digest: image.digest });

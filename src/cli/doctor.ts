@@ -2,8 +2,8 @@ import { type Finding, runCheck } from '../base/check.ts';
 import { backendChecks, dependencyChecks, machineChecks } from '../client/doctor.ts';
 import { mountChecks } from '../fs/checks.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
-import { printJson } from './json.ts';
+import { defineCommand } from './command.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 
 export default defineCommand({
   build: (yargs) => yargs.options(JSON_OPTION),

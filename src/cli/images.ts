@@ -1,9 +1,9 @@
 import { type ImageSummary, listImages } from '../client/images.ts';
 import { removeUri } from '../image/names.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
+import { defineCommand } from './command.ts';
 import { formatDay, formatSize } from './format.ts';
-import { printJson } from './json.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { withLibrary } from './library.ts';
 
 export default defineCommand({
@@ -11,7 +11,10 @@ export default defineCommand({
     yargs
       .positional('query', {
         type: 'string',
-        describe: 'A part of the name, tag or version; default: all images',
+        array: true,
+        default: [] as string[],
+        defaultDescription: 'all images',
+        describe: 'A part of the name, tag or version',
       })
       .options(JSON_OPTION),
   examples: [
@@ -20,7 +23,7 @@ export default defineCommand({
   ],
 
   async run({ query, json }, { env }) {
-    const images = await withLibrary(env, (library) => listImages(library, query));
+    const images = await withLibrary(env, (library) => listImages(library, query.join(' ')));
     if (json) printJson(images);
     else bot.table(images.map(toRow), { header: ['date', 'client', 'size', 'uri'] });
   },

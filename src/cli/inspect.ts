@@ -6,9 +6,9 @@ import { formatAttributes, type Selection, selectAttributes } from '../image/ins
 import type { Signature } from '../image/signatures.ts';
 import type { FileEntry } from '../image/squashfs/filesystem.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
+import { defineCommand } from './command.ts';
 import { formatFile, formatMode, formatSigned, formatTime } from './format.ts';
-import { printJson } from './json.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { openSession } from './session.ts';
 
 const SAYS = 'What the image says of itself, as apptainer inspect shows it:';
@@ -82,7 +82,7 @@ export default defineCommand({
   },
 });
 
-/** Undefined where no part was asked for. */
+/** Undefined if no part was asked for. */
 function selectionOf(args: Parts & { app?: string | undefined }): Selection | undefined {
   const flags = Object.keys(PARTS) as (keyof typeof PARTS)[];
   const sections = flags.filter((flag) => args[flag]).map((flag) => PARTS[flag]);

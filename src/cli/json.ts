@@ -1,6 +1,9 @@
+/** `--json`, for commands that print data. */
 import { bot } from '../log/index.ts';
 
-/** Prints a result for programs: every key is there, what is unknown is null. */
+export const JSON_OPTION = { json: { type: 'boolean', describe: 'Print JSON' } } as const;
+
+/** Prints a result for programs. It has every key: an unknown value is null. */
 export function printJson(value: object): undefined {
   bot.json(JSON.parse(JSON.stringify(value, (_key, part) => (part === undefined ? null : part))));
 }

@@ -6,11 +6,13 @@ import yargs, { type Argv } from 'yargs';
 import { isError, SregistryError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { version } from '../base/version.ts';
-import { bot } from '../log/index.ts';
+import { bot, debugLog } from '../log/index.ts';
 import type { Command, Context, Group } from './command.ts';
 import { COMMANDS, type CommandEntry, namesOf } from './commands.ts';
 import { addCompletion, COMPLETION_FLAG } from './completion.ts';
 import { watchForShutdown } from './shutdown-signal.ts';
+
+const debug = debugLog('cli');
 
 const FAILED = 1;
 const USAGE = 2;
@@ -20,12 +22,19 @@ const INTERRUPTED = 130;
 const MAX_WIDTH = 100;
 
 export async function main(argv: string[]): Promise<number> {
+  traceWarnings();
   using shutdown = watchForShutdown();
   try {
     return await run(argv, { env: process.env, signal: shutdown.signal });
   } catch (error) {
     return shutdown.code ?? report(error);
   }
+}
+
+/** Warnings of Node and of libraries are for developers; a person who runs a command cannot act on them. */
+function traceWarnings(): void {
+  process.removeAllListeners('warning');
+  process.on('warning', (warning) => debug('%s', warning.stack));
 }
 
 async function run(argv: string[], context: Context): Promise<number> {
@@ -52,8 +61,20 @@ async function run(argv: string[], context: Context): Promise<number> {
   }
   if (isCompletion(argv)) addCompletion(parser, context.env);
   if (argv.every((word) => ['--quiet', '--debug'].includes(word))) bot.data(await parser.getHelp());
-  else await parser.parseAsync(argv);
+  else await parser.parseAsync(isCompletion(argv) ? argv : commandFirst(argv, modules));
   return code;
+}
+
+/**
+ * Moves the options in front of a command or a subcommand behind it (`backend -f add lab ...`), as only the command says which
+ * options there are. These options take no values.
+ */
+function commandFirst(argv: readonly string[], modules: Modules): readonly string[] {
+  const isGroup = [...modules.values()].some((module) => 'subcommands' in module);
+  const words = argv.filter((word) => !word.startsWith('-')).slice(0, isGroup ? 2 : 1);
+  const rest = [...argv];
+  for (const word of words) rest.splice(rest.indexOf(word), 1);
+  return [...words, ...rest];
 }
 
 const isCompletion = (argv: readonly string[]) => argv.includes(COMPLETION_FLAG);
@@ -80,9 +101,17 @@ async function loadModules(argv: readonly string[]): Promise<Modules> {
 /** Options that are allowed in front of a command take no values, so that the first words are the command. */
 function refuseUnknown(word: string | undefined, names: readonly string[], before: string): void {
   if (word === undefined || names.includes(word)) return;
+  if (word === 'build') throw noBuilds();
   const meant = nearest(word, names);
   throw new SregistryError('USAGE', `There is no command "${before} ${word}"`, {
     hint: meant === undefined ? `${before} --help lists them` : `Did you mean ${meant}?`,
+  });
+}
+
+/** The Python tool builds on Google Cloud. */
+function noBuilds(): SregistryError {
+  return new SregistryError('USAGE', 'sregistry builds no images', {
+    hint: 'Build with: apptainer build IMAGE.sif RECIPE. Then publish with: sregistry push IMAGE.sif --name URI',
   });
 }
 
@@ -122,6 +151,7 @@ function createParser(argv: readonly string[]): Argv {
       quiet: { type: 'boolean', describe: 'Print only warnings and errors' },
       debug: { type: 'boolean', describe: 'Print everything' },
     })
+    .alias('help', 'h')
     .version(version)
     .parserConfiguration({ 'boolean-negation': false, 'parse-positional-numbers': false })
     .strict()

@@ -46,7 +46,7 @@ const IGNORED = new Set(
 );
 const IGNORED_PREFIX = /^(?:x-|comment=)/;
 
-/** USAGE for an option that is none, or that lacks its value. */
+/** Throws USAGE for an unknown option, and for one that lacks its value. */
 export function parseMountOptions(lists: readonly string[]): MountFlags {
   const flags: Record<string, string | boolean> = {};
   const backend: string[] = [];

@@ -1,6 +1,6 @@
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
-import { printJson } from './json.ts';
+import { defineCommand } from './command.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { containerJson, withLibrary } from './library.ts';
 
 export default defineCommand({

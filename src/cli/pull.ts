@@ -1,8 +1,8 @@
 import { SregistryError } from '../base/errors.ts';
 import { type PullOptions, pull } from '../client/pull.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
-import { printJson } from './json.ts';
+import { defineCommand } from './command.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { progressBar } from './progress.ts';
 import { openSession } from './session.ts';
 

@@ -1,8 +1,8 @@
 import { SregistryError } from '../base/errors.ts';
 import { push } from '../client/push.ts';
 import { bot } from '../log/index.ts';
-import { type Context, defineCommand, JSON_OPTION, type Outcome } from './command.ts';
-import { printJson } from './json.ts';
+import { type Context, defineCommand, type Outcome } from './command.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { decideKept } from './kept.ts';
 import { progressBar } from './progress.ts';
 import { openSession } from './session.ts';

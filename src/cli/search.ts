@@ -1,10 +1,11 @@
 import { SregistryError } from '../base/errors.ts';
+import { LOCAL } from '../client/images.ts';
 import { type FoundImage, type SearchFailure, search, summarize } from '../client/search.ts';
 import { removeUri, uriScheme } from '../image/names.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
+import { defineCommand } from './command.ts';
 import { formatSize, formatTime } from './format.ts';
-import { printJson } from './json.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { openSession } from './session.ts';
 
 export default defineCommand({
@@ -12,7 +13,8 @@ export default defineCommand({
     yargs
       .positional('query', {
         type: 'string',
-        default: '',
+        array: true,
+        default: [] as string[],
         defaultDescription: 'everything',
         describe: 'A part of the name, a pattern of it such as "demo/*:1.*", or words',
       })
@@ -41,7 +43,8 @@ export default defineCommand({
     ['sregistry search --label org.label-schema.build-arch=arm64', 'By a label'],
   ],
 
-  async run({ query, backend, label = [], offline, json }, context) {
+  async run({ query: words, backend, label = [], offline, json }, context) {
+    const query = words.join(' ');
     await using session = await openSession(context);
     const scheme = uriScheme(query);
     const images: object[] = [];
@@ -58,19 +61,21 @@ export default defineCommand({
       },
     });
     if (json) printJson(images);
-    return conclude(searched, failures, context.signal);
+    context.signal.throwIfAborted();
+    const wasAnswered = searched.some((name) => name !== LOCAL);
+    const code = conclude(wasAnswered, searched, failures);
+    return session.problems.length > 0 && !wasAnswered ? 1 : code;
   },
 });
 
-/** A backend that fails is a warning as long as another one answers. */
-function conclude(searched: readonly string[], failures: readonly SearchFailure[], signal: AbortSignal) {
-  signal.throwIfAborted();
+/** A backend that fails is a warning as long as another one answers. The library on this machine is no such answer. */
+function conclude(wasAnswered: boolean, searched: readonly string[], failures: readonly SearchFailure[]) {
   const [first, ...more] = failures;
   if (first === undefined) return 0;
   if (searched.length === 0 && more.length === 0) throw first.error;
   for (const { backend, error } of failures)
     bot.warning(new SregistryError('SERVICE', `${backend} could not be searched`, { cause: error }));
-  return searched.length === 0 ? 1 : 0;
+  return wasAnswered ? 0 : 1;
 }
 
 function parseLabel(label: string): [string, string] {

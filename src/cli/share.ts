@@ -1,7 +1,8 @@
 import { share } from '../client/share.ts';
 import { bot } from '../log/index.ts';
 import { parseDuration } from '../settings/environment.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
+import { defineCommand } from './command.ts';
+import { JSON_OPTION } from './json.ts';
 import { openSession } from './session.ts';
 
 export default defineCommand({

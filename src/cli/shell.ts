@@ -43,7 +43,7 @@ async function converse(client: Client, { env, signal }: Context): Promise<void>
   const { logDir } = getPaths(env);
   await mkdirP(logDir);
   client.speak();
-  // Ctrl-C interrupts what was entered, not the shell; Node does that only where nobody listens for the signal.
+  // Ctrl-C interrupts the entered code, not the shell. Node does that only without another listener for the signal.
   process.removeAllListeners('SIGINT');
   const server = start({
     prompt: `${client.clientName}> `,

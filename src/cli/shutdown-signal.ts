@@ -8,7 +8,7 @@ import { bot } from '../log/index.ts';
 
 export interface ShutdownSignal extends Disposable {
   readonly signal: AbortSignal;
-  /** The exit code that the end asked for means; undefined where none was. */
+  /** The exit code that the end asked for means; undefined if none was. */
   readonly code: number | undefined;
 }
 

@@ -8,9 +8,9 @@ import { mountStatuses } from '../fs/daemon.ts';
 import type { MountRecord } from '../fs/mount-record.ts';
 import { bot } from '../log/index.ts';
 import { getPaths } from '../settings/paths.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
+import { defineCommand } from './command.ts';
 import { formatAge, formatSize } from './format.ts';
-import { printJson } from './json.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { mountpointOf } from './mountpoint.ts';
 
 export default defineCommand({

@@ -2,8 +2,8 @@ import type { MountStatus } from '../fs/control.ts';
 import { unmountAt } from '../fs/daemon.ts';
 import { type Cut, describeUsed } from '../fs/in-use.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
-import { printJson } from './json.ts';
+import { defineCommand } from './command.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { mountpointOf } from './mountpoint.ts';
 
 export default defineCommand({

@@ -1,8 +1,8 @@
 import { verifyImage } from '../client/signatures.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
+import { defineCommand } from './command.ts';
 import { formatSigned } from './format.ts';
-import { printJson } from './json.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 import { progressBar } from './progress.ts';
 import { openSession } from './session.ts';
 

@@ -1,7 +1,7 @@
 import { version } from '../base/version.ts';
 import { bot } from '../log/index.ts';
-import { defineCommand, JSON_OPTION } from './command.ts';
-import { printJson } from './json.ts';
+import { defineCommand } from './command.ts';
+import { JSON_OPTION, printJson } from './json.ts';
 
 export default defineCommand({
   build: (yargs) => yargs.options(JSON_OPTION),

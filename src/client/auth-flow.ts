@@ -1,6 +1,6 @@
 /**
- * The logins of ../backends/oauth-login.ts on the terminal of this process, for scripts and the shell. Nobody is asked where there
- * is no terminal.
+ * The logins of ../backends/oauth-login.ts on the terminal of this process, for scripts and the shell. They ask nothing without a
+ * terminal.
  */
 import type { Invitation } from '../backends/backend.ts';
 import type { OAuthOptions, OAuthService, Tokens } from '../backends/oauth.ts';
@@ -15,7 +15,7 @@ export interface FlowOptions extends OAuthOptions {
 }
 
 /**
- * The code that a person gets at that address. SETTINGS where there is no terminal to ask on, CANCELED where they enter
+ * The code that a person gets at that address. Throws SETTINGS if there is no terminal to ask on, CANCELED if they enter
  * nothing.
  */
 export function authFlow(url: string | URL): Promise<string> {

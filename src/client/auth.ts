@@ -6,9 +6,9 @@ import type { LoginContext, LoginUi, OptionChanges } from '../backends/backend.t
 import { type DriverEntry, drivers } from '../backends/registry.ts';
 import { describeError, isError, SregistryError } from '../base/errors.ts';
 import { bot } from '../log/index.ts';
-import { type Instance, instanceNamed, resolveInstance } from '../settings/instances.ts';
+import { defaultInstanceOf, type Instance, instanceNamed, resolveInstance } from '../settings/instances.ts';
 import type { OptionSpec } from '../settings/options.ts';
-import type { OptionSource } from '../settings/resolve.ts';
+import { type OptionSource, variablesOf } from '../settings/resolve.ts';
 import {
   deleteClient,
   entryOf,
@@ -31,7 +31,7 @@ export interface Credential {
 export interface LoginStatus {
   readonly backend: string;
   readonly driver: string;
-  /** Where it points; undefined where it lacks options. */
+  /** Where it points; undefined if it lacks options. */
   readonly target: string | undefined;
   /** Names of the credentials that are set, and where. */
   readonly credentials: Readonly<Record<string, OptionSource>>;
@@ -45,7 +45,7 @@ const USER = /^user(?:name)?$/i;
 const instanceOf = (name: string, { secrets }: Session): Instance<DriverEntry> =>
   instanceNamed(name, { drivers, secrets });
 
-/** The options that a login to that backend consists of, the user first. Empty where there is nothing to log in to. */
+/** The options that make up a login to that backend, the user first. Empty if it has no login. */
 export function credentialsOf(name: string, session: Session): Credential[] {
   const instance = instanceOf(name, session);
   const { sources } = resolveInstance(instance, session);
@@ -71,8 +71,8 @@ export interface GivenLogin {
 }
 
 /**
- * Logs in to a backend as its driver has it, else by asking for its credentials, and keeps the login as {@link login} does.
- * UNSUPPORTED where there is nothing to log in to, USAGE where something is missing and there is nobody to ask.
+ * Logs in to a backend with its driver's own login, else by asking for its credentials, and keeps the login as {@link login}
+ * does. Throws UNSUPPORTED if the backend has no login, USAGE if something is missing and no person is there to ask.
  */
 export async function loginWith(
   name: string,
@@ -99,7 +99,7 @@ function contextOf(
   return { name: instance.name, options: values, env: session.env, signal };
 }
 
-/** The values given, and the answers for the others where there is someone to ask. */
+/** The given values, and a person's answers for the others if one is there. */
 async function askForCredentials(
   backend: string,
   credentials: readonly Credential[],
@@ -130,7 +130,8 @@ async function askForCredentials(
 
 /**
  * Tries the values and keeps them if the service accepts them. Tells whether it was asked: not every backend can be.
- * Errors of the service, such as UNAUTHORIZED; then nothing is kept.
+ * Errors of the service, such as UNAUTHORIZED; then nothing is kept. Variables that set other values of the same options do not
+ * take part, but they will in use, which is a warning.
  */
 export async function login(
   name: string,
@@ -140,7 +141,8 @@ export async function login(
 ): Promise<boolean> {
   const instance = instanceOf(name, session);
   const secrets = withEntry(session.secrets, instance.name, values);
-  const backend = await createBackend(instance, { env: session.env, secrets });
+  const variables = overriding(instance, values, session.env);
+  const backend = await createBackend(instance, { env: without(session.env, variables), secrets });
   try {
     await backend.check?.(signal);
   } finally {
@@ -149,11 +151,35 @@ export async function login(
   const { name: backendName, driver } = instance;
   const request = { name: backendName, driver, drivers, pairs: values, force: true, env: session.env };
   await writeInstance(request, session.paths.secretsFile);
+  if (variables.length > 0)
+    bot.warning(
+      `${variables.join(', ')} in the environment still takes precedence over this login. Unset it to use the login.`,
+    );
   return backend.check !== undefined;
 }
 
+/** The variables that set any of these options to another value. */
+function overriding(
+  { name, driver }: Instance<DriverEntry>,
+  values: Readonly<Record<string, string>>,
+  env: NodeJS.ProcessEnv,
+): string[] {
+  const names = { instance: name, driver: defaultInstanceOf(driver) };
+  return Object.entries<OptionSpec>(driver.options).flatMap(([option, spec]) =>
+    values[option] === undefined
+      ? []
+      : variablesOf(names, option, spec).filter(
+          (variable) => env[variable] && env[variable] !== values[option],
+        ),
+  );
+}
+
+function without(env: NodeJS.ProcessEnv, variables: readonly string[]): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([variable]) => !variables.includes(variable)));
+}
+
 /**
- * Takes the user and the secrets of a backend out of the secrets file, and revokes the login where its driver can. False where
+ * Takes the user and the secrets of a backend out of the secrets file, and revokes the login where its driver can. False if
  * there were none.
  */
 export async function logout(name: string, session: Session, signal?: AbortSignal): Promise<boolean> {

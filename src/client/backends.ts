@@ -13,7 +13,7 @@ const MASK = '***';
 type Configuration = Pick<Session, 'env' | 'secrets'>;
 
 export interface OptionSummary {
-  /** As it is set; a secret masked. Undefined where it is not set. */
+  /** As it is set; a secret masked. Undefined if it is not set. */
   readonly value: string | boolean | number | undefined;
   readonly source: OptionSource | undefined;
   readonly required: boolean;
@@ -45,7 +45,7 @@ export function listBackends(configuration: Configuration): BackendSummary[] {
   );
 }
 
-/** One backend, configured or not. SETTINGS where the name means none. */
+/** One backend, configured or not. Throws SETTINGS if no backend has the name. */
 export function describeBackend(name: string, configuration: Configuration): BackendSummary {
   const instance = instanceNamed(name, { drivers, ...configuration });
   const { values, sources, missing } = resolveInstance(instance, configuration);

@@ -71,7 +71,7 @@ export async function pin(
   signal?: AbortSignal,
 ): Promise<string> {
   const { backend, name } = await parseTarget(text, session);
-  const uri = session.uri(backend.name, name);
+  const uri = session.uri(backend, name);
   if (backend.localPath !== undefined)
     throw new SregistryError('UNSUPPORTED', `${uri} is on a local disk, so it is never cached`);
   const image = await session.metadata.images.resolve(backend, name, signal);

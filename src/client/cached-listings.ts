@@ -30,7 +30,7 @@ export class CachedListings {
     this.#options = options;
   }
 
-  /** What is directly in a collection, with what the catalog knows of it besides. NOT_FOUND where there is no such collection. */
+  /** What is directly in a collection, according to the service and the catalog. Throws NOT_FOUND if it does not exist. */
   async list(backend: Backend, collection: string, signal?: AbortSignal): Promise<Entries> {
     if (isLocal(backend))
       return { entries: await Array.fromAsync(backend.list(collection, signal)), complete: true };

@@ -10,6 +10,7 @@
 import type { Backend, ShareOptions } from '../backends/backend.ts';
 import { createHttpClient, type HttpClient } from '../backends/http.ts';
 import { drivers } from '../backends/registry.ts';
+import { requireTexts } from '../base/arguments.ts';
 import type { Container } from '../catalog/container.ts';
 import type { LabelFilter, LabelUse } from '../catalog/labels.ts';
 import type { Query } from '../catalog/library.ts';
@@ -99,10 +100,11 @@ export interface Client extends Settings, AsyncDisposable {
 }
 
 /**
- * The client of a backend's name (`lab`) or of a URI (`lab://demo/hello`), else of `SREGISTRY_CLIENT`, else the active
- * one, else `hub`. SETTINGS, with the nearest name, where there is none; `close` ends it.
+ * The client for a backend's name (`lab`) or a URI (`lab://demo/hello`), else for `SREGISTRY_CLIENT`, else for the active
+ * backend, else for `hub`. Throws SETTINGS, with the nearest name, if the backend does not exist. `close` ends it.
  */
 export async function getClient(which = '', options: ClientOptions = {}): Promise<Client> {
+  requireTexts('getClient(which?, options?)', { which });
   const { env = process.env } = options;
   const secrets = await readClientSecrets(getPaths(env).secretsFile);
   const named = INSTANCE_NAME.test(which) ? which : clientOf(which, { env, secrets });
@@ -111,7 +113,7 @@ export async function getClient(which = '', options: ClientOptions = {}): Promis
   try {
     const backend = await session.backend(instance.name);
     const settings = createSettings({
-      client: instance.name,
+      instance: instance.name,
       driver: defaultInstanceOf(instance.driver),
       aliases: aliasesIn(secrets, instance),
       schema: instance.driver.options,
@@ -158,28 +160,59 @@ function createClient(
       if (!UNANNOUNCED.includes(command)) speak();
     },
 
-    pull: (image, options) => pull(session, image, options),
-    push: (file, image, options) => push(session, file, image, options),
-    search: (query = '', options = {}) => searchOne(session, backend, { query, ...options }),
-    share: (image, options) => share(session, image, options),
-    cp: (from, to, options) => copy(session, from, to, options),
+    async pull(image, options) {
+      requireTexts('pull(image, options?)', { image });
+      return pull(session, image, options);
+    },
+    async push(file, image, options) {
+      requireTexts('push(file, image, options?)', { file, image });
+      return push(session, file, image, options);
+    },
+    async search(query = '', options = {}) {
+      requireTexts('search(query?, options?)', { query });
+      return searchOne(session, backend, { query, ...options });
+    },
+    async share(image, options) {
+      requireTexts('share(image, options?)', { image });
+      return share(session, image, options);
+    },
+    async cp(from, to, options) {
+      requireTexts('cp(from, to, options?)', { from, to });
+      return copy(session, from, to, options);
+    },
     async delete(image, { signal } = {}) {
+      requireTexts('delete(image, options?)', { image });
       const target = await parseTarget(image, session);
       const found = await findRemovable(session, target, signal);
       await remove(session, target, found, signal);
       return found;
     },
-    inspect: (image, { signal } = {}) => inspect(session, image, signal),
+    async inspect(image, { signal } = {}) {
+      requireTexts('inspect(image, options?)', { image });
+      return inspect(session, image, signal);
+    },
 
-    add: (file, name, options) => addImage(library, { ...options, file, name }),
+    async add(file, name, options) {
+      requireTexts('add(file, name, options?)', { file, name });
+      return addImage(library, { ...options, file, name });
+    },
     get: async (query) => library.get(query),
     images: (query) => listImages(library, query),
-    mv: (query, path) => library.mv(query, path),
-    rename: (query, name) => renameImage(library, query, name),
+    async mv(query, path) {
+      requireTexts('mv(query, path)', { path });
+      return library.mv(query, path);
+    },
+    async rename(query, name) {
+      requireTexts('rename(query, name)', { name });
+      return renameImage(library, query, name);
+    },
     rm: (query) => library.rm(query),
     labels: (filter, { signal } = {}) => listLabels(session, filter, signal),
 
-    getMetadata: (file, { names, signal } = {}) => getMetadata(file, names, signal),
+    async getMetadata(file, { names, signal } = {}) {
+      requireTexts('getMetadata(file, options?)', { file });
+      return getMetadata(file, names, signal);
+    },
     authFlow,
 
     close,

@@ -32,13 +32,13 @@ export async function copy(
   const source = await parseTarget(from, session);
   const target = await parseTarget(to, session);
   const image = await findUsableImage(session, source, options.signal);
-  const uri = session.uri(target.backend.name, target.name);
+  const uri = session.uri(target.backend, target.name);
   const copied = await copyWithin(session, source, image, target, options.signal);
   if (copied !== undefined) return { uri, image: copied, within: true };
   return { uri, image: await copyAcross(session, source, image, target, options), within: false };
 }
 
-/** Undefined where the service cannot do it by itself. */
+/** Undefined if the service cannot do it by itself. */
 async function copyWithin(
   session: Session,
   source: Target,

@@ -21,7 +21,7 @@ import { createBackend } from './session.ts';
 const run = promisify(execFile);
 
 /** Milliseconds after which a service counts as unreachable. */
-const PATIENCE = 10_000;
+const TIME_LIMIT = 10_000;
 
 /** Bytes of free space below which the cache can hardly hold an image. */
 const LITTLE_SPACE = 2 * 1024 ** 3;
@@ -88,7 +88,7 @@ async function checkBackend(name: string, env: NodeJS.ProcessEnv, signal?: Abort
   const secrets = await readClientSecrets(getPaths(env).secretsFile);
   const backend = await createBackend(instanceNamed(name, { drivers, secrets }), { env, secrets });
   try {
-    await backend.check?.(AbortSignal.any([AbortSignal.timeout(PATIENCE), ...(signal ? [signal] : [])]));
+    await backend.check?.(AbortSignal.any([AbortSignal.timeout(TIME_LIMIT), ...(signal ? [signal] : [])]));
     return backend.check === undefined ? backend.target : `${backend.target} answers`;
   } finally {
     await backend.close?.();

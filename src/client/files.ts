@@ -1,19 +1,22 @@
 /** Helpers, as in the Python client, for files that a client keeps for itself, such as `client.credentialCache`. */
 import { mkdir, readFile as read } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { requireTexts } from '../base/arguments.ts';
 import { fileError } from '../base/files.ts';
 
 export { readJsonObject as readJson } from '../settings/json.ts';
 
 /** Makes a folder, and those above it, for this user alone. What is there already stays as it is. */
 export async function mkdirP(path: string): Promise<void> {
+  requireTexts('mkdirP(path)', { path });
   await mkdir(path, { recursive: true, mode: 0o700 }).catch((error) => {
     throw fileError('make the folder', path, error);
   });
 }
 
-/** The text of a file. NOT_FOUND where there is none. */
+/** The text of a file. Throws NOT_FOUND if it does not exist. */
 export async function readFile(path: string): Promise<string> {
+  requireTexts('readFile(path)', { path });
   return read(path, 'utf8').catch((error) => {
     throw fileError('read', path, error);
   });
@@ -21,6 +24,7 @@ export async function readFile(path: string): Promise<string> {
 
 /** Replaces a file in one step, its folder made, for this user alone: most of these hold credentials. */
 export async function writeFile(path: string, text: string | Buffer): Promise<void> {
+  requireTexts('writeFile(path, text)', { path, ...(Buffer.isBuffer(text) ? {} : { text }) });
   // It puts handlers on every signal: only who writes pays for that.
   const { default: writeFileAtomic } = await import('write-file-atomic');
   try {

@@ -39,7 +39,7 @@ export async function requireWholeImage(path: string): Promise<LocalImage> {
   });
 }
 
-/** What the library keeps of an image beside its names; nothing where it cannot be read inside. */
+/** What the library keeps of an image beside its names; nothing if it cannot be read inside. */
 export async function metricsOfFile(
   path: string,
   signal?: AbortSignal,

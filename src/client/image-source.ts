@@ -5,7 +5,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import { type ByteSource, handleSource } from '../image/source.ts';
 import type { Session } from './session.ts';
 
-/** Fetches the bytes that are read and few more; `await using` closes it. NOT_PRESENTABLE where it is not an image file. */
+/** Fetches the bytes that are read and few more; `await using` closes it. Throws NOT_PRESENTABLE if it is not an image file. */
 export async function openImageSource(
   session: Session,
   backend: Backend,
@@ -15,7 +15,7 @@ export async function openImageSource(
   if (image.unpresentable !== undefined)
     throw new SregistryError(
       'NOT_PRESENTABLE',
-      `${session.uri(backend.name, image.name)}: ${image.unpresentable}`,
+      `${session.uri(backend, image.name)}: ${image.unpresentable}`,
     );
   if (backend.openLocal !== undefined) return handleSource(await backend.openLocal(image));
   const cached = session.openCached(backend, image);

@@ -6,7 +6,7 @@ import { formatImageName, parseImageName, removeUri, uriScheme } from '../image/
 import { metricsOfFile, requireWholeImage } from './image-file.ts';
 
 /** The backend that the library is. */
-const LOCAL = 'local';
+export const LOCAL = 'local';
 
 export interface AddRequest {
   readonly file: string;
@@ -22,7 +22,7 @@ export interface AddRequest {
 export interface ImageSummary {
   readonly uri: string;
   readonly backend: string;
-  /** Bytes; undefined where its file is not there. */
+  /** Bytes; undefined if its file is not there. */
   readonly size: number | undefined;
   readonly digest: string | undefined;
   /** ISO 8601: when it was added. */

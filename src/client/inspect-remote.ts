@@ -16,7 +16,7 @@ import type { Session } from './session.ts';
 export function factsOf(session: Session, backend: Backend, image: RemoteImage) {
   const { name, size, modified, digest, revision, extension, unpresentable } = image;
   return {
-    uri: session.uri(backend.name, name),
+    uri: session.uri(backend, name),
     backend: backend.name,
     ...name,
     size,

@@ -25,15 +25,15 @@ export interface InspectTarget {
   readonly title: string;
   /** What is known of it beside what it says of itself, as plain JSON. */
   facts(): Promise<Facts>;
-  /** What it says of itself; `unknown` where that cannot be read. */
+  /** What it says about itself; `unknown` if that cannot be read. */
   inspection(): Promise<Inspection>;
-  /** Its bytes, of which those are fetched that are read; `await using` closes it. */
+  /** Its bytes, fetched when they are read. `await using` closes it. */
   open(): Promise<ByteSource & AsyncDisposable>;
 }
 
 /**
- * `text` is the path of a file that exists, a URI, or else a name: of the library's image where there is one, of the active
- * backend's where not. NOT_FOUND where there is no such image.
+ * `text` is the path of a file that exists, a URI, or else a name: of the image in the library if it has one, else of the active
+ * backend's. Throws NOT_FOUND if the image does not exist.
  */
 export async function findInspectTarget(
   session: Session,
@@ -53,7 +53,7 @@ async function remoteImage(session: Session, text: string, signal?: AbortSignal)
   const { backend, name } = target;
   const image = await findImage(session, target, signal);
   return {
-    title: session.uri(backend.name, name),
+    title: session.uri(backend, name),
     facts: async () => factsOf(session, backend, image),
     inspection: () => inspectionOf(session, backend, image, signal),
     open: () => openImageSource(session, backend, image, signal),

@@ -24,7 +24,7 @@ export async function inspectAll(session: Session, text: string, signal?: AbortS
 }
 
 /**
- * What an image says of itself, of which the selected parts are to be shown. UNSUPPORTED where one of them cannot be read.
+ * What an image says of itself, of which the selected parts are to be shown. Throws UNSUPPORTED if one of them cannot be read.
  */
 export async function inspectParts(
   session: Session,
@@ -46,7 +46,7 @@ export async function inspectParts(
 
 /**
  * The files inside an image at and below `path`, parents first; of a remote one only its directories are read. NOT_FOUND,
- * and UNSUPPORTED where only Singularity can look inside.
+ * and UNSUPPORTED if only Singularity can look inside.
  */
 export async function* listFiles(
   session: Session,

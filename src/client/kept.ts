@@ -18,7 +18,7 @@ import { parseTarget } from './target.ts';
 /** A record with a staged file. */
 export type Kept = PushRecord & { readonly staged: string };
 
-/** Files that are not pushed, oldest first; with `uri`, only those for it. NOT_FOUND if there is none for it. */
+/** Files that are not pushed, oldest first; with `uri`, only those for it. Throws NOT_FOUND if none is for it. */
 export function listKept(session: Session, uri?: string): Kept[] {
   const all = session.state.journal.list().filter((record): record is Kept => record.staged !== undefined);
   if (uri === undefined) return all;
@@ -35,7 +35,7 @@ export function isTaken({ state }: Session, { id }: Kept): boolean {
 }
 
 /**
- * Pushes a file that nobody works on, as it is. NOT_AN_IMAGE where its header says that it is not whole, INVALID_NAME where its
+ * Pushes a file that nobody works on, as it is. Throws NOT_AN_IMAGE if its header says that it is not whole, INVALID_NAME if its
  * name is not one of an image.
  */
 export async function pushKept(

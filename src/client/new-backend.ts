@@ -1,6 +1,6 @@
 /**
- * A new driver in a checkout of sregistry: the template's code, test and page under another name, and its entry in the table
- * of drivers. It works at once, so whoever writes it changes one thing at a time.
+ * Makes a new driver in a checkout of sregistry: copies the template's code, test and page under another name, and enters it in
+ * the table of drivers. It works at once, so its author can change one thing at a time.
  */
 import { access, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';

@@ -27,6 +27,11 @@ export async function ask(question: string, options: { readonly secret?: boolean
   }
 }
 
+/** Asks a question of yes or no; anything but yes is no. */
+export async function confirm(question: string): Promise<boolean> {
+  return /^y(es)?$/i.test((await ask(`${question} [y/N]`)).trim());
+}
+
 /** Whoever else reads keys, such as a shell that runs the code which asks, gets none until this is disposed of. */
 function takeKeys(): Disposable {
   const { stdin } = process;

@@ -30,7 +30,7 @@ export interface PublishRequest {
 }
 
 /**
- * Pushes a whole image. UNSUPPORTED where the backend cannot be pushed to, EXISTS where `ifAbsent` forbids it; else the
+ * Pushes a whole image. Throws UNSUPPORTED if the backend cannot be pushed to, EXISTS if `ifAbsent` forbids it; else the
  * backend's errors.
  */
 export async function publish(session: Session, request: PublishRequest): Promise<RemoteImage> {
@@ -47,7 +47,7 @@ export async function publish(session: Session, request: PublishRequest): Promis
     signal,
   });
   session.metadata.noteChange(backend, name, image);
-  forgetOlder(session, session.uri(backend.name, name), closedAt);
+  forgetOlder(session, session.uri(backend, name), closedAt);
   return image;
 }
 
@@ -64,7 +64,7 @@ async function checkAbsent(
   const image = await backend.resolve(name, signal);
   if (image === undefined) return;
   session.metadata.images.put(backend, name, image);
-  throw new SregistryError('EXISTS', `${session.uri(backend.name, name)} exists already`, {
+  throw new SregistryError('EXISTS', `${session.uri(backend, name)} exists already`, {
     hint: 'Rename the file to another tag to push it there, or remove it',
   });
 }

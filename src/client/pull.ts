@@ -6,6 +6,7 @@ import { SregistryError } from '../base/errors.ts';
 import { fileError, temporaryName } from '../base/files.ts';
 import type { Container } from '../catalog/container.ts';
 import type { Transfer } from '../catalog/storage.ts';
+import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { metricsOfFile } from './image-file.ts';
 import { isLibraryDisabled } from './library.ts';
@@ -31,23 +32,30 @@ export interface Pulled {
 }
 
 /**
- * Errors: EXISTS where the file is there, NOT_FOUND, NOT_PRESENTABLE, CORRUPT where the bytes are not those the service stated, and
+ * Errors: EXISTS if the file is there, NOT_FOUND, NOT_PRESENTABLE, CORRUPT if the bytes are not those the service stated, and
  * the backend's own.
  */
 export async function pull(session: Session, text: string, options: PullOptions = {}): Promise<Pulled> {
   const { signal } = options;
   const target = await parseTarget(text, session);
   const noLibrary = options.noLibrary || isLibraryDisabled(session.env);
-  const wanted = options.file ?? (noLibrary ? defaultFileName(target.name) : undefined);
-  const file = wanted === undefined ? undefined : resolve(wanted);
-  if (file !== undefined && !options.force) await refuseToReplace(file);
+  const given = options.file === undefined ? undefined : resolve(options.file);
+  if (given !== undefined && !options.force) await refuseToReplace(given);
 
   const image = await findUsableImage(session, target, signal);
-  const uri = session.uri(target.backend.name, target.name);
+  const name = versioned(target, image);
+  const file = given ?? (noLibrary ? resolve(defaultFileName(name)) : undefined);
+  if (file !== undefined && file !== given && !options.force) await refuseToReplace(file);
+  const uri = session.uri(target.backend, target.name);
   if (file !== undefined) await writeFile(session, target, image, file, options);
   if (noLibrary) return { uri, image, path: file as string };
   const stored = await keep(session, target, image, file, options);
   return { uri, image, path: file ?? stored };
+}
+
+/** The name with the version that the service has of the image, if it has its own. */
+function versioned({ name }: Target, { version }: RemoteImage): ImageName {
+  return { ...name, version: name.version ?? version };
 }
 
 async function refuseToReplace(file: string): Promise<void> {
@@ -118,18 +126,19 @@ function knownContainer(
 
 async function addToLibrary(
   session: Session,
-  { backend, name }: Target,
-  { digest }: RemoteImage,
+  target: Target,
+  image: RemoteImage,
   bytes: { file: string; transfer: Transfer },
   { signal }: PullOptions,
 ): Promise<string> {
+  const { backend, name } = target;
   const container = await session.library.add({
     ...bytes,
-    name,
+    name: versioned(target, image),
     client: backend.name,
-    url: session.uri(backend.name, name),
+    url: session.uri(backend, name),
     metrics: await metricsOfFile(bytes.file, signal),
-    digest,
+    digest: image.digest,
     signal,
   });
   return container.file as string;

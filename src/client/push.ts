@@ -10,7 +10,7 @@ import { parseTarget } from './target.ts';
 export interface PushOptions {
   /** Wins over the tag in the URI. */
   readonly tag?: string | undefined;
-  /** EXISTS where the name stands for an image, instead of replacing it. */
+  /** EXISTS if the name stands for an image, instead of replacing it. */
   readonly ifAbsent?: boolean | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -21,7 +21,7 @@ export interface Pushed {
   readonly image: RemoteImage;
 }
 
-/** Errors: NOT_AN_IMAGE for a file that is not a whole image, UNSUPPORTED where the backend cannot be pushed to, its own. */
+/** Errors: NOT_AN_IMAGE for a file that is not a whole image, UNSUPPORTED if the backend cannot be pushed to, its own. */
 export async function push(
   session: Session,
   file: string,
@@ -33,5 +33,5 @@ export async function push(
   const { extension } = splitExtension(uri);
   const request = { backend: backend.name, name, extension, file, size, ifAbsent, progress, signal };
   const image = await publish(session, request);
-  return { uri: session.uri(backend.name, name), image };
+  return { uri: session.uri(backend, name), image };
 }

@@ -18,7 +18,7 @@ const PAUSE = 10_000;
 const pausedUntil = new WeakMap<State, number>();
 let warned = false;
 
-/** Reads or writes what is remembered. Undefined where the catalog fails, which a person is told once a process. */
+/** Reads or writes what is remembered. Undefined if the catalog fails, which a person is told once a process. */
 export function remembered<T>(state: State, act: (state: State) => T): T | undefined {
   if (performance.now() < (pausedUntil.get(state) ?? 0)) return undefined;
   try {

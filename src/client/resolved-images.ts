@@ -1,4 +1,6 @@
-/** The cache of images: what each backend answered for a name, an image or that there is none, in memory and in the catalog. */
+/**
+ * The cache of images: what each backend answered for a name (an image, or that it does not exist), in memory and in the catalog.
+ */
 import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
 import type { SharedCall } from '../base/single-flight.ts';
@@ -23,7 +25,7 @@ export class ResolvedImages {
     this.#options = options;
   }
 
-  /** The image behind a name, or undefined where the service says that there is none. */
+  /** The image of a name; undefined if the service says that it does not exist. */
   async resolve(backend: Backend, name: ImageName, signal?: AbortSignal): Promise<RemoteImage | undefined> {
     if (isLocal(backend)) return backend.resolve(name, signal);
     const { offline } = this.#options;

@@ -90,7 +90,7 @@ async function searchHere(session: Session, backend: Backend, request: SearchReq
   return backend.search !== undefined;
 }
 
-/** False where the backend has no search. Adds to `found` the names that it finds. */
+/** False if the backend has no search. Adds to `found` the names that it finds. */
 async function searchService(
   session: Session,
   backend: Backend,
@@ -137,7 +137,7 @@ export function summarize(session: Session, image: RemoteImage, backend: Backend
   const { name, size, digest, modified, annotations } = image;
   const known = session.state.texts.labelsOf(identityOf(backend), formatImageName(name));
   return {
-    uri: session.uri(backend.name, name),
+    uri: session.uri(backend, name),
     backend: backend.name,
     size,
     digest,

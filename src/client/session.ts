@@ -29,6 +29,7 @@ import {
 import { getPaths, type Paths } from '../settings/paths.ts';
 import { readClientSecrets, type Secrets } from '../settings/secrets.ts';
 import { warnOnce } from '../settings/warn-once.ts';
+import { CurrentImage } from './current-image.ts';
 import { openUserLibrary } from './library.ts';
 import { MetadataCache } from './metadata-cache.ts';
 import { streamTo } from './stream.ts';
@@ -70,6 +71,7 @@ export class Session {
   /** The user's own images. Opened when first asked. */
   readonly library: Library;
   readonly #backends = new Map<string, Promise<Backend>>();
+  #plainHttp: Promise<Backend> | undefined;
 
   private constructor(options: SessionOptions, opened: Opened) {
     const { env = process.env } = options;
@@ -131,9 +133,22 @@ export class Session {
     return backend;
   }
 
+  /**
+   * The backend of texts that begin with `http://`. Without a base, it speaks plain http to all hosts; the backend `http` itself does
+   * so for this machine only.
+   */
+  plainHttp(): Promise<Backend> {
+    this.#plainHttp ??= createBackend(this.#instance('http'), {
+      secrets: this.secrets,
+      env: { ...this.env, SREGISTRY_HTTP_NOHTTPS: 'yes' },
+    });
+    return this.#plainHttp;
+  }
+
   /** `<backend>://<name>`, as every command takes it. */
-  uri(backend: string, name: ImageName): string {
-    return `${backend}://${formatImageName(name)}`;
+  uri(backend: string | Backend, name: ImageName): string {
+    const scheme = typeof backend === 'string' ? backend : (backend.uriScheme ?? backend.name);
+    return `${scheme}://${formatImageName(name)}`;
   }
 
   /** Bytes of a revision on local disk. */
@@ -142,10 +157,24 @@ export class Session {
     return this.cache.cachedBytes(backend.target, image);
   }
 
-  /** Opens a revision for reading through the cache; `session.cache.close` ends it. */
-  openCached(backend: Backend, image: RemoteImage): CachedImage {
+  /** An image for use as it is remembered. `noteChange` gets what its name stands for if the image is STALE. */
+  current(
+    backend: Backend,
+    image: RemoteImage,
+    noteChange = (now: RemoteImage | undefined) => this.metadata.noteChange(backend, image.name, now),
+  ): CurrentImage {
+    return new CurrentImage(backend, image, noteChange);
+  }
+
+  /** Opens a revision for reading through the cache; `session.cache.close` ends it. `noteChange` is that of {@link current}. */
+  openCached(
+    backend: Backend,
+    image: RemoteImage,
+    noteChange?: (now: RemoteImage | undefined) => void,
+  ): CachedImage {
+    const current = this.current(backend, image, noteChange);
     return this.cache.open(backend.target, image, (offset, length, signal) =>
-      backend.read(image, offset, length, signal),
+      current.use((known) => backend.read(known, offset, length, signal), signal),
     );
   }
 
@@ -166,7 +195,8 @@ export class Session {
     } catch (error) {
       await this.cache.close(cached);
       if (!isFull(error)) throw error;
-      return streamTo(backend, image, file, options);
+      const stream = (current: RemoteImage) => streamTo(backend, current, file, options);
+      return this.current(backend, image).use(stream, options.signal);
     }
     try {
       await cached.copyTo(file);
@@ -177,8 +207,10 @@ export class Session {
 
   async close(): Promise<void> {
     await this.cache.stop();
-    const backends = await Promise.allSettled(this.#backends.values());
-    await Promise.allSettled(backends.map((b) => (b.status === 'fulfilled' ? b.value.close?.() : undefined)));
+    const backends = await Promise.allSettled([...this.#backends.values(), this.#plainHttp]);
+    await Promise.allSettled(
+      backends.map((b) => (b.status === 'fulfilled' ? b.value?.close?.() : undefined)),
+    );
     this.library.close();
     this.state.close();
   }

@@ -4,7 +4,7 @@ import type { Session } from './session.ts';
 import { findUsableImage, parseTarget } from './target.ts';
 import { unsupported } from './unsupported.ts';
 
-/** The link, which may be a secret of its own. UNSUPPORTED where the backend cannot share. */
+/** The link, which may be a secret of its own. Throws UNSUPPORTED if the backend cannot share. */
 export async function share(
   session: Session,
   text: string,

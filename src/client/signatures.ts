@@ -44,7 +44,7 @@ export async function verifyImage(
   return await verifySignatures(counted(source, progress), keys);
 }
 
-/** The public keys in a file. SETTINGS where there are none in it, NOT_FOUND where it is not there. */
+/** The public keys in a file. Throws SETTINGS if it has none, NOT_FOUND if it does not exist. */
 export async function openKeyRing(path: string): Promise<KeyRing> {
   try {
     return await readKeyRing(await readFile(path));

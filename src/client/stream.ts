@@ -9,7 +9,7 @@ import { SregistryError } from '../base/errors.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 
-/** Writes the new file `file`; it is removed where that fails. CORRUPT where the bytes do not have the stated digest. */
+/** Writes the new file `file`; it is removed where that fails. Throws CORRUPT if the bytes do not have the stated digest. */
 export async function streamTo(
   backend: Backend,
   image: RemoteImage,

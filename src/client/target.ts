@@ -5,7 +5,7 @@
 import type { Backend } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
 import type { ImageName } from '../image/name.ts';
-import { formatImageName, parseImageName, removeUri, uriScheme } from '../image/names.ts';
+import { formatImageName, parseImageName, removeUri, splitExtension, uriScheme } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { ACTIVE, activeClient, entryOf } from '../settings/secrets.ts';
 import type { Session } from './session.ts';
@@ -26,8 +26,8 @@ export interface TargetOptions {
 }
 
 /**
- * Case is kept: what a service does not tell apart it folds itself. Of several components the first is a registry only where it
- * looks like a host. SETTINGS where the backend is none, INVALID_NAME where the name is none.
+ * Parses the name of an image and its backend. Keeps case, as some services distinguish it. Of several components, the first is a
+ * registry only if it looks like a host. Throws SETTINGS for an unknown backend, INVALID_NAME for an invalid name.
  */
 export async function parseTarget(
   text: string,
@@ -42,11 +42,18 @@ export async function parseTarget(
     first: 'host',
   });
   const { registry, collection, image, tag, version } = name;
-  return { backend, name: { registry, collection, image, tag, version } };
+  return { backend, name: { registry, collection, image, tag, version, ...writtenFile(text) } };
+}
+
+/** The file name at the end of a text, if it has the extension of an image. */
+function writtenFile(text: string): Pick<ImageName, 'file'> {
+  const file = text.slice(text.lastIndexOf('/') + 1);
+  return splitExtension(file).extension === undefined ? {} : { file };
 }
 
 /** The backend of a text's scheme, or the one used for texts without a scheme. */
 export async function backendOf(text: string, session: Session): Promise<Backend> {
+  if (/^http:\/\//i.test(text)) return session.plainHttp();
   const client = clientOf(text, session);
   if (client !== undefined) return session.backend(client);
   try {
@@ -77,7 +84,7 @@ function schemeOf(text: string, { secrets }: Configuration): string | undefined 
   return uriScheme(text);
 }
 
-/** The image that a target is now, asked of the service. NOT_FOUND where there is none. */
+/** The image that a target is now, according to the service. Throws NOT_FOUND if it does not exist. */
 export async function findImage(
   session: Session,
   { backend, name }: Target,
@@ -86,13 +93,32 @@ export async function findImage(
   const image = await backend.resolve(name, signal);
   session.metadata.images.put(backend, name, image);
   if (image !== undefined) return image;
-  throw new SregistryError(
-    'NOT_FOUND',
-    `${session.uri(backend.name, name)} does not exist in ${backend.target}`,
-    {
-      hint: `sregistry search --backend ${backend.name} ${name.image} shows what does`,
-    },
-  );
+  const uri = session.uri(backend, name);
+  const meant = await inLowerCase(backend, name, signal);
+  throw new SregistryError('NOT_FOUND', `${uri} does not exist in ${name.registry ?? backend.target}`, {
+    hint:
+      meant === undefined
+        ? `sregistry search --backend ${backend.name} ${name.image} shows what does`
+        : `Did you mean ${session.uri(backend, meant)}? The Python client pushes in lower case`,
+  });
+}
+
+/** The name in lower case, if it is another one and an image has it. */
+async function inLowerCase(
+  backend: Backend,
+  name: ImageName,
+  signal?: AbortSignal,
+): Promise<ImageName | undefined> {
+  const folded = {
+    ...name,
+    collection: name.collection.toLowerCase(),
+    image: name.image.toLowerCase(),
+    tag: name.tag.toLowerCase(),
+  };
+  if (formatImageName(folded) === formatImageName(name)) return undefined;
+  const found = await backend.resolve(folded, signal).catch(() => undefined);
+  signal?.throwIfAborted();
+  return found && folded;
 }
 
 /** As {@link findImage}; NOT_PRESENTABLE if it is not an image that can be run. */
@@ -103,11 +129,14 @@ export async function findUsableImage(
 ): Promise<RemoteImage> {
   const image = await findImage(session, target, signal);
   if (image.unpresentable === undefined) return image;
-  const uri = session.uri(target.backend.name, target.name);
+  const uri = session.uri(target.backend, target.name);
   throw new SregistryError('NOT_PRESENTABLE', `${uri} cannot be used as an image: ${image.unpresentable}`);
 }
 
-/** The name of the file that an image is written to unless told otherwise: `<image>:<tag>[@<version>].sif`. */
+/**
+ * The name of the file that an image is written to unless told otherwise, as the Python client has it: all of the name with `-` for
+ * each slash, `<collection>-<image>:<tag>[@<version>].sif`.
+ */
 export function defaultFileName(name: ImageName): string {
-  return `${formatImageName({ ...name, registry: undefined, collection: '' })}.sif`;
+  return `${formatImageName(name).replaceAll('/', '-')}.sif`;
 }

@@ -1,4 +1,4 @@
-/** The terminal of this process as whom a login talks to. */
+/** Lets a login ask questions on the terminal of this process. */
 import type { Invitation, LoginUi } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
 import { bot } from '../log/index.ts';

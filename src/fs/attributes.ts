@@ -33,7 +33,7 @@ export interface FileFacts {
   readonly modified?: Date | undefined;
   /** Bytes on local disk. */
   readonly local?: number;
-  /** Who may open it, if not everybody: nobody if it is not an image, its owner if it is not published yet. */
+  /** Who may open it, if not everybody: nobody if it is not an image, the owner if it is not published yet. */
   readonly access?: 'nobody' | 'owner' | undefined;
 }
 

@@ -47,7 +47,7 @@ export class Changes {
   #reservedAt = 0;
   #hasEnded = false;
 
-  /** `findWriters`: who has a path open; default: nobody can tell. */
+  /** `findWriters` finds who has a path open. Default: unknown. */
   constructor(
     journal: StagedJournal,
     closing: Closing,
@@ -61,7 +61,7 @@ export class Changes {
   }
 
   /**
-   * Changes bytes after their push has ended and the journal has a record. IN_USE where somebody reads them as a published
+   * Changes bytes after their push has ended and the journal has a record. Throws IN_USE if somebody reads them as a published
    * revision.
    */
   change(staged: StagedFile, { bytes, inPlace, act }: Change): Promise<void> {
@@ -83,12 +83,12 @@ export class Changes {
     });
   }
 
-  /** Lets nobody change anything any more: the mount ends. */
+  /** Refuses every further change: the mount ends. */
   end(): void {
     this.#hasEnded = true;
   }
 
-  /** Makes room for bytes about to be written, and keeps the last of the disk free. NO_SPACE where it cannot. */
+  /** Makes room for bytes about to be written, and keeps the last of the disk free. Throws NO_SPACE if it cannot. */
   async reserve(staged: StagedFile, bytes: number): Promise<void> {
     if (Date.now() - this.#reservedAt > RESERVED_FOR || bytes > this.#reserved) {
       const wanted = Math.max(bytes, STEP);

@@ -47,7 +47,7 @@ export class Closing {
     return this.#running.size;
   }
 
-  /** What a writer's `close()` waits for and returns: the push's error, NOT_AN_IMAGE where the bytes are not an image. */
+  /** What a writer's `close()` waits for and returns: the push's error, NOT_AN_IMAGE if the bytes are not an image. */
   async flush(staged: StagedFile): Promise<void> {
     while (staged.closing !== undefined) await staged.closing.catch(() => {});
     if (staged.state === 'kept' || staged.state === 'refused') throw staged.failure;

@@ -156,7 +156,7 @@ export async function askMount<K extends keyof ControlRequests>(
   }
 }
 
-/** The path of a mount's socket. SETTINGS where it, or its directory, is not ours: its listener would see the requests. */
+/** The path of a mount's socket. Throws SETTINGS if it, or its directory, is not ours: its listener would see the requests. */
 function ownSocket(runtimeDir: string, mountpoint: string): string {
   const path = socketPath(runtimeDir, mountpoint);
   const stats = hasRuntimeDir(runtimeDir) ? lstatSync(path, { throwIfNoEntry: false }) : undefined;

@@ -35,7 +35,7 @@ import { Removals } from './removals.ts';
 import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import { baseOf, checkLength, type ImagePath, keyOf, parsePath } from './tree.ts';
+import { baseOf, checkLength, type ImagePath, isShortEnough, keyOf, parsePath } from './tree.ts';
 import { attributeNames, attributeValue } from './xattrs.ts';
 
 export interface FilesystemOptions extends PermissionOptions {
@@ -127,10 +127,10 @@ export class Filesystem {
     if (parsed?.kind !== 'folder') throw notFound(path);
     const staged = this.#staging.list(path);
     const names = await this.#lookup.names(path, parsed, staged.length > 0, this.#lookup.signal());
-    return [...new Set([...staged, ...names])];
+    return [...new Set([...staged, ...names])].filter(isShortEnough);
   }
 
-  /** Bytes of an open file; undefined where it is no image. */
+  /** Bytes of an open file; undefined if it is not an image. */
   sizeOf(handle: number): number | undefined {
     const { staged, image } = this.#files.get(handle);
     return staged?.size ?? image?.size;
@@ -217,7 +217,7 @@ export class Filesystem {
     return attributeNames(await this.#xattrTarget(path));
   }
 
-  /** The value, or undefined where the path has no such attribute. */
+  /** The value, or undefined if the path has no such attribute. */
   async getxattr(path: string, name: string): Promise<Buffer | undefined> {
     if (!name.startsWith('user.sregistry.')) return undefined;
     const value = await attributeValue(await this.#xattrTarget(path), name);

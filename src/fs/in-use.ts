@@ -127,7 +127,7 @@ class MountLocation {
     return this.#own?.device;
   }
 
-  /** The path in the mount of one in this mount namespace; undefined where it is not below the mount point. */
+  /** The path in the mount of one in this mount namespace; undefined if it is not below the mount point. */
   within(path: string): string | undefined {
     if (path === this.#mountpoint) return '/';
     return path.startsWith(`${this.#mountpoint}/`) ? path.slice(this.#mountpoint.length) : undefined;

@@ -7,6 +7,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
+import type { CurrentImage } from '../client/current-image.ts';
 import { inspectRemote } from '../client/inspect-remote.ts';
 import type { Session } from '../client/session.ts';
 import type { ImageName } from '../image/name.ts';
@@ -18,7 +19,7 @@ import { baseOf, fileNameOf, imageKey, keyOf, type ParsedPath, parentOf } from '
 const SHOWN = 1_000;
 
 /** A path that stands for an image: its file, or the file that tells about it. */
-type OfImage = Extract<ParsedPath, { kind: 'image' | 'inspect' }>;
+export type OfImage = Extract<ParsedPath, { kind: 'image' | 'inspect' }>;
 
 export class Lookup {
   readonly openRevisions = new OpenRevisions();
@@ -127,6 +128,16 @@ export class Lookup {
   noteChange(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
     this.#shown.delete(imageKey(backend.name, name));
     this.#session.metadata.noteChange(backend, name, image);
+  }
+
+  /** An image for use as it is remembered, of which a later open must get the next revision if it is STALE. */
+  current(backend: Backend, image: RemoteImage): CurrentImage {
+    return this.#session.current(backend, image, this.changeOf(backend, image));
+  }
+
+  /** {@link noteChange} for the name of an image. */
+  changeOf(backend: Backend, { name }: RemoteImage): (now: RemoteImage | undefined) => void {
+    return (now) => this.noteChange(backend, name, now);
   }
 
   /** The content of `<image>.json`. */

@@ -74,9 +74,13 @@ export function isMountProcess(record: MountRecord): boolean {
   }
 }
 
-/** In the background `mount-process.js {"mountpoint":...}`; in the foreground `sregistry mount ... --foreground`. */
+/**
+ * In the background `node [OPTION]... mount-process.js {"mountpoint":...}`; in the foreground `node [OPTION]... sregistry mount ...
+ * --foreground`.
+ */
 function servesMount(words: readonly string[], mountpoint: string): boolean {
-  const [, script = '', request = ''] = words;
+  const at = words.findIndex((word, index) => index > 0 && !word.startsWith('-'));
+  const [script = '', request = ''] = words.slice(at);
   if (/^mount-process\.[jt]s$/.test(basename(script))) return parseObject(request)?.mountpoint === mountpoint;
   const isForeground = words.some((word) => /^(--foreground|-[a-z]*f)/.test(word));
   return /^sregistry(\.js)?$/.test(basename(script)) && words.includes('mount') && isForeground;

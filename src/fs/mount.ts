@@ -41,7 +41,7 @@ const GRACE = 5_000;
 /** Milliseconds that one step of closing may take before the next one begins. */
 const STEP_LIMIT = 10_000;
 /** Milliseconds for which the kernel may call the mount busy without a visible user: a lookup in progress holds it too. */
-const BUSY_PATIENCE = 2_000;
+const BUSY_TIMEOUT = 2_000;
 /** Milliseconds between looks whether something is over. */
 const LOOK_INTERVAL = 50;
 
@@ -201,7 +201,7 @@ export class Mount {
     const seen = await this.#used();
     if (isHeld(seen)) throw inUse(this.mountpoint, seen);
     await Promise.race([Promise.all([this.#staging.idle(), this.#filesystem.idle()]), rejection(signal)]);
-    const deadline = Date.now() + BUSY_PATIENCE;
+    const deadline = Date.now() + BUSY_TIMEOUT;
     for (;;) {
       signal.throwIfAborted();
       if (await unmountUnused(this.mountpoint)) return { files: [], pushes: [] };
@@ -280,8 +280,8 @@ export class Mount {
   }
 
   /** Waits until the last file is closed, but not longer than so many milliseconds nor than until the signal fires. */
-  async #filesClosed(patience: number, signal?: AbortSignal): Promise<void> {
-    const deadline = Date.now() + patience;
+  async #filesClosed(timeout: number, signal?: AbortSignal): Promise<void> {
+    const deadline = Date.now() + timeout;
     let pause = LOOK_INTERVAL;
     while (this.#filesystem.openFiles > 0 && Date.now() < deadline && !signal?.aborted) {
       if (!(await isConnected())) return;

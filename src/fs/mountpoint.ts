@@ -7,7 +7,7 @@ import { SregistryError, systemCode } from '../base/errors.ts';
 const run = promisify(execFile);
 
 /** Milliseconds a call of fusermount or a look at a mount point may take: a hung mount blocks every process that touches it. */
-const PATIENCE = 10_000;
+const TIME_LIMIT = 10_000;
 
 /** For programs whose messages are read here. */
 const IN_ENGLISH = { ...process.env, LC_ALL: 'C' };
@@ -57,7 +57,7 @@ export async function isMounted(mountpoint: string): Promise<boolean> {
 
 /**
  * Prepares a folder for a mount: creates it, and unmounts what a dead process left there. BUSY where a process serves it,
- * even one that does not answer now; USAGE where it is not a folder.
+ * even one that does not answer now; throws USAGE if it is not a folder.
  */
 export async function prepareMountpoint(mountpoint: string): Promise<void> {
   if (await isMounted(mountpoint)) {
@@ -94,7 +94,7 @@ export type Service = 'alive' | 'dead' | 'silent';
 export async function serviceOf(mountpoint: string): Promise<Service> {
   try {
     // A process of its own, because it can be killed: a call that waits for a mount would keep this one from ending.
-    await run('stat', ['--', mountpoint], { timeout: PATIENCE, killSignal: 'SIGKILL', env: IN_ENGLISH });
+    await run('stat', ['--', mountpoint], { timeout: TIME_LIMIT, killSignal: 'SIGKILL', env: IN_ENGLISH });
     return 'alive';
   } catch (error) {
     const { killed, stderr } = error as { killed?: boolean; stderr?: string };
@@ -105,8 +105,8 @@ export async function serviceOf(mountpoint: string): Promise<Service> {
 }
 
 /**
- * Unmounts what nobody uses; false where the kernel says that it is in use, and then nothing has changed. Not an error
- * where nothing is mounted any more. MISSING_DEPENDENCY where it cannot be unmounted at all.
+ * Unmounts a mount that nobody uses. False if the kernel says that it is in use: then nothing has changed. Not an error if
+ * nothing is mounted there any more. Throws MISSING_DEPENDENCY if it cannot be unmounted at all.
  */
 export async function unmountUnused(mountpoint: string): Promise<boolean> {
   return (await fusermount(mountpoint, 'unused')) !== 'busy';
@@ -133,7 +133,7 @@ async function fusermount(mountpoint: string, way: 'unused' | 'lazily'): Promise
   for (const { program, [way]: options } of PROGRAMS) {
     try {
       await run(program, [...options, '--', mountpoint], {
-        timeout: PATIENCE,
+        timeout: TIME_LIMIT,
         env: IN_ENGLISH,
       });
       return 'done';

@@ -151,7 +151,9 @@ export class Naming {
     image: RemoteImage,
     signal: AbortSignal,
   ): Promise<void> {
-    await backend.remove?.(image, signal);
+    await this.#lookup
+      .current(backend, image)
+      .use(async (current) => backend.remove?.(current, signal), signal);
     this.#lookup.noteChange(backend, parsed.name, undefined);
   }
 
@@ -176,11 +178,14 @@ export class Naming {
   ): Promise<RemoteImage> {
     const backend = await this.#lookup.backend(source.backend);
     this.#permissions.checkDelete(`Refusing to rename ${from}: that would remove its old name`, 'copy it');
-    if (backend.copy === undefined || backend.remove === undefined) throw crossBackend(from, to);
+    const { copy, remove } = backend;
+    if (copy === undefined || remove === undefined) throw crossBackend(from, to);
     await this.#checkNew(to, target, signal);
     this.#checkUnread(from);
     this.#checkUnread(to);
-    const copied = await backend.copy(image, target.name, signal);
+    const copied = await this.#lookup
+      .current(backend, image)
+      .use((current) => copy.call(backend, current, target.name, signal), signal);
     this.#lookup.noteChange(backend, target.name, copied);
     await this.#replaceStaged(to);
     await this.#removeNow(source, backend, image, signal);

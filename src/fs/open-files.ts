@@ -42,7 +42,7 @@ export class OpenFiles {
     return this.#last;
   }
 
-  /** EBADF where there is no such handle. */
+  /** EBADF if there is no such handle. */
   get(handle: number): OpenFile {
     return this.#entry(handle).file;
   }

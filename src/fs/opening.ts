@@ -7,12 +7,12 @@
  */
 import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';
-import { SregistryError } from '../base/errors.ts';
+import { isError, SregistryError } from '../base/errors.ts';
 import type { Session } from '../client/session.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { CachedFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './handles.ts';
 import type { LastErrors } from './last-errors.ts';
-import { type Lookup, notFound } from './lookup.ts';
+import { type Lookup, notFound, type OfImage } from './lookup.ts';
 import type { OpenFiles } from './open-files.ts';
 import type { RevisionReference } from './open-revisions.ts';
 import { exists, type Permissions, readOnly } from './permissions.ts';
@@ -86,7 +86,25 @@ export class Opening {
     if (image === UNSEEN || (image === undefined && writes && flags & O_CREAT)) return this.create(path);
     if (image === undefined) throw notFound(path);
     if (writes) return this.#openForUpdate(path, backend, image, flags);
-    return this.#openForReading(path, backend, image, flags);
+    return this.#openForReading(path, backend, image, flags).catch(async (error: unknown) => {
+      const current = await this.#afterStale(error, path, parsed, image, signal);
+      return this.#openForReading(path, backend, current, flags);
+    });
+  }
+
+  /** What an image that was STALE when it was opened has become; throws the error if that is no other image, or it is another error. */
+  async #afterStale(
+    error: unknown,
+    path: string,
+    parsed: OfImage,
+    stale: RemoteImage,
+    signal: AbortSignal,
+  ): Promise<RemoteImage> {
+    if (!isError(error, 'STALE')) throw error;
+    this.#lookup.showOther(path);
+    const current = await this.#lookup.image(parsed, signal);
+    if (current === undefined || current.revision === stale.revision) throw error;
+    return current;
   }
 
   /** A handle on a new file, or on what is being written at its path, emptied. */
@@ -164,7 +182,7 @@ export class Opening {
 
   async #openBytes(path: string, backend: Backend, image: RemoteImage): Promise<OpenFile> {
     if (backend.openLocal !== undefined) return new LocalFile(path, image, await backend.openLocal(image));
-    const cached = this.#session.openCached(backend, image);
+    const cached = this.#session.openCached(backend, image, this.#lookup.changeOf(backend, image));
     return new CachedFile(path, image, cached, (open) => this.#session.cache.close(open));
   }
 

@@ -5,11 +5,11 @@ import type { RemoteImage } from '../image/remote.ts';
 export interface Publisher {
   /** `sregistry` URI of a name, for people. */
   uri(backend: string, name: ImageName): string;
-  /** Pushes a whole image; resolves to what the registry has then. EXISTS where the mount must not replace what is there. */
+  /** Pushes a whole image; resolves to what the registry has then. Throws EXISTS if the mount must not replace what is there. */
   push(request: PushRequest): Promise<RemoteImage>;
-  /** Disposes of the bytes of a pushed file that nobody has open: into the cache, where it takes them. */
+  /** Moves the bytes of a pushed file that nobody has open into the cache if it takes them, else deletes them. */
   settle(backend: string, image: RemoteImage, file: string): Promise<void>;
-  /** Frees so many bytes on the disk of the staging folder; false where that is not possible. */
+  /** Frees so many bytes on the disk of the staging folder; false if that is not possible. */
   makeRoom(bytes: number): Promise<boolean>;
 }
 

@@ -35,7 +35,7 @@ export interface StagedPaths {
   /** Is the file of this record in place already? */
   has(record: string): boolean;
   isFree(path: string): boolean;
-  /** Puts a file in its place; false where another was faster. */
+  /** Puts a file in its place; false if another was faster. */
   place(staged: StagedFile): boolean;
   /** Takes a file from its place. */
   withdraw(staged: StagedFile): void;
@@ -93,7 +93,7 @@ export async function removeOrphans(folder: string, journal: Journal): Promise<v
   }
 }
 
-/** Zero where there is no file. */
+/** Zero if the file does not exist. */
 async function sizeOf(file: string): Promise<number> {
   const stats = await lstat(file).catch((error) => {
     if (systemCode(error) === 'ENOENT') return undefined;

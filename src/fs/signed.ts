@@ -13,7 +13,7 @@ import type { OpenFile } from './handles.ts';
 /** NOT_SIGNED for a file that may not be read. `signal` is that of {@link OpenFile.settle}. */
 export type Verify = (file: OpenFile, signal: () => AbortSignal) => Promise<void>;
 
-/** Why a file may not be read; undefined where it may. */
+/** Why a file may not be read; undefined if it may. */
 type Outcome = string | undefined;
 
 /** Files whose outcome is remembered. */

@@ -14,7 +14,7 @@ export function isStagedName(name: string): boolean {
   return name.includes(SEPARATOR);
 }
 
-/** The process that made the file. A name that is none of ours gives one that lives nowhere. */
+/** The process that made the file. For a foreign name, a process that does not exist. */
 export function ownerOf(name: string): ProcessId {
   const [pid = '', ...rest] = name.split(SEPARATOR);
   return { pid: Number.parseInt(pid, 10) || 0, startTime: rest.slice(0, -1).join(':') };

@@ -30,7 +30,7 @@ export interface StagingOptions {
   readonly folder: string;
   readonly journal: Journal;
   readonly publisher: Publisher;
-  /** Who has a path open; default: nobody can tell. */
+  /** Finds who has a path open. Default: unknown. */
   readonly findWriters?: FindWriters | undefined;
 }
 
@@ -200,7 +200,7 @@ export class Staging {
     });
   }
 
-  /** Pushes a file on its owner's word, as it is. BUSY while it is open; NOT_AN_IMAGE where it is not whole. */
+  /** Pushes a file on its owner's word, as it is. BUSY while it is open; throws NOT_AN_IMAGE if it is not whole. */
   async pushKept(record: string): Promise<void> {
     const staged = this.#idleFile(record);
     staged.accept();

@@ -1,13 +1,16 @@
 /**
- * The sizes that the kernel was told of late. It keeps the attributes of a path for a moment and cuts reads to the size in them. When
- * the path stands for other bytes by then (a write was refused, others moved the tag), whoever opens it would read the new
- * bytes up to the old size. So opening waits until the kernel asks again.
+ * The sizes that the kernel was told lately. It keeps the attributes of a path for a moment and cuts reads to their size. If the
+ * path stands for other bytes by then (a write was refused, others moved the tag), a reader would get the new bytes up to the old
+ * size. So opening waits until the kernel asks again.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 
 /** Paths: more than can be told of within the moment. */
 const MAX = 10_000;
+
+/** Moments to wait for: somebody may ask for a changing path again and again. */
+const ROUNDS = 3;
 
 export class ToldSizes {
   readonly #sizes: LRUCache<string, number>;
@@ -30,11 +33,12 @@ export class ToldSizes {
     else this.#sizes.set(to, size);
   }
 
-  /** Resolves when the kernel knows no other size of the path than this one. */
+  /** Resolves when the kernel knows no other size of the path than this one; it may be told of another one in the meantime. */
   async settled(path: string, size: number): Promise<void> {
-    const told = this.#sizes.get(path);
-    if (told === undefined || told === size) return;
-    await sleep(this.#sizes.getRemainingTTL(path));
-    this.#sizes.delete(path);
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const told = this.#sizes.get(path);
+      if (told === undefined || told === size) return;
+      await sleep(Math.max(1, this.#sizes.getRemainingTTL(path)));
+    }
   }
 }

@@ -33,7 +33,7 @@ const INSPECT_SUFFIX = '.json';
 /** Bytes of the longest file name (NAME_MAX of Linux's file systems). */
 const NAME_MAX = 255;
 
-/** What an absolute path stands for; undefined where nothing of ours can have that path. */
+/** What an absolute path stands for; undefined if nothing of ours can have that path. */
 export function parsePath(path: string): ParsedPath | undefined {
   const parts = path.split('/').filter((part) => part !== '');
   if (!parts.every(isPathComponent)) return undefined;
@@ -71,7 +71,7 @@ function imageName(file: string, collection: string): ImageName | undefined {
   return parts && { collection, image: parts.image, tag: parts.tag, version: parts.version };
 }
 
-/** The file name under which an image is listed, or undefined where its name cannot be one. */
+/** The file name under which an image is listed, or undefined if its name cannot be one. */
 export function fileNameOf(name: ImageName, extension: string): string | undefined {
   const file = formatFileName(name, extension);
   return isPathComponent(file) ? file : undefined;
@@ -85,8 +85,13 @@ export function baseOf(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);
 }
 
+/** Is a part of a path short enough to be a file name? The kernel refuses the whole listing of a folder for one that is far longer. */
+export function isShortEnough(part: string): boolean {
+  return part.length <= NAME_MAX && Buffer.byteLength(part) <= NAME_MAX;
+}
+
 /** NAME_TOO_LONG where a part of a path is longer than a file name can be. */
 export function checkLength(path: string): void {
-  if (path.length <= NAME_MAX || path.split('/').every((part) => Buffer.byteLength(part) <= NAME_MAX)) return;
+  if (path.length <= NAME_MAX || path.split('/').every(isShortEnough)) return;
   throw new SregistryError('NAME_TOO_LONG', `A part of ${path} is longer than ${NAME_MAX} bytes`);
 }

@@ -23,7 +23,7 @@ type Value = (target: ImageTarget) => string | undefined | Promise<string | unde
 const PREFIX = 'user.sregistry.';
 
 const OF_IMAGES: Record<string, Value> = {
-  uri: ({ session, service, image }) => session.uri(service.name, image.name),
+  uri: ({ session, service, image }) => session.uri(service, image.name),
   digest: ({ image }) => image.digest,
   revision: ({ image }) => image.revision,
   cached: ({ session, service, image }) => String(session.cachedBytes(service, image)),

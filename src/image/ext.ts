@@ -22,7 +22,7 @@ export function isExt(head: Uint8Array): boolean {
 
 /**
  * Length in bytes of the file system that begins with `head`, {@link EXT_HEADER_SIZE} bytes.
- * @throws {SregistryError} NOT_AN_IMAGE where the superblock cannot be right.
+ * @throws {SregistryError} NOT_AN_IMAGE if the superblock cannot be right.
  */
 export function extLength(head: Uint8Array): number {
   const fields = new Fields(head.subarray(SUPERBLOCK_OFFSET), 'ext superblock');

@@ -28,7 +28,7 @@ export function isPathComponent(text: string): boolean {
   return text !== '' && text !== '.' && text !== '..' && !text.includes('/') && !CONTROL.test(text);
 }
 
-/** `name` before its image extension, and that extension without the dot; undefined where it has none. */
+/** `name` before its image extension, and that extension without the dot; undefined if it has none. */
 export function splitExtension(name: string): { stem: string; extension: ImageExtension | undefined } {
   const dot = name.lastIndexOf('.');
   const extension = IMAGE_EXTENSIONS.find((known) => name.slice(dot + 1) === known);

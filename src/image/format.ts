@@ -57,7 +57,7 @@ export async function identify(source: ByteSource): Promise<Identification> {
   }
 }
 
-/** Bytes of the launch line in front of the payload of a Singularity 2 image; 0 where there is none. */
+/** Bytes of the launch line in front of the payload of a Singularity 2 image; 0 without one. */
 export function launchLength(head: Uint8Array): number {
   if (!startsWith(head, '#!')) return 0;
   const end = head.subarray(0, MAX_LAUNCH).indexOf(10) + 1;

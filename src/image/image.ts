@@ -19,7 +19,7 @@ export interface Unreadable {
   readonly unreadable: string;
 }
 
-/** @throws {SregistryError} NOT_AN_IMAGE where it is none, CORRUPT where it is not whole. */
+/** @throws {SregistryError} NOT_AN_IMAGE if it is not an image, CORRUPT if it is not whole. */
 export async function openImage(source: ByteSource): Promise<Image> {
   const buffered = bufferedSource(source);
   const { kind, state, reason } = await identify(buffered);
@@ -49,8 +49,9 @@ export async function openRoot({ kind, sif, source }: Image): Promise<SquashFs |
 
 /**
  * What is inside an image at and below `path`, parents first, without mounting it.
- * @throws {SregistryError} NOT_FOUND where there is nothing at `path`, UNSUPPORTED where only Singularity can look
- * inside, and the errors of {@link openImage}.
+ *
+ * @throws {SregistryError} NOT_FOUND if `path` does not exist, UNSUPPORTED if only Singularity can look inside, and the errors of
+ * {@link openImage}.
  */
 export async function* files(source: ByteSource, path = '/'): AsyncGenerator<FileEntry> {
   const root = await openRoot(await openImage(source));

@@ -15,7 +15,7 @@ const MAX_TOTAL = 16 * 1024 * 1024;
 /** What a file counts for beyond its bytes. */
 const FILE_COST = 4096;
 
-/** @throws {SregistryError} NOT_AN_IMAGE where the file system is damaged or its files are impossibly large. */
+/** @throws {SregistryError} NOT_AN_IMAGE if the file system is damaged or its files are impossibly large. */
 export async function inspectRoot(root: SquashFs): Promise<Attributes> {
   const read = boundedReader(root);
   const apps: [name: string, app: AppAttributes][] = [];

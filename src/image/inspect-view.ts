@@ -11,7 +11,8 @@ export interface Selection {
 
 /**
  * The chosen attributes, which with `--json` are the answer.
- * @throws {SregistryError} NOT_FOUND where there is no such app.
+ *
+ * @throws {SregistryError} NOT_FOUND if the image has no such app.
  */
 export function selectAttributes(attributes: Attributes, { sections, app }: Selection): Attributes {
   const chosen: readonly string[] = sections.length === 0 ? ['labels'] : sections;

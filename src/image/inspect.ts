@@ -20,7 +20,7 @@ export interface Inspection {
   readonly unknown?: { readonly attributes: readonly (keyof Attributes)[]; readonly reason: string };
 }
 
-/** As the first clients printed it: the environment as one text, `help`, and null for what there is not. */
+/** As the first versions of the Python client printed it: the environment as one text, `help`, and null for missing parts. */
 export interface OlderInspection {
   readonly data: {
     readonly attributes: {
@@ -40,8 +40,8 @@ const METADATA_NAME = 'inspect-metadata.json';
 const MAX_OBJECT = 16 * 1024 * 1024;
 
 /**
- * @throws {SregistryError} NOT_AN_IMAGE where it is none or damaged, CORRUPT where it is not whole; also the errors of
- * the source.
+ * @throws {SregistryError} NOT_AN_IMAGE if it is not an image or is damaged, CORRUPT if it is not whole; also the errors of the
+ * source.
  */
 export async function inspect(source: ByteSource): Promise<Inspection> {
   return inspectImage(await openImage(source));
@@ -86,7 +86,7 @@ function known(attributes: Attributes): Inspection {
   return { data: { attributes: toAttributes(attributes) }, type: 'container' };
 }
 
-/** The facts as the builder stored them; undefined where it did not, or not legibly. */
+/** The facts as the builder stored them; undefined if it did not, or not legibly. */
 async function readMetadataObject(image: Image): Promise<Attributes | undefined> {
   const text = await readText(image, 'json', METADATA_NAME);
   if (text === undefined) return undefined;

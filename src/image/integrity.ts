@@ -24,7 +24,7 @@ const CHUNK = 1024 * 1024;
 
 /**
  * Compares a group's objects with what was signed.
- * @returns what differs, as a sentence; undefined where everything matches.
+ * @returns what differs, as a sentence; undefined if everything matches.
  */
 export async function findAlteration(
   source: ByteSource,

@@ -22,8 +22,9 @@ export interface Metadata extends Names, Inspection {
 /**
  * Metadata of an image file.
  * @param names default: what the file's own name tells.
- * @throws {SregistryError} NOT_AN_IMAGE where it is none, CORRUPT where it is not whole, INVALID_NAME; also file system
- * errors. An image whose inside cannot be read is not an error: `unknown` says so.
+ *
+ * @throws {SregistryError} NOT_AN_IMAGE if it is not an image, CORRUPT if it is not whole, INVALID_NAME; also file system errors.
+ * An image whose inside cannot be read is not an error: `unknown` says so.
  */
 export async function getMetadata(file: string, names?: Names, signal?: AbortSignal): Promise<Metadata> {
   const { registry, collection, image, tag, version, url, uri, storage } =

@@ -7,6 +7,7 @@
  * Here they are one pass over the text. A trailing image extension is not part of the name; the Python client removed
  * the letters wherever they stood.
  */
+import { requireTexts } from '../base/arguments.ts';
 import { SregistryError } from '../base/errors.ts';
 import { IMAGE_EXTENSIONS, isPathComponent, splitExtension, splitReference } from './file-name.ts';
 import type { ImageName } from './name.ts';
@@ -53,8 +54,9 @@ export interface ParsedName extends ImageName {
   readonly storage: string;
 }
 
-/** @throws {SregistryError} INVALID_NAME, and nothing else. */
+/** @throws {SregistryError} INVALID_NAME. */
 export function parseImageName(text: string, options: ParseNameOptions = {}): ParsedName {
+  requireTexts('parseImageName(text, options?)', { text });
   const { defaults = true, lowercase = true, ext = 'sif' } = options;
   const { components, tag: ownTag, version: ownVersion } = splitText(text, options.base);
   const image = components.pop() as string;

@@ -11,6 +11,8 @@ export interface RemoteImage {
   readonly digest?: string | undefined;
   /** Changes whenever the bytes change: digest, ETag, generation. */
   readonly revision: string;
+  /** The service's own version of the image (a commit, an MD5), where the library keeps it as the version of what was pulled. */
+  readonly version?: string | undefined;
   /**
    * Who serves the bytes, where the backend speaks to several services (`ghcr.io`): until they are verified, bytes of
    * one never count as another's, whatever digest it states.

@@ -49,9 +49,9 @@ export interface SifHeader {
 export interface SifDescriptor {
   readonly type: SifDataType;
   readonly id: number;
-  /** 0 where the object is in no group. */
+  /** 0 if the object is in no group. */
   readonly group: number;
-  /** What it belongs to (a signature to what it signs); undefined where nothing. */
+  /** What it belongs to (a signature to what it signs); undefined if nothing. */
   readonly link: { readonly to: 'object' | 'group'; readonly id: number } | undefined;
   /** Bytes from the beginning of the file. */
   readonly offset: number;
@@ -95,7 +95,7 @@ export interface Sif {
 
 /**
  * The header; undefined while a writer has not got that far.
- * @throws {SregistryError} NOT_AN_IMAGE where it cannot be right.
+ * @throws {SregistryError} NOT_AN_IMAGE if it cannot be right.
  */
 export async function readSifHeader(source: ByteSource): Promise<SifHeader | undefined> {
   const raw = await source.read(0, SIF_HEADER_SIZE);
@@ -128,7 +128,7 @@ export async function readSifHeader(source: ByteSource): Promise<SifHeader | und
 
 /**
  * Header and descriptors; undefined while they are not all written.
- * @throws {SregistryError} NOT_AN_IMAGE where they cannot be right.
+ * @throws {SregistryError} NOT_AN_IMAGE if they cannot be right.
  */
 export async function readSif(source: ByteSource): Promise<Sif | undefined> {
   const header = await readSifHeader(source);
@@ -150,7 +150,7 @@ export async function readSif(source: ByteSource): Promise<Sif | undefined> {
 
 /**
  * The data of one object, at most `limit` bytes of it.
- * @throws {SregistryError} CORRUPT where the file ends before, NOT_AN_IMAGE where the object is larger than `limit`.
+ * @throws {SregistryError} CORRUPT if the file ends before, NOT_AN_IMAGE if the object is larger than `limit`.
  */
 export async function readSifData(
   source: ByteSource,

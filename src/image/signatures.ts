@@ -63,7 +63,8 @@ export async function listSignatures(source: ByteSource): Promise<Signature[]> {
 /**
  * Public keys from a file's bytes, armored or binary: `apptainer key export`, `gpg --export`, or Apptainer's own ring
  * `~/.apptainer/keys/pgp-public`.
- * @throws {SregistryError} SETTINGS where there are none.
+ *
+ * @throws {SregistryError} SETTINGS if there are no keys.
  */
 export async function readKeyRing(bytes: Uint8Array) {
   const { readKeys } = await importOpenPgp();
@@ -81,7 +82,7 @@ export async function readKeyRing(bytes: Uint8Array) {
 }
 
 /**
- * Why an image cannot be a verified one, as far as its headers tell; undefined where its data decide.
+ * Why an image cannot be a verified one, as far as its headers tell; undefined if its data decide.
  * @throws {SregistryError} NOT_AN_IMAGE, CORRUPT; also the errors of the source.
  */
 export async function findMissingSignature(source: ByteSource, keys: KeyRing): Promise<string | undefined> {

@@ -44,7 +44,7 @@ export function sliceSource(source: ByteSource, offset: number, length: number):
   };
 }
 
-/** Exactly `length` bytes. @throws {SregistryError} CORRUPT where the source ends before. */
+/** Exactly `length` bytes. @throws {SregistryError} CORRUPT if the source ends before. */
 export async function readExactly(
   source: ByteSource,
   offset: number,

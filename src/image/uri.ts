@@ -1,5 +1,7 @@
 /** The scheme in front of an image's name (`docker://ubuntu`): which kind of service is meant. */
 
+import { requireTexts } from '../base/arguments.ts';
+
 /** Schemes of the Python client and ours; anything else may still be the name of a configured backend. */
 export const KNOWN_URIS: ReadonlySet<string> = new Set([
   'aws',
@@ -30,8 +32,8 @@ export const KNOWN_URIS: ReadonlySet<string> = new Set([
 const SEPARATOR = '://';
 
 /**
- * The scheme of `text` whatever it is, lower-cased, `_` read as `-`, and every Singularity Hub spelling (`shub`) as
- * `hub`; undefined where there is none.
+ * The scheme of `text`, known or not: in lower case, `_` read as `-`, and every spelling of Singularity Hub (`shub`) as `hub`.
+ * Undefined if it has none.
  */
 export function uriScheme(text: string): string | undefined {
   const end = text.indexOf(SEPARATOR);
@@ -43,12 +45,14 @@ export function uriScheme(text: string): string | undefined {
 
 /** The scheme of `text` if it is one of `accepted`, else undefined. */
 export function getUri(text: string, accepted: ReadonlySet<string> = KNOWN_URIS): string | undefined {
+  requireTexts('getUri(text, accepted?)', { text });
   const scheme = uriScheme(text);
   return scheme !== undefined && accepted.has(scheme) ? scheme : undefined;
 }
 
 /** `text` without its scheme. Several in a row (`docker://https://host/x`) all go. */
 export function removeUri(text: string): string {
+  requireTexts('removeUri(text)', { text });
   const at = text.lastIndexOf(SEPARATOR);
   return at < 1 ? text : text.slice(at + SEPARATOR.length);
 }

@@ -26,9 +26,10 @@ import { warnOnce } from './warn-once.ts';
 export type { DockerCredentials };
 
 /**
- * The login for a registry's `host` (with its port, if any); undefined if there is none. `repository` is the path of the image, for
- * logins that apply to one namespace. An unreadable or malformed file, and a helper that is missing, fails or takes longer than 10 s,
- * cause a warning, and the search continues. When `signal` fires, a running helper is killed and the signal's reason thrown.
+ * The login for a registry's `host` (with its port, if any); undefined if none is found. `repository` is the path of the image,
+ * for logins that apply to one namespace. An unreadable or malformed file, and a helper that is missing, fails or takes longer
+ * than 10 s, cause a warning, and the search continues. When `signal` fires, a running helper is killed and the signal's reason
+ * thrown.
  */
 export async function findDockerCredentials(
   host: string,

@@ -150,7 +150,7 @@ export function aliasesIn(secrets: Secrets, { name, driver }: Instance): string[
   return names.includes('registry') ? [...aliases, 'registry'] : aliases;
 }
 
-/** The error for required options without a value. It describes each, and names the command that sets the first. */
+/** The error for required options without a value. It describes each, and names the command and the variable that set the first. */
 export function missingOptions({ name, driver }: Instance, missing: readonly string[]): SregistryError {
   const described = missing.map((option) => `${option} (${driver.options[option]?.describe})`);
   const [first = ''] = missing;
@@ -159,8 +159,11 @@ export function missingOptions({ name, driver }: Instance, missing: readonly str
   const command = spec?.secret
     ? `sregistry auth login ${name}`
     : `sregistry backend add ${name}${kind} ${first}=${spec?.example ?? 'VALUE'}`;
+  const variables = spec
+    ? variablesOf({ instance: name, driver: defaultInstanceOf(driver) }, first, spec)
+    : [];
   return new SregistryError('SETTINGS', `The backend ${name} lacks ${described.join(', ')}`, {
-    hint: `Set it with: ${command}`,
+    hint: `Set it with: ${command}, or with the variable ${variables[1] ?? variables[0]}`,
   });
 }
 
@@ -171,10 +174,10 @@ export function missingOptions({ name, driver }: Instance, missing: readonly str
 export function misspeltOptions(instance: Instance, secrets: Secrets): SregistryError[] {
   const { name, driver } = instance;
   const options = Object.entries(driver.options);
-  return [name, ...aliasesIn(secrets, instance)].flatMap((client) => {
-    const known = options.flatMap(([option, spec]) => optionNames(option, spec, [client, name]));
+  return [name, ...aliasesIn(secrets, instance)].flatMap((entryName) => {
+    const known = options.flatMap(([option, spec]) => optionNames(option, spec, [entryName, name]));
     const names = new Set(['driver', ...known].map(upperSnake));
-    return Object.keys(entryOf(secrets, client) ?? {})
+    return Object.keys(entryOf(secrets, entryName) ?? {})
       .filter((key) => !names.has(upperSnake(key)))
       .filter((key) => nearestOption(key, Object.keys(driver.options)) !== undefined)
       .map((key) => unknownOption(key, driver.name, driver.options));

@@ -8,6 +8,13 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** A file that does not hold a JSON object. */
+export class MalformedFile extends SregistryError {
+  constructor(message: string, hint: string) {
+    super('SETTINGS', message, { hint });
+  }
+}
+
 /**
  * Reads the object in a JSON file; empty if the file is empty, undefined if there is no file. Throws SETTINGS if the file cannot be
  * read, is malformed or holds no object. The message names file, line and column, but never quotes the content, which may be secret.
@@ -31,12 +38,9 @@ function parseJsonObject(text: string, file: string): JsonObject {
     throw malformed(text, file);
   }
   if (isJsonObject(value)) return value;
-  throw new SregistryError(
-    'SETTINGS',
+  throw new MalformedFile(
     `${file} is malformed at line 1, column 1: it must hold a JSON object.`,
-    {
-      hint: 'Write the file so that it begins with { and ends with }',
-    },
+    'Write the file so that it begins with { and ends with }',
   );
 }
 
@@ -51,9 +55,10 @@ function malformed(text: string, file: string): SregistryError {
   const before = text.slice(0, offset).split('\n');
   const place = `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
   const reason = error === undefined ? 'not JSON' : spaced(printParseErrorCode(error));
-  return new SregistryError('SETTINGS', `${file} is malformed at ${place}: ${reason}.`, {
-    hint: 'Correct the file by hand, or move it away',
-  });
+  return new MalformedFile(
+    `${file} is malformed at ${place}: ${reason}.`,
+    'Correct the file by hand, or move it away',
+  );
 }
 
 /** `CommaExpected` -> `comma expected` */

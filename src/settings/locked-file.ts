@@ -6,19 +6,21 @@ import { mkdir, readlink, realpath } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { SregistryError, systemCode } from '../base/errors.ts';
 import { bot } from '../log/index.ts';
-import { type JsonObject, readJsonObject } from './json.ts';
+import { type JsonObject, MalformedFile, readJsonObject } from './json.ts';
 
 export interface EditOptions {
   /** Hint of the error if the file cannot be written. */
   readonly hint?: string | undefined;
   /** Milliseconds to wait for the lock of another process. Default 11 s. */
-  readonly patience?: number | undefined;
+  readonly timeout?: number | undefined;
+  /** Replaces a malformed file instead of refusing it. For files that only this program writes. */
+  readonly replaceMalformed?: boolean | undefined;
 }
 
 /** Milliseconds without renewal after which a lock counts as abandoned. A living owner renews it twice in that time. */
 const STALE = 5000;
-/** Default of `patience`: longer than an abandoned lock lasts. */
-const PATIENCE = 11_000;
+/** Default of `timeout`: longer than an abandoned lock lasts. */
+const TIMEOUT = 11_000;
 /** Longest pause between two attempts to take the lock, in milliseconds. */
 const LONGEST_PAUSE = 300;
 
@@ -31,7 +33,7 @@ const LONGEST_PAUSE = 300;
 export async function editJsonFile(
   file: string,
   change: (before: JsonObject) => JsonObject | Promise<JsonObject>,
-  { hint, patience = PATIENCE }: EditOptions = {},
+  { hint, timeout = TIMEOUT, replaceMalformed = false }: EditOptions = {},
 ): Promise<JsonObject> {
   // Import both only to write: they install handlers on every signal.
   const [{ lock }, { default: writeFileAtomic }] = await Promise.all([
@@ -47,7 +49,7 @@ export async function editJsonFile(
       onCompromised: (error) => bot.debug(error),
       stale: STALE,
       retries: {
-        retries: Math.ceil(patience / LONGEST_PAUSE) + 4,
+        retries: Math.ceil(timeout / LONGEST_PAUSE) + 4,
         factor: 1.5,
         minTimeout: 20,
         maxTimeout: LONGEST_PAUSE,
@@ -58,7 +60,7 @@ export async function editJsonFile(
     throw cannotWrite(target, error, hint);
   }
   try {
-    const before = (await readJsonObject(target)) ?? {};
+    const before = (await readPresent(target, replaceMalformed)) ?? {};
     const after = await change(before);
     if (after === before) return before;
     await writeFileAtomic(target, `${JSON.stringify(after, null, 4)}\n`, { mode: 0o600 }).catch((error) => {
@@ -68,6 +70,16 @@ export async function editJsonFile(
   } finally {
     // Another process may have taken the lock as abandoned. The written file is whole in any case.
     await unlock().catch((error) => bot.debug(error));
+  }
+}
+
+async function readPresent(file: string, replaceMalformed: boolean): Promise<JsonObject | undefined> {
+  try {
+    return await readJsonObject(file);
+  } catch (error) {
+    if (!replaceMalformed || !(error instanceof MalformedFile)) throw error;
+    bot.debug(error);
+    return undefined;
   }
 }
 

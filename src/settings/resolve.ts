@@ -88,21 +88,21 @@ function inEnvironment(request: ResolveRequest, name: string, spec: OptionSpec):
 
 function inSecrets(request: ResolveRequest, name: string, spec: OptionSpec): FoundValue | undefined {
   const { instance, driver, aliases = [], secrets } = request;
-  for (const client of instance === driver ? [instance, ...aliases] : [instance]) {
-    const entry = entryOf(secrets, client) ?? {};
-    const key = findKey(entry, optionNames(name, spec, [client, instance]));
+  for (const entryName of instance === driver ? [instance, ...aliases] : [instance]) {
+    const entry = entryOf(secrets, entryName) ?? {};
+    const key = findKey(entry, optionNames(name, spec, [entryName, instance]));
     if (key === undefined) continue;
-    const place = `"${key}" of "${client}" in the secrets file`;
+    const place = `"${key}" of "${entryName}" in the secrets file`;
     return { text: textOf(entry[key], place), source: 'secrets', place };
   }
   return undefined;
 }
 
 /**
- * The names an option may have in the secrets file, in any spelling: its own name, and the variables of its clients and of the schema.
+ * The names an option may have in the secrets file, in any spelling: its own name, and the variables of its backends and of the schema.
  */
-export function optionNames(option: string, spec: OptionSpec, clients: readonly string[]): string[] {
-  return [option, ...clients.map((client) => variableOf(client, option)), ...[spec.env ?? []].flat()];
+export function optionNames(option: string, spec: OptionSpec, backends: readonly string[]): string[] {
+  return [option, ...backends.map((backend) => variableOf(backend, option)), ...[spec.env ?? []].flat()];
 }
 
 /** The key of `entry` that has a value and matches one of `names` in any spelling; earlier names take precedence. */

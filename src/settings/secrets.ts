@@ -5,6 +5,7 @@
  * overwritten.
  */
 import { stat } from 'node:fs/promises';
+import { requireObject, requireTexts } from '../base/arguments.ts';
 import { SregistryError } from '../base/errors.ts';
 import { isJsonObject, type JsonObject, readJsonObject } from './json.ts';
 import { editJsonFile } from './locked-file.ts';
@@ -37,6 +38,9 @@ export async function updateClientSecrets(
   secrets?: Secrets,
   file: string = secretsFile(),
 ): Promise<Secrets> {
+  const signature = 'updateClientSecrets(backend, updates, secrets?, file?)';
+  requireTexts(signature, { backend, file });
+  requireObject(signature, 'updates', updates);
   return editSecrets((current) => withEntry(secrets ?? current, backend, updates), file);
 }
 
@@ -95,15 +99,15 @@ const REGISTRY = 'registry';
 const ROOT_KEYS = ['base', 'username', 'token'];
 
 /** The entry of a backend. The entry of `registry` includes the keys at the root of the file. */
-export function entryOf(secrets: Secrets, client: string): JsonObject | undefined {
-  const own = ownEntry(secrets, client);
-  if (client !== REGISTRY) return own;
+export function entryOf(secrets: Secrets, name: string): JsonObject | undefined {
+  const own = ownEntry(secrets, name);
+  if (name !== REGISTRY) return own;
   const root = ROOT_KEYS.filter((key) => typeof secrets[key] === 'string').map((key) => [key, secrets[key]]);
   return root.length === 0 ? own : { ...Object.fromEntries(root), ...own };
 }
 
-function ownEntry(secrets: Secrets, client: string): JsonObject | undefined {
-  const entry = Object.hasOwn(secrets, client) ? secrets[client] : undefined;
+function ownEntry(secrets: Secrets, name: string): JsonObject | undefined {
+  const entry = Object.hasOwn(secrets, name) ? secrets[name] : undefined;
   return isJsonObject(entry) ? entry : undefined;
 }
 
@@ -113,19 +117,19 @@ function without(object: JsonObject, isMeant: (key: string) => boolean): JsonObj
   return kept.length === Object.keys(object).length ? object : Object.fromEntries(kept);
 }
 
-/** `secrets` with `updates` applied to the entry of `client`. */
-export function withEntry(secrets: Secrets, client: string, updates: JsonObject): Secrets {
-  const entry = Object.hasOwn(secrets, client) ? secrets[client] : {};
-  if (client === ACTIVE || !isJsonObject(entry)) {
+/** `secrets` with `updates` applied to the entry of `name`. */
+export function withEntry(secrets: Secrets, name: string, updates: JsonObject): Secrets {
+  const entry = Object.hasOwn(secrets, name) ? secrets[name] : {};
+  if (name === ACTIVE || !isJsonObject(entry)) {
     throw new SregistryError(
       'SETTINGS',
-      `"${client}" in the secrets file is a value, not the entry of a backend.`,
+      `"${name}" in the secrets file is a value, not the entry of a backend.`,
       {
         hint: 'Choose another name for the backend',
       },
     );
   }
-  return { ...secrets, [client]: { ...entry, ...updates } };
+  return { ...secrets, [name]: { ...entry, ...updates } };
 }
 
 async function hasChanged(change: (secrets: Secrets) => Secrets, file: string): Promise<boolean> {

@@ -48,14 +48,14 @@ export async function writeInstance(
   checkName(request);
   const updates = new Map<string, string>();
   await editSecrets((secrets) => {
-    const client = entryName(request, secrets);
-    const entry = entryOf(secrets, client) ?? {};
+    const name = entryName(request, secrets);
+    const entry = entryOf(secrets, name) ?? {};
     for (const [given, value] of Object.entries(request.pairs)) {
       updates.set(keyFor(request, entry, given, value), value);
     }
-    if (!request.force) refuseToReplace(entry, updates, client);
+    if (!request.force) refuseToReplace(entry, updates, name);
     const changes = { ...driverKey(request, entry), ...Object.fromEntries(updates) };
-    const changed = withEntry(secrets, client, changes);
+    const changed = withEntry(secrets, name, changes);
     checkWhole(request, changed);
     return changed;
   }, file);
@@ -127,11 +127,11 @@ function keyFor(
   throw unknownOption(given, driver.name, driver.options);
 }
 
-function refuseToReplace(entry: JsonObject, updates: ReadonlyMap<string, string>, client: string): void {
+function refuseToReplace(entry: JsonObject, updates: ReadonlyMap<string, string>, name: string): void {
   for (const [key, value] of updates) {
     const before = entry[key];
     if (before === undefined || before === value) continue;
-    throw new SregistryError('EXISTS', `${key} of ${client} is already set.`, {
+    throw new SregistryError('EXISTS', `${key} of ${name} is already set.`, {
       hint: 'Replace it with --force',
     });
   }

@@ -408,6 +408,6 @@ test('without a base the backend cannot be made, and says how to give one', asyn
   await expect(createBackend(instance, { env: {}, secrets })).rejects.toMatchObject({
     code: 'SETTINGS',
     message: 'The backend shared lacks base (Path of the directory)',
-    hint: 'Set it with: sregistry backend add shared --driver dir base=/shared/containers',
+    hint: 'Set it with: sregistry backend add shared --driver dir base=/shared/containers, or with the variable SREGISTRY_SHARED_BASE',
   });
 });

@@ -448,7 +448,7 @@ describe('settings', () => {
 
   test.each(['', 'a', 'Upper', '../x', 'a/b'])('the name %j is none of a bucket', (bucket) => {
     expect(() => gcs.create({ name: 'gcs', options: { ...NO_OPTIONS, bucket }, env: {} })).toThrow(
-      /cannot be the name/,
+      /not a valid bucket name/,
     );
   });
 

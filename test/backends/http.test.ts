@@ -47,6 +47,20 @@ describe('requests', () => {
     expect(server.requests[0]?.headers['user-agent']).toBe(`sregistry/${version}`);
   });
 
+  test.each(['a\nb', 'a\0', 'käse ✓'])(
+    'a credential that no header can hold is a setting to be corrected',
+    async (token) => {
+      const server = await serve((_, response) => response.end());
+      const http = client({ base: server.url, headers: { authorization: `Bearer ${token}` } });
+      const error = await failure(http.get('/x'));
+      expect(error).toMatchObject({ code: 'SETTINGS', message: expect.stringContaining('authorization') });
+      expect(JSON.stringify([error.message, error.hint, String(error.cause)])).not.toContain(
+        token.slice(0, 2),
+      );
+      expect(server.requests).toHaveLength(0);
+    },
+  );
+
   test('an object is sent as JSON', async () => {
     let body = '';
     const server = await serve(async (request, response) => {

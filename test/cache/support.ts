@@ -7,8 +7,8 @@ import { Readable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import { onTestFinished } from 'vitest';
 import { ImageCache } from '../../src/cache/cache.ts';
-import type { RangeSource } from '../../src/cache/fetcher.ts';
 import type { CachedImage } from '../../src/cache/image.ts';
+import type { RangeSource } from '../../src/cache/receive.ts';
 import { openState } from '../../src/catalog/state.ts';
 import type { RemoteImage } from '../../src/image/remote.ts';
 

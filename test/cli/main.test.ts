@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { version } from '../../src/base/version.ts';
 import { COMMANDS, namesOf } from '../../src/cli/commands.ts';
@@ -23,12 +24,64 @@ test('The version goes to stdout.', async () => {
   expect(await home.json('version')).toMatchObject({ version });
 });
 
+test.each([[[]], [['pull']], [['backend']], [['backend', 'add']]])(
+  '-h shows the help of %s.',
+  async (words) => {
+    const short = await home.sregistry(...words, '-h');
+    expect(short).toEqual(await home.sregistry(...words, '--help'));
+    expect(short).toMatchObject({ code: 0, stderr: '' });
+    expect(short.stdout).toContain(['sregistry', ...words].join(' '));
+  },
+);
+
+test('Options may stand in front of a command and of a subcommand.', async () => {
+  await home.ok('backend', 'add', 'lab', '--driver', 'oci', 'base=http://localhost:1');
+  await home.ok('backend', '-f', 'add', 'lab', 'base', 'http://localhost:2');
+  const stdout = await home.ok('--json', 'backend', '--quiet', 'ls', 'lab');
+  expect(JSON.parse(stdout)).toMatchObject({ options: { base: { value: 'http://localhost:2' } } });
+});
+
+describe('A search', () => {
+  test('takes several words.', async () => {
+    await home.ok('add', home.image(), '--name', 'demo/numpy:cuda', '--copy');
+    const found = [{ uri: expect.stringMatching(/^local:\/\/demo\/numpy:cuda/) }];
+    expect(await home.json('search', 'numpy', 'cuda')).toMatchObject(found);
+    expect(await home.json('search', 'numpy', 'rocm')).toEqual([]);
+    expect(await home.json('images', 'cuda', 'demo')).toMatchObject(found);
+    expect(await home.json('images', 'cuda', 'rocm')).toEqual([]);
+  });
+
+  test('that no service answered fails, whatever the library on this machine says.', async () => {
+    await home.ok('backend', 'add', 'lab', '--driver', 'oci', 'base=http://localhost:1');
+    const { code, stderr } = await home.sregistry('search', 'numpy');
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining('lab could not be searched'),
+    });
+  });
+
+  test('of a client that does not exist fails.', async () => {
+    home.env.SREGISTRY_CLIENT = 'bogus';
+    const { code, stderr } = await home.sregistry('search', 'numpy');
+    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('"bogus"') });
+  });
+
+  test('where only the library is configured succeeds.', async () => {
+    expect(await home.sregistry('search', 'numpy')).toEqual({ code: 0, stdout: '', stderr: '' });
+  });
+});
+
 describe('A command line that makes no sense', () => {
   test('ends with 2, its message on stderr, and the nearest command.', async () => {
     const { code, stdout, stderr } = await home.sregistry('pul', 'lab://demo/x');
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toContain('There is no command "sregistry pul"');
     expect(stderr).toContain('Did you mean pull?');
+  });
+
+  test('that the Python tool knows is told what to use instead.', async () => {
+    const { code, stderr } = await home.sregistry('build', '--name', 'lab/hello', 'Singularity');
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('apptainer build') });
   });
 
   test('ends with 2 where a command below another does not exist.', async () => {
@@ -80,6 +133,17 @@ test('When nobody reads its output, it ends without a word.', async () => {
   });
   const [code] = await once(child, 'close');
   expect({ code, said }).toEqual({ code: 0, said: '' });
+});
+
+test('Warnings of Node and of libraries are traces, not messages.', async () => {
+  writeFileSync(
+    home.path('warn.cjs'),
+    `setInterval(() => process.emitWarning('for developers'), 1).unref();
+    setTimeout(() => {}, 300);`,
+  );
+  home.env.NODE_OPTIONS = `--require ${home.path('warn.cjs')}`;
+  expect((await home.sregistry('backend', 'ls')).stderr).not.toContain('for developers');
+  expect((await home.sregistry('backend', 'ls', '--debug')).stderr).toContain('for developers');
 });
 
 test('An interrupt ends work under way with 130.', async () => {

@@ -60,14 +60,14 @@ describe('Pull', () => {
 
   test('leaves the library alone with --no-cache: the file is in the working directory.', async () => {
     expect(await home.ok('pull', '--no-cache', 'shelf://demo/hello:1.0')).toBe(
-      `${home.path('hello:1.0.sif')}\n`,
+      `${home.path('demo-hello:1.0.sif')}\n`,
     );
     expect(await home.json('images')).toEqual([]);
   });
 
   test('does the same where the database is disabled.', async () => {
     home.env.SREGISTRY_DISABLE = '1';
-    expect(await home.ok('pull', 'shelf://demo/hello:1.0')).toBe(`${home.path('hello:1.0.sif')}\n`);
+    expect(await home.ok('pull', 'shelf://demo/hello:1.0')).toBe(`${home.path('demo-hello:1.0.sif')}\n`);
   });
 
   test('takes several images at once.', async () => {

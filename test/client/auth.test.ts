@@ -5,6 +5,7 @@ import type { Backend, Driver, LoginUi } from '../../src/backends/backend.ts';
 import { loginByCode, loginByDevice, loginByRedirect } from '../../src/backends/oauth-login.ts';
 import { SregistryError } from '../../src/base/errors.ts';
 import { loginWith, logout } from '../../src/client/auth.ts';
+import { bot } from '../../src/log/index.ts';
 import { type OAuthServer, registrationAt, startOAuthServer } from '../servers/oauth-server.ts';
 import { TemporaryHome } from './temporary.ts';
 
@@ -116,6 +117,29 @@ describe('A driver with a login of its own', () => {
     await loginWith('lab', person([' pasted-code '], show).ui, session);
     expect(show).toHaveBeenCalledWith({ url: 'http://acme.example/code' });
     expect(entry().token).toBe('pasted-code');
+  });
+
+  test('is tried itself, whatever a variable says, which is a warning.', async () => {
+    const tried: unknown[] = [];
+    use({ login: async () => ({ token: 'new-token' }) });
+    const { create } = acme.driver;
+    acme.driver = {
+      ...acme.driver,
+      create: (context) => {
+        tried.push(context.options.token);
+        return create(context);
+      },
+    };
+    home.env.SREGISTRY_LAB_TOKEN = 'old-token';
+    const warning = vi.spyOn(bot, 'warning').mockImplementation(() => {});
+    await using session = await home.open();
+    await loginWith('lab', nobody, session);
+    expect(tried).toEqual(['new-token']);
+    expect(entry().token).toBe('new-token');
+    expect(warning.mock.calls).toEqual([[expect.stringContaining('SREGISTRY_LAB_TOKEN')]]);
+    home.env.SREGISTRY_LAB_TOKEN = 'new-token';
+    await loginWith('lab', nobody, session);
+    expect(warning).toHaveBeenCalledOnce();
   });
 
   test('keeps nothing that the service refuses.', async () => {

@@ -1,7 +1,14 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { bot, type Client, type ClientOptions, getClient, parseImageName } from '../../src/client/index.ts';
+import {
+  bot,
+  type Client,
+  type ClientOptions,
+  getClient,
+  parseImageName,
+  updateClientSecrets,
+} from '../../src/client/index.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 import { startFileServer } from '../servers/file-server.ts';
 
@@ -135,6 +142,40 @@ describe('The library', () => {
     const client = await open('lab');
     await expect(client.images()).rejects.toMatchObject({ code: 'UNSUPPORTED' });
     expect(existsSync(join(home, '.singularity'))).toBe(false);
+  });
+});
+
+describe('An argument of the wrong type', () => {
+  const wrong = { collection: 'demo' } as unknown as string;
+
+  test('is a TypeError with the signature.', async () => {
+    const client = await open('lab');
+    await expect(getClient(wrong, { env })).rejects.toThrow(
+      new TypeError('getClient(which?, options?): which must be text, not an object'),
+    );
+    await expect(client.pull(wrong)).rejects.toThrow(
+      new TypeError('pull(image, options?): image must be text, not an object'),
+    );
+    await expect(client.push(IMAGE, undefined as unknown as string)).rejects.toThrow(
+      new TypeError('push(file, image, options?): image must be text, not undefined'),
+    );
+    await expect(client.search(['a'] as unknown as string)).rejects.toThrow('must be text, not an array');
+    for (const call of [client.share, client.delete, client.inspect, client.getMetadata])
+      await expect(call(wrong)).rejects.toThrow(TypeError);
+    for (const call of [client.cp, client.add, client.rename, client.mv])
+      await expect(call(wrong, wrong)).rejects.toThrow(TypeError);
+    expect(() => parseImageName(wrong)).toThrow(TypeError);
+  });
+
+  test('never reaches the secrets file.', async () => {
+    const client = await open('lab');
+    const before = readFileSync(join(home, '.sregistry'), 'utf8');
+    await expect(client.updateSetting(wrong, 'x')).rejects.toThrow(TypeError);
+    await expect(client.getSetting(wrong)).rejects.toThrow(TypeError);
+    await expect(client.requireSecrets([wrong])).rejects.toThrow(TypeError);
+    await expect(updateClientSecrets(wrong, {})).rejects.toThrow(TypeError);
+    await expect(updateClientSecrets('lab', 'x' as never)).rejects.toThrow(TypeError);
+    expect(readFileSync(join(home, '.sregistry'), 'utf8')).toBe(before);
   });
 });
 

@@ -10,6 +10,7 @@ import { push } from '../../src/client/push.ts';
 import { findImage, parseTarget } from '../../src/client/target.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
+import { startFakeHub } from '../servers/fake-hub.ts';
 import { fixture, TemporaryHome } from './temporary.ts';
 
 const SMALL = fixture('small-zstd.sif');
@@ -106,4 +107,20 @@ needs({ registry: true })('an image of a registry', () => {
     expect(await results()).toEqual(['wrong']);
     expect(listCache(session)).toEqual([]);
   });
+});
+
+test('The version that a service has of an image stays its version in the library and in the name of its file.', async () => {
+  await using hub = await startFakeHub();
+  using home = new TemporaryHome();
+  home.configure({ hub: { base: `${hub.url}/api` } });
+  const version = hub.put('vsoch/hello-world:latest', readFileSync(SMALL));
+  await using session = await home.open();
+  await pull(session, 'hub://vsoch/hello-world');
+  expect(session.library.get('vsoch/hello-world')?.name.version).toBe(version);
+
+  home.env.SREGISTRY_DISABLE = '1';
+  const cwd = vi.spyOn(process, 'cwd').mockReturnValue(home.folder);
+  const { path } = await pull(session, 'hub://vsoch/hello-world');
+  cwd.mockRestore();
+  expect(path).toBe(home.path(`vsoch-hello-world:latest@${version}.sif`));
 });

@@ -50,6 +50,16 @@ test('One that fails keeps none of the others from answering.', async () => {
   expect(outcome.failures).toMatchObject([{ backend: 'gone' }]);
 });
 
+test('Each of several words must be in the name.', async () => {
+  await push(session, fixture('old-plain.sqsh'), 'one://demo/numpy:2-cuda');
+  expect((await find('cuda NUMPY')).uris).toEqual(['one://demo/numpy:2-cuda']);
+  expect((await find('numpy rocm')).uris).toEqual([]);
+});
+
+test('Labels are found in any case.', async () => {
+  expect((await find('', { labels: { maintainer: 'LAB@example.org' } })).uris).toHaveLength(2);
+});
+
 test('Labels narrow what is found.', async () => {
   expect((await find('', { labels: { Maintainer: 'lab@example.org' } })).uris).toHaveLength(2);
   expect((await find('', { labels: { Maintainer: 'someone else' } })).uris).toEqual([]);

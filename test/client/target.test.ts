@@ -1,8 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { push } from '../../src/client/push.ts';
 import type { Session } from '../../src/client/session.ts';
-import { defaultFileName, parseTarget } from '../../src/client/target.ts';
+import { defaultFileName, findImage, parseTarget } from '../../src/client/target.ts';
 import { formatImageName } from '../../src/image/names.ts';
-import { TemporaryHome } from './temporary.ts';
+import { startFileServer } from '../servers/file-server.ts';
+import { fixture, TemporaryHome } from './temporary.ts';
 
 let home: TemporaryHome;
 let session: Session;
@@ -93,6 +95,51 @@ describe('The name in a text', () => {
   });
 });
 
-test('An image is written to a file of its own name and tag, unless told otherwise.', () => {
-  expect(defaultFileName({ registry: 'quay.io', collection: 'a/b', image: 'x', tag: '1' })).toBe('x:1.sif');
+test('An image is written to a file of its whole name, unless told otherwise.', () => {
+  const name = { registry: 'quay.io', collection: 'a/b', image: 'x', tag: '1' };
+  expect(defaultFileName(name)).toBe('quay.io-a-b-x:1.sif');
+  expect(defaultFileName({ ...name, registry: undefined, version: 'abc' })).toBe('a-b-x:1@abc.sif');
+});
+
+describe('The address of a file on a web server', () => {
+  test.each(['http://example.org/lab/hello_1.0.simg', 'http://example.org:8080/lab/hello_1.0.simg'])(
+    'stays plain http if it is written so: %s',
+    async (text) => {
+      const { backend, name } = await parseTarget(text, session);
+      expect(backend.target).toBe('http://');
+      expect(session.uri(backend, name)).toBe(text.replace('.simg', ':latest'));
+    },
+  );
+
+  test('is https otherwise, also in the URI that is told.', async () => {
+    const { backend, name } = await parseTarget('https://example.org/lab/hello_1.0.simg', session);
+    expect(backend.target).toBe('https://');
+    expect(session.uri(backend, name)).toBe('https://example.org/lab/hello_1.0:latest');
+  });
+
+  test('is the first file that is looked for, and the only one if it is there.', async () => {
+    await using server = await startFileServer();
+    await server.put('lab/hello.simg', 'one');
+    await server.put('lab/hello:latest.sif', 'later');
+    const find = async (text: string) => findImage(session, await parseTarget(text, session));
+    expect(await find(`${server.url}/lab/hello.simg`)).toMatchObject({ size: 3, extension: 'simg' });
+    expect(server.requests.map(({ url }) => url)).not.toContain('/lab/hello:latest.sif');
+    expect(await find(`${server.url}/lab/hello.img`)).toMatchObject({ extension: expect.any(String) });
+  });
+});
+
+describe('An image that is not there', () => {
+  const find = async (text: string) => findImage(session, await parseTarget(text, session));
+
+  test('is told with the name in lower case, if the Python client pushed it so.', async () => {
+    await push(session, fixture('old-plain.sqsh'), 'Shelf_1://demo/hello:1.0');
+    await expect(find('Shelf_1://Demo/Hello:1.0')).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+      hint: expect.stringContaining('Did you mean Shelf_1://demo/hello:1.0?'),
+    });
+    await expect(find('Shelf_1://Demo/Other:1.0')).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+      hint: expect.stringContaining('sregistry search'),
+    });
+  });
 });

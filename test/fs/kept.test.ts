@@ -1,28 +1,17 @@
 /** Files that were written and are not pushed: what becomes of them with the journal, without it, and beside newer ones. */
 import { constants } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { SregistryError } from '../../src/base/errors.ts';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { noteSpare, noteStaged, readNote } from '../../src/catalog/staged-note.ts';
 import { listKept, pushKept } from '../../src/client/kept.ts';
 import { publish } from '../../src/client/publish.ts';
 import type { Session } from '../../src/client/session.ts';
-import type { Publisher } from '../../src/fs/publisher.ts';
 import { StagedFile } from '../../src/fs/staged-file.ts';
 import { newStagedName } from '../../src/fs/staged-name.ts';
-import { Kernel } from './kernel.ts';
-import {
-  errnoOfCall,
-  fixture,
-  image,
-  openWorld,
-  stagedFiles,
-  temporaryFolder,
-  type WorldOptions,
-  writeAll,
-} from './support.ts';
+import { failing, gated, other, small, unreachable, useLab } from './lab.ts';
+import { errnoOfCall, fixture, stagedFiles, writeAll } from './support.ts';
 
 const { O_CREAT, O_RDWR, O_WRONLY } = constants;
 const { EEXIST, EHOSTUNREACH } = os.constants.errno as Record<string, number>;
@@ -32,50 +21,15 @@ const NAME = { collection: 'demo', image: 'new', tag: '1' };
 /** Lives nowhere. */
 const DEAD = { pid: 4_190_000, startTime: 'x:y:1' };
 
-let small: Buffer;
-let other: Buffer;
-let base: string;
-
-beforeEach(async () => {
-  small = await image('small-gzip.sif');
-  other = await image('small-zstd.sif');
-  base = await temporaryFolder();
-  await mkdir(join(base, 'demo'), { recursive: true });
-});
-
-async function open(options: WorldOptions = {}) {
-  const world = await openWorld({ lab: { driver: 'dir', base } }, options);
-  return { ...world, kernel: new Kernel(world.filesystem) };
-}
-
-const stored = async (name: string) => readFile(join(base, 'demo', name)).catch(() => undefined);
-
-const away = (): Partial<Publisher> => ({
-  push: async () => {
-    throw new SregistryError('UNREACHABLE', 'The registry is away');
-  },
-});
+const lab = useLab();
+const { open, stored } = lab;
 
 /** A home in which a mount that ended kept a file that it could not push. */
 async function homeWithKept(path = PATH, bytes = small): Promise<string> {
-  const { kernel, home, stop } = await open({ publisher: away });
+  const { kernel, home, stop } = await open({ publisher: failing() });
   expect(await errnoOfCall(kernel.copyIn(path, bytes))).toBe(EHOSTUNREACH);
   await stop();
   return home;
-}
-
-/** Pushes that wait for the gate once they have started. */
-function gated() {
-  const gate = Promise.withResolvers<void>();
-  const started = Promise.withResolvers<void>();
-  const publisher = (session: Session): Partial<Publisher> => ({
-    push: async (request) => {
-      started.resolve();
-      await gate.promise;
-      return publish(session, request);
-    },
-  });
-  return { gate, started, publisher };
 }
 
 /** Makes the staged files those of a process that is dead, and takes the journal away. */
@@ -122,7 +76,7 @@ describe('without its record', () => {
   });
 
   test('a file has a note of its place that only its owner reads, and that follows a rename', async () => {
-    const { kernel, session } = await open({ publisher: away });
+    const { kernel, session } = await open({ publisher: failing() });
     await errnoOfCall(kernel.copyIn(PATH, small));
     const staged = listKept(session)[0]?.staged as string;
     expect(readNote(staged)).toEqual({ backend: 'lab', path: 'demo/new:1.sif', uri: 'lab://demo/new:1' });
@@ -187,7 +141,7 @@ describe('beside newer files', () => {
         push: async () => {
           started.resolve();
           await gate.promise;
-          throw new SregistryError('UNREACHABLE', 'The registry is away');
+          throw unreachable;
         },
       }),
     });
@@ -238,21 +192,21 @@ describe('beside newer files', () => {
 
   test('a retry does not begin while another process writes or pushes something newer to its name', async () => {
     const home = await homeWithKept();
-    const { gate, started, publisher } = gated();
+    const gate = gated();
     const retrying = await open({ home });
-    const newer = await open({ home, publisher });
+    const newer = await open({ home, publisher: gate.publisher });
     const restore = StagedFile.restore.bind(StagedFile);
     const copies: Promise<void>[] = [];
     const spy = vi.spyOn(StagedFile, 'restore').mockImplementation(async (...args) => {
       copies.push(newer.kernel.copyIn(PATH, other));
-      await started.promise;
+      await gate.started;
       return restore(...args);
     });
     onTestFinished(() => spy.mockRestore());
     await retrying.staging.restore(['lab']);
     await expect.poll(() => retrying.staging.find(PATH)).toBeUndefined();
     expect(await stored('new:1.sif')).toBeUndefined();
-    gate.resolve();
+    gate.open();
     await Promise.all(copies);
     expect(await stored('new:1.sif')).toEqual(other);
     expect(retrying.session.state.journal.list()).toMatchObject([{ state: 'incomplete', superseded: true }]);
@@ -260,16 +214,16 @@ describe('beside newer files', () => {
 
   test('a push waits for one under way to its name whose file was closed before', async () => {
     const home = await homeWithKept();
-    const { gate, started, publisher } = gated();
-    const retrying = await open({ home, publisher });
+    const gate = gated();
+    const retrying = await open({ home, publisher: gate.publisher });
     await retrying.staging.restore(['lab']);
-    await started.promise;
+    await gate.started;
     const newer = await open({ home });
     const copy = newer.kernel.copyIn(PATH, other);
     // Time enough to push, were it not to wait.
     await new Promise((resolve) => setTimeout(resolve, 300));
     expect(await stored('new:1.sif')).toBeUndefined();
-    gate.resolve();
+    gate.open();
     await copy;
     await retrying.staging.idle();
     expect(await stored('new:1.sif')).toEqual(other);
@@ -278,7 +232,7 @@ describe('beside newer files', () => {
 
   test('when a file was closed is not moved by retries, and forgotten with its next change', async () => {
     const home = await homeWithKept();
-    const { session, staging, kernel, filesystem } = await open({ home, publisher: away });
+    const { session, staging, kernel, filesystem } = await open({ home, publisher: failing() });
     const { journal } = session.state;
     const id = journal.list()[0]?.id as string;
     expect(journal.get(id)?.closedAt).toBeGreaterThan(0);
@@ -311,7 +265,7 @@ describe('--no-overwrite', () => {
     const { kernel, filesystem, session } = await open({ noOverwrite: true });
     const handle = await kernel.open(PATH, O_WRONLY | O_CREAT);
     await writeAll(filesystem, handle, other);
-    await writeFile(join(base, 'demo', 'new:1.sif'), small);
+    await writeFile(join(lab.folder(), 'new:1.sif'), small);
     expect(await errnoOfCall(kernel.close(handle))).toBe(EEXIST);
     expect(await stored('new:1.sif')).toEqual(small);
     expect(session.state.journal.list()).toMatchObject([{ state: 'incomplete' }]);
@@ -319,7 +273,7 @@ describe('--no-overwrite', () => {
 
   test('what another mount kept is not pushed over a tag that was made since', async () => {
     const home = await homeWithKept();
-    await writeFile(join(base, 'demo', 'new:1.sif'), other);
+    await writeFile(join(lab.folder(), 'new:1.sif'), other);
     const { staging, session } = await open({ home, noOverwrite: true });
     await staging.restore(['lab']);
     await staging.idle();

@@ -130,6 +130,13 @@ test('a process is the one of a mount by its start time, its script and its moun
   expect(isMountProcess(mount)).toBe(true);
   expect(isMountProcess({ ...mount, mountpoint: '/mnt/y' })).toBe(false);
   expect(isMountProcess({ ...mount, startTime: 'another' })).toBe(false);
+  const tuned = await processOf([
+    process.execPath,
+    '--max-semi-space-size=8',
+    script('mount-process.js'),
+    request,
+  ]);
+  expect(isMountProcess({ ...record, ...tuned })).toBe(true);
   const foreground = await processOf([
     process.execPath,
     script('sregistry'),

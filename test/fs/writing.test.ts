@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:fs';
-import { mkdir, open as openFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { open as openFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
@@ -10,69 +10,17 @@ import { SregistryError } from '../../src/base/errors.ts';
 import { processStartTime } from '../../src/base/process.ts';
 import { publish } from '../../src/client/publish.ts';
 import type { Session } from '../../src/client/session.ts';
-import type { Publisher, PushRequest } from '../../src/fs/publisher.ts';
-import { Kernel } from './kernel.ts';
-import {
-  errnoOfCall,
-  fixture,
-  image,
-  openWorld,
-  stagedFiles,
-  temporaryFolder,
-  type WorldOptions,
-  writeAll,
-} from './support.ts';
+import type { Publisher } from '../../src/fs/publisher.ts';
+import { failing, gated, other, small, useLab } from './lab.ts';
+import { errnoOfCall, fixture, image, stagedFiles, temporaryFolder, writeAll } from './support.ts';
 
 const { EEXIST, EHOSTUNREACH, EINVAL, EIO, ENOENT, EPERM } = os.errno;
 const { O_CREAT, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 
-let small: Buffer;
-let other: Buffer;
-let base: string;
+const lab = useLab();
+const { open, stored } = lab;
 
-beforeEach(async () => {
-  small = await image('small-gzip.sif');
-  other = await image('small-zstd.sif');
-  base = await temporaryFolder();
-  await mkdir(join(base, 'demo'), { recursive: true });
-  await writeFile(join(base, 'demo', 'small:1.0.sif'), small);
-});
-
-async function open(options: WorldOptions = {}) {
-  const world = await openWorld({ lab: { driver: 'dir', base } }, options);
-  return { ...world, kernel: new Kernel(world.filesystem) };
-}
-
-const stored = async (name: string) => readFile(join(base, 'demo', name)).catch(() => undefined);
-
-/** Pushes that wait until they are let go, and count. */
-function gated() {
-  const pushes: PushRequest[] = [];
-  const gate = Promise.withResolvers<void>();
-  const started = Promise.withResolvers<void>();
-  const publisher = (session: Session): Partial<Publisher> => ({
-    push: async (request) => {
-      pushes.push(request);
-      started.resolve();
-      const canceled = once(request.signal, 'abort').then(() => request.signal.throwIfAborted());
-      await Promise.race([gate.promise, canceled]);
-      return publish(session, request);
-    },
-  });
-  return { pushes, publisher, started: started.promise, open: () => gate.resolve() };
-}
-
-const unreachable = new SregistryError('UNREACHABLE', 'The registry is away');
-
-/** Pushes of which those to `tag` fail. */
-const failing =
-  (tag: string) =>
-  (session: Session): Partial<Publisher> => ({
-    push: async (request) => {
-      if (request.name.tag === tag) throw unreachable;
-      return publish(session, request);
-    },
-  });
+beforeEach(() => writeFile(join(lab.folder(), 'small:1.0.sif'), small));
 
 describe('closing', () => {
   test('two closes that wait for one push share it and its outcome', async () => {
@@ -352,7 +300,7 @@ describe('what was written is known', () => {
     await staging.restore(['lab']);
     await staging.idle();
     await expect.poll(() => session.state.journal.list()).toEqual([]);
-    const [name] = (await readdir(join(base, 'demo'))).filter((each) => each.startsWith('kept'));
+    const [name] = (await readdir(lab.folder())).filter((each) => each.startsWith('kept'));
     expect(await stored(name as string)).toEqual(other);
     expect(await stagedFiles(session)).toEqual([]);
   });

@@ -36,3 +36,17 @@ export async function serviceAccount(path: string): Promise<ServiceAccount> {
   await writeFile(path, JSON.stringify(key));
   return { email, publicKey };
 }
+
+/** The JSON file of an OAuth client, as Google's console offers it. `server` plays the endpoints for logins. */
+export function googleOAuthClient(server: string, clientId: string): Record<string, unknown> {
+  return {
+    installed: {
+      client_id: clientId,
+      project_id: 'demo',
+      auth_uri: `${server}/authorize`,
+      token_uri: `${server}/token`,
+      client_secret: 'GOCSPX-not-a-secret',
+      redirect_uris: ['http://localhost'],
+    },
+  };
+}

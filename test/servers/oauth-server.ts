@@ -18,6 +18,8 @@ export interface OAuthServerOptions {
   readonly rotates?: boolean;
   /** Is a refresh token worth nothing once it was used? What was given in its place ends as well then, as if it were stolen. */
   readonly once?: boolean;
+  /** What a client has to ask for. Default: that of OAUTH_CLIENT. */
+  readonly scope?: string;
 }
 
 export interface OAuthServer extends FaultServer {
@@ -75,6 +77,12 @@ export async function startOAuthServer(options: OAuthServerOptions = {}): Promis
     return give(rotates ? undefined : token);
   };
 
+  /** RFC 7009, as Google has it: an unknown token is an error. */
+  const revokeOne = (token: string | null): object => {
+    const at = given.findIndex(({ refresh_token }) => refresh_token === token);
+    return at < 0 ? refusal('invalid_token') : given.splice(at) && {};
+  };
+
   const grants: Record<string, (form: URLSearchParams) => object> = {
     authorization_code: redeem,
     [DEVICE_GRANT]: askPerson,
@@ -85,7 +93,7 @@ export async function startOAuthServer(options: OAuthServerOptions = {}): Promis
     const complies =
       query.get('response_type') === 'code' &&
       query.get('client_id') === OAUTH_CLIENT.clientId &&
-      query.get('scope') === OAUTH_CLIENT.scope &&
+      query.get('scope') === (options.scope ?? OAUTH_CLIENT.scope) &&
       query.get('code_challenge_method') === 'S256';
     if (!complies) return sendJson(response, refusal('invalid_request'));
     const code = randomUUID();
@@ -108,6 +116,7 @@ export async function startOAuthServer(options: OAuthServerOptions = {}): Promis
     const { pathname, searchParams, origin } = new URL(request.url ?? '/', server.url);
     if (pathname === '/authorize') return authorize(searchParams, response);
     const form = new URLSearchParams(await text(request));
+    if (pathname === '/revoke') return sendJson(response, revokeOne(form.get('token')));
     if (form.get('client_id') !== OAUTH_CLIENT.clientId) return sendJson(response, refusal('invalid_client'));
     if (pathname === '/device_authorization') return sendJson(response, startDevice(origin));
     const grant = grants[form.get('grant_type') ?? ''];

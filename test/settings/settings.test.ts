@@ -15,7 +15,7 @@ function settingsOf(options: { env?: NodeJS.ProcessEnv; secrets?: object; schema
   const file = join(home, '.sregistry');
   if (options.secrets) writeFileSync(file, JSON.stringify(options.secrets), { mode: 0o600 });
   const settings = createSettings({
-    client: 'myclient',
+    instance: 'myclient',
     env: { HOME: home, ...options.env },
     ...(options.schema && { schema: options.schema }),
   });

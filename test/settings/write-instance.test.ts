@@ -55,7 +55,7 @@ test('a required option without a value is refused by its name, and nothing is w
   await expect(add('lab', 's3', { accessKeyId: 'a' })).rejects.toMatchObject({
     code: 'SETTINGS',
     message: expect.stringContaining('The backend lab lacks bucket'),
-    hint: 'Set it with: sregistry backend add lab --driver s3 bucket=VALUE',
+    hint: 'Set it with: sregistry backend add lab --driver s3 bucket=VALUE, or with the variable SREGISTRY_LAB_BUCKET',
   });
   expect(read()).toEqual({});
 });

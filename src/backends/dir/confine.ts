@@ -28,7 +28,7 @@ export class Confinement {
     this.base = base;
   }
 
-  /** The file or folder at `path`, relative to the base; undefined if there is none, or if it lies outside the base. */
+  /** The file or folder at `path`, relative to the base; undefined if it does not exist or lies outside the base. */
   async find(path: string): Promise<Found | undefined> {
     const asked = join(this.base, path);
     try {

@@ -1,6 +1,6 @@
 /**
- * A bucket and how to talk to it: the JSON API of Cloud Storage (cloud.google.com/storage/docs/json_api), with uploads at the
- * same host. Its failures are said in terms of the bucket.
+ * Sends requests to a bucket through the JSON API of Cloud Storage (cloud.google.com/storage/docs/json_api), uploads included.
+ * Explains failures in terms of the bucket.
  */
 import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
@@ -13,32 +13,36 @@ import {
   type RequestOptions,
   type StreamOptions,
 } from '../http.ts';
+import { anonymous, type Credentials, googleCredentials } from '../kit/google-credentials.ts';
 import { encodeQuery, type Query } from '../kit/signed-address.ts';
-import { anonymous, type Credentials, googleCredentials } from './credentials.ts';
-import type { declaration } from './declaration.ts';
+import { declaration } from './declaration.ts';
 
-/** Where Google is. */
+/** Google's own address. */
 const GOOGLE = 'https://storage.googleapis.com';
+/** Reading and writing objects, and the access of others to them, which `share` gives. */
+const SCOPE = 'https://www.googleapis.com/auth/devstorage.full_control';
+const LOGIN_HINT =
+  'log in with `gcloud auth application-default login`, or name the key file of a service account in GOOGLE_APPLICATION_CREDENTIALS';
 
 export class Bucket {
   readonly name: string;
-  /** `gs://bucket`, with its server where that is not Google. */
+  /** `gs://bucket`, with the host unless that is Google. */
   readonly target: string;
   readonly base: URL;
   readonly credentials: Credentials;
-  /** Are pushed images for everybody to read? */
+  /** Whether everybody may read pushed images. */
   readonly publishes: boolean;
-  /** With the credentials; {@link request} says failures better. */
+  /** Sends the credentials. {@link request} explains failures better. */
   readonly http: HttpClient;
   readonly #instance: string;
   readonly #project: string | undefined;
-  /** Has the bucket asked for a project that pays? */
+  /** Whether the bucket has asked for a project that pays. */
   #isBilled = false;
 
   constructor({ name: instance, options, env }: DriverContext<typeof declaration.options>) {
     const { bucket, credentials, project, base, ...choices } = options;
     if (!/^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$/.test(bucket))
-      throw new SregistryError('SETTINGS', `${instance}: "${bucket}" cannot be the name of a bucket`, {
+      throw new SregistryError('SETTINGS', `${instance}: "${bucket}" is not a valid bucket name`, {
         hint: `sregistry backend add ${instance} bucket=NAME`,
       });
     const emulator = emulatorOf(env);
@@ -52,20 +56,19 @@ export class Bucket {
     this.credentials =
       choices.anonymous === true || isEmulator || !mayHaveTokens(this.base, credentials)
         ? anonymous
-        : googleCredentials(credentials);
+        : googleCredentials({ driver: declaration, scope: SCOPE, file: credentials, hint: LOGIN_HINT });
     this.http = createHttpClient({
       base: this.base,
       env,
       authorize: this.credentials.authorize,
       updateToken: this.credentials.updateToken,
       hints: {
-        UNAUTHORIZED:
-          'log in with `gcloud auth application-default login`, or name the key file of a service account in GOOGLE_APPLICATION_CREDENTIALS',
+        UNAUTHORIZED: LOGIN_HINT,
       },
     });
   }
 
-  /** Path of the bucket, or of something in it: `/storage/v1/b/BUCKET/o/OBJECT`. */
+  /** Path of the bucket or of something in it: `/storage/v1/b/BUCKET/o/OBJECT`. */
   path(...parts: string[]): string {
     return ['/storage/v1/b', this.name, ...parts]
       .map((part, i) => (i ? encodeURIComponent(part) : part))
@@ -76,7 +79,7 @@ export class Bucket {
     return this.path('o', object, ...parts);
   }
 
-  /** For people. */
+  /** The name of an object for messages. */
   show(object: string): string {
     return `gs://${this.name}/${object}`;
   }
@@ -101,7 +104,7 @@ export class Bucket {
     return this.http.close();
   }
 
-  /** Names the paying project once the bucket has asked for one ("Requester Pays"); naming one unasked takes a permission. */
+  /** Names the paying project once the bucket has asked for one ("Requester Pays"): naming it unasked needs a permission. */
   async #billed<T>(send: (extra: Query) => Promise<T>): Promise<T> {
     const query = (): Query => (this.#isBilled ? { userProject: this.#project } : {});
     try {
@@ -121,7 +124,7 @@ export class Bucket {
     if (error.status === 400 && /requester pays/i.test(error.message))
       return new SregistryError(
         'SETTINGS',
-        `The bucket ${this.name} wants a project that pays for requests`,
+        `The bucket ${this.name} requires a project that pays for requests`,
         {
           hint: `sregistry backend add ${this.#instance} project=PROJECT`,
           cause: error,
@@ -133,13 +136,13 @@ export class Bucket {
   noSuchBucket(cause?: unknown): SregistryError {
     const project = this.#project === undefined ? '' : ` --project=${this.#project}`;
     return new SregistryError('SETTINGS', `There is no bucket ${this.name} at ${this.base.host}`, {
-      hint: `gcloud storage buckets create gs://${this.name}${project} --uniform-bucket-level-access makes it`,
+      hint: `create it: gcloud storage buckets create gs://${this.name}${project} --uniform-bucket-level-access`,
       cause,
     });
   }
 }
 
-/** `STORAGE_EMULATOR_HOST`, which Google's own libraries honour: an address, or a host. */
+/** `STORAGE_EMULATOR_HOST`, which Google's own libraries honour: an address or a host. */
 function emulatorOf(env: NodeJS.ProcessEnv): string | undefined {
   const host = env.STORAGE_EMULATOR_HOST;
   if (!host) return undefined;
@@ -149,13 +152,13 @@ function emulatorOf(env: NodeJS.ProcessEnv): string | undefined {
 function parseBase(instance: string, text: string): URL {
   const url = URL.parse(text);
   if (url === null || !/^https?:$/.test(url.protocol))
-    throw new SregistryError('SETTINGS', `${instance}: not the address of a JSON API: ${text}`, {
-      hint: `give it as ${GOOGLE}`,
+    throw new SregistryError('SETTINGS', `${instance}: base is not an http or https address: ${text}`, {
+      hint: `such as ${GOOGLE}`,
     });
   return new URL(url.origin);
 }
 
-/** Tokens do not travel in the clear; a server on this machine gets those that were named for it, not what is lying about. */
+/** Whether requests may carry tokens: over https, or to a server on this machine if the option `credentials` is set. */
 function mayHaveTokens(base: URL, credentials: string | undefined): boolean {
   return base.protocol === 'https:' || (isLoopback(base.host) && credentials !== undefined);
 }

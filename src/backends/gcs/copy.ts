@@ -1,4 +1,4 @@
-/** Copies within the bucket, by the service itself: a rewrite, which takes several requests if it takes long. */
+/** Lets the service copy objects within the bucket: a rewrite, which may take several requests. */
 import { SregistryError } from '../../base/errors.ts';
 import { followPages } from '../kit/pages.ts';
 import type { CopyOptions } from '../kit/store.ts';
@@ -33,5 +33,5 @@ export async function copyObject(
   const stored = toObject(last.resource, bucket);
   if (stored.size === source.size && stored.crc32c === source.crc32c && stored.md5 === source.md5)
     return stored;
-  throw new SregistryError('CORRUPT', `${bucket.show(key)}: the copy has other bytes than its original`);
+  throw new SregistryError('CORRUPT', `${bucket.show(key)}: the copy has different bytes than its original`);
 }

@@ -2,7 +2,7 @@
 export const declaration = {
   name: 'gcs',
   title: 'Google Cloud Storage',
-  aliases: ['google-storage', 'google-compute', 'gcs', 'gs'],
+  aliases: ['google-storage', 'google-compute', 'google-build', 'gcs', 'gs'],
   capabilities: ['list', 'push', 'search', 'share', 'remove', 'copy', 'check'],
   dependencies: [{ module: 'google-auth-library', version: '^10.9.1', purpose: 'to log in to Google' }],
   options: {
@@ -20,7 +20,7 @@ export const declaration = {
     },
     anonymous: {
       env: 'SREGISTRY_GOOGLE_STORAGE_ANONYMOUS',
-      describe: 'Use no credentials: for public buckets',
+      describe: 'Send no credentials, for public buckets',
       type: 'boolean',
       default: 'no',
     },
@@ -32,7 +32,7 @@ export const declaration = {
     },
     project: {
       env: 'SREGISTRY_GOOGLE_PROJECT',
-      describe: 'Project that pays for requests to a bucket whose requester pays',
+      describe: 'Project that pays for requests to a requester-pays bucket',
     },
     base: {
       env: 'SREGISTRY_GOOGLE_STORAGE_BASE',

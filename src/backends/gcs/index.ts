@@ -1,6 +1,6 @@
 /**
- * Google Cloud Storage. An image is an object of a bucket, its generation the revision. Names of objects and what is kept beside them
- * are the Python client's, so that both find each other's images.
+ * Google Cloud Storage. An image is an object of a bucket, its generation the revision. Object names, metadata and sidecars are
+ * those of the Python client, so that both find each other's images.
  */
 import { defineDriver } from '../backend.ts';
 import { createLayout } from '../kit/layout.ts';
@@ -10,8 +10,8 @@ import { declaration } from './declaration.ts';
 import { bucketStore } from './store.ts';
 
 /**
- * Bytes of UTF-8 that an object's name may have, less what a sidecar's adds. The Python client adds the sha256 of what it pushes as a
- * version, so that a tag may have no object of its own: then it stands for the newest of its versions.
+ * The longest object name in bytes of UTF-8, less the suffix of a sidecar. The Python client adds the sha256 of an image to its
+ * name as a version, so a tag may have no object of its own: then it means its newest version.
  */
 const LAYOUT = createLayout({ longest: 1024 - '.json'.length, newestVersion: true });
 
@@ -22,7 +22,7 @@ export default defineDriver({
     return storeBackend(bucketStore(bucket), LAYOUT, {
       name: context.name,
       driver: declaration.name,
-      // The Python client's: what it pushes as `ubuntu` is `library/ubuntu:latest.sif`.
+      // As in the Python client, which pushes `ubuntu` as `library/ubuntu:latest.sif`.
       defaultCollection: 'library',
       http: () => bucket.http,
     });

@@ -1,39 +1,32 @@
 /**
- * Storing objects (cloud.google.com/storage/docs/json_api/v1/objects/insert): small ones with one request, metadata and content
- * together (`uploadType=multipart`); large ones in a resumable session
- * (cloud.google.com/storage/docs/performing-resumable-uploads), whose address a POST with the metadata gives. An empty PUT to it asks
- * how many bytes the service has. A session lives for a week; the object appears with its last byte.
+ * Stores objects (cloud.google.com/storage/docs/json_api/v1/objects/insert): a small one with one request that holds metadata and content
+ * together (`uploadType=multipart`); large ones in a resumable session, which a POST with the metadata opens.
  */
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { BufferedResponse, RequestOptions } from '../http.ts';
 import { changedWhilePushed } from '../kit/changed.ts';
-import { type OrderedUpload, type Received, SessionLost, uploadInOrder } from '../kit/ordered-upload.ts';
+import { googleUpload } from '../kit/google-upload.ts';
+import { type OrderedUpload, uploadInOrder } from '../kit/ordered-upload.ts';
 import type { PutOptions, SourceFile, Strings } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { type StoredObject, toObject } from './objects.ts';
 
-/** The metadata of an object to be stored, in the API's own terms. */
+/** The metadata of a new object, in the API's own terms. */
 export interface NewObject {
   readonly name: string;
   readonly contentType: string;
   readonly metadata: Strings;
-  /** Base64; other bytes are refused. */
+  /** Base64. The service refuses other bytes. */
   readonly md5Hash?: string;
   readonly cacheControl?: string;
 }
 
-/** Bytes up to which one request does: to begin it anew costs little. */
+/** Bytes up to which one request sends the whole file: repeating it costs little. */
 const SMALL = 8 * 1024 * 1024;
-/** Bytes of a PUT; multiples of 256 KiB, as the service wants. */
-const CHUNK = 16 * 1024 * 1024;
-/** Milliseconds of silence after the last byte, in which the service may put a large object together. */
-const CLOSE_STALL = 300_000;
-/** "Resume Incomplete": the service has a part and wants more. */
-const INCOMPLETE = 308;
 
-/** What all new objects have in common. A copy that caches hand out for an hour would be an old image for that long. */
+/** The metadata that all new objects share. Caches would serve a replaced public image for an hour. */
 export function newObject(bucket: Bucket, name: string, metadata: Strings): NewObject {
   return {
     name,
@@ -61,7 +54,7 @@ export async function insertFile(
     return await insertWhole(insertion, file);
   } catch (error) {
     if (!isError(error) || error.status !== 400 || !/hash.*match/i.test(error.message)) throw error;
-    throw changedWhilePushed(`${file.path}: Cloud Storage received other bytes than the file has`, error);
+    throw changedWhilePushed(`${file.path}: Cloud Storage received different bytes than the file has`, error);
   }
 }
 
@@ -75,7 +68,7 @@ export async function insertBytes(
   await insertWhole({ bucket, object, signal }, { size: bytes.length, open: () => Readable.from([bytes]) });
 }
 
-/** An object on its way. */
+/** An upload in progress. */
 interface Insertion {
   readonly bucket: Bucket;
   readonly object: NewObject;
@@ -83,7 +76,7 @@ interface Insertion {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A POST beside the JSON API's own path, and what a refusal means. A generation of 0 is that of no object. */
+/** Sends a POST to the upload path, and explains a refusal. `ifGenerationMatch: 0` requires that the object does not exist. */
 async function post(
   { bucket, object, ifAbsent, signal }: Insertion,
   uploadType: string,
@@ -96,7 +89,7 @@ async function post(
     ...(ifAbsent && { ifGenerationMatch: 0 }),
   };
   try {
-    // The same bytes in the same place: done twice is as good as done once. A session that nobody feeds leaves nothing behind.
+    // Repeating it stores the same bytes in the same place. An unused session leaves nothing behind.
     const request = { query, idempotent: true, signal, ...options };
     return await bucket.request('POST', `/upload${bucket.path('o')}`, request);
   } catch (error) {
@@ -105,11 +98,11 @@ async function post(
     if (error.status === 400 && bucket.publishes && /uniform bucket-level|public access/i.test(error.message))
       throw new SregistryError(
         'SETTINGS',
-        `${bucket.target} has one access rule for all of it: ${error.message}`,
+        `${bucket.target} has one access policy for all objects: ${error.message}`,
         {
           hint:
-            `gcloud storage buckets add-iam-policy-binding gs://${bucket.name} --member=allUsers ` +
-            '--role=roles/storage.objectViewer publishes all of it; then set private=yes here',
+            `publish them all (gcloud storage buckets add-iam-policy-binding gs://${bucket.name} --member=allUsers ` +
+            '--role=roles/storage.objectViewer) and set private=yes here',
           cause: error,
         },
       );
@@ -122,7 +115,7 @@ async function insertWhole(
   content: Pick<SourceFile, 'size' | 'open'>,
 ): Promise<StoredObject> {
   const { bucket, object } = insertion;
-  // RFC 2387. Nothing may contain it, so nobody may know it beforehand.
+  // RFC 2387. The content must not contain the boundary, so nobody may predict it.
   const boundary = randomUUID();
   const head = Buffer.from(
     `--${boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n${JSON.stringify(object)}\r\n` +
@@ -145,25 +138,11 @@ async function insertWhole(
   return toObject(reply.json(), bucket);
 }
 
-/** A resumable session: its state is the address to send to. */
+/** A resumable session. */
 function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, StoredObject> {
   const { bucket, object, signal } = insertion;
-  const what = bucket.show(object.name);
-
-  /** 404 and 410 for a session that has expired or failed; 499 for one that was canceled. */
-  const put = async (address: string, options: RequestOptions) => {
-    try {
-      const request = bucket.request('PUT', new URL(address), { ...options, allow: [INCOMPLETE], signal });
-      return receivedOf(bucket, address, await request);
-    } catch (error) {
-      if (isError(error, 'NOT_FOUND') || (isError(error) && error.status === 499))
-        throw new SessionLost(what, error);
-      throw error;
-    }
-  };
-
-  return {
-    what,
+  return googleUpload({
+    what: bucket.show(object.name),
     file,
     // A session keeps the condition that it was opened with.
     identity: {
@@ -172,9 +151,8 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
       md5: object.md5Hash,
       generation: insertion.ifAbsent ? '0' : undefined,
     },
-    chunk: CHUNK,
     parse: (saved) => (typeof saved === 'string' && URL.canParse(saved) ? saved : undefined),
-    start: async () => {
+    open: async () => {
       const reply = await post(insertion, 'resumable', {
         headers: {
           'x-upload-content-type': object.contentType,
@@ -183,43 +161,10 @@ function session(insertion: Insertion, file: SourceFile): OrderedUpload<string, 
         json: object,
       });
       const address = URL.parse(reply.headers.location ?? '', reply.url.href);
-      if (address === null)
-        throw new SregistryError('SERVICE', `${bucket.target}: an upload without a usable address`);
-      return { session: address.href, offset: 0 };
+      if (address !== null) return address.href;
+      throw new SregistryError('SERVICE', `${bucket.target}: an upload without a usable address`);
     },
-    ask: (address) => {
-      const headers = { 'content-length': '0', 'content-range': `bytes */${file.size}` };
-      return put(address, { headers, body: '' });
-    },
-    send: (address, { start, end, body }) =>
-      put(address, {
-        headers: {
-          'content-length': String(end - start),
-          'content-range': `bytes ${start}-${end - 1}/${file.size}`,
-        },
-        body,
-        // After a failure the service is asked what it has before anything is sent again.
-        idempotent: false,
-        stall: CLOSE_STALL,
-        timeout: Number.POSITIVE_INFINITY,
-      }),
-  };
-}
-
-/** `Range: bytes=0-<last byte>` of an incomplete upload; absent where nothing has arrived. */
-function receivedOf(
-  bucket: Bucket,
-  session: string,
-  reply: BufferedResponse,
-): Received<string, StoredObject> {
-  if (reply.status !== INCOMPLETE) return { done: toObject(reply.json(), bucket) };
-  const { range } = reply.headers;
-  if (range === undefined) return { session, offset: 0 };
-  const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(range)?.[1];
-  if (last === undefined)
-    throw new SregistryError(
-      'SERVICE',
-      `${bucket.target}: an upload of unknown length (${range.slice(0, 60)})`,
-    );
-  return { session, offset: Number(last) + 1 };
+    put: (address, options) => bucket.request('PUT', new URL(address), { ...options, signal }),
+    toResult: (value) => toObject(value, bucket),
+  });
 }

@@ -20,10 +20,10 @@ export interface StoredObject extends StoredFile {
 }
 
 const FIELDS = 'name,size,generation,timeCreated,md5Hash,crc32c,contentEncoding,metadata';
-/** Entries on a page: the most that the service gives. */
+/** Entries per page: the most that the service returns. */
 const PAGE_SIZE = 1000;
 
-/** The live object of that name, or one generation of it; undefined where there is none. */
+/** The live object of a name, or one generation of it; undefined if it does not exist. */
 export async function getObject(
   bucket: Bucket,
   { key, generation }: ObjectRef,
@@ -34,7 +34,7 @@ export async function getObject(
   return reply && toObject(reply.json(), bucket);
 }
 
-/** Pages of the objects whose names begin with `prefix`; with the delimiter `/`, those of one folder. */
+/** Yields pages of the objects whose names begin with `prefix`; with the delimiter `/`, only those directly in that folder. */
 export function listObjects(
   bucket: Bucket,
   { prefix, delimiter }: { readonly prefix: string; readonly delimiter?: string },
@@ -57,7 +57,7 @@ export function listObjects(
   });
 }
 
-/** A page of the bucket's listing; SETTINGS where there is no such bucket. */
+/** A page of the bucket's listing. Throws SETTINGS if the bucket does not exist. */
 export async function askListing(
   bucket: Bucket,
   query: RequestOptions['query'],
@@ -70,7 +70,7 @@ export async function askListing(
   }
 }
 
-/** The object that a request answers with. */
+/** The object in a reply. Throws SERVICE if it is malformed. */
 export function toObject(value: unknown, bucket: Bucket): StoredObject {
   const given = (value ?? {}) as Record<string, unknown>;
   const { name: key, size, metadata } = given;
@@ -90,7 +90,7 @@ export function toObject(value: unknown, bucket: Bucket): StoredObject {
     revision: generation,
     ref: { key, generation },
     metadata: toStrings(metadata),
-    // A composite object has none.
+    // A composite object has no MD5.
     md5: md5 && Buffer.from(md5, 'base64').toString('hex'),
     crc32c: text('crc32c'),
     ...(isEncoded && { unpresentable: `It is stored in the encoding ${encoding}` }),
@@ -98,7 +98,7 @@ export function toObject(value: unknown, bucket: Bucket): StoredObject {
 }
 
 function malformed(bucket: Bucket, what: string): SregistryError {
-  return new SregistryError('SERVICE', `${bucket.target}: a malformed ${what}`, {
+  return new SregistryError('SERVICE', `${bucket.target}: the service sent a malformed ${what}`, {
     hint: 'check that the address is that of a JSON API',
   });
 }

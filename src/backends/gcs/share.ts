@@ -1,20 +1,20 @@
 /**
- * Sharing an image. For everybody with the link: the address of a public image, or one that is signed with the key of a
- * service account. For one person (`email`): the right to read it, given with the object's access list, or where the bucket
- * has one policy for all of it, with a condition in that policy; and the address to read it at once logged in to Google.
+ * Shares an image. For everybody with the link: the address of a public image, or an address signed with the key of a service
+ * account. For one person (`email`): permission to read, granted in the object's access list, or, in a bucket with one policy for
+ * all objects, by a condition in that policy; and the address to read at after a login to Google.
  *
  * Links are signed URLs of version 4 (cloud.google.com/storage/docs/authentication/canonical-requests and .../signatures).
  */
 import { createHash } from 'node:crypto';
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { ShareOptions } from '../backend.ts';
+import type { Signer } from '../kit/google-credentials.ts';
 import { encodeKey, encodeQuery } from '../kit/signed-address.ts';
 import type { Bucket } from './bucket.ts';
-import type { Signer } from './credentials.ts';
 
-/** Seconds that a link lives unless told otherwise: a day. */
+/** Default lifetime of a link in seconds: a day. */
 const DEFAULT_EXPIRES = 24 * 3600;
-/** Seconds: the longest that a signature is valid. */
+/** Longest lifetime of a signature in seconds. */
 const MAX_EXPIRES = 7 * 24 * 3600;
 
 export async function shareObject(
@@ -26,19 +26,19 @@ export async function shareObject(
   if (email !== undefined) return shareWith({ bucket, object, email, expires, signal });
   if (bucket.publishes && expires === undefined) return publicUrl(bucket, object);
   if (expires !== undefined && expires > MAX_EXPIRES)
-    throw new SregistryError('USAGE', 'A link lives for at most 7 days', { hint: '--expires 7d' });
+    throw new SregistryError('USAGE', 'A link is valid for at most 7 days', { hint: '--expires 7d' });
   const signer = await bucket.credentials.signer();
   if (signer !== undefined)
     return signedUrl(bucket, object, { signer, expires: expires ?? DEFAULT_EXPIRES, now: new Date() });
   if (bucket.publishes) return publicUrl(bucket, object);
-  throw new SregistryError('UNSUPPORTED', 'A link can only be signed with the key of a service account', {
-    hint: 'name its file in GOOGLE_APPLICATION_CREDENTIALS, or share with one person: --email WHOM',
+  throw new SregistryError('UNSUPPORTED', 'Signing a link needs the key of a service account', {
+    hint: 'set GOOGLE_APPLICATION_CREDENTIALS to its file, or share with one person: --email WHOM',
   });
 }
 
 const ALGORITHM = 'GOOG4-RSA-SHA256';
 
-/** An address from which whoever has it can get the object for `expires` seconds. */
+/** An address at which anybody can GET the object for `expires` seconds. */
 function signedUrl(
   bucket: Bucket,
   object: string,
@@ -66,7 +66,7 @@ function publicUrl(bucket: Bucket, object: string): string {
   return new URL([bucket.name, ...object.split('/')].map(encodeURIComponent).join('/'), bucket.base).href;
 }
 
-/** The right of one person to read an object. */
+/** Permission for one person to read an object. */
 interface Grant {
   readonly bucket: Bucket;
   readonly object: string;
@@ -81,7 +81,7 @@ async function shareWith(grant: Grant): Promise<string> {
   return `https://storage.cloud.google.com/${bucket.name}/${object.split('/').map(encodeURIComponent).join('/')}`;
 }
 
-/** False where the bucket has no access lists of objects ("uniform bucket-level access"). */
+/** False if the bucket has no access lists of objects ("uniform bucket-level access"). */
 async function grantInAcl({ bucket, object, email, signal }: Grant): Promise<boolean> {
   try {
     const json = { entity: `user-${email}`, role: 'READER' };
@@ -100,7 +100,7 @@ interface Policy {
 /** Policies with conditions are of this version (IAM, "Policy versions"). */
 const POLICY_VERSION = 3;
 
-/** Adds a rule for this object, and for as long as told. */
+/** Adds a rule for this object, which ends after `expires` seconds. */
 async function grantInPolicy({ bucket, object, email, expires, signal }: Grant): Promise<void> {
   const path = bucket.path('iam');
   const query = { optionsRequestedPolicyVersion: POLICY_VERSION };

@@ -10,8 +10,8 @@ import { askListing, getObject, listObjects, type ObjectRef } from './objects.ts
 import { shareObject } from './share.ts';
 
 /**
- * What the Python client writes beside its images and finds them by. 8 KiB in all ("Quotas and limits", Cloud Storage). Names and values should be fit for HTTP headers, which other clients get them
- * in.
+ * The metadata by which the Python client finds its images. At most 8 KiB in all ("Quotas and limits", Cloud Storage). Names and
+ * values must suit HTTP headers, in which other clients get them.
  */
 const METADATA: MetadataLimits = {
   bytes: 8192,
@@ -28,7 +28,7 @@ const METADATA: MetadataLimits = {
     ),
 };
 
-/** A generation, as versions in names and handles have it. */
+/** A generation in the version of a name or in a handle. */
 const GENERATION = /^\d{1,19}$/;
 
 export function bucketStore(bucket: Bucket): Store {
@@ -62,7 +62,7 @@ export function bucketStore(bucket: Bucket): Store {
         ? getObject(bucket, { key, generation }, signal)
         : undefined,
 
-    // A listing of one name: it takes no right that reading images does not.
+    // Lists one name, which needs no permission that reading images does not need.
     check: async (signal) => {
       await askListing(bucket, { maxResults: 1, fields: 'kind' }, signal);
     },

@@ -137,6 +137,13 @@ export function networkError(where: Where, error: unknown, stall: number): Sregi
   if (code === 'UND_ERR_CONNECT_TIMEOUT') return unreachable(`${what}: timed out while connecting`, error);
   if (code.startsWith('HPE_'))
     return new SregistryError('SERVICE', `${what}: the answer is not HTTP`, { cause: error });
+  const header =
+    code === 'UND_ERR_INVALID_ARG' && /^invalid (\S+) header/.exec(String((error as Error).message))?.[1];
+  if (header)
+    return new SregistryError('SETTINGS', `${what}: the header ${header} cannot hold its value`, {
+      hint: 'check that the credentials have no line break, control character or letter beyond Latin-1',
+      cause: error,
+    });
   if (code === 'UND_ERR_INVALID_ARG') return new SregistryError('INTERNAL', what, { cause: error });
   return unreachable(`${what}: the connection broke`, error);
 }

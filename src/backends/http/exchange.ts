@@ -21,6 +21,11 @@ const debug = debugLog('http');
 
 /** Maximum number of redirects for one request. */
 const MAX_REDIRECTS = 5;
+/**
+ * Bytes of a body to hold while its reader is busy. What has arrived is read as one chunk, so a busy process passes on few large
+ * chunks instead of many small ones.
+ */
+const BODY_BUFFER = 512 * 1024;
 
 export type Headers = Readonly<Record<string, string>>;
 
@@ -156,6 +161,7 @@ async function sendOnce(service: Service, hop: Exchange, credentials: Headers): 
       signal: hop.signal,
       headersTimeout: hop.stall,
       bodyTimeout: hop.stall,
+      highWaterMark: BODY_BUFFER,
     });
     // A destroyed body emits one more error; without a listener, that error would end the process. A reader still gets its errors.
     body.on('error', () => {});

@@ -86,13 +86,13 @@ export async function openStream(
   };
   if (wanted.length === 0) return { body: Readable.from([]), total: wanted.total };
   const first = await openPart(source, wanted, transport.timeout);
-  const pinned = {
+  const ofRevision = {
     ...wanted,
     total: wanted.total ?? first.total,
     etag: wanted.etag ?? first.etag,
     modified: wanted.modified ?? first.modified,
   };
-  return { body: toReadable(continued(source, pinned, first), controller), total: first.total };
+  return { body: toReadable(continued(source, ofRevision, first), controller), total: first.total };
 }
 
 interface Source {
@@ -109,20 +109,20 @@ async function* continued(
   first: RangeResponse,
 ): AsyncGenerator<Buffer> {
   const length = wanted.length ?? first.length;
-  const patience = new Patience(source);
+  const retries = new Retries(source);
   let part: RangeResponse | undefined = first;
   let done = 0;
   while (length === undefined || done < length) {
     try {
-      part ??= await openPart(source, after(wanted, done), patience.left()).catch(goneIsStale);
+      part ??= await openPart(source, after(wanted, done), retries.left()).catch(goneIsStale);
       for await (const chunk of bytesOf(part)) {
         done += chunk.length;
         yield chunk;
-        patience.renew();
+        retries.renew();
       }
       if (length === undefined) return;
     } catch (error) {
-      await patience.spend(error, wanted.offset + done);
+      await retries.spend(error, wanted.offset + done);
     }
     part = undefined;
   }
@@ -206,7 +206,7 @@ async function* bytesOf({ answer, skip, length }: RangeResponse): AsyncGenerator
 }
 
 /** Counts a stream's failures and time without progress. Progress resets both. */
-class Patience {
+class Retries {
   readonly #source: Source;
   #failures = 0;
   #since = performance.now();

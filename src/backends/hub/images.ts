@@ -16,9 +16,10 @@ export async function resolveImage(
   const path = pathOf(name);
   const manifest = path === undefined ? undefined : await fetchManifest(api, path, signal);
   if (path === undefined || manifest === undefined || isOther(manifest, name)) return undefined;
-  const { annotations, url } = manifest;
+  const { annotations, url, version } = manifest;
   const file = await links.find(path, manifest, signal);
-  return { name, ...file, annotations, extension: splitExtension(basename(url.pathname)).extension };
+  const { extension } = splitExtension(basename(url.pathname));
+  return { name, ...file, version: version || undefined, annotations, extension };
 }
 
 /** Is this another version than requested? An archive may answer with the version it has. */

@@ -1,6 +1,6 @@
 import { isError } from '../../base/errors.ts';
 
-/** What is asked for, or undefined where the service says that there is none (NOT_FOUND); other errors as they are. */
+/** The result of a request, or undefined if the service says that it does not exist (NOT_FOUND). Other errors are rethrown. */
 export async function unlessAbsent<T>(asked: Promise<T>): Promise<T | undefined> {
   try {
     return await asked;

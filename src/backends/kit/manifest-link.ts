@@ -17,14 +17,14 @@ import type { RemoteImage } from '../backend.ts';
 import { type HttpClient, showUrl } from '../http.ts';
 import { type FileLocation, findFile, type HttpFile, probeFile, readFile } from '../http-file.ts';
 import { Renewable } from './renewable.ts';
-import { goneIsStale } from './stale.ts';
+import { goneIsStale, unreadableHandle } from './stale.ts';
 
 /** The link of a manifest to an image's file. */
 export interface Link {
   readonly url: URL;
   /** The service's id of this version of the image; `''` if it states none. */
   readonly version: string;
-  /** Bytes, if the manifest states them; then no request to the storage is needed before the first read. */
+  /** Bytes, if the manifest states them; with a version, no request to the storage is then needed before the first read. */
   readonly size?: number | undefined;
 }
 
@@ -90,7 +90,8 @@ export function createLinks({ http, host, fetchLink }: LinkService): Links {
   return {
     find: async (path, link, signal) => {
       const { version, url, size } = link;
-      const file = size === undefined ? await look(url, signal) : undefined;
+      // Without a version, only the file itself tells whether it was replaced.
+      const file = size === undefined || version === '' ? await look(url, signal) : undefined;
       const lifetime = lifetimeOf(url);
       return {
         size: file?.size ?? (size as number),
@@ -173,10 +174,10 @@ function isRefusal(error: unknown): error is SregistryError {
   return isError(error, 'NOT_FOUND', 'FORBIDDEN', 'UNAUTHORIZED') || (isError(error) && error.status === 400);
 }
 
-/** The handle of an image, checked because it may come from the catalog. */
+/** The handle of an image, checked because it may come from the catalog. Throws STALE if it cannot be read. */
 function handleOf({ handle }: RemoteImage, host: string): LinkHandle {
   const { path, version, url } = handle;
   const isValid = [path, version, url].every((part) => typeof part === 'string') && URL.canParse(String(url));
-  if (!isValid) throw new SregistryError('INTERNAL', `the handle of an image of ${host} is damaged`);
+  if (!isValid) throw unreadableHandle(host);
   return handle as LinkHandle;
 }

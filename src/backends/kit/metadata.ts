@@ -3,6 +3,9 @@
  * If some annotations do not fit, a sidecar `<key>.json` holds all of them. The sidecar names its image by sha256, so the sidecar of an
  * earlier image is ignored. If a service's files carry no metadata, the file does not tell its digest; the sidecar then also names
  * the file's revision.
+ *
+ * A sidecar that is written before its file also keeps, as `before`, what it said of the file that is still there: both files have
+ * their annotations at all times, even if the push then fails.
  */
 import { toStrings } from '../../image/attributes.ts';
 import type { ImageName } from '../../image/name.ts';
@@ -17,6 +20,8 @@ export const SIDECAR_MAX = 1024 * 1024;
 export interface MetadataLimits {
   /** Limit for all names and values together, in bytes. */
   readonly bytes: number;
+  /** Limits of single entries: bytes of a name with its value, and the number of entries. Default: none. */
+  readonly entries?: { readonly bytes: number; readonly max: number } | undefined;
   /**
    * `each`: one entry per annotation, if the service keeps the case of names. `json`: one entry `annotations` with all of them as
    * ASCII JSON, if the service changes the case of names.
@@ -64,6 +69,8 @@ const HEX = /^[0-9a-f]{64}$/;
 
 type Entry = readonly [string, string];
 
+const UNLIMITED = { bytes: Number.POSITIVE_INFINITY, max: Number.POSITIVE_INFINITY };
+
 /** Splits an image's metadata between the file and the sidecar. Without limits, everything goes into the sidecar. */
 export function carryMetadata(
   limits: MetadataLimits | undefined,
@@ -71,15 +78,20 @@ export function carryMetadata(
   annotations: Strings = {},
 ): CarriedMetadata {
   if (limits === undefined) return { metadata: {}, sidecar: true };
+  const { bytes: longest, max } = limits.entries ?? UNLIMITED;
   const own = Object.entries({ ...limits.own(facts), sha256: facts.sha256 }).filter(
-    (entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== '',
+    (entry): entry is [string, string] =>
+      entry[1] !== undefined && entry[1] !== '' && sizeOf([[entry[0], entry[1]]]) <= longest,
   );
   const room = limits.bytes - sizeOf([...own, ['side', 'json']]);
   const all = Object.entries(annotations);
   const isOwn = reservedIn(limits);
   const fitting =
     limits.shape === 'each'
-      ? thatFit(all, room, (entry) => (canStand(entry, isOwn) ? sizeOf([entry]) : Number.POSITIVE_INFINITY))
+      ? thatFit(all, room, (entry) => {
+          const size = canStand(entry, isOwn) ? sizeOf([entry]) : Number.POSITIVE_INFINITY;
+          return size <= longest ? size : Number.POSITIVE_INFINITY;
+        }).slice(0, max - own.length - 1)
       : thatFit(
           all,
           room - 'annotations{}'.length,
@@ -146,23 +158,56 @@ export interface Sidecar {
   readonly annotations: Strings;
 }
 
-/** The content of a sidecar. Give the file's `revision` if files carry no metadata. */
-export function writeSidecar({ digest, annotations }: Sidecar, revision?: string): Buffer {
-  return Buffer.from(JSON.stringify({ sha256: digest?.replace(/^sha256:/, ''), revision, annotations }));
+export interface SidecarOptions {
+  /** The file's revision, if files carry no metadata. */
+  readonly revision?: string | undefined;
+  /** What the sidecar says of the file that is there until the new one is. */
+  readonly before?: Sidecar | undefined;
 }
 
-/** Reads a sidecar. Ignores it unless it names this digest or, if the digest is unknown, this revision. */
-export function readSidecar(
-  bytes: Buffer,
-  { digest, revision }: { digest?: string | undefined; revision: string },
-): Sidecar {
-  const none: Sidecar = { digest, annotations: {} };
-  if (bytes.length > SIDECAR_MAX) return none;
-  const side = toRecord(tryParse(bytes.toString()));
+/** The content of a sidecar. */
+export function writeSidecar(own: Sidecar, { revision, before }: SidecarOptions = {}): Buffer {
+  return Buffer.from(JSON.stringify({ ...toEntry(own, revision), before: before && toEntry(before) }));
+}
+
+function toEntry({ digest, annotations }: Sidecar, revision?: string) {
+  return { sha256: digest?.replace(/^sha256:/, ''), revision, annotations };
+}
+
+/** The digest of an image, and its revision, which counts if the digest is unknown. */
+export interface SidecarOwner {
+  readonly digest?: string | undefined;
+  readonly revision: string;
+}
+
+/** What a sidecar says of an image. Ignores it unless it names this digest or, if the digest is unknown, this revision. */
+export function readSidecar(bytes: Buffer, owner: SidecarOwner): Sidecar {
+  const own = parseSidecar(bytes);
+  return (
+    [own, toRecord(own.before)]
+      .map((entry) => entryOf(entry, owner))
+      .find((found) => found !== undefined) ?? {
+      digest: owner.digest,
+      annotations: {},
+    }
+  );
+}
+
+/** Was a sidecar last written for this image? */
+export function isSidecarOf(bytes: Buffer, owner: SidecarOwner): boolean {
+  return entryOf(parseSidecar(bytes), owner) !== undefined;
+}
+
+function parseSidecar(bytes: Buffer): Record<string, unknown> {
+  return bytes.length > SIDECAR_MAX ? {} : toRecord(tryParse(bytes.toString()));
+}
+
+/** What an entry says, if it is about this image. */
+function entryOf(entry: Record<string, unknown>, { digest, revision }: SidecarOwner): Sidecar | undefined {
   const sha256 =
-    typeof side.sha256 === 'string' && HEX.test(side.sha256) ? `sha256:${side.sha256}` : undefined;
-  const isOfImage = digest === undefined ? side.revision === revision : sha256 === digest;
-  return isOfImage ? { digest: digest ?? sha256, annotations: toStrings(side.annotations) } : none;
+    typeof entry.sha256 === 'string' && HEX.test(entry.sha256) ? `sha256:${entry.sha256}` : undefined;
+  const isOfImage = digest === undefined ? entry.revision === revision : sha256 === digest;
+  return isOfImage ? { digest: digest ?? sha256, annotations: toStrings(entry.annotations) } : undefined;
 }
 
 function toRecord(value: unknown): Record<string, unknown> {

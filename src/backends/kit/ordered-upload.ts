@@ -4,14 +4,22 @@
  *
  * The service's count makes the upload resumable: after a failure, or in another process, the upload asks how many bytes arrived. So it
  * does not matter whether a part of a chunk or only an answer was lost. The session is saved before each chunk. If the service has
- * discarded the session ({@link SessionLost}), a new one begins. If chunks do not increase the count, the upload fails.
+ * discarded the session ({@link SessionLost}), a new one begins.
+ *
+ * The count itself may be wrong. If it does not grow beyond what it was before, the upload fails after a few attempts, even if each
+ * chunk seems to arrive. If it includes bytes that were never sent, the upload fails at once: the object would have a hole. A session
+ * that no later push can continue is forgotten.
  */
-import { isError, SregistryError } from '../../base/errors.ts';
+import { describeError, isError, SregistryError } from '../../base/errors.ts';
+import { debugLog } from '../../log/index.ts';
 import type { Progress, PushState } from '../backend.ts';
 import { fileBody } from '../file-body.ts';
 import { attemptsWorth } from '../http.ts';
 import { onlyForward } from './progress.ts';
+import { mayGoOn, unlessLost } from './resumable.ts';
 import { withRetries } from './retries.ts';
+
+const debug = debugLog('upload');
 
 /** The service's state: the bytes it has, with the session as its answer updated it; or the result, if it has the whole file. */
 export type Received<S, R> = { readonly session: S; readonly offset: number } | { readonly done: R };
@@ -63,10 +71,17 @@ export class SessionLost extends SregistryError {
   }
 }
 
-/** The service accepted a chunk, but does not have more bytes than before. */
+/** The service does not have more bytes than before. */
 class Stuck extends SregistryError {
   constructor(what: string) {
     super('SERVICE', `${what}: the upload makes no progress`);
+  }
+}
+
+/** The service says that it has bytes that it cannot have. */
+class Impossible extends SregistryError {
+  constructor(what: string, offset: number, sent: number) {
+    super('SERVICE', `${what}: the service says that it has ${offset} bytes, of which ${sent} were sent`);
   }
 }
 
@@ -82,51 +97,95 @@ export async function uploadInOrder<S, R>(
   const attempt = async () => {
     const known = earlier;
     earlier = undefined;
-    const received = known === undefined ? await upload.start() : await upload.ask(known);
-    return sendAll(upload, received, {
-      progress,
-      signal,
-      save: (session, offset) => resume?.save({ ...identity, session, offset }),
-    });
+    const going = known && (await unlessLost(askEarlier(upload, known), noteLost));
+    const { received, sent } = going ?? { received: await upload.start(), sent: 0 };
+    const save = (session: S, end: number) => resume?.save({ ...identity, session, sent: end });
+    return sendAll(upload, counted(what, received, sent), { progress, signal, save, sent });
   };
+  const noteLost = (error: unknown) => debug('%s: not resumed: %s', what, describeError(error));
   const isLost = (error: unknown) => (error instanceof SessionLost ? SESSIONS : 1);
-  const result = await withRetries(attempt, { what, attempts: isLost, signal });
-  resume?.save({});
-  return result;
+  try {
+    const result = await withRetries(attempt, { what, attempts: isLost, signal });
+    resume?.save({});
+    return result;
+  } catch (error) {
+    if (!mayGoOn(error)) resume?.save({});
+    throw error;
+  }
+}
+
+/** The session of an earlier push, and the bytes that it may have sent. */
+interface Earlier<S> {
+  readonly session: S;
+  readonly sent: number;
 }
 
 /** The session of an earlier push of this file to this place. */
 function resumed<S, R>(
-  { identity, parse }: OrderedUpload<S, R>,
+  { identity, file, parse }: OrderedUpload<S, R>,
   resume: PushState | undefined,
-): S | undefined {
-  const state = resume?.load() ?? {};
+): Earlier<S> | undefined {
+  const { sent, ...state } = resume?.load() ?? {};
   const isOurs = Object.entries(identity).every(([name, value]) => state[name] === value);
-  return isOurs && state.session !== undefined ? parse(state.session) : undefined;
+  if (!isOurs || state.session === undefined || !isCount(sent) || sent > file.size) return undefined;
+  const session = parse(state.session);
+  return session === undefined ? undefined : { session, sent };
+}
+
+/** What the service has of an earlier push. */
+async function askEarlier<S, R>(upload: OrderedUpload<S, R>, { session, sent }: Earlier<S>) {
+  return { received: counted(upload.what, await upload.ask(session), sent), sent };
+}
+
+/** The service's count, which cannot be more than the bytes that were sent. */
+function counted<S, R>(what: string, received: Received<S, R>, sent: number): Received<S, R> {
+  if ('done' in received || (isCount(received.offset) && received.offset <= sent)) return received;
+  throw new Impossible(what, received.offset, sent);
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 interface Sending<S> {
   readonly progress: Progress;
   readonly signal: AbortSignal | undefined;
-  save(session: S, offset: number): void;
+  /** Bytes that an earlier push may have sent. */
+  readonly sent: number;
+  /** Saves the session before the bytes up to `end` are sent. */
+  save(session: S, end: number): void;
 }
 
 async function sendAll<S, R>(
   upload: OrderedUpload<S, R>,
   first: Received<S, R>,
-  { progress, signal, save }: Sending<S>,
+  { progress, signal, save, sent: sentBefore }: Sending<S>,
 ): Promise<R> {
-  const { what } = upload;
+  const { what, file, finish } = upload;
   const attempts = (error: unknown) => (isTransient(upload, error) ? CHUNK_ATTEMPTS : 1);
   let received = first;
+  let sent = sentBefore;
+  /** The service's highest count, and how often its count fell since. */
+  let most = -1;
+  let falls = 0;
+  const count = (given: Received<S, R>) => counted(what, given, sent);
+
   while (!('done' in received)) {
     const before = received;
-    save(before.session, before.offset);
-    if (before.offset >= upload.file.size && upload.finish !== undefined)
-      return upload.finish(before.session);
+    if (before.offset > most) [most, falls] = [before.offset, 0];
+    if (before.offset >= file.size && finish !== undefined) {
+      save(before.session, sent);
+      return finish(before.session);
+    }
     const next = async (attempt: number): Promise<Received<S, R>> => {
-      const now = attempt === 1 ? before : await upload.ask(before.session);
-      return 'done' in now ? now : advance(upload, now, progress);
+      const now = attempt === 1 ? before : count(await upload.ask(before.session));
+      if ('done' in now) return now;
+      if (now.offset < before.offset) falls += 1;
+      if (falls >= CHUNK_ATTEMPTS) throw new Stuck(what);
+      const end = endOfChunk(upload, now);
+      sent = Math.max(sent, end);
+      save(now.session, sent);
+      return advance(upload, { ...now, end }, progress, count);
     };
     received = await withRetries(next, { what, attempts, signal });
   }
@@ -139,20 +198,28 @@ function isTransient<S, R>({ isTransient: also }: OrderedUpload<S, R>, error: un
   );
 }
 
+/** The byte after the next chunk. */
+function endOfChunk<S, R>(
+  { file, chunk }: OrderedUpload<S, R>,
+  { session, offset }: { readonly session: S; readonly offset: number },
+): number {
+  return Math.min(file.size, offset + (typeof chunk === 'number' ? chunk : chunk(session)));
+}
+
 /** Sends the next chunk. Throws Stuck if the service then has no more bytes than before. */
 async function advance<S, R>(
   upload: OrderedUpload<S, R>,
-  { session, offset: start }: { readonly session: S; readonly offset: number },
+  { session, offset: start, end }: { readonly session: S; readonly offset: number; readonly end: number },
   progress: Progress,
+  count: (received: Received<S, R>) => Received<S, R>,
 ): Promise<Received<S, R>> {
-  const { file, what, chunk, finish } = upload;
+  const { file, what, finish } = upload;
   if (start >= file.size && finish !== undefined) return { session, offset: start };
-  const end = Math.min(file.size, start + (typeof chunk === 'number' ? chunk : chunk(session)));
-  const received =
+  const received = count(
     start < file.size
       ? await upload.send(session, { start, end, body: fileBody({ ...file, start, end }, progress) })
-      : await upload.ask(session);
-  const isGrown = 'done' in received || (received.offset > start && received.offset <= file.size);
-  if (!isGrown) throw new Stuck(what);
+      : await upload.ask(session),
+  );
+  if (!('done' in received) && received.offset <= start) throw new Stuck(what);
   return received;
 }

@@ -5,12 +5,12 @@
  * push asks the service which parts it has, and does not send the correct ones again.
  */
 import pMap from 'p-map';
-import { describeError, isError } from '../../base/errors.ts';
+import { describeError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Progress, PushState } from '../backend.ts';
 import { fileBody } from '../file-body.ts';
-import { attemptsWorth } from '../http.ts';
 import { onlyForward } from './progress.ts';
+import { mayGoOn, unlessLost } from './resumable.ts';
 import type { HashedFile } from './store.ts';
 
 const debug = debugLog('upload');
@@ -92,11 +92,6 @@ export async function uploadInParallel<R>(
   }
 }
 
-/** Should a later push resume this upload after this failure? */
-function mayGoOn(error: unknown): boolean {
-  return isError(error, 'CANCELED', 'UNAUTHORIZED') || attemptsWorth(error, true) > 1;
-}
-
 async function giveUp(
   { what, abort }: Pick<ParallelUpload<unknown>, 'what' | 'abort'>,
   id: string,
@@ -116,13 +111,15 @@ async function resumed<R>(
   const { upload: id, etags, ...state } = resume?.load() ?? {};
   const isOurs = Object.entries(stateOf(upload)).every(([name, value]) => state[name] === value);
   if (!isOurs || typeof id !== 'string' || typeof etags !== 'object') return undefined;
+  const note = (error: unknown) => debug('%s: not resumed: %s', upload.what, describeError(error));
   const saved = { ...etags } as Record<number, unknown>;
-  const present = await upload.list(id, savedParts(upload, saved));
+  const present = await unlessLost(upload.list(id, savedParts(upload, saved)), note);
   if (present === undefined) return undefined;
   const parts: StoredPart[] = [];
-  for (const [number, { etag, size }] of present) {
+  for (const number of numbersOf(upload)) {
+    const { etag, size } = present.get(number) ?? {};
     const part = partOf(upload, number);
-    if (size !== part.end - part.start) continue;
+    if (etag === undefined || size !== part.end - part.start) continue;
     // The service may have a part whose answer was lost when the earlier push ended.
     if (saved[number] === etag || (await upload.isSame(etag, part))) parts.push({ number, etag });
   }
@@ -146,6 +143,11 @@ function stateOf({ identity, file, partSize }: ParallelUpload<unknown>) {
   return { ...identity, digest: file.digest, partSize };
 }
 
+/** The numbers of all parts. */
+function numbersOf({ file: { size }, partSize }: ParallelUpload<unknown>): number[] {
+  return Array.from({ length: Math.ceil(size / partSize) }, (_, index) => index + 1);
+}
+
 function partOf({ file: { path, size }, partSize }: ParallelUpload<unknown>, number: number): Part {
   const start = (number - 1) * partSize;
   return { number, path, start, end: Math.min(size, start + partSize) };
@@ -157,7 +159,7 @@ async function sendParts<R>(
   done: readonly StoredPart[],
   { progress, signal, resume }: ParallelUploadOptions,
 ): Promise<StoredPart[]> {
-  const { file, partSize } = upload;
+  const { file } = upload;
   const stop = new AbortController();
   const canceled = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
   const parts = [...done];
@@ -181,10 +183,9 @@ async function sendParts<R>(
     finished(stored, part);
   };
   const isDone = new Set(done.map(({ number }) => number));
-  const numbers = Array.from({ length: Math.ceil(file.size / partSize) }, (_, index) => index + 1);
   // The first failure is the cause; it aborts the other parts.
   await pMap(
-    numbers.filter((number) => !isDone.has(number)),
+    numbersOf(upload).filter((number) => !isDone.has(number)),
     async (number) => {
       if (!stop.signal.aborted) await send(number).catch((error: unknown) => stop.abort(error));
     },

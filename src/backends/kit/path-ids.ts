@@ -7,7 +7,7 @@
  *   belong to a folder that somebody replaced, so the path is walked again first.
  * - If an id turns out to be gone, the path is walked again, once.
  * - A rename or removal by this process begins a new epoch. Later callers never get the result of a lookup from an earlier epoch, and
- *   such a result is not remembered, even if the lookup ends later.
+ *   such a result is not remembered, even if the lookup ends later. But a folder is created by one call at a time, whatever the epoch.
  */
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
@@ -17,7 +17,7 @@ import { SingleFlight } from '../../base/single-flight.ts';
 export interface FolderTree {
   /** Id of the root folder of all paths. */
   readonly root: string;
-  /** Id of the folder `name` in `parent`; undefined if there is none. */
+  /** Id of the folder `name` in `parent`; undefined if it does not exist. */
   find(parent: string, name: string, signal: AbortSignal): Promise<string | undefined>;
   /** Creates the folder and returns its id. */
   create?(parent: string, name: string, signal: AbortSignal): Promise<string>;
@@ -32,15 +32,16 @@ export interface PathIdsOptions {
 
 /** A path is `''` for the root, else names joined by `/`. */
 export interface PathIds {
-  /** Id of the folder; undefined if the service says that there is none. */
+  /** Id of the folder; undefined if the service says that it does not exist. */
   find(path: string, signal?: AbortSignal): Promise<string | undefined>;
   /** Id of the folder; creates it and missing folders above it. Throws UNSUPPORTED if the service cannot create folders. */
   ensure(path: string, signal?: AbortSignal): Promise<string>;
   /**
    * Calls `act` with the folder's id and returns its result. If `act` throws NOT_FOUND, walks the path again, and calls `act` once more
-   * if the id has changed. Throws NOT_FOUND if there is no such folder.
+   * if the id has changed. Throws NOT_FOUND if there is no such folder. `isFresh`: the whole path was looked up moments ago. If not, an
+   * `act` that finds nothing in the folder throws NOT_FOUND, as a service may answer that a removed folder is empty.
    */
-  using<T>(path: string, act: (id: string) => Promise<T>, signal?: AbortSignal): Promise<T>;
+  using<T>(path: string, act: (id: string, isFresh: boolean) => Promise<T>, signal?: AbortSignal): Promise<T>;
   /** Forgets the folder at `path` and everything below it. Call it after this process renamed or removed the folder. */
   forget(path: string): void;
 }
@@ -67,6 +68,7 @@ type Step = (parent: string, name: string, signal: AbortSignal) => Promise<strin
 export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathIdsOptions = {}): PathIds {
   const known = new LRUCache<string, Known>({ max, ttl });
   const flights = new SingleFlight<Known | undefined>();
+  const creations = new Map<string, Promise<unknown>>();
   let epoch = 0;
 
   const forget = (path: string): void => {
@@ -104,7 +106,7 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
   const walkSurely = async (path: string, kind: string, step: Step, signal?: AbortSignal): Promise<Found> => {
     try {
       const found = await walk(path, kind, step, signal);
-      if (found.id !== undefined || performance.now() - found.since < FRESH) return found;
+      if (found.id !== undefined || isFresh(found.since)) return found;
     } catch (error) {
       if (!isError(error, 'NOT_FOUND')) throw error;
     }
@@ -112,10 +114,14 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
     return walk(path, kind, step, signal);
   };
 
-  const find = async (path: string, signal?: AbortSignal): Promise<string | undefined> =>
-    (await walkSurely(path, 'find', (parent, name, flight) => tree.find(parent, name, flight), signal)).id;
+  const findSurely = (path: string, signal?: AbortSignal): Promise<Found> =>
+    walkSurely(path, 'find', (parent, name, flight) => tree.find(parent, name, flight), signal);
 
-  const findOrCreate: Step = async (parent, name, signal) => {
+  const find = async (path: string, signal?: AbortSignal): Promise<string | undefined> =>
+    (await findSurely(path, signal)).id;
+
+  const findOrCreateAlone: Step = async (parent, name, signal) => {
+    signal.throwIfAborted();
     const id = await tree.find(parent, name, signal);
     if (id !== undefined) return id;
     if (tree.create === undefined)
@@ -126,26 +132,41 @@ export function createPathIds(tree: FolderTree, { max = MAX, ttl = TTL }: PathId
     return tree.create(parent, name, signal);
   };
 
+  /** Waits for a creation of the same folder that began in an earlier epoch: many services would create the folder twice. */
+  const findOrCreate: Step = async (parent, name, signal) => {
+    const folder = JSON.stringify([parent, name]);
+    const alone = () => findOrCreateAlone(parent, name, signal);
+    const creation = (creations.get(folder) ?? Promise.resolve()).then(alone, alone);
+    creations.set(folder, creation);
+    try {
+      return await creation;
+    } finally {
+      if (creations.get(folder) === creation) creations.delete(folder);
+    }
+  };
+
   return {
     find,
     ensure: async (path, signal) => (await walkSurely(path, 'ensure', findOrCreate, signal)).id as string,
     using: async (path, act, signal) => {
-      const id = await find(path, signal);
+      const { id, since } = await findSurely(path, signal);
       if (id === undefined) throw absent(path);
       try {
-        return await act(id);
+        return await act(id, isFresh(since));
       } catch (error) {
         if (!isError(error, 'NOT_FOUND')) throw error;
         forget(firstOf(path));
         const renewed = await find(path, signal);
         if (renewed === undefined) throw absent(path, error);
         if (renewed === id) throw error;
-        return act(renewed);
+        return act(renewed, true);
       }
     },
     forget,
   };
 }
+
+const isFresh = (since: number) => performance.now() - since < FRESH;
 
 /** The uppermost folder of a path. Forgetting it covers every change on the path. */
 function firstOf(path: string): string {

@@ -7,12 +7,14 @@
  * 3. If the service issued another refresh token, write it before using the access token. If not, write nothing: the token from the
  *    settings stays valid, and a value from the environment is not copied to disk.
  *
+ * A damaged file counts as empty: nothing in it can be used, and no renewal would ever last.
+ *
  * An entry records (by a hash) the login in the settings that it came from. After a new login, the entry is ignored.
  */
 import { createHash } from 'node:crypto';
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { registerSecret } from '../../log/index.ts';
-import { isJsonObject, type JsonObject } from '../../settings/json.ts';
+import { isJsonObject, type JsonObject, readJsonObject } from '../../settings/json.ts';
 import { editJsonFile } from '../../settings/locked-file.ts';
 import { warnOnce } from '../../settings/warn-once.ts';
 import type { Tokens } from '../oauth.ts';
@@ -45,7 +47,7 @@ interface Stored {
 }
 
 /** Milliseconds to wait for the renewal of another process, which may take as long as a request's deadline. */
-const PATIENCE = 130_000;
+const TIME_LIMIT = 130_000;
 /** Seconds to use an access token if the service does not state its lifetime. */
 const DEFAULT_LIFETIME = 3600;
 /** Seconds that another process's access token must still be valid to be used here. */
@@ -100,7 +102,7 @@ export function refreshedTokens(options: RefreshOptions): ObtainToken {
           const isRotated = tokens.refreshToken !== (stored?.refreshToken ?? options.refreshToken);
           return isRotated ? { ...before, [entry]: tokens } : before;
         },
-        { patience: PATIENCE },
+        { timeout: TIME_LIMIT, replaceMalformed: true },
       );
       unsaved = undefined;
     } catch (error) {
@@ -121,6 +123,23 @@ export function refreshedTokens(options: RefreshOptions): ObtainToken {
     registerSecret(tokens.refreshToken);
     return toAccessToken(tokens);
   };
+}
+
+/** For a `logout`: removes the tokens of this login from the file, and returns the newest refresh token, which is the one to revoke. */
+export async function forgetTokens({
+  refreshToken,
+  file,
+  entry = 'login',
+}: Pick<RefreshOptions, 'refreshToken' | 'file' | 'entry'>): Promise<string> {
+  const origin = originOf(refreshToken);
+  let newest: string | undefined;
+  if (file !== undefined && (await readJsonObject(file)) !== undefined)
+    await editJsonFile(file, (before) => {
+      newest = storedIn(before, entry, origin)?.refreshToken;
+      const { [entry]: _, ...others } = before;
+      return newest === undefined ? before : others;
+    });
+  return newest ?? refreshToken;
 }
 
 function storedIn(file: JsonObject, entry: string, origin: string): Stored | undefined {

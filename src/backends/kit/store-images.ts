@@ -2,7 +2,8 @@
  * Resolves a name to a remote image of a store, and reads the image.
  *
  * An image may have several keys, and mostly the first is the right one. If not, a store that lists by prefix finds the others with one
- * request; for any other store, each key takes a request.
+ * request. A store that finds the first existing file of several keys needs no more than that. For any other store, each key takes a
+ * request.
  */
 import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
@@ -10,9 +11,10 @@ import { folderOf, type ImageName } from '../../image/name.ts';
 import { splitExtension } from '../../image/names.ts';
 import type { RemoteImage } from '../../image/remote.ts';
 import { debugLog } from '../../log/index.ts';
-import type { Layout } from './layout.ts';
+import { unlessAbsent } from './absent.ts';
+import { type Layout, prefixOf } from './layout.ts';
 import { readMetadata, readSidecar, sidecarOf } from './metadata.ts';
-import { goneIsStale } from './stale.ts';
+import { goneIsStale, unreadableHandle } from './stale.ts';
 import type { FileRef, ListedFile, Store, StoredFile } from './store.ts';
 
 const debug = debugLog('store');
@@ -71,16 +73,19 @@ export async function findFile(context: StoreContext, name: ImageName, signal?: 
   const [first, ...others] = layout.keysOf(name);
   if (first === undefined) return { file: undefined, versions: [] };
   let refusal: unknown;
-  const stat = async (key: string) => {
+  const permitted = async (asked: Promise<StoredFile | undefined>) => {
     try {
-      return await store.stat(key, signal);
+      return await asked;
     } catch (error) {
       if (!isError(error, 'FORBIDDEN')) throw error;
       refusal ??= error;
       return undefined;
     }
   };
-  const file = await stat(first);
+  const stat = (key: string) => permitted(store.stat(key, signal));
+  const file = await (store.statFirst === undefined
+    ? stat(first)
+    : permitted(store.statFirst([first, ...others], signal)));
   if (file !== undefined) return { file, versions: [] };
   const listed = await listOthers(context, name, [first, ...others], signal);
   const versions = listed.filter(({ key }) => key !== first && !others.includes(key));
@@ -101,14 +106,18 @@ async function listOthers(
   keys: readonly string[],
   signal?: AbortSignal,
 ): Promise<readonly ListedFile[]> {
-  const all = keys.map((key) => ({ key }));
-  if (store.listPrefix === undefined) return all;
+  const all = store.statFirst === undefined ? keys.map((key) => ({ key })) : [];
   const wantsVersions = layout.newestVersion && name.version === undefined;
   const isVersion = (key: string) => {
     const other = wantsVersions ? layout.parseKey(key)?.name : undefined;
     return other?.collection === folderOf(name) && isTagOf(other, name);
   };
   const found: ListedFile[] = [];
+  if (store.listPrefix === undefined) {
+    if (!wantsVersions) return all;
+    const listed = await unlessAbsent(filesIn(store, prefixOf(folderOf(name)) ?? '', signal));
+    return [...all, ...(listed ?? []).filter(({ key }) => isVersion(key))];
+  }
   // The keys of one image differ after the tag: all begin with `a/b:1.`, and its versions begin with `a/b:1` too.
   const stems = Map.groupBy(keys, (key) => splitExtension(key).stem);
   try {
@@ -131,6 +140,13 @@ async function listOthers(
     debug('no permission to list %s: %s', store.target, error.message);
     return all;
   }
+}
+
+/** All files directly in a folder. */
+async function filesIn(store: Store, folder: string, signal?: AbortSignal): Promise<ListedFile[]> {
+  const found: ListedFile[] = [];
+  for await (const { files } of store.list(folder, signal)) found.push(...files);
+  return found;
 }
 
 const isTagOf = (other: ImageName | undefined, { image, tag }: ImageName) =>
@@ -172,14 +188,18 @@ export function toRemoteImage(
   file: StoredFile,
 ): RemoteImage {
   const { key, size, modified, revision, ref, metadata, unpresentable } = file;
-  const told = store.metadata && metadata && readMetadata(store.metadata, metadata);
+  const read = store.metadata && metadata && readMetadata(store.metadata, metadata);
+  const digest = file.digest ?? read?.digest;
+  // Other clients may replace the bytes of a file and leave its metadata, which then name the digest of earlier bytes.
+  const isOutdated = read?.digest !== undefined && read.digest !== digest;
+  const told = isOutdated ? { annotations: {}, sidecar: false } : read;
   const side = told?.sidecar;
   const handle: Handle = { ...ref, ...(side !== undefined && { side }) };
   return {
     name,
     size,
     modified,
-    digest: told?.digest ?? file.digest,
+    digest,
     revision,
     ...(told && { annotations: told.annotations }),
     extension: layout.parseKey(key)?.extension,
@@ -216,13 +236,16 @@ export async function withSidecar(
   }
 }
 
-/** The handle of an image, checked before it becomes part of a request, because it may come from the catalog. */
+/**
+ * The handle of an image, checked before it becomes part of a request, because it may come from the catalog. Throws STALE if it
+ * cannot be read.
+ */
 export function handleOf({ store, layout }: StoreContext, { handle }: Pick<RemoteImage, 'handle'>): Handle {
   const isValid =
     typeof handle.key === 'string' &&
     layout.parseKey(handle.key) !== undefined &&
     (store.isRef?.(handle) ?? true);
-  if (!isValid) throw new SregistryError('INTERNAL', `the handle of an image in ${store.target} is damaged`);
+  if (!isValid) throw unreadableHandle(store.target);
   return handle as Handle;
 }
 

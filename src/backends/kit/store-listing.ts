@@ -143,6 +143,7 @@ async function* matchingFiles(
     for (const candidate of candidatesOf(context, files)) {
       if (!matches(candidate.name)) continue;
       const identity = identityOf(candidate.name);
+      if (seen.has(identity)) continue;
       if (candidate.rank === 0) {
         seen.add(identity);
         yield candidate;

@@ -2,7 +2,7 @@
  * Pushes images to a store, copies them within it, and removes them.
  *
  * A push reads the file once to hash it, sends it, and verifies what the service says it stored. The sidecar is written first, so that
- * an image is never visible without its annotations. It is written last in two cases. With `ifAbsent`, a refused push must not replace
+ * an image is never visible without its annotations; it keeps those of the file that is replaced. It is written last in two cases. With `ifAbsent`, a refused push must not replace
  * the sidecar of the existing image. And if files carry no metadata, the sidecar names the file's revision, which exists only after
  * the push.
  */
@@ -15,7 +15,17 @@ import { debugLog } from '../../log/index.ts';
 import type { ImageFile, PushOptions, RemoteImage } from '../backend.ts';
 import { fileBody } from '../file-body.ts';
 import { changedWhilePushed } from './changed.ts';
-import { carryMetadata, readMetadata, sidecarOf, writeSidecar } from './metadata.ts';
+import {
+  carryMetadata,
+  isSidecarOf,
+  readMetadata,
+  readSidecar,
+  type Sidecar,
+  type SidecarOptions,
+  type SidecarOwner,
+  sidecarOf,
+  writeSidecar,
+} from './metadata.ts';
 import { onlyForward } from './progress.ts';
 import { goneIsStale } from './stale.ts';
 import type { HashedFile, PutOptions, StoredFile, Strings } from './store.ts';
@@ -29,6 +39,9 @@ import {
 } from './store-images.ts';
 
 const debug = debugLog('store');
+
+/** Milliseconds for removing a file that is not what it should be. */
+const TIDY_TIMEOUT = 10_000;
 
 /** Where an image goes. */
 interface Target {
@@ -54,7 +67,7 @@ export async function pushImage(
   const put = async (metadata: Strings) => {
     const options = { metadata, ifAbsent, progress: forward, signal, resume };
     const stored = await putFile(context, target.key, source, options);
-    await verify(context, stored, source, signal);
+    await verify(context, stored, source);
     return stored;
   };
   const facts = { name, size: file.size, digest: source.digest, annotations };
@@ -115,14 +128,31 @@ async function putWithSidecar(
   const facts = { name, key, size, sha256: digest?.replace(/^sha256:/, '') };
   const { metadata, sidecar } = carryMetadata(store.metadata, facts, annotations);
   const isLast = sidecarLast || store.metadata === undefined;
-  const putSidecar = (revision?: string) =>
-    store.putSmall(sidecarOf(key), writeSidecar({ digest, annotations }, revision), signal);
-  if (sidecar && !isLast) await putSidecar();
+  const putSidecar = (options: SidecarOptions) =>
+    store.putSmall(sidecarOf(key), writeSidecar({ digest, annotations }, options), signal);
+  const old = present?.metadata && store.metadata && readMetadata(store.metadata, present.metadata);
+  const owner = present && old?.sidecar ? { digest: old.digest, revision: present.revision } : undefined;
+  if (sidecar && !isLast)
+    await putSidecar({ before: owner && (await sidecarOfOwner({ store }, key, owner, signal)) });
   const stored = await put(metadata);
-  if (sidecar && isLast) await putSidecar(store.metadata === undefined ? stored.revision : undefined);
-  const hadSidecar = present?.metadata && store.metadata && readMetadata(store.metadata, present.metadata);
-  if (!sidecar && hadSidecar?.sidecar) await removeSidecar({ store }, key, signal);
+  if (sidecar && isLast) await putSidecar(store.metadata === undefined ? { revision: stored.revision } : {});
+  if (!sidecar && owner) await removeSidecar({ store }, key, owner, signal);
   return stored;
+}
+
+/** What the sidecar says of the file that is there; undefined if it cannot be read. */
+async function sidecarOfOwner(
+  { store }: Pick<StoreContext, 'store'>,
+  key: string,
+  owner: SidecarOwner,
+  signal?: AbortSignal,
+): Promise<Sidecar | undefined> {
+  try {
+    return readSidecar(await store.getSmall(sidecarOf(key), signal), owner);
+  } catch (error) {
+    if (!isError(error, 'NOT_FOUND', 'FORBIDDEN')) throw error;
+    return undefined;
+  }
 }
 
 /** The key of a new image. */
@@ -161,12 +191,7 @@ async function hashed({ store }: StoreContext, file: ImageFile, signal?: AbortSi
 }
 
 /** Verifies the stored file. If its bytes differ, removes it and throws CORRUPT; `remove` leaves a file of another push alone. */
-async function verify(
-  { store }: StoreContext,
-  stored: StoredFile,
-  source: HashedFile,
-  signal?: AbortSignal,
-): Promise<void> {
+async function verify({ store }: StoreContext, stored: StoredFile, source: HashedFile): Promise<void> {
   const stated = statedDigest({ store }, stored);
   if (stated !== undefined && stated !== source.digest) return;
   const isSame =
@@ -174,15 +199,32 @@ async function verify(
     (stored.digest === undefined || stored.digest === source.digest) &&
     (stored.md5 === undefined || source.md5 === undefined || stored.md5 === source.md5);
   if (isSame) return;
-  await store.remove(stored.ref, signal);
+  await discard({ store }, stored);
   throw changedWhilePushed(`${store.show(stored.key)}: the service stored other bytes than were sent`);
 }
 
-/** Removes a sidecar. A failure is harmless: a sidecar names its image, so a leftover one is ignored. */
-async function removeSidecar({ store }: Pick<StoreContext, 'store'>, key: string, signal?: AbortSignal) {
+/** Removes a file that is not what it should be. A failure does not hide why it has to go. */
+async function discard({ store }: Pick<StoreContext, 'store'>, { key, ref }: StoredFile): Promise<void> {
+  await store.remove(ref, AbortSignal.timeout(TIDY_TIMEOUT)).catch((error: unknown) => {
+    debug('could not remove %s: %s', store.show(key), describeError(error));
+  });
+}
+
+/**
+ * Removes the sidecar of an image that is gone, but not one that a push at the same time has written. A failure is harmless: a sidecar
+ * names its image, so a leftover one is ignored.
+ */
+async function removeSidecar(
+  { store }: Pick<StoreContext, 'store'>,
+  key: string,
+  owner: SidecarOwner,
+  signal?: AbortSignal,
+): Promise<void> {
   try {
-    await store.remove({ key: sidecarOf(key) }, signal);
+    const bytes = await store.getSmall(sidecarOf(key), signal);
+    if (isSidecarOf(bytes, owner)) await store.remove({ key: sidecarOf(key) }, signal);
   } catch (error) {
+    if (isError(error, 'NOT_FOUND')) return;
     if (!isError(error) || error.code === 'CANCELED') throw error;
     debug('could not remove %s: %s', store.show(sidecarOf(key)), describeError(error));
   }
@@ -220,6 +262,7 @@ export async function copyImage(
         throw goneIsStale(error, store.show(ref.key));
       });
     if (stored.size === from.size) return stored;
+    await discard(context, stored);
     throw new SregistryError(
       'CORRUPT',
       `${store.show(stored.key)}: the copy differs in size from its original`,
@@ -260,8 +303,7 @@ export async function removeImage(
   try {
     await store.remove(ref, signal);
     if (ref.exact || side === false) return;
-    const hasSidecar = side ?? (await store.stat(sidecarOf(ref.key), signal)) !== undefined;
-    if (hasSidecar) await removeSidecar(context, ref.key, signal);
+    await removeSidecar(context, ref.key, image, signal);
   } catch (error) {
     throw goneIsStale(error, store.show(ref.key));
   }

@@ -111,15 +111,17 @@ export interface Store {
 
   /** The name of a key in messages. */
   show(key: string): string;
-  /** The file of a key; undefined if the service says that there is none. */
+  /** The file of a key; undefined if the service says that it does not exist. */
   stat(key: string, signal?: AbortSignal): Promise<StoredFile | undefined>;
+  /** Like `stat`, for the first of these keys that exists; all are in one folder. For a service that finds them with one request. */
+  statFirst?(keys: readonly string[], signal?: AbortSignal): Promise<StoredFile | undefined>;
   /** The files and folders directly in a folder: `''`, `a/`, `a/b/`. */
   list(folder: string, signal?: AbortSignal): AsyncIterable<Page>;
   /** A stream of a range of this revision. Throws NOT_FOUND or STALE if the revision is gone. */
   open(ref: FileRef, range: Range): Promise<Readable>;
   /** Puts a file, replacing an existing one. Returns what the service says it stored. */
   put(key: string, file: SourceFile, options: PutOptions): Promise<StoredFile>;
-  /** The bytes of a sidecar. Throws NOT_FOUND if there is none. */
+  /** The bytes of a sidecar. Throws NOT_FOUND if it does not exist. */
   getSmall(key: string, signal?: AbortSignal): Promise<Buffer>;
   putSmall(key: string, bytes: Buffer, signal?: AbortSignal): Promise<void>;
   /** Removes the file; succeeds if it is already gone. Throws STALE if it was replaced. */

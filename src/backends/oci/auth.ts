@@ -1,7 +1,6 @@
 /**
- * Authentication as registries ask for it: the first refusal (401) says how. `Basic` gets user and password with every
- * request; `Bearer` names a token service, which hands out short-lived tokens per scope for a login, or for none.
- * Tokens are kept per scope.
+ * Logs in as a registry demands: its first refusal (401) says how. For `Basic`, every request carries user and password. `Bearer`
+ * names a token service, which issues short-lived tokens per scope, with a login or without one. Keeps the tokens of each scope.
  *
  * Protocol: "Token Authentication Specification" and "OAuth2 Token Authentication" of CNCF Distribution.
  */
@@ -10,12 +9,12 @@ import { type Headers, type HttpClient, isLoopback, type Refusal, showUrl } from
 import { type AccessToken, bearerHeader, TokenCache } from '../kit/token.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 
-/** How one logs in to a registry. */
+/** A login to a registry. */
 export type Login =
   | { readonly username: string; readonly password: string }
-  /** A refresh token, to be traded for access tokens. */
+  /** A refresh token, which the token service exchanges for access tokens. */
   | { readonly identityToken: string }
-  /** A bearer token, to be sent as it is. */
+  /** A bearer token, sent unchanged. */
   | { readonly registryToken: string };
 
 export interface AuthSettings {
@@ -27,9 +26,9 @@ export interface AuthSettings {
 }
 
 export interface Logins {
-  /** The login for a repository (`''` for the registry as a whole), or undefined where there is none. */
+  /** The login for a repository (`''`: for the whole registry), or undefined without one. */
   find(repository: string, signal?: AbortSignal): Promise<Login | undefined>;
-  /** One was refused: look them up again next time, as the user may have logged in anew. */
+  /** Looks logins up again next time: one was refused, and the user may have logged in since. */
   forget(): void;
 }
 
@@ -38,7 +37,7 @@ export interface Auth {
   updateToken(refusal: Refusal): Promise<boolean>;
 }
 
-/** Seconds that a token lives where the service does not say (token specification, `expires_in`). */
+/** Lifetime of a token in seconds if the service does not state one (token specification, `expires_in`). */
 const DEFAULT_LIFETIME = 60;
 /** Name of this program to token services. */
 const CLIENT_ID = 'sregistry';
@@ -92,8 +91,8 @@ export function createAuth({ origin, http, logins }: AuthSettings): Auth {
 const REPOSITORY_PATH = /^\/v2\/(.+)\/(?:manifests|blobs|tags|referrers)\/[^?]*$/;
 
 /**
- * The scopes of a request to a registry, as "Requesting a token" has them: `repository:demo/large:pull`, `registry:catalog:*`. None for
- * `/v2/` itself. A mount from another repository needs to pull there, too.
+ * The scopes of a request to a registry, written as in "Requesting a token": `repository:demo/large:pull`, `registry:catalog:*`.
+ * `/v2/` needs none. A mount from another repository also needs to pull there.
  */
 export function scopesOf(method: string, url: URL): string[] {
   if (url.pathname === '/v2/_catalog') return ['registry:catalog:*'];
@@ -120,18 +119,18 @@ function basicHeader(login: Login | undefined): Headers {
   return { authorization: `Basic ${Buffer.from(`${login.username}:${login.password}`).toString('base64')}` };
 }
 
-/** The address of the token service. A login given to a registry over https is not sent on in the clear. */
+/** The address of the token service. Throws SERVICE if it would get the login of an https registry over plain http. */
 function realmOf(challenge: Challenge, origin: URL): URL {
   const realm = URL.parse(challenge.parameters.realm ?? '');
   if (realm === null || !/^https?:$/.test(realm.protocol))
-    throw new SregistryError('SERVICE', `${origin.host}: its token service has no usable address`);
+    throw new SregistryError('SERVICE', `${origin.host}: it names a token service without a usable address`);
   if (realm.protocol === 'http:' && origin.protocol === 'https:' && !isLoopback(realm.host))
-    throw new SregistryError('SERVICE', `${origin.host}: its token service ${showUrl(realm)} is plain http`);
+    throw new SregistryError('SERVICE', `${origin.host}: token service ${showUrl(realm)} uses plain http`);
   return realm;
 }
 
-/** What a token is asked for, of whom, and until when. */
-interface Question {
+/** A request for a token. */
+interface TokenRequest {
   readonly realm: URL;
   readonly service: string | undefined;
   readonly scopes: readonly string[];
@@ -140,12 +139,12 @@ interface Question {
 
 async function fetchToken(
   http: HttpClient,
-  question: Question,
+  request: TokenRequest,
   login: Login | undefined,
 ): Promise<AccessToken> {
-  const { realm } = question;
+  const { realm } = request;
   try {
-    return parseToken((await ask(http, question, login)).json(), realm);
+    return parseToken((await ask(http, request, login)).json(), realm);
   } catch (error) {
     if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN') || login === undefined) throw error;
     const who = 'username' in login ? `the login of ${login.username}` : 'the stored login';
@@ -157,8 +156,8 @@ async function fetchToken(
   }
 }
 
-/** GET with a basic login or none; POST to trade a refresh token, as OAuth2 has it. */
-function ask(http: HttpClient, { realm, service, scopes, signal }: Question, login: Login | undefined) {
+/** Sends a GET with a basic login or without one, or a POST to exchange a refresh token, as in OAuth2. */
+function ask(http: HttpClient, { realm, service, scopes, signal }: TokenRequest, login: Login | undefined) {
   const form = new URLSearchParams({ client_id: CLIENT_ID, ...(service !== undefined && { service }) });
   if (login !== undefined && 'identityToken' in login) {
     form.set('grant_type', 'refresh_token');
@@ -174,11 +173,11 @@ function ask(http: HttpClient, { realm, service, scopes, signal }: Question, log
   return http.get(url, { headers: basicHeader(login), signal });
 }
 
-/** `token`, or `access_token` as OAuth2 has it; both if a service wants to please everybody. */
+/** Reads `token`, or `access_token` as in OAuth2; a service may send both. */
 function parseToken(value: unknown, realm: URL): AccessToken {
   const { token, access_token: access, expires_in: seconds } = (value ?? {}) as Record<string, unknown>;
   const text = [token, access].find((candidate) => typeof candidate === 'string' && candidate !== '');
   if (typeof text !== 'string' || /[^\x21-\x7e]/.test(text))
-    throw new SregistryError('SERVICE', `${showUrl(realm)}: an answer without a token`);
+    throw new SregistryError('SERVICE', `${showUrl(realm)}: the reply has no token`);
   return { value: text, lifetime: typeof seconds === 'number' && seconds > 0 ? seconds : DEFAULT_LIFETIME };
 }

@@ -1,4 +1,4 @@
-/** Blobs of a repository: is one there, reading a range of one, opening an upload, pushing a small one. */
+/** Blobs of a repository: finds one, reads a range of one, opens an upload, pushes a small one. */
 import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
@@ -18,13 +18,13 @@ export interface Blob {
 
 /** An open upload session; plain JSON. */
 export interface Upload {
-  /** Where the next chunk goes; every answer gives a new address. */
+  /** Address of the next chunk; every reply gives a new one. */
   readonly location: string;
-  /** Smallest chunk that the registry takes, the last one excepted; 0 where it does not say. */
+  /** Smallest chunk in bytes that the registry accepts, except the last one; 0 if it does not say. */
   readonly minChunk: number;
 }
 
-/** Does the repository hold the blob? One of another size than ours is the error CORRUPT. */
+/** Whether the repository holds the blob. Throws CORRUPT if it does with another size. */
 export async function hasBlob(repository: Repository, { digest, size }: Blob): Promise<boolean> {
   const { http, host, signal } = repository;
   const path = pathOf(repository, `blobs/${digest}`);
@@ -36,7 +36,7 @@ export async function hasBlob(repository: Repository, { digest, size }: Blob): P
   return true;
 }
 
-/** A range of a blob, from where the registry redirects to, if it does. Deleted meanwhile is the error STALE. */
+/** Reads a range of a blob, from where the registry redirects if it does. Throws STALE if the blob was deleted. */
 export async function readBlob(
   repository: Repository,
   digest: string,
@@ -50,8 +50,8 @@ export async function readBlob(
 }
 
 /**
- * Opens an upload of a blob; undefined where there is nothing to upload, as the registry could mount it from a
- * repository that is known to hold it.
+ * Opens an upload of a blob. Undefined if the registry mounted the blob from a repository known to hold it: then it needs no
+ * upload.
  */
 export async function startUpload(repository: Repository, digest: string): Promise<Upload | undefined> {
   const { http, holders, signal } = repository;
@@ -63,7 +63,7 @@ export async function startUpload(repository: Repository, digest: string): Promi
       debug('%s: mount from %s: %d', digest, holder, reply.status);
       return reply.status === 201 ? undefined : toUpload(repository, reply);
     } catch (error) {
-      // No right to read there, or a registry that knows no mounts: the bytes can still be sent.
+      // The login may not read there, or the registry cannot mount: send the bytes instead.
       if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED', 'SERVICE')) throw error;
     }
   }
@@ -76,23 +76,23 @@ function toUpload(registry: Registry, reply: BufferedResponse): Upload {
   return { location, minChunk: Number.isSafeInteger(minChunk) ? minChunk : 0 };
 }
 
-/** Where an upload goes on, from the answer of its last request. */
+/** The address of the next request of an upload, from the reply to the last one. */
 export function nextLocation(registry: Registry, reply: BufferedResponse): string {
   const location = URL.parse(reply.headers.location ?? '', reply.url.href);
   if (location === null)
-    throw new SregistryError('SERVICE', `${registry.host}: an upload without a usable Location`);
+    throw new SregistryError('SERVICE', `${registry.host}: the reply to an upload has no usable Location`);
   if (location.protocol === reply.url.protocol) return location.href;
-  // A registry behind a proxy that ends TLS often takes itself for plain http.
+  // A registry behind a proxy that ends TLS often sends plain http addresses.
   if (location.hostname === reply.url.hostname) return location.href.replace(/^https?:/, reply.url.protocol);
-  throw new SregistryError('SERVICE', `${registry.host}: an upload led to ${location.origin}`);
+  throw new SregistryError('SERVICE', `${registry.host}: an upload was redirected to ${location.origin}`);
 }
 
-/** The address that closes an upload. The query is appended as text: parsing and printing it may change signed parts. */
+/** The address that closes an upload. Appends the query as text: parsing and printing it may change signed parts. */
 export function closingLocation(location: string, digest: string): string {
   return `${location}${location.includes('?') ? '&' : '?'}digest=${encodeURIComponent(digest)}`;
 }
 
-/** Pushes a blob that fits into one request, unless it is there. */
+/** Pushes a blob with one request, unless the repository holds it. */
 export async function pushSmallBlob(repository: Repository, bytes: Buffer): Promise<void> {
   const { http, holders, signal } = repository;
   const blob = { digest: digestOf(bytes), size: bytes.length };

@@ -1,6 +1,6 @@
 /**
- * The repositories and tags of a registry, read page by page. The catalog is one list for the whole registry: it is asked
- * for once, kept for a few seconds, and shared by the folders that `ls -R` or `find` go through.
+ * Reads the repositories and tags of a registry page by page. The catalog is one list for the whole registry: read once, kept for
+ * a few seconds, and shared by all folders that `ls -R` or `find` visits.
  */
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { HttpClient } from '../http.ts';
@@ -9,26 +9,23 @@ import { Renewable } from '../kit/renewable.ts';
 import { DOCKER_HUB, isRepository, isTag } from './reference.ts';
 
 export interface Catalog {
-  /**
-   * All repositories, sorted; what is no valid name is left out. UNSUPPORTED where the registry does not tell (most
-   * public ones).
-   */
+  /** All repositories, sorted, without invalid names. Throws UNSUPPORTED if the registry cannot list them. */
   repositories(signal?: AbortSignal): Promise<readonly string[]>;
-  /** The tags of a repository; undefined where the registry says that it does not exist. */
+  /** The tags of a repository; undefined if the registry says that it does not exist. */
   tags(repository: string, signal?: AbortSignal): Promise<readonly string[] | undefined>;
-  /** Asks again for the repositories next time: one was made. */
+  /** Reads the repositories again next time: a push may have made one. */
   forget(): void;
 }
 
-/** Milliseconds for which the catalog is believed. */
+/** Milliseconds to keep the catalog. */
 const CATALOG_TTL = 5_000;
-/** Entries per page; the most that CNCF Distribution and ECR take. */
+/** Entries per page; the most that CNCF Distribution and ECR accept. */
 const PAGE_SIZE = 1000;
 /** Names after which a listing counts as endless. */
 const MAX_NAMES = 1_000_000;
 
 export function createCatalog(http: HttpClient, host: string): Catalog {
-  // A registry that cannot list has answered; one that failed has not.
+  // Keeps the answer that a registry cannot list, but no failure.
   const known = new Renewable<readonly string[] | SregistryError>({ max: 1, lifetime: CATALOG_TTL });
   const read = (signal: AbortSignal) =>
     readCatalog(http, host, signal).catch((error: unknown) => {
@@ -62,12 +59,12 @@ async function readCatalog(http: HttpClient, host: string, signal: AbortSignal):
 
 function doesNotList(host: string, cause?: unknown): SregistryError {
   return new SregistryError('UNSUPPORTED', `${host} does not list its repositories`, {
-    hint: 'open an image by its full name: it is found without being listed',
+    hint: 'open an image by its full name; that works without a listing',
     cause,
   });
 }
 
-/** The names in all pages of a listing: `{ "tags": [...] }`; null stands for none. */
+/** The names in all pages of a listing: `{ "tags": [...] }`; null means no names. */
 async function readNames(
   http: HttpClient,
   path: string,
@@ -78,10 +75,11 @@ async function readNames(
   for await (const page of http.paginate(path, { query: { n: PAGE_SIZE }, signal })) {
     const what = `${page.url.origin}${path}`;
     const given = (page.json() as Record<string, unknown> | null)?.[kind] ?? [];
-    if (!Array.isArray(given)) throw new SregistryError('SERVICE', `${what}: no list of ${kind}`);
+    if (!Array.isArray(given))
+      throw new SregistryError('SERVICE', `${what}: the reply has no list of ${kind}`);
     for (const name of given) if (typeof name === 'string') names.push(name);
     if (names.length > MAX_NAMES)
-      throw new SregistryError('SERVICE', `${what}: more than ${MAX_NAMES} entries`);
+      throw new SregistryError('SERVICE', `${what}: the listing has more than ${MAX_NAMES} entries`);
   }
   return names;
 }

@@ -16,7 +16,7 @@ const ITEM = new RegExp(
   'y',
 );
 
-/** The challenges in their order. What follows a syntax error is left out. */
+/** The challenges in order. Omits what follows a syntax error. */
 export function parseChallenges(header: string): Challenge[] {
   const challenges: { scheme: string; parameters: Record<string, string> }[] = [];
   ITEM.lastIndex = 0;

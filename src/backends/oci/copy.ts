@@ -1,4 +1,4 @@
-/** Copies within a registry: the blobs are mounted, the manifest is put under its new name. A retag is the manifest alone. */
+/** Copies within a registry: mounts the blobs, puts the manifest under its new name. A retag needs only the manifest. */
 import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../backend.ts';
@@ -23,7 +23,7 @@ export async function copyImage(
   if (manifest === undefined) throw goneIsStale(new SregistryError('NOT_FOUND', digest), referenceOf(source));
   if (target.path !== source.path) {
     if (manifest.manifests !== undefined)
-      throw new SregistryError('CROSS_BACKEND', 'an index is not copied between repositories');
+      throw new SregistryError('CROSS_BACKEND', 'cannot copy an index between repositories');
     for (const blob of [...manifest.layers, ...(manifest.config ? [manifest.config] : [])]) {
       source.holders.set(blob.digest, source.path);
       await mountBlob(target, blob);
@@ -31,16 +31,16 @@ export async function copyImage(
   }
   const own = { ...manifest, bytes: bearingTag(manifest, to.tag) };
   const copy = await putManifest(target, to.tag, own);
-  // Of an index the image stays what it was resolved to.
+  // For an index, the image stays what it was resolved to.
   return copy.manifests === undefined ? toRemoteImage(target, to, copy) : { ...from, name: to };
 }
 
-/** CROSS_BACKEND where the registry does not mount, so that the caller can send the bytes instead. */
+/** Throws CROSS_BACKEND if the registry does not mount, so that the caller can send the bytes instead. */
 async function mountBlob(repository: Repository, blob: Descriptor): Promise<void> {
   const { http, host, signal } = repository;
   if (await hasBlob(repository, blob)) return;
   const upload = await startUpload(repository, blob.digest);
   if (upload === undefined) return;
   await http.delete(upload.location, { signal }).catch(() => {});
-  throw new SregistryError('CROSS_BACKEND', `${host} does not copy between repositories`);
+  throw new SregistryError('CROSS_BACKEND', `${host} cannot copy between repositories`);
 }

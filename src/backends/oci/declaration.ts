@@ -8,7 +8,7 @@ export const declaration = {
   options: {
     base: {
       env: 'SREGISTRY_DOCKERHUB_BASE',
-      describe: 'Address of the registry. Without it, names begin with a registry, or else mean Docker Hub',
+      describe: 'Address of the registry. Default: the one a name begins with, else Docker Hub',
       example: 'https://registry.example.org',
     },
     username: {
@@ -22,7 +22,7 @@ export const declaration = {
     },
     nohttps: {
       env: 'SREGISTRY_DOCKERHUB_NOHTTPS',
-      describe: 'Speak plain http, which is otherwise done on the loopback only',
+      describe: 'Use plain http. Default: only on the loopback',
       type: 'boolean',
     },
   },

@@ -1,9 +1,10 @@
-/** From a tag or digest to a remote image: fetch the manifest, check it against its digest, find the image's layer in it. */
+/** Resolves a tag or digest to a remote image: fetches the manifest, checks its digest, and finds the image's layer in it. */
 import { createHash } from 'node:crypto';
 import { parseDate } from '../../base/date.ts';
 import { SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../../image/remote.ts';
+import { unreadableHandle } from '../kit/stale.ts';
 import {
   fittingManifests,
   imageLayer,
@@ -22,7 +23,7 @@ export interface Handle extends Record<string, unknown> {
   readonly repository: string;
   /** Digest of what the tag points to: a manifest, or an index. */
   readonly manifest: string;
-  /** Digest of the image file; absent where there is none. */
+  /** Digest of the image file; absent if the manifest has none. */
   readonly layer?: string;
 }
 
@@ -32,15 +33,15 @@ export interface FetchedManifest extends Manifest {
   readonly digest: string;
 }
 
-/** Bytes of a manifest; the specification asks registries to take at least, and clients to expect at most, 4 MiB. */
+/** Most bytes of a manifest: the specification asks registries to accept at least 4 MiB, and clients to expect no more. */
 const MANIFEST_MAX = 4 * 1024 * 1024;
 const ACCEPT = { accept: MANIFEST_TYPES };
-/** Entries of an index that are looked into for a Singularity image. */
+/** Most entries of an index to search for a Singularity image. */
 const CANDIDATES_MAX = 8;
 
 /**
- * The image of a name. A version pins its bytes: the digest of the manifest, as registries have it, or of the image file itself,
- * as our own catalog has it; the latter is found as long as the tag still means that file.
+ * The image of a name. A version is the digest of the manifest, as in registries, or of the image file, as in our own catalog. A
+ * file is found by its digest only while the tag means that file.
  */
 export async function resolveImage(
   repository: Repository,
@@ -48,7 +49,7 @@ export async function resolveImage(
 ): Promise<RemoteImage | undefined> {
   const { tag, version } = name;
   const { http, signal } = repository;
-  // No registry can hold what the distribution API has no address for.
+  // The distribution API has no address for such a name, so no registry holds it.
   if (!isRepository(repository.path) || (version !== undefined && !isDigest(version))) return undefined;
   const resolve = async (reference: string): Promise<RemoteImage | undefined> => {
     const top = await fetchManifest(repository, reference);
@@ -57,12 +58,12 @@ export async function resolveImage(
   const tagged = isTag(tag) ? await resolve(tag) : undefined;
   if (version === undefined || tagged?.digest === version || tagged?.handle.manifest === version)
     return tagged;
-  // CNCF Distribution reads a whole blob into memory to see that it is no manifest, and answers 500.
+  // Asked for a blob as a manifest, CNCF Distribution reads the whole blob into memory and answers 500.
   const blob = await http.head(pathOf(repository, `blobs/${version}`), { allow: [404], signal });
   return blob.status === 404 ? resolve(version) : undefined;
 }
 
-/** The manifest behind a tag or digest, undefined where the registry says that there is none. */
+/** The manifest of a tag or digest; undefined if the registry says that it does not exist. */
 export async function fetchManifest(
   repository: Repository,
   reference: string,
@@ -73,24 +74,25 @@ export async function fetchManifest(
   const reply = await http.get(path, { headers: ACCEPT, allow: [404], signal });
   if (reply.status === 404) {
     if (/html/i.test(reply.headers['content-type'] ?? ''))
-      throw new SregistryError('SERVICE', `${what}: a web page from ${reply.url.origin}: not a registry`);
+      throw new SregistryError('SERVICE', `${what}: ${reply.url.origin} sent a web page, not a manifest`);
     return undefined;
   }
   if (reply.bytes.length > MANIFEST_MAX)
-    throw new SregistryError('SERVICE', `${what}: a manifest of ${reply.bytes.length} bytes`);
+    throw new SregistryError('SERVICE', `${what}: ${reply.bytes.length} bytes are too many for a manifest`);
   const stated = isDigest(reference) ? reference : reply.headers['docker-content-digest'];
   const digest = digestOf(reply.bytes, stated);
   const manifest = parseManifest(reply.bytes, reply.headers['content-type'] ?? '', what);
-  // Signed manifests of Docker's schema 1 have a digest of a part of their bytes; they are no images for us anyway.
+  // The digest of a signed manifest of Docker's schema 1 covers only a part of its bytes; such a manifest is never an image for
+  // us.
   const isSigned = manifest.mediaType.endsWith('prettyjws');
   if (stated !== undefined && stated !== digest && !isSigned) {
     const shown = stated.slice(0, 200);
-    throw new SregistryError('CORRUPT', `${what}: the manifest does not have its digest ${shown}`);
+    throw new SregistryError('CORRUPT', `${what}: the manifest does not match its digest ${shown}`);
   }
   return { ...manifest, bytes: reply.bytes, digest };
 }
 
-/** Digest of what a tag points to; undefined where there is no such tag. */
+/** Digest of what a tag points to; undefined if the tag does not exist. */
 export async function digestOfTag(repository: Repository, tag: string): Promise<string | undefined> {
   const { http, signal } = repository;
   const path = pathOf(repository, `manifests/${tag}`);
@@ -99,13 +101,13 @@ export async function digestOfTag(repository: Repository, tag: string): Promise<
   return reply.headers['docker-content-digest'] ?? (await fetchManifest(repository, tag))?.digest;
 }
 
-/** The digest of `bytes`, by the algorithm of `like`. */
+/** The digest of `bytes`, with the algorithm of `like`. */
 export function digestOf(bytes: Buffer, like = 'sha256:'): string {
   const algorithm = like.startsWith('sha512:') ? 'sha512' : 'sha256';
   return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
 }
 
-/** A manifest with an image's layer: the one given, or the first fitting one of an index. */
+/** The manifest that may hold an image: `top` itself, or the first of an index that fits this machine and holds one. */
 async function findImage(repository: Repository, top: FetchedManifest): Promise<Manifest | undefined> {
   if (top.manifests === undefined) return top;
   for (const entry of fittingManifests(top.manifests).slice(0, CANDIDATES_MAX)) {
@@ -115,7 +117,7 @@ async function findImage(repository: Repository, top: FetchedManifest): Promise<
   return undefined;
 }
 
-/** `found` is the manifest that may have the image, which an index `top` only points to. */
+/** `found` is the manifest that may hold the image: `top`, or one that the index `top` points to. */
 export function toRemoteImage(
   { host, holders, path }: Repository,
   name: ImageName,
@@ -147,7 +149,9 @@ export function toRemoteImage(
 /** `org.opencontainers.image.created` (RFC 3339), OCI image specification, "Pre-Defined Annotation Keys". */
 export const CREATED = 'org.opencontainers.image.created';
 
-/** The handle of an image, which may come out of the catalog: checked again before it becomes part of a path. */
+/**
+ * The handle of an image. It may come from the catalog, so this checks it before it becomes part of a path. STALE if it cannot be read.
+ */
 export function handleOf({ handle }: Pick<RemoteImage, 'handle'>): Handle {
   const { registry, repository, manifest, layer } = handle;
   const isValid =
@@ -155,6 +159,6 @@ export function handleOf({ handle }: Pick<RemoteImage, 'handle'>): Handle {
     typeof repository === 'string' &&
     isRepository(repository) &&
     [manifest, layer ?? manifest].every((digest) => typeof digest === 'string' && isDigest(digest));
-  if (!isValid) throw new SregistryError('INTERNAL', 'the handle of an OCI image is damaged');
+  if (!isValid) throw unreadableHandle(typeof registry === 'string' ? registry : 'a registry');
   return handle as Handle;
 }

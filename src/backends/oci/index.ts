@@ -1,4 +1,4 @@
-/** Any OCI distribution registry: the one of `base`, or whichever registries the names begin with. */
+/** Any OCI distribution registry: that of `base`, or those that names begin with. */
 import { declaration } from './declaration.ts';
 import { ociPreset } from './preset.ts';
 

@@ -1,7 +1,7 @@
 /**
- * A registry knows a flat list of repositories and the tags of each; here that becomes folders. The repository `demo/large`
- * is shown in the collection `demo` as the image `large`, once for each of its tags; a repository `demo` stands at the top,
- * beside the collection of that name.
+ * Presents a registry's flat list of repositories and their tags as folders. The repository `demo/large` appears in the
+ * collection `demo` as the image `large`, once for each tag. A repository `demo` appears at the top, beside the collection
+ * `demo`.
  */
 import { pMapIterable } from 'p-map';
 import { isError, SregistryError } from '../../base/errors.ts';
@@ -14,10 +14,10 @@ import { type Registries, type Repository, referenceOf } from './registries.ts';
 
 const debug = debugLog('oci');
 
-/** Repositories whose tags are asked for at once. */
+/** Repositories whose tags are read at once. */
 const CONCURRENCY = 8;
 
-/** What lies directly in `collection`, which is `''` or begins with a host where the instance has no `base`. */
+/** The entries directly in `collection`: `''`, or, if the instance has no `base`, a path that begins with a host. */
 export async function* listCollection(
   registries: Registries,
   collection: string,
@@ -33,7 +33,7 @@ export async function* listCollection(
   for await (const name of taggedNames(top, collection, images)) yield { kind: 'image', name };
 }
 
-/** Search by name: over the catalog where the registry has one, else among the tags of the repository that is named. */
+/** Searches by name: in the catalog if the registry has one, else among the tags of the repository that the query names. */
 export async function* matchingNames(
   registries: Registries,
   query: string,
@@ -55,7 +55,7 @@ export async function* matchingNames(
   }
 }
 
-/** The registry that a query begins with, as the collection to list: `''` for that of the instance. */
+/** The registry that a query begins with, as a collection to list; `''` for the instance's own. */
 function hostOf(registries: Registries, query: string): string {
   if (registries.base !== undefined) return '';
   const [first = ''] = query.split('/');
@@ -70,12 +70,12 @@ function splitPath(path: string): Pick<ImageName, 'collection' | 'image'> {
 function topOf(registries: Registries, collection: string, signal?: AbortSignal): Repository {
   const place = repositoryOf(collection, registries.base);
   if (place !== undefined) return registries.at(place, signal);
-  throw new SregistryError('UNSUPPORTED', 'Cannot list all registries: the name has to begin with one', {
-    hint: `Begin with a host, as in quay.io/biocontainers; without one, ${DOCKER_HUB} is meant, which does not list`,
+  throw new SregistryError('UNSUPPORTED', 'Cannot list all registries. Name one', {
+    hint: `begin with a host, such as quay.io/biocontainers; a name without one means ${DOCKER_HUB}, which does not list`,
   });
 }
 
-/** Paths of the repositories below `top`, relative to it. NOT_FOUND where there is none. */
+/** Paths of the repositories below `top`, relative to it. Throws NOT_FOUND if it has none. */
 async function repositoriesBelow({ host, catalog, path, signal }: Repository): Promise<string[]> {
   const nothing = new SregistryError('NOT_FOUND', `${host} has no repository below ${path}`);
   if (path !== '' && !isRepository(path)) throw nothing;
@@ -86,7 +86,7 @@ async function repositoriesBelow({ host, catalog, path, signal }: Repository): P
   return below.map((name) => name.slice(path.length + 1));
 }
 
-/** What is asked for as a folder may be an image: then its tags are a better answer than that nothing can be listed. */
+/** If a collection that cannot be listed is an image, the error that names its tags; else `error`. */
 async function withTags(
   error: SregistryError,
   registries: Registries,
@@ -104,7 +104,7 @@ async function withTags(
   });
 }
 
-/** A name for each tag of the repositories `paths`, which are relative to `top`; `collection` is how names call that. */
+/** A name for each tag of the repositories `paths`, which are relative to `top`; names call `top` `collection`. */
 async function* taggedNames(
   top: Repository,
   collection: string,
@@ -120,7 +120,7 @@ async function* taggedNames(
   }
 }
 
-/** The tags of one repository of a listing. One that is gone or closed to this user does not hide the others. */
+/** The tags of one repository; empty if it is gone or closed to this user, so that the listing goes on. */
 async function visibleTags(repository: Repository): Promise<readonly string[]> {
   const { catalog, path, signal } = repository;
   try {

@@ -1,7 +1,7 @@
 /**
- * Manifests: reading them with suspicion, and telling which of them is one Singularity image. Formats: OCI image
- * specification 1.1 (manifest, index, descriptor), Docker image manifest version 2 schema 2, and what Apptainer's `oras://`
- * makes of them: a single layer that is the image file.
+ * Checks manifests, and tells which of them is one Singularity image. Formats: OCI image specification 1.1 (manifest, index,
+ * descriptor), Docker image manifest version 2 schema 2, and the use that Apptainer's `oras://` makes of them: a single layer
+ * that is the image file.
  */
 import { arch } from 'node:process';
 import { SregistryError } from '../../base/errors.ts';
@@ -17,22 +17,22 @@ const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
 /** `Accept` of a manifest request. */
 export const MANIFEST_TYPES = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST].join(', ');
 
-/** What Apptainer and Singularity push, and the empty object they push as its configuration. */
+/** The layer that Apptainer and Singularity push, and the empty object that they push as its configuration. */
 export const SIF_LAYER = 'application/vnd.sylabs.sif.layer.v1.sif';
 export const SIF_CONFIG = 'application/vnd.sylabs.sif.config.v1+json';
-/** What older versions pushed; the typing error is theirs (Singularity 3.0 to 3.5, pkg/client/oras). */
+/** Layers of older versions; the typing error is theirs (Singularity 3.0 to 3.5, pkg/client/oras). */
 const SIF_LAYERS = new Set([
   SIF_LAYER,
   'application/vnd.sylabs.sif.layer.tar',
   'appliciation/vnd.sylabs.sif.layer.tar',
 ]);
-/** A file system image by itself, as Stacker and others push them: Apptainer runs bare SquashFS. */
+/** A bare file system image, as Stacker and others push it: Apptainer runs bare SquashFS. */
 const SQUASHFS_LAYER = /^[^;]*[./+-]squashfs\b/;
 
 /**
- * The tag a manifest was made for (OCI image specification, annotations.md). It makes the manifest of each tag one of its own,
- * so that a tag can be deleted by digest: CNCF Distribution before version 3 has no other way, and the digest takes every tag
- * with it that shares the manifest.
+ * The tag that a manifest was made for (OCI image specification, annotations.md). It gives each tag a manifest of its own, so
+ * that a tag can be deleted by digest: CNCF Distribution before version 3 has no other way, and deletes every tag that shares the
+ * manifest.
  */
 export const REF_NAME = 'org.opencontainers.image.ref.name';
 
@@ -50,12 +50,12 @@ export interface Manifest {
   readonly artifactType: string | undefined;
   readonly config: Descriptor | undefined;
   readonly layers: readonly Descriptor[];
-  /** Of an index: manifests, one a platform. */
+  /** The manifests of an index, one for each platform. Undefined unless this is an index. */
   readonly manifests: readonly Descriptor[] | undefined;
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-/** Reads a manifest or an index; what is neither is the error SERVICE. `type` is the `Content-Type` it came with. */
+/** Parses a manifest or an index. Throws SERVICE if it is neither. `type` is the `Content-Type` of the reply. */
 export function parseManifest(bytes: Buffer, type: string, what: string): Manifest {
   const malformed = (why: string, cause?: unknown) =>
     new SregistryError('SERVICE', `${what}: a malformed manifest: ${why}`, { cause });
@@ -67,7 +67,7 @@ export function parseManifest(bytes: Buffer, type: string, what: string): Manife
   }
   if (!isJsonObject(value)) throw malformed('not an object');
   const descriptors = (list: unknown): Descriptor[] => {
-    if (!Array.isArray(list)) throw malformed('layers or manifests are no list');
+    if (!Array.isArray(list)) throw malformed('layers or manifests are not a list');
     return list.map((item) => toDescriptor(item) ?? fail());
   };
   const fail = (): never => {
@@ -84,7 +84,7 @@ export function parseManifest(bytes: Buffer, type: string, what: string): Manife
   };
 }
 
-/** The bytes of an image's manifest made for another tag; those of anything else as they are. */
+/** The bytes of an image's manifest, changed to name `tag`; those of any other manifest unchanged. */
 export function bearingTag(manifest: Manifest & { readonly bytes: Buffer }, tag: string): Buffer {
   if (manifest.mediaType !== OCI_MANIFEST || imageLayer(manifest) === undefined) return manifest.bytes;
   const value = JSON.parse(manifest.bytes.toString());
@@ -107,24 +107,24 @@ function toDescriptor(value: unknown): Descriptor | undefined {
   };
 }
 
-/** The layer that is the image file: the only one, and of a type that says so. */
+/** The layer that is the image file: the manifest's only one, of a type for image files. Undefined otherwise. */
 export function imageLayer(manifest: Manifest): Descriptor | undefined {
   const [layer, ...others] = manifest.layers;
   if (layer === undefined || others.length > 0 || manifest.manifests !== undefined) return undefined;
   return SIF_LAYERS.has(layer.mediaType) || SQUASHFS_LAYER.test(layer.mediaType) ? layer : undefined;
 }
 
-/** Go's names of architectures, which platforms use, for Node's. */
+/** Go's names of architectures, which platforms use, by Node's. */
 const GO_ARCH: Partial<Record<string, string>> = { x64: 'amd64', ia32: '386', mipsel: 'mipsle' };
 
-/** The entries of an index that this machine could run, those that state no platform included, best first. */
+/** The entries of an index that this machine can run, best first. Those without a platform come last. */
 export function fittingManifests(index: readonly Descriptor[], machine: string = arch): Descriptor[] {
   const wanted = GO_ARCH[machine] ?? machine;
   const fits = ({ platform }: Descriptor) => platform?.architecture === wanted && platform.os === 'linux';
   return [...index.filter(fits), ...index.filter(({ platform }) => platform === undefined)];
 }
 
-/** Why a manifest is not one image file, in one sentence, and what to do about it. */
+/** One sentence that says why a manifest is not one image file, and what to do about it. */
 export function whyUnpresentable(manifest: Manifest): string {
   if (manifest.manifests !== undefined)
     return `an index of ${manifest.manifests.length} images, none of them a Singularity image for this machine; ${CONVERT}`;

@@ -1,8 +1,8 @@
 /**
- * A backend over OCI distribution registries, and presets of it: a service that is such a registry with a login of its own (NVIDIA
- * NGC, Amazon ECR, GitLab) is a declaration and a function that says where the registry is and how to log in. Names lie where
- * reference.ts says; protocol: OCI distribution specification 1.1. An image is what Apptainer's `oras://` makes of it: a manifest
- * with the image file as its only layer.
+ * The backend of OCI distribution registries (OCI distribution specification 1.1), and presets of it. A service that is such a
+ * registry with its own login (NVIDIA NGC, Amazon ECR, GitLab) needs a declaration and a function that says where the registry is
+ * and how to log in. reference.ts maps names to repositories. An image is stored as by Apptainer's `oras://`: a manifest with the
+ * image file as its only layer.
  */
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { ImageName } from '../../image/name.ts';
@@ -19,12 +19,12 @@ import { createRegistries, type OciSettings, type Registry } from './registries.
 import { removeImage } from './remove.ts';
 
 export interface OciPreset<S extends OptionSchema> extends Omit<Driver<S>, 'create'> {
-  /** Where the registry is and how to log in to it. SETTINGS where the options do not tell. */
+  /** Where the registry is and how to log in to it. Throws SETTINGS if the options do not say. */
   connect(context: DriverContext<S>): PresetSettings;
 }
 
 export interface PresetSettings extends OciSettings {
-  /** Collection of a name that gives none. Default: none, and Docker Hub's `library` without a `base`. */
+  /** The collection of a name without one. Default: `''`, or Docker Hub's `library` without a `base`. */
   readonly defaultCollection?: string | undefined;
 }
 
@@ -90,7 +90,7 @@ function createOci<S extends OptionSchema>(
   };
 }
 
-/** `GET /v2/`, as the specification has it for "Determining Support". */
+/** Sends `GET /v2/` ("Determining Support" in the specification). */
 async function checkRegistry({ http, host }: Registry, signal?: AbortSignal): Promise<void> {
   try {
     await http.get('/v2/', { signal });

@@ -1,4 +1,4 @@
-/** Pushing an image as Apptainer's `oras://` does: the file as the only layer, an empty configuration, a manifest. */
+/** Pushes an image as Apptainer's `oras://` does: the file as the only layer, an empty configuration, a manifest. */
 import { basename, extname } from 'node:path';
 import { SregistryError } from '../../base/errors.ts';
 import { sha256File } from '../../base/hash.ts';
@@ -11,7 +11,7 @@ import { isRepository, isTag } from './reference.ts';
 import { pathOf, type Repository, referenceOf } from './registries.ts';
 import { pushFile } from './upload.ts';
 
-/** `{}`: Apptainer ignores the configuration, registries want one. */
+/** `{}`: Apptainer ignores the configuration, but registries require one. */
 const CONFIG = Buffer.from('{}');
 /** Name of the file for clients that write it out, such as `oras pull`. */
 const TITLE = 'org.opencontainers.image.title';
@@ -32,16 +32,16 @@ export async function pushImage(
   return toRemoteImage(repository, name, stored);
 }
 
-/** A name that is pushed to must be one the registry can have; what can only be looked up need not. */
+/** Throws INVALID_NAME if the registry cannot have this name. */
 export function checkTarget(repository: Repository, name: ImageName): void {
   const what = referenceOf(repository, name.tag);
   if (!isRepository(repository.path))
-    throw new SregistryError('INVALID_NAME', `${what}: not the name of a repository`, {
-      hint: 'lower-case letters and digits, joined by single dots, underscores and dashes',
+    throw new SregistryError('INVALID_NAME', `${what}: not a valid repository name`, {
+      hint: 'use lower-case letters and digits, joined by single dots, underscores and dashes',
     });
   if (!isTag(name.tag))
-    throw new SregistryError('INVALID_NAME', `${what}: not a tag`, {
-      hint: 'at most 128 letters, digits, dots, underscores and dashes',
+    throw new SregistryError('INVALID_NAME', `${what}: not a valid tag`, {
+      hint: 'use at most 128 letters, digits, dots, underscores and dashes',
     });
 }
 
@@ -70,10 +70,10 @@ function titleOf(file: ImageFile, name: ImageName): string {
 }
 
 /**
- * Stores a manifest under a tag. A registry that states another digest for it is the error CORRUPT.
+ * Stores a manifest under a tag. Throws CORRUPT if the registry states another digest.
  *
- * With `ifAbsent` a tag that is there is the error EXISTS. The specification has no conditional PUT: a look right before it
- * decides, and `If-None-Match`, which is harmless elsewhere, where a registry knows it.
+ * With `ifAbsent`, throws EXISTS if the tag exists. The specification has no conditional PUT: this looks right before the PUT,
+ * and sends `If-None-Match`, which some registries honour and the others ignore.
  */
 export async function putManifest(
   repository: Repository,
@@ -88,7 +88,7 @@ export async function putManifest(
   if (ifAbsent && (await digestOfTag(repository, tag)) !== undefined) throw exists();
   const headers = { 'content-type': mediaType, ...(ifAbsent && { 'if-none-match': '*' }) };
   const reply = await http.put(path, { body: bytes, headers, signal, allow: ifAbsent ? [412] : [] });
-  // A PUT whose answer was lost is sent again, and then finds itself.
+  // A PUT whose reply was lost is sent again, and then finds its own manifest.
   if (reply.status === 412 && (await digestOfTag(repository, tag)) !== digest) throw exists();
   catalog.forget();
   const stated = reply.headers['docker-content-digest'];

@@ -1,14 +1,14 @@
 /**
- * Where a name lies: which registry, which repository. An instance with a `base` is that registry, and the whole path is
- * the repository. Without one, a first component that looks like a host is the registry, as Docker reads names; what has
- * none lies on Docker Hub, under `library/` if it is a single component.
+ * Maps names to registries and repositories. An instance with a `base` is that registry, and the whole path is the repository.
+ * Without a `base`, Docker's rule holds: a first component that looks like a host is the registry. Other names are on Docker Hub,
+ * under `library/` if they have a single component.
  *
- * The grammar of repositories, tags and digests is that of the OCI distribution and image specifications 1.1, and Docker's for
- * the length of a repository. What a registry sends is held to it before it becomes part of a path.
+ * The grammar of repositories, tags and digests is that of the OCI distribution and image specifications 1.1; the limit on the
+ * length of a repository is Docker's. Names that a registry sends are checked before they become part of a path.
  */
 import type { ImageName } from '../../image/name.ts';
 
-/** A repository of a registry. `repository` may be `''`, its top, or a prefix of repositories. */
+/** A repository of a registry. `repository` may be `''`, the top of the registry, or a prefix of repositories. */
 export interface RepositoryRef {
   readonly host: string;
   readonly repository: string;
@@ -19,13 +19,13 @@ export const DOCKER_HUB = 'registry-1.docker.io';
 
 const DOCKER_HUB_NAMES = new Set([DOCKER_HUB, 'docker.io', 'index.docker.io', 'registry.hub.docker.com']);
 
-/** One name for each registry. */
+/** The one name by which a registry is known here. */
 export function canonicalHost(host: string): string {
   const lower = host.toLowerCase();
   return DOCKER_HUB_NAMES.has(lower) ? DOCKER_HUB : lower;
 }
 
-/** Where a collection lies. `base` is the host of an instance that has one. */
+/** Registry and repository of a collection; undefined for `''` without a `base`. `base` is a host. */
 export function repositoryOf(collection: string, base: string | undefined): RepositoryRef | undefined {
   const components = collection.split('/').filter((part) => part !== '');
   if (base !== undefined) {
@@ -40,7 +40,7 @@ export function repositoryOf(collection: string, base: string | undefined): Repo
     : { host: DOCKER_HUB, repository: components.join('/') };
 }
 
-/** The repository of an image, whatever of the path the name holds as registry or collection. */
+/** The repository of an image. The name may have the host as its registry or at the start of its collection. */
 export function repositoryOfImage(
   name: Pick<ImageName, 'registry' | 'collection' | 'image'>,
   base?: string,
@@ -56,7 +56,7 @@ export function repositoryOfImage(
   return official ? { ...ref, repository: `library/${ref.repository}` } : ref;
 }
 
-/** Looks like a registry: a host with a dot or a port, or `localhost`; an IPv6 address in brackets. */
+/** A component that looks like a host: one with a dot or a port, `localhost`, or an IPv6 address in brackets. */
 const HOST =
   /^(?:(?=.*[.:]|localhost$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?)$/i;
 

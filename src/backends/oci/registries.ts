@@ -1,6 +1,6 @@
 /**
- * The registries of an instance: the one of its `base`, or whichever names mention, each with its own connections, logins
- * and caches.
+ * The registries of an instance: that of its `base`, or those that names mention, each with its own connections, logins and
+ * caches.
  */
 import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../../base/errors.ts';
@@ -13,35 +13,35 @@ import { createAuth, type Login, type Logins } from './auth.ts';
 import { type Catalog, createCatalog } from './catalog.ts';
 import { canonicalHost, DOCKER_HUB, type RepositoryRef } from './reference.ts';
 
-/** Where an instance points, and how it logs in there. */
+/** Which registry an instance uses, and how it logs in there. */
 export interface OciSettings {
-  /** Address of its only registry, as a URL or a host. Undefined where names begin with a registry, or mean Docker Hub. */
+  /** Address of its only registry, as a URL or a host. Undefined: names begin with a registry, or mean Docker Hub. */
   readonly base: string | undefined;
-  /** Speak plain http, which is otherwise done on the loopback only. */
+  /** Use plain http. Default: only on the loopback. */
   readonly nohttps?: boolean | undefined;
-  /** The login to that registry. Where there is none, those that apptainer, docker and podman keep are used. */
+  /** The login to that registry. Default: those that apptainer, docker and podman keep. */
   readonly login?: Lookup<TimedLogin | undefined> | undefined;
 }
 
 export type TimedLogin = Login & {
-  /** Seconds it lives from now on. Default: it is looked up again after a minute. */
+  /** Seconds from now until it expires. Default: looked up again after a minute. */
   readonly lifetime?: number | undefined;
 };
 
 /** One registry. */
 export interface Registry {
-  /** As it stands in names, canonical: `quay.io`, `localhost:5000`. */
+  /** Canonical, as in names: `quay.io`, `localhost:5000`. */
   readonly host: string;
   /** Resolves paths such as `/v2/` against the registry, with its credentials. */
   readonly http: HttpClient;
   readonly catalog: Catalog;
   /** Where blobs were redirected to. */
   readonly redirects: RedirectMemory;
-  /** Repositories known to hold a blob, by its digest: where a copy can be mounted from. */
+  /** A repository known to hold a blob, by the digest of the blob: a copy can be mounted from there. */
   readonly holders: LRUCache<string, string>;
 }
 
-/** A repository as one operation sees it: what is asked of it ends with the signal. */
+/** A repository for one operation. The signal ends the requests of the operation. */
 export interface Repository extends Registry {
   /** May be `''`, the top of the registry, or a prefix of repositories. */
   readonly path: string;
@@ -55,14 +55,14 @@ export interface Registries {
   readonly target: string;
   /** The registry of `base`, else Docker Hub. */
   readonly own: Registry;
-  /** The repository at a place, for one operation. */
-  at(place: RepositoryRef, signal?: AbortSignal): Repository;
+  /** The repository `ref`, for one operation. */
+  at(ref: RepositoryRef, signal?: AbortSignal): Repository;
   close(): Promise<void>;
 }
 
-/** Milliseconds for which a presigned URL is used again. They live for minutes to an hour; one that died is renewed. */
+/** Milliseconds to reuse a presigned URL. It lives for minutes to an hour; an expired one is renewed. */
 const REDIRECT_TTL = 60_000;
-/** Milliseconds for which a login is believed that does not say how long it lives, and before its end for one that does. */
+/** Milliseconds to keep a login of unknown lifetime; others are renewed so long before their end. */
 const LOGIN_TTL = 60_000;
 
 export function createRegistries(
@@ -114,21 +114,21 @@ export function pathOf({ path }: Repository, what: string): string {
   return `/v2/${path}/${what}`;
 }
 
-/** For messages: `quay.io/lab/image`, with `:tag` or the digest behind it. */
+/** For messages: `quay.io/lab/image`, followed by `:tag` or the digest. */
 export function referenceOf({ host, path }: Repository, reference?: string): string {
   return `${host}/${path}${reference === undefined ? '' : `:${reference}`}`;
 }
 
 /**
- * The address of `base`: a URL, or a host as the Python client has it. Docker Hub counts as none: it is what names without a
- * registry mean anyway, and others shall stay reachable beside it.
+ * The address of `base`, which is a URL or, as in the Python client, a host. Undefined for Docker Hub: names without a registry
+ * mean it anyway, and other registries stay reachable beside it.
  */
 function parseBase(instance: string, base: string, nohttps: boolean): URL | undefined {
   const hasScheme = /^[a-z]+:\/\//i.test(base);
   const url = URL.parse(hasScheme ? base : `${schemeOf(base.split('/')[0] ?? '', nohttps)}://${base}`);
   if (url === null || !/^https?:$/.test(url.protocol) || !/^\/(v2\/?)?$/.test(url.pathname))
     throw new SregistryError('SETTINGS', `${instance}: base is not the address of a registry: ${base}`, {
-      hint: 'give scheme, host and port only, such as https://registry.example.org; namespaces belong into names',
+      hint: 'give only scheme, host and port, such as https://registry.example.org; namespaces belong in names',
     });
   return canonicalHost(url.host) === DOCKER_HUB ? undefined : new URL(url.origin);
 }
@@ -137,7 +137,7 @@ function schemeOf(host: string, nohttps: boolean): 'http' | 'https' {
   return isLoopback(host) || (nohttps && host !== DOCKER_HUB) ? 'http' : 'https';
 }
 
-/** Files are read and credential helpers started once a minute, and not for every request. */
+/** Reads files and starts credential helpers once a minute instead of for every request. */
 function createLogins(host: string, env: NodeJS.ProcessEnv, ownLogin: OciSettings['login']): Logins {
   const own = new Renewable<TimedLogin | undefined>({
     lifetime: (login) => (login?.lifetime === undefined ? LOGIN_TTL : login.lifetime * 1000 - LOGIN_TTL),

@@ -1,6 +1,6 @@
 /**
- * Deleting a tag. The specification lets a registry refuse that and only delete manifests by digest (CNCF Distribution does), which
- * takes every tag of that manifest with it: then it is done only where no other tag would be lost.
+ * Deletes a tag. The specification lets a registry refuse that and delete only manifests by digest (CNCF Distribution does),
+ * which deletes every tag of the manifest. Then the image is deleted only if no other tag would be lost.
  */
 import pMap from 'p-map';
 import { SregistryError } from '../../base/errors.ts';
@@ -9,15 +9,15 @@ import { digestOfTag, handleOf } from './images.ts';
 import { isTag } from './reference.ts';
 import { pathOf, type Repository, referenceOf } from './registries.ts';
 
-/** Tags looked at at once. */
+/** Tags compared at once. */
 const CONCURRENCY = 8;
 
-/** Not an error if it is gone already. STALE if the tag means another image by now. */
+/** Not an error if the tag is gone already. Throws STALE if it means another image by now. */
 export async function removeImage(repository: Repository, image: RemoteImage): Promise<void> {
   const { manifest } = handleOf(image);
   const { tag } = image.name;
   const what = referenceOf(repository, tag);
-  if (!isTag(tag)) throw new SregistryError('INVALID_NAME', `${what}: not a tag`);
+  if (!isTag(tag)) throw new SregistryError('INVALID_NAME', `${what}: not a valid tag`);
   const current = await digestOfTag(repository, tag);
   if (current === undefined) return;
   if (current !== manifest)
@@ -27,7 +27,7 @@ export async function removeImage(repository: Repository, image: RemoteImage): P
   if (others.length > 0)
     throw new SregistryError(
       'UNSUPPORTED',
-      `${what}: the registry deletes no single tag, and ${list(others)} the same image`,
+      `${what}: the registry cannot delete a single tag, and ${list(others)} the same image`,
       { hint: 'delete the other tags first, or push another image under this one' },
     );
   if (!(await deleteManifest(repository, manifest)))
@@ -36,7 +36,7 @@ export async function removeImage(repository: Repository, image: RemoteImage): P
     });
 }
 
-/** False where the registry refuses to delete this kind of reference. */
+/** False if the registry refuses to delete this kind of reference. */
 async function deleteManifest(repository: Repository, reference: string): Promise<boolean> {
   const { http, signal } = repository;
   const path = pathOf(repository, `manifests/${reference}`);

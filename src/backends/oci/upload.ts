@@ -1,8 +1,7 @@
 /**
- * Pushing a file as a blob, as the distribution specification 1.1 describes it ("Pushing a blob in chunks"): an upload
- * session is opened with POST, fed with one PATCH a chunk, and closed with a PUT that states the digest. Every answer gives the
- * address of the next request; a GET of it tells how many bytes the registry has. CNCF Distribution 2.8 gives a session up when the
- * connection breaks within a chunk.
+ * Pushes a file as a blob ("Pushing a blob in chunks", OCI distribution specification 1.1). A POST opens an upload session, a
+ * PATCH sends each chunk, and a PUT with the digest closes the session. Every reply gives the address of the next request; a GET
+ * of it returns how many bytes the registry has. CNCF Distribution 2.8 drops a session if the connection breaks within a chunk.
  */
 import { isError, SregistryError } from '../../base/errors.ts';
 import { isJsonObject } from '../../settings/json.ts';
@@ -19,21 +18,21 @@ import { type Blob, closingLocation, hasBlob, nextLocation, startUpload, type Up
 import { type Repository, referenceOf } from './registries.ts';
 
 export interface FileBlob extends Blob {
-  /** Of the file. */
+  /** Path of the file. */
   readonly path: string;
 }
 
 export interface UploadOptions extends Omit<OrderedUploadOptions, 'signal'> {
-  /** Bytes per PATCH, unless the registry wants longer ones. Default 64 MiB. */
+  /** Bytes per PATCH, unless the registry requires more. Default 64 MiB. */
   readonly chunk?: number | undefined;
 }
 
-/** Few enough requests not to matter, small enough for the proxies before registries. */
+/** Large enough for few requests, small enough for the proxies before registries. */
 const CHUNK = 64 * 1024 * 1024;
-/** Milliseconds for the registry to close an upload, in which it may compute a digest over tens of gigabytes. */
+/** Milliseconds for the registry to close an upload, while it may compute a digest of tens of gigabytes. */
 const CLOSE_TIMEOUT = 600_000;
 
-/** Makes sure that the repository holds the file. Sends nothing that it has already or that can be mounted. */
+/** Makes sure that the repository holds the file. Sends nothing if it does already or can mount it. */
 export async function pushFile(
   repository: Repository,
   blob: FileBlob,
@@ -50,7 +49,7 @@ function blobUpload(repository: Repository, blob: FileBlob, chunk = CHUNK): Orde
   const { http, host, path, signal } = repository;
   const what = referenceOf(repository);
 
-  /** An answer of a session, or {@link SessionLost}. */
+  /** The reply to a request of a session. Throws {@link SessionLost} if the registry does not know it. */
   const known = (request: Promise<BufferedResponse>): Promise<BufferedResponse> =>
     request.catch((error: unknown) => {
       throw isError(error) && meansLost(error) ? new SessionLost(what, error) : error;
@@ -70,7 +69,7 @@ function blobUpload(repository: Repository, blob: FileBlob, chunk = CHUNK): Orde
       const reply = await known(http.get(session.location, { signal }));
       const offset = acceptedBytes(reply);
       if (offset === undefined || offset > blob.size)
-        throw new SessionLost(what, new SregistryError('SERVICE', 'an upload of unknown length'));
+        throw new SessionLost(what, new SregistryError('SERVICE', 'the upload has no known size'));
       const location =
         reply.headers.location === undefined ? session.location : nextLocation(repository, reply);
       return { session: { ...session, location }, offset };
@@ -90,27 +89,27 @@ function blobUpload(repository: Repository, blob: FileBlob, chunk = CHUNK): Orde
     // The registry compares the digest with what it has received.
     finish: async ({ location }) => {
       const target = closingLocation(location, blob.digest);
-      let failure: unknown = new SregistryError('SERVICE', `${what}: a blob is not there after its upload`);
+      let failure: unknown = new SregistryError('SERVICE', `${what}: the uploaded blob does not exist`);
       try {
         await known(http.put(target, { signal, timeout: CLOSE_TIMEOUT, stall: CLOSE_TIMEOUT }));
       } catch (error) {
         if (isError(error, 'CANCELED')) throw error;
         if (isError(error) && error.message.includes('DIGEST_INVALID'))
           throw changedWhilePushed(
-            `${blob.path}: the registry received other bytes than ${blob.digest}`,
+            `${blob.path}: the registry received different bytes than ${blob.digest}`,
             error,
           );
-        // An answer that was lost: the upload may be closed all the same.
+        // The reply may be lost although the upload was closed.
         failure = error;
       }
       if (!(await hasBlob(repository, blob))) throw failure;
     },
-    // The registry's word that a chunk does not fit its count.
+    // 416 says that a chunk does not continue what the registry has counted.
     isTransient: ({ status }) => status === 416,
   };
 }
 
-/** A session that was saved, as it came out of a file. */
+/** A session that was saved in a file; undefined if it is malformed. */
 function parseUpload(saved: unknown): Upload | undefined {
   if (!isJsonObject(saved)) return undefined;
   const { location, minChunk } = saved;
@@ -119,8 +118,8 @@ function parseUpload(saved: unknown): Upload | undefined {
 }
 
 /**
- * `Range: 0-<last byte>` of an upload. `0-0` is one byte, or none: CNCF Distribution says it of an empty upload as well. So it is
- * taken for a byte only where a single one was `sent`.
+ * Reads `Range: 0-<last byte>` of an upload. `0-0` means one byte, but CNCF Distribution also sends it for an empty upload. So it
+ * counts as a byte only if a single one was `sent`.
  */
 function acceptedBytes(reply: BufferedResponse, sent = 0): number | undefined {
   const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(reply.headers.range ?? '')?.[1];
@@ -128,7 +127,7 @@ function acceptedBytes(reply: BufferedResponse, sent = 0): number | undefined {
   return last === '0' && sent !== 1 ? 0 : Number(last) + 1;
 }
 
-/** By its code, whatever the status; but 416 only says that a chunk does not fit what the registry has counted. */
+/** Whether the session is lost: 404, or a code with any status but 416, which only rejects a chunk. */
 function meansLost({ status, message }: SregistryError): boolean {
   return status === 404 || (status !== 416 && /BLOB_UPLOAD_(INVALID|UNKNOWN)/.test(message));
 }

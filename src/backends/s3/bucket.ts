@@ -1,7 +1,7 @@
 /**
- * Requests to a bucket: addressed, signed, and read as S3 means them. Two things are found out on the way and remembered: the
- * region, when the service says that it is another one, and new credentials, when it says that a token has ended. The
- * request is then sent again, once.
+ * Sends requests to a bucket: builds the address, signs, and interprets S3's failures. If the service says that the bucket is in
+ * another region or that a token has expired, remembers the right region or gets new credentials, and sends the request once
+ * more.
  */
 import type { Readable } from 'node:stream';
 import { SregistryError } from '../../base/errors.ts';
@@ -28,7 +28,7 @@ export interface BucketRequest extends Omit<RequestOptions, 'query' | 'json'> {
   readonly query?: Query | undefined;
 }
 
-/** How the bucket is spoken to in one region. */
+/** What requests to one region need. */
 interface Connection {
   readonly region: string;
   readonly address: URL;
@@ -36,18 +36,18 @@ interface Connection {
   readonly signer: Signer;
 }
 
-/** Answers to a request of nobody that name the region all the same. */
-const TELLING = [301, 307, 400, 403, 404];
-/** What the service says where the address or the signature is for another region. */
-const ELSEWHERE = ['AuthorizationHeaderMalformed', 'IllegalLocationConstraintException', 'PermanentRedirect'];
+/** Statuses of replies to an anonymous request that may still name the region. */
+const REGION_STATUSES = [301, 307, 400, 403, 404];
+/** Error codes for an address or a signature of the wrong region. */
+const MOVED = ['AuthorizationHeaderMalformed', 'IllegalLocationConstraintException', 'PermanentRedirect'];
 const EXPIRED = ['ExpiredToken', 'InvalidToken', 'TokenRefreshRequired'];
 
 export class Bucket {
   readonly instance: string;
   readonly endpoint: Endpoint;
-  /** Headers of every object that is made. */
+  /** Headers of every new object. */
   readonly objectHeaders: Headers;
-  /** Does it keep versions? Undefined until somebody asked. */
+  /** Whether the bucket keeps versions. Undefined until first asked. */
   versioned: boolean | undefined;
   readonly #env: NodeJS.ProcessEnv;
   readonly #credentials: CredentialSource;
@@ -70,7 +70,7 @@ export class Bucket {
     this.#connect(this.endpoint.region);
   }
 
-  /** A request about an object, or about the bucket for the key `''`. */
+  /** Sends a request about an object, or about the bucket if the key is `''`. */
   async request(method: string, key: string, options: BucketRequest = {}): Promise<BufferedResponse> {
     const { query, ...rest } = options;
     return this.#send(
@@ -84,20 +84,20 @@ export class Bucket {
     return this.#send(({ http, address }) => http.stream(addressOf(address, key, query), rest), rest.signal);
   }
 
-  /** A link to an object that anybody can GET for so many seconds. */
+  /** A link that lets anybody GET an object for `expires` seconds. */
   async presign(key: string, query: Query, expires: number, signal?: AbortSignal): Promise<string> {
-    // Only an answer tells whether this is the right region.
+    // Only a reply tells whether the region is right.
     await this.request('HEAD', key, { query, signal });
     const { signer, address } = this.#connection();
     return (await signer.presign(addressOf(address, key, query), expires)).href;
   }
 
-  /** What the bucket is spoken to with, signatures included. */
+  /** The HTTP client of the current region. It signs its requests. */
   get http(): HttpClient {
     return this.#connection().http;
   }
 
-  /** What names a thing of the bucket in messages. */
+  /** The name of an object or of the bucket for messages. */
   show(key: string): string {
     return key === '' ? this.endpoint.target : `${this.endpoint.target}/${key}`;
   }
@@ -121,7 +121,7 @@ export class Bucket {
       hints: {
         UNAUTHORIZED: `check the access key: \`sregistry auth login ${this.instance}\``,
         FORBIDDEN:
-          'this access key, or nobody, is not allowed to; where it may not list, absent counts as forbidden, too',
+          'the access key lacks a permission. Without the permission to list, S3 calls absent objects forbidden',
       },
     });
     this.#connections.push({ region, address, http, signer });
@@ -131,7 +131,7 @@ export class Bucket {
     const used = this.#connection();
     try {
       return await request(used).catch(async (error: unknown) => {
-        if (await this.#isMended(error, used, signal)) return request(this.#connection());
+        if (await this.#recovers(error, used, signal)) return request(this.#connection());
         throw error;
       });
     } catch (error) {
@@ -139,19 +139,19 @@ export class Bucket {
     }
   }
 
-  async #isMended(error: unknown, used: Connection, signal?: AbortSignal): Promise<boolean> {
+  async #recovers(error: unknown, used: Connection, signal?: AbortSignal): Promise<boolean> {
     if (!(error instanceof S3Error)) return false;
     const { said, status } = error;
-    // An answer to HEAD gives no code: a status of 400 may mean either.
-    const isElsewhere = said === undefined ? status === 301 || status === 400 : ELSEWHERE.includes(said);
+    // A reply to HEAD has no error code: status 400 may mean either.
+    const isElsewhere = said === undefined ? status === 301 || status === 400 : MOVED.includes(said);
     const isExpired = said === undefined ? status === 400 : EXPIRED.includes(said);
     if (isElsewhere && (await this.#moves(error, used, signal))) return true;
     return isExpired && (await this.#renews());
   }
 
-  /** Goes to the region where the bucket is, if that is another one. */
+  /** Switches to the bucket's region. False if that is unknown or already in use. */
   async #moves(error: S3Error, used: Connection, signal?: AbortSignal): Promise<boolean> {
-    // Another request may have found it out meanwhile.
+    // Another request may have switched meanwhile.
     if (used !== this.#connection()) return true;
     const region = error.region ?? (await this.#askRegion(signal));
     if (region === undefined || region === used.region || !/^[a-z0-9-]{1,64}$/i.test(region)) return false;
@@ -166,11 +166,11 @@ export class Bucket {
     return after?.sessionToken !== before?.sessionToken;
   }
 
-  /** The region of the bucket, which Amazon tells everybody ("HeadBucket", Amazon S3 API Reference). */
+  /** The region of the bucket. Amazon names it without a login ("HeadBucket", Amazon S3 API Reference). */
   async #askRegion(signal?: AbortSignal): Promise<string | undefined> {
     const http = createHttpClient({ env: this.#env });
     try {
-      const { headers } = await http.head(this.#connection().address, { signal, allow: TELLING });
+      const { headers } = await http.head(this.#connection().address, { signal, allow: REGION_STATUSES });
       return headers['x-amz-bucket-region'];
     } finally {
       await http.close();

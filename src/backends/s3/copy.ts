@@ -1,4 +1,4 @@
-/** Copies within the bucket, by the service ("CopyObject" and "UploadPartCopy", Amazon S3 API Reference). */
+/** Lets the service copy objects within the bucket ("CopyObject" and "UploadPartCopy", Amazon S3 API Reference). */
 import pMap from 'p-map';
 import { isError } from '../../base/errors.ts';
 import type { Headers } from '../http.ts';
@@ -9,18 +9,18 @@ import type { CopyOptions } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { toHeaders } from './metadata.ts';
 import { headObject, madeObject, type ObjectRef, opaque, type StoredObject } from './objects.ts';
-import { abortUpload, completeUpload, createUpload, patientWork, type Upload } from './uploads.ts';
+import { abortUpload, completeUpload, createUpload, requestWork, type Upload } from './uploads.ts';
 import { requiredText } from './xml.ts';
 
 const GIBIBYTE = 1024 ** 3;
 
-/** Bytes: what S3 copies with one request at most, and the parts in which it copies more. */
+/** Bytes: the most that S3 copies with one request, and the size of the parts of a larger copy. */
 export const COPY_LIMITS = { whole: 5 * GIBIBYTE, part: GIBIBYTE };
 
-/** Parts that are copied at once. */
+/** Parts copied at once. */
 const CONCURRENCY = 4;
 
-/** An object on its way to another key. */
+/** A copy in progress. */
 interface Copying {
   readonly bucket: Bucket;
   readonly source: ObjectRef;
@@ -29,7 +29,7 @@ interface Copying {
   readonly limits: typeof COPY_LIMITS;
   /** Headers of the copy. */
   readonly headers: Headers;
-  /** Headers that say of which revision it is to be a copy. */
+  /** Headers that name the revision to copy. */
   readonly conditions: Headers;
   readonly signal: AbortSignal | undefined;
 }
@@ -49,7 +49,7 @@ export async function copyObject(
     await copy(copying);
   } catch (cause) {
     const error = goneIsStale(cause, bucket.show(source.key));
-    // Swift compares objects that were made of parts with another tag than the one it shows.
+    // For an object made of parts, Swift compares another tag than the one it reports.
     if (!isError(error, 'STALE') || !(await isUnchanged(bucket, source, signal))) throw error;
     await copy({ ...copying, conditions: {} });
   }
@@ -69,7 +69,7 @@ function sourceHeader({ bucket, source: { key, version, exact } }: Copying): Hea
 
 async function copyWhole(copying: Copying): Promise<void> {
   const { bucket, key, headers, conditions, signal } = copying;
-  await patientWork(bucket, 'PUT', key, {
+  await requestWork(bucket, 'PUT', key, {
     headers: {
       ...bucket.objectHeaders,
       ...headers,
@@ -100,7 +100,7 @@ async function copyRange(copying: Copying, { key, id }: Upload, number: number):
   const first = (number - 1) * limits.part;
   const last = Math.min(size, first + limits.part) - 1;
   const range = { 'x-amz-copy-source-range': `bytes=${first}-${last}` };
-  const reply = await patientWork(bucket, 'PUT', key, {
+  const reply = await requestWork(bucket, 'PUT', key, {
     query: { partNumber: number, uploadId: id },
     headers: { ...sourceHeader(copying), ...conditions, ...range },
     signal,

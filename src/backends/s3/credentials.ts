@@ -1,7 +1,6 @@
 /**
- * Whose requests these are: the access key of the settings, else what AWS's own tools would use (environment, profiles,
- * SSO, roles of containers and machines), else nobody's, and then requests are not signed. The libraries for it are
- * loaded when they are needed.
+ * Finds the credentials for requests: the access key in the settings, else what AWS's own tools would use (environment, profiles,
+ * SSO, roles of containers and machines). Without any, requests are not signed. Loads AWS's libraries on first use.
  */
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog, registerSecret } from '../../log/index.ts';
@@ -16,23 +15,22 @@ export interface Credentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   readonly sessionToken?: string;
-  /** When a temporary key ends. */
+  /** When a temporary key expires. */
   readonly expiration?: Date;
 }
 
-/** Undefined for nobody. With `renew`, those that were given before are no longer good. */
+/** Undefined: requests are not signed. `renew` discards the credentials returned before. */
 export type CredentialSource = (how?: { readonly renew: boolean }) => Promise<Credentials | undefined>;
 
-/** Milliseconds before its end at which a temporary key is no longer used. */
+/** Milliseconds before a temporary key expires at which it is replaced. */
 const MARGIN = 300_000;
-/** Milliseconds for which keys without an end, and the absence of any, are believed: files may change. */
+/** Milliseconds to keep keys without an expiry, and the absence of keys: files may change. */
 const LIFETIME = 60_000;
-/** What the default chain of @aws-sdk/credential-provider-node says when no link of it has anything. */
+/** Message of @aws-sdk/credential-provider-node if its default chain finds no credentials. */
 const NONE = 'Could not load credentials from any providers';
 
 /**
- * @param isAmazon a key that a machine got for Amazon is of no use elsewhere: other services get the settings' and the
- * profiles' only.
+ * @param isAmazon other services get only keys from settings and profiles: a key that a machine got for Amazon works only there.
  */
 export function credentialSource(instance: string, options: Options, isAmazon: boolean): CredentialSource {
   const { accessKeyId, secretAccessKey, sessionToken, profile, signature } = options;
@@ -40,7 +38,7 @@ export function credentialSource(instance: string, options: Options, isAmazon: b
   if (accessKeyId !== undefined && secretAccessKey !== undefined)
     return async () => ({ accessKeyId, secretAccessKey, ...(sessionToken && { sessionToken }) });
   if (accessKeyId !== undefined || secretAccessKey !== undefined)
-    throw new SregistryError('SETTINGS', `${instance}: an access key is accessKeyId and secretAccessKey`, {
+    throw new SregistryError('SETTINGS', `${instance}: set both accessKeyId and secretAccessKey`, {
       hint: `sregistry auth login ${instance}`,
     });
 
@@ -70,14 +68,14 @@ async function findCredentials(
       debug('%s: no credentials, requests are not signed: %s', instance, describeError(error));
       return undefined;
     }
-    throw new SregistryError('UNAUTHORIZED', `${instance}: no credentials from AWS's configuration`, {
+    throw new SregistryError('UNAUTHORIZED', `${instance}: cannot get credentials from AWS's configuration`, {
       hint: `try \`aws sso login\`, or see what \`aws sts get-caller-identity\` says${profile ? ` with --profile ${profile}` : ''}`,
       cause: error,
     });
   }
 }
 
-/** These read the environment of the process, as AWS's own tools do. */
+/** The providers read the environment of the process, as AWS's own tools do. */
 async function askProviders(profile: string | undefined, isAmazon: boolean): Promise<Credentials> {
   const init = { ignoreCache: true, logger: LOGGER, ...(profile === undefined ? {} : { profile }) };
   if (isAmazon) {
@@ -95,5 +93,5 @@ async function askProviders(profile: string | undefined, isAmazon: boolean): Pro
 }
 
 const trace = (...said: unknown[]) => debug('%s', said.map(String).join(' '));
-/** What the providers have to say goes where the rest does, and not to the console. */
+/** Sends the providers' messages to our log instead of the console. */
 const LOGGER = { trace, debug: trace, info: trace, warn: trace, error: trace };

@@ -1,7 +1,7 @@
 /** The driver's declaration, apart from its code: settings and help read it without loading an HTTP client. */
 export const declaration = {
   name: 's3',
-  title: 'Amazon S3 and what speaks its protocol (Ceph, MinIO, R2, Wasabi, ...)',
+  title: 'Amazon S3 and compatible services (Ceph, MinIO, R2, Wasabi, ...)',
   aliases: ['s3'],
   capabilities: ['list', 'push', 'search', 'share', 'remove', 'copy', 'check'],
   dependencies: [
@@ -17,7 +17,7 @@ export const declaration = {
   options: {
     bucket: {
       env: 'SREGISTRY_S3_BUCKET',
-      describe: 'Bucket that the images are in',
+      describe: 'Bucket with the images',
       required: true,
       example: 'containers',
     },
@@ -29,7 +29,7 @@ export const declaration = {
     },
     region: {
       env: ['AWS_REGION', 'AWS_DEFAULT_REGION'],
-      describe: 'Region of the bucket. Default: what the service says',
+      describe: 'Region of the bucket. Default: the one the service names',
       example: 'eu-central-1',
     },
     accessKeyId: {
@@ -45,18 +45,18 @@ export const declaration = {
     profile: { env: 'AWS_PROFILE', describe: 'Profile in ~/.aws/config and ~/.aws/credentials' },
     signature: {
       env: 'SREGISTRY_S3_SIGNATURE',
-      describe: 'How requests are signed. With none they are not; s3 means s3v4',
+      describe: 'How to sign requests. none sends them unsigned; s3 means s3v4',
       choices: ['s3v4', 's3', 'none'],
       default: 's3v4',
     },
     addressing: {
-      describe: 'Where the bucket stands in addresses: in the path, or in front of the host (virtual)',
+      describe: 'Where addresses name the bucket: in the path, or before the host (virtual)',
       choices: ['auto', 'path', 'virtual'],
       default: 'auto',
     },
     acl: {
       env: 'SREGISTRY_S3_OBJECT_ACL',
-      describe: 'Canned access control list of what is pushed. Default: that of the bucket',
+      describe: 'Canned access control list of pushed images. Default: that of the bucket',
       example: 'public-read',
     },
   },

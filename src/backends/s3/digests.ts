@@ -1,4 +1,4 @@
-/** Checksums of what is sent: S3 compares the body with them before it stores it, and answers with one of them. */
+/** Checksums of request bodies: S3 compares them with the body before it stores it, and returns one of them. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { Headers } from '../http.ts';
@@ -37,14 +37,14 @@ export async function digestsOfRange(
   return { md5: md5.digest(), sha256: sha256.digest() };
 }
 
-/** The headers by which a service checks a body. A signature covers the second, so what is signed is checked by every one. */
+/** The headers by which a service checks a body. The signature covers the second, so every service checks signed bodies. */
 export function digestHeaders({ md5, sha256 }: Digests): Headers {
   return { 'content-md5': md5.toString('base64'), 'x-amz-content-sha256': sha256.toString('hex') };
 }
 
 const MD5_TAG = /^"?[0-9a-f]{32}"?$/i;
 
-/** Is the entity tag in an answer the MD5 of the bytes? It is not where they are encrypted with keys of KMS or the client. */
+/** Whether the entity tag in a reply is the MD5 of the bytes. It is not if they are encrypted with keys of KMS or the caller. */
 export function isMd5Tag(headers: Headers): boolean {
   const encryption = headers['x-amz-server-side-encryption'] ?? '';
   const hasOwnKey = headers['x-amz-server-side-encryption-customer-algorithm'] !== undefined;
@@ -52,8 +52,8 @@ export function isMd5Tag(headers: Headers): boolean {
 }
 
 /**
- * The entity tag of an object made of parts with these tags; undefined where they are no MD5s. Not documented, but what
- * every service does: the MD5 of the MD5s, and the number of parts.
+ * The entity tag of an object made of parts with these tags; undefined unless all are MD5s. Undocumented, but every service
+ * computes it so: the MD5 of the parts' MD5s, then the number of parts.
  */
 export function compositeTag(tags: readonly string[]): string | undefined {
   if (!tags.every((tag) => MD5_TAG.test(tag))) return undefined;

@@ -1,7 +1,7 @@
 /**
- * Where a bucket lies: which address its objects have. Amazon has an endpoint for each region and the bucket in front of the
- * host; everything else has one endpoint and, unless told otherwise, the bucket as the first part of the path: a wildcard
- * in DNS and in the certificate is more than most installations have.
+ * Finds the address of a bucket. Amazon has an endpoint for each region, with the bucket before the host. Other services have one
+ * endpoint, with the bucket as the first part of the path unless `addressing` says otherwise: few installations have the
+ * wildcards in DNS and in the certificate that a bucket before the host needs.
  *
  * "Virtual hosting of general purpose buckets", Amazon S3 User Guide.
  */
@@ -14,37 +14,37 @@ export type Options = OptionValues<(typeof declaration)['options']>;
 
 export interface Endpoint {
   readonly bucket: string;
-  /** Address of the service and the bucket, for people, without a region. */
+  /** Address of the service and the bucket for messages, without a region. */
   readonly target: string;
-  /** Is it Amazon's own service? */
+  /** Whether the service is Amazon's own. */
   readonly isAmazon: boolean;
-  /** The region to begin with. */
+  /** The region to try first. */
   readonly region: string;
-  /** Address of the bucket, in that region where the service has regional addresses; ends with a slash. */
+  /** Address of the bucket, in `region` if the service has regional addresses; ends with a slash. */
   addressIn(region: string): URL;
 }
 
-/** What the service counts as where nothing is said; Ceph and MinIO take it for theirs. */
+/** Region if none is set; Ceph and MinIO accept it as theirs. */
 const DEFAULT_REGION = 'us-east-1';
 /** Amazon's regional endpoints, old and new: `s3.amazonaws.com`, `s3.eu-west-1.amazonaws.com`, `s3-eu-west-1.amazonaws.com`. */
 const REGIONAL_ENDPOINT = /^s3(?:[.-]([a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com(?:\.cn)?$/;
-/** Where Amazon is, for people; requests go to an endpoint of its region. */
+/** Amazon's address in messages; requests go to the endpoint of the region. */
 const AMAZON_ENDPOINT = 'https://s3.amazonaws.com';
 const AMAZON = /\.amazonaws\.com(\.cn)?$/;
-/** Letters, digits, dashes: what a certificate for `*.s3.amazonaws.com` covers. A dot in the name would be a level too many. */
+/** Letters, digits, dashes: what a certificate for `*.s3.amazonaws.com` covers. A dot in the name would add a level. */
 const HOST_LABEL = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/;
-/** What any service may call a bucket: Ceph has `tenant:bucket`, others capitals and underscores. */
+/** Names that any service accepts: Ceph has `tenant:bucket`, others capitals and underscores. */
 const BUCKET = /^[A-Za-z0-9][A-Za-z0-9._:-]{1,254}$/;
 const REGION = /^[A-Za-z0-9-]{1,64}$/;
 
 export function endpointOf(instance: string, options: Options): Endpoint {
   const { bucket = '', region, base } = options;
   if (!BUCKET.test(bucket))
-    throw new SregistryError('SETTINGS', `${instance}: not the name of a bucket: "${bucket}"`, {
+    throw new SregistryError('SETTINGS', `${instance}: "${bucket}" is not a valid bucket name`, {
       hint: `sregistry backend add ${instance} bucket=NAME`,
     });
   if (region !== undefined && !REGION.test(region))
-    throw new SregistryError('SETTINGS', `${instance}: not the name of a region: ${region}`);
+    throw new SregistryError('SETTINGS', `${instance}: "${region}" is not a valid region name`);
   const endpoint = new URL(base ?? AMAZON_ENDPOINT);
   const isAmazon = AMAZON.test(endpoint.hostname);
   const inFront = isVirtual(instance, options, isAmazon && HOST_LABEL.test(bucket));
@@ -66,7 +66,7 @@ export function endpointOf(instance: string, options: Options): Endpoint {
 function isVirtual(instance: string, { addressing, bucket = '' }: Options, automatic: boolean): boolean {
   if (addressing !== 'virtual') return addressing !== 'path' && automatic;
   if (/^[a-z0-9.-]+$/.test(bucket)) return true;
-  throw new SregistryError('SETTINGS', `${instance}: ${bucket} cannot stand in front of a host`, {
+  throw new SregistryError('SETTINGS', `${instance}: ${bucket} cannot be part of a host name`, {
     hint: `sregistry backend add ${instance} addressing=path`,
   });
 }
@@ -79,7 +79,7 @@ function withoutSlash(url: URL): string {
   return `${url.origin}${url.pathname}`.replace(/\/$/, '');
 }
 
-/** The address of an object, or of the bucket for `''`, encoded as signatures want it. */
+/** The address of an object, or of the bucket if the key is `''`, encoded as signatures require. */
 export function addressOf(bucket: URL, key: string, query: Query = {}): URL {
   const address = new URL(bucket.href + encodeKey(key));
   address.search = encodeQuery(query);

@@ -1,15 +1,15 @@
 /**
- * What an S3 service says when it refuses: a document with a code, which tells more than the status does ("Error
- * responses", Amazon S3 API Reference). An answer to HEAD has only the status and, at Amazon, the bucket's region.
+ * Errors that an S3 service sends: an XML document whose code says more than the status ("Error responses", Amazon S3 API
+ * Reference). A reply to HEAD has only the status and, from Amazon, the bucket's region.
  */
 import { type ErrorCode, SregistryError } from '../../base/errors.ts';
 import type { FailedResponse } from '../http.ts';
 import { parseFailure, textOf } from './xml.ts';
 
 export class S3Error extends SregistryError {
-  /** The service's own code, `NoSuchKey`; undefined where it gives none. */
+  /** The service's error code, such as `NoSuchKey`; undefined if it sent none. */
   readonly said: string | undefined;
-  /** Where the bucket is, as the service sees it. */
+  /** The region of the bucket, according to the service. */
   readonly region: string | undefined;
 
   constructor(error: SregistryError, meaning: Meaning, said: Said) {
@@ -25,7 +25,7 @@ export class S3Error extends SregistryError {
   }
 }
 
-/** A failure in an answer that began as a success: S3 sends the status before it has done the work. */
+/** A failure in a reply of status 200: S3 sends the status before it does the work. */
 export class LateFailure extends S3Error {}
 
 interface Meaning {
@@ -43,7 +43,7 @@ const KEYS = 'check the access key and its secret: `sregistry auth login`';
 const RENEW = 'get new temporary credentials, for instance with `aws sso login`';
 const DAMAGED = 'it was damaged on the way, or the file changed while it was pushed; push it again';
 
-/** Codes whose meaning is not that of their status. */
+/** Codes with another meaning than their status. */
 const MEANINGS: Readonly<Record<string, Meaning>> = {
   AuthorizationHeaderMalformed: { code: 'UNAUTHORIZED', hint: 'check the region' },
   BadDigest: { code: 'CORRUPT', hint: DAMAGED },
@@ -60,7 +60,7 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   XAmzContentSHA256Mismatch: { code: 'CORRUPT', hint: DAMAGED },
 };
 
-/** Makes of a failure by its status the one that the service means. */
+/** Converts an error made from a status to the one that the service means. */
 export function interpretFailure(
   error: SregistryError,
   { method, headers, text }: FailedResponse,
@@ -68,12 +68,12 @@ export function interpretFailure(
   const said = { region: headers['x-amz-bucket-region'], ...readFailure(text) };
   const meaning = said.code === undefined ? undefined : MEANINGS[said.code];
   if (meaning !== undefined) return new S3Error(error, meaning, said);
-  // A proxy or a web server has no such page. S3 says what is absent, except to HEAD.
+  // A proxy or web server sent it: S3 sends a code for what is absent, except to HEAD.
   const isForeign = error.code === 'NOT_FOUND' && said.code === undefined && method !== 'HEAD';
-  return new S3Error(error, isForeign ? { code: 'SERVICE', hint: 'is it an S3 service?' } : error, said);
+  return new S3Error(error, isForeign ? { code: 'SERVICE', hint: 'check the address' } : error, said);
 }
 
-/** The failure that the body of a success tells of, if it does. */
+/** The failure that the body of a reply of status 200 reports, if any. */
 export function lateFailure(text: string, what: string): LateFailure | undefined {
   const said = readFailure(text);
   if (said.code === undefined) return undefined;
@@ -93,7 +93,7 @@ function readFailure(text: string): Said {
   };
 }
 
-/** One harmless line of bounded length. */
+/** One line of at most 300 printable characters. */
 function plain(text: string | undefined): string | undefined {
   return (
     text

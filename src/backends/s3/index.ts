@@ -1,5 +1,5 @@
 /**
- * Amazon S3 and what speaks its protocol. An image is an object; its key and what is kept beside it are the Python client's, so that
+ * Amazon S3 and compatible services. An image is an object. Keys, metadata and sidecars are those of the Python client, so that
  * both find each other's images.
  */
 import { defineDriver } from '../backend.ts';
@@ -9,7 +9,7 @@ import { Bucket } from './bucket.ts';
 import { declaration } from './declaration.ts';
 import { bucketStore } from './store.ts';
 
-/** Bytes of UTF-8 that a key may have, less what a sidecar's adds. */
+/** The longest key in bytes of UTF-8, less the suffix of a sidecar. */
 const LAYOUT = createLayout({ longest: 1024 - '.json'.length });
 
 export default defineDriver({
@@ -19,7 +19,7 @@ export default defineDriver({
     return storeBackend(bucketStore(bucket), LAYOUT, {
       name: context.name,
       driver: declaration.name,
-      // The Python client's: what it pushes as `ubuntu` is `library/ubuntu:latest.sif`.
+      // As in the Python client, which pushes `ubuntu` as `library/ubuntu:latest.sif`.
       defaultCollection: 'library',
       http: () => bucket.http,
     });

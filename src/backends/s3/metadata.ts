@@ -1,4 +1,4 @@
-/** What the Python client writes beside its images, as metadata of an object: headers of requests and answers. */
+/** The metadata that the Python client gives its images, as headers of requests and replies. */
 import type { Headers } from '../http.ts';
 import type { MetadataLimits } from '../kit/metadata.ts';
 import type { Strings } from '../kit/store.ts';
@@ -6,8 +6,8 @@ import type { Strings } from '../kit/store.ts';
 const PREFIX = 'x-amz-meta-';
 
 /**
- * 2 KiB is for names and values together ("Working with object metadata", Amazon S3 User Guide); a service may count the prefix of
- * the six names as well. Services fold the case of names.
+ * Names and values together have at most 2 KiB ("Working with object metadata", Amazon S3 User Guide); a service may also count
+ * the prefix of each name. Services fold the case of names.
  */
 export const METADATA: MetadataLimits = {
   bytes: 2048 - 8 * PREFIX.length,
@@ -25,7 +25,7 @@ export function toHeaders(metadata: Strings): Headers {
   return Object.fromEntries(Object.entries(metadata).map(([name, value]) => [PREFIX + name, value]));
 }
 
-/** The metadata in the headers of an answer. */
+/** The metadata in the headers of a reply. */
 export function fromHeaders(headers: Headers): Strings {
   return Object.fromEntries(
     Object.entries(headers)
@@ -34,7 +34,7 @@ export function fromHeaders(headers: Headers): Strings {
   );
 }
 
-/** `sha256:<hex>` by Amazon's own checksum, unless it is one of the checksums of parts (which ends in `-<parts>`). */
+/** `sha256:<hex>` from Amazon's checksum, unless that is a checksum of the parts' checksums (which ends in `-<parts>`). */
 export function checksumOf(headers: Headers): string | undefined {
   const checksum = headers['x-amz-checksum-sha256'] ?? '';
   const isWhole = /^[A-Za-z0-9+/]{43}=$/.test(checksum) && headers['x-amz-checksum-type'] !== 'COMPOSITE';

@@ -1,6 +1,6 @@
 /**
- * The objects of a bucket as files of a store: one as HEAD tells, or many as a listing does ("ListObjectsV2", Amazon S3 API
- * Reference), which tells entity tags and neither metadata nor versions.
+ * The objects of a bucket as files of a store. HEAD describes one object; a listing ("ListObjectsV2", Amazon S3 API Reference)
+ * describes many, with entity tags but without metadata and versions.
  */
 import { parseDate } from '../../base/date.ts';
 import { SregistryError } from '../../base/errors.ts';
@@ -13,7 +13,7 @@ import type { Bucket } from './bucket.ts';
 import { checksumOf, fromHeaders } from './metadata.ts';
 import { children, type Element, parseXml, textOf } from './xml.ts';
 
-/** What pins a revision of an object. */
+/** Identifies a revision of an object. */
 export interface ObjectRef extends FileRef {
   /** Entity tag of the revision, as the service writes it. */
   readonly etag?: string;
@@ -25,36 +25,36 @@ export interface StoredObject extends StoredFile {
   readonly ref: ObjectRef & { readonly etag: string };
 }
 
-/** What HEAD tells of an object; undefined where there is none. */
+/** What HEAD says about an object; undefined if it does not exist. */
 export async function headObject(
   bucket: Bucket,
   key: string,
   query: { readonly versionId?: string | undefined },
   signal?: AbortSignal,
 ): Promise<StoredObject | undefined> {
-  // Amazon tells its own checksums only to those who ask; other services may refuse the header.
+  // Amazon sends its checksums only on request; other services may refuse the header.
   const headers = bucket.endpoint.isAmazon ? { 'x-amz-checksum-mode': 'ENABLED' } : {};
   const reply = await unlessAbsent(bucket.request('HEAD', key, { query, headers, signal }));
   return reply && toObject(bucket, key, reply.headers);
 }
 
-/** The object that a request has just made. SERVICE where there is none. */
+/** The object that a request has just made. Throws SERVICE if it does not exist. */
 export async function madeObject(bucket: Bucket, key: string, signal?: AbortSignal): Promise<StoredObject> {
   const made = await headObject(bucket, key, {}, signal);
   if (made !== undefined) return made;
-  throw new SregistryError('SERVICE', `${bucket.show(key)}: not there after it was stored`);
+  throw new SregistryError('SERVICE', `${bucket.show(key)}: not found after it was stored`);
 }
 
 function toObject(bucket: Bucket, key: string, headers: Headers): StoredObject {
   const { etag } = headers;
   const size = Number(headers['content-length'] ?? Number.NaN);
   if (etag === undefined)
-    throw new SregistryError('SERVICE', `${bucket.show(key)}: an answer without an ETag`, {
-      hint: 'is it an S3 service?',
+    throw new SregistryError('SERVICE', `${bucket.show(key)}: the reply has no ETag`, {
+      hint: 'check that the address is that of an S3 service',
     });
   if (!Number.isSafeInteger(size))
-    throw new SregistryError('SERVICE', `${bucket.show(key)}: an answer without a size`);
-  // In a bucket that keeps no versions, or did not when the object was stored, there is none, or it is `null`.
+    throw new SregistryError('SERVICE', `${bucket.show(key)}: the reply has no size`);
+  // An object stored while the bucket kept no versions has no version, or the version `null`.
   const version = headers['x-amz-version-id'] === 'null' ? undefined : headers['x-amz-version-id'];
   return {
     key,
@@ -65,7 +65,7 @@ function toObject(bucket: Bucket, key: string, headers: Headers): StoredObject {
     metadata: fromHeaders(headers),
     digest: checksumOf(headers),
     ...(isArchived(headers) && {
-      unpresentable: `it is archived (${headers['x-amz-storage-class']}) and has to be restored first`,
+      unpresentable: `it is archived (${headers['x-amz-storage-class']}); restore it first`,
     }),
   };
 }
@@ -82,14 +82,14 @@ function isArchived(headers: Headers): boolean {
 }
 
 interface Listing {
-  /** Of what; default: the bucket. */
+  /** What to list. Default: the bucket. */
   readonly key?: string | undefined;
   readonly query: Query;
-  /** Parameters that say where a page begins. The answer names the next ones: `NextKeyMarker` for `key-marker`. */
+  /** Parameters that say where a page begins. A page names the next ones: `NextKeyMarker` for `key-marker`. */
   readonly next: readonly string[];
 }
 
-/** Listings as S3 gives them: pages of at most 1000 entries, each naming where the next one begins. */
+/** Yields the pages of a listing: at most 1000 entries each. A page names where the next one begins. */
 export function listPages(
   bucket: Bucket,
   { key = '', query, next }: Listing,
@@ -102,7 +102,7 @@ export function listPages(
   });
 }
 
-/** `continuation-token` is `NextContinuationToken` in the answer. */
+/** `NextContinuationToken` in the reply becomes `continuation-token`. */
 function markers(element: Element, names: readonly string[]): Query {
   const camel = (name: string) =>
     name.replace(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase());
@@ -112,9 +112,9 @@ function markers(element: Element, names: readonly string[]): Query {
 interface ObjectQuery {
   readonly prefix: string;
   readonly delimiter?: string | undefined;
-  /** Only keys after this one, in the order of the alphabet. */
+  /** Only keys after this one, in alphabetical order. */
   readonly startAfter?: string | undefined;
-  /** Most entries on a page. Default 1000, which is also the most that services give. */
+  /** Most entries on a page. Default 1000, the most that services return. */
   readonly size?: number | undefined;
 }
 
@@ -151,8 +151,8 @@ function toListed(element: Element, decode: (text: string) => string): ListedFil
 }
 
 /**
- * Decodes the keys of a listing. They are asked for in the encoding of URLs, as XML cannot hold every character; services that do
- * not know that send them as they are, and say nothing of an encoding. What is malformed becomes `''`, which is no key.
+ * Decodes the keys of a listing. We ask for URL encoding, as XML cannot hold every character. Services that do not support it
+ * send plain keys and state no encoding. A malformed key becomes `''`, which no object has.
  */
 function decoder(listing: Element): (text: string) => string {
   if (textOf(listing, 'EncodingType') !== 'url') return (text) => text;

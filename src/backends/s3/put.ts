@@ -1,4 +1,4 @@
-/** Storing objects: a small one with one request, a large one in parts, and then looked at. */
+/** Stores objects: a small one with one request, a large one in parts. Then checks what the service has. */
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Headers } from '../http.ts';
@@ -22,19 +22,19 @@ import {
 
 const debug = debugLog('s3');
 
-/** Bytes of a file that is sent with one request. */
+/** Bytes up to which one request sends the whole file. */
 const SMALL = 16 * 1024 * 1024;
-/** Bytes of the smallest part; S3 takes none below 5 MiB but the last. */
+/** The smallest part in bytes; S3 requires 5 MiB of all parts but the last. */
 const SMALLEST_PART = 8 * 1024 * 1024;
 /**
- * Parts of an upload, S3 takes up to 10,000. Fewer do as well: a tenth of a percent is little to send again, and the
- * state that is saved after each of them stays small.
+ * Most parts of an upload; S3 accepts 10,000. With fewer, a lost part is still only a thousandth of the file, and the state saved
+ * after each part stays small.
  */
 const MOST_PARTS = 1000;
 const MEBIBYTE = 1024 * 1024;
 /** "Conditional writes", Amazon S3 User Guide. */
 const CONDITION = { 'if-none-match': '*' };
-/** Milliseconds after which an upload that nobody finished was left behind by a push that will not come back. */
+/** Milliseconds after which an unfinished upload counts as abandoned. */
 const ORPHANED = 24 * 3600 * 1000;
 
 export async function putObject(
@@ -54,7 +54,7 @@ export async function putSmall(bucket: Bucket, key: string, body: Buffer, signal
   await putContent(bucket, key, content, { headers, signal });
 }
 
-/** An object to be. */
+/** A push in progress. */
 interface Putting extends PutOptions {
   readonly bucket: Bucket;
   readonly key: string;
@@ -62,7 +62,7 @@ interface Putting extends PutOptions {
   readonly headers: Headers;
 }
 
-/** Sends the file with one request. Returns the entity tag it should have. */
+/** Sends the file with one request. Returns the expected entity tag. */
 async function putWhole({ bucket, key, file, headers, signal, ifAbsent }: Putting): Promise<string> {
   const { path, size, digest, open } = file;
   const digests = await digestsOfRange({ path, start: 0, end: size }, signal);
@@ -78,7 +78,7 @@ async function putWhole({ bucket, key, file, headers, signal, ifAbsent }: Puttin
   return putContent(bucket, key, { body: open, size, digests }, { headers: all, signal });
 }
 
-/** Sends the file as a multipart upload. Returns the entity tag it should have, where its parts tell. */
+/** Sends the file as a multipart upload. Returns the expected entity tag if the parts determine it. */
 async function putInParts(putting: Putting): Promise<string | undefined> {
   const { bucket, key, file, headers, signal } = putting;
   const of = (id: string) => ({ bucket, key, id });
@@ -111,46 +111,46 @@ async function complete(
   upload: Upload,
   parts: readonly StoredPart[],
 ): Promise<string | undefined> {
-  // Not every service knows the condition here.
+  // Not every service supports the condition here.
   if (ifAbsent && (await headObject(bucket, key, {}, signal)) !== undefined)
-    throw new SregistryError('EXISTS', `${bucket.show(key)} is there already`);
+    throw new SregistryError('EXISTS', `${bucket.show(key)} exists already`);
   try {
     await completeUpload(upload, parts, { headers: ifAbsent ? CONDITION : {}, signal });
   } catch (error) {
     if (!isError(error, 'NOT_FOUND')) throw error;
-    // The answer may have been lost: then the upload is done, and no longer known.
+    // A lost reply may have confirmed the upload; the service has forgotten it since.
     const found = await headObject(bucket, key, {}, signal);
     if (found === undefined || digestOf(found) !== file.digest) throw error;
   }
   return compositeTag(parts.map(({ etag }) => etag));
 }
 
-/** Pushes of this key that were given up a day ago and more: their parts take space that nobody sees. */
+/** Aborts uploads of this key that are older than a day: their parts take space that no listing shows. */
 async function abortOrphans({ bucket, key, id }: Upload, signal?: AbortSignal): Promise<void> {
   try {
     for await (const upload of listUploads(bucket, key, signal)) {
       if (upload.id === id || Date.now() - upload.started.getTime() < ORPHANED) continue;
-      debug('upload %s of %s was left behind', upload.id, key);
+      debug('aborting abandoned upload %s of %s', upload.id, key);
       await abortUpload(upload, signal);
     }
   } catch (error) {
     if (isError(error, 'CANCELED')) throw error;
-    debug('uploads of %s are not tidied up: %s', key, describeError(error));
+    debug('cannot abort abandoned uploads of %s: %s', key, describeError(error));
   }
 }
 
 const digestOf = ({ metadata = {}, digest }: StoredObject) =>
   readMetadata(METADATA, metadata).digest ?? digest;
 
-/** What is there now, which has to be what was sent. */
+/** Checks that the service has what was sent, and returns it. */
 async function lookAgain({ bucket, key, file, signal }: Putting, tag?: string): Promise<StoredObject> {
   const found = await madeObject(bucket, key, signal);
-  // Somebody may have pushed something else in the meantime; that is theirs to answer for.
+  // Another push may have replaced the object meanwhile. That push checks its own bytes.
   if (digestOf(found) !== file.digest || isTag(found.ref.etag, tag)) return found;
-  throw changedWhilePushed(`${bucket.show(key)}: the service stored other bytes than were sent`);
+  throw changedWhilePushed(`${bucket.show(key)}: the service stored different bytes than were sent`);
 }
 
-/** Is this the tag it should have? Compared where both are of the kind that tells about bytes. */
+/** Whether this is the expected tag. Compares only tags of objects made of parts. */
 function isTag(etag: string, expected: string | undefined): boolean {
   const kind = /^[0-9a-f]{32}-\d+$/i;
   const [actual, wanted] = [opaque(etag), opaque(expected ?? '')];

@@ -1,4 +1,4 @@
-/** Signatures of requests (AWS Signature Version 4), by AWS's own library, which is loaded when it is needed. */
+/** Signs requests (AWS Signature Version 4) with AWS's own library, loaded on first use. */
 import { parse } from 'node:querystring';
 import type { SignatureV4 } from '@smithy/signature-v4';
 import type { Headers } from '../http.ts';
@@ -8,20 +8,20 @@ import type { CredentialSource } from './credentials.ts';
 import { declaration } from './declaration.ts';
 
 export interface Signer {
-  /** The headers that sign a request; none where there are no credentials. */
+  /** The headers that sign a request; empty without credentials. */
   sign(request: { method: string; url: URL; headers: Headers }): Promise<Headers>;
-  /** `url` as a link that anybody can GET for so many seconds; as it is where there are no credentials. */
+  /** `url` as a link that anybody can GET for `expires` seconds; unchanged without credentials. */
   presign(url: URL, expires: number): Promise<URL>;
 }
 
-/** The longest that a link can live: 7 days. */
+/** The longest lifetime of a link in seconds: 7 days. */
 export const LONGEST_LINK = 604_800;
 
-/** Headers that a signature covers; those that proxies change on the way are not among them. */
+/** Headers that a signature covers: none that proxies change on the way. */
 const SIGNED = /^(x-amz-.+|content-md5|content-type)$/;
 
 const PAYLOAD = 'x-amz-content-sha256';
-/** Whoever follows a link sends no header of S3's. */
+/** Headers of S3 that a browser does not send when it follows a link. */
 const NOT_IN_LINKS = new Set([PAYLOAD]);
 
 export function createSigner(region: string, source: CredentialSource): Signer {

@@ -15,7 +15,7 @@ import { findVersion, keepsVersions } from './versions.ts';
 
 const debug = debugLog('s3');
 
-/** Entries on a page where only a few keys are looked for. */
+/** Entries per page if only a few keys are wanted. */
 const FEW = 20;
 
 export function bucketStore(bucket: Bucket, copyLimits = COPY_LIMITS): Store {
@@ -47,11 +47,11 @@ export function bucketStore(bucket: Bucket, copyLimits = COPY_LIMITS): Store {
   };
 }
 
-/** `from` is the first key of interest, and S3 lists what comes after a key. */
+/** `from` is the first wanted key; S3 lists only keys after the given one. */
 const startOf = (from: string | undefined) =>
   from === undefined ? {} : { startAfter: from.slice(0, -1), size: FEW };
 
-/** A listing tells no versions: where the bucket keeps those, an entity tag is not the revision that an object resolves to. */
+/** Lists a folder. Where versions are the revisions, a listing does not have them: then yields only keys. */
 async function* listFolder(bucket: Bucket, prefix: string, signal?: AbortSignal): AsyncGenerator<Page> {
   const versioned = keepsVersions(bucket, signal);
   versioned.catch(() => {});
@@ -61,8 +61,8 @@ async function* listFolder(bucket: Bucket, prefix: string, signal?: AbortSignal)
 }
 
 /**
- * A range of the revision: what the key stands for, if that still has its entity tag; else, where the bucket keeps
- * versions, the version it had. To read a version takes a right of its own, so that comes second.
+ * Opens a range of a revision: of the current object if it still has the entity tag, else of the recorded version. Reading a
+ * version needs a permission of its own, so it comes second.
  */
 async function openObject(
   bucket: Bucket,
@@ -76,12 +76,12 @@ async function openObject(
   } catch (error) {
     const stale = goneIsStale(error, bucket.show(key));
     if (exact || version === undefined || !isError(stale, 'STALE')) throw stale;
-    debug('%s is another one now; reading version %s', bucket.show(key), version);
+    debug('%s was replaced; reading version %s', bucket.show(key), version);
     return openVersion().catch(() => Promise.reject(stale));
   }
 }
 
-/** A bucket that keeps versions hides the object; asked for by its version, that version is gone for good. */
+/** Deletes an object. A bucket that keeps versions only hides it; deleting an exact version is final. */
 async function removeObject(
   bucket: Bucket,
   { key, etag, version, exact }: ObjectRef,
@@ -96,7 +96,7 @@ async function removeObject(
   await bucket.request('DELETE', key, { query: exact ? { versionId: version } : {}, signal });
 }
 
-/** A link that anybody can GET until it ends. With a temporary access key it ends when the key does. */
+/** A link that anybody can GET until it expires, or until the temporary access key that signed it does. */
 async function presign(
   bucket: Bucket,
   { key, version, exact }: ObjectRef,
@@ -104,12 +104,12 @@ async function presign(
   signal?: AbortSignal,
 ): Promise<string> {
   if (email !== undefined)
-    throw new SregistryError('UNSUPPORTED', 'S3 has no way to share with an email address', {
-      hint: 'leave it out, and send the link yourself',
+    throw new SregistryError('UNSUPPORTED', 'S3 cannot share with an email address', {
+      hint: 'omit --email and send the link yourself',
     });
   const seconds = Math.ceil(expires);
   if (!(seconds >= 1 && seconds <= LONGEST_LINK))
-    throw new SregistryError('USAGE', 'a link of S3 lives for 7 days at most', {
+    throw new SregistryError('USAGE', 'a link of S3 is valid for at most 7 days', {
       hint: 'for instance --expires 7d',
     });
   return bucket.presign(key, exact ? { versionId: version } : {}, seconds, signal);

@@ -1,4 +1,4 @@
-/** Multipart uploads, as the service sees them ("Multipart upload API and permissions", Amazon S3 User Guide). */
+/** The requests of multipart uploads ("Multipart upload API and permissions", Amazon S3 User Guide). */
 import { SregistryError } from '../../base/errors.ts';
 import { attemptsWorth, type Body, type BufferedResponse, type Headers } from '../http.ts';
 import { unlessAbsent } from '../kit/absent.ts';
@@ -17,12 +17,12 @@ export interface Upload {
   readonly id: string;
 }
 
-/** Milliseconds for the service to put an object together, or to copy one, in which it may move gigabytes. */
+/** Milliseconds for the service to assemble or copy an object, which may move gigabytes. */
 const WORK_TIMEOUT = 600_000;
-/** How often work that fails within a 200 is asked for. */
+/** Attempts of a request that fails within a reply of status 200. */
 const ATTEMPTS = 5;
 
-/** @param headers metadata and type of the object to be. */
+/** @param headers metadata and type of the new object. */
 export async function createUpload(
   bucket: Bucket,
   key: string,
@@ -34,14 +34,14 @@ export async function createUpload(
   return { bucket, key, id: requiredText(reply.text(), 'UploadId', bucket.show(key)) };
 }
 
-/** Bytes to be sent, and their checksums. */
+/** The bytes of a request, and their checksums. */
 export interface Content {
   readonly body: Body;
   readonly size: number;
   readonly digests: Digests;
 }
 
-/** Sends a part, or a whole object. Returns the entity tag, after a look at it. */
+/** Sends a part or a whole object. Checks its entity tag and returns it. */
 export async function putContent(
   bucket: Bucket,
   key: string,
@@ -59,14 +59,14 @@ export async function putContent(
   return reply.headers.etag ?? '';
 }
 
-/** CORRUPT where the entity tag that the service gives is the MD5 of other bytes. */
+/** Throws CORRUPT if the returned entity tag is the MD5 of other bytes. */
 function checkStored(what: string, headers: Headers, { md5 }: Digests): void {
-  if (headers.etag === undefined) throw new SregistryError('SERVICE', `${what}: stored without an ETag`);
+  if (headers.etag === undefined) throw new SregistryError('SERVICE', `${what}: the reply has no ETag`);
   if (!isMd5Tag(headers) || opaque(headers.etag).toLowerCase() === md5.toString('hex')) return;
-  throw changedWhilePushed(`${what}: the service stored other bytes than were sent`);
+  throw changedWhilePushed(`${what}: the service stored different bytes than were sent`);
 }
 
-/** The parts the service has, by number, with their sizes in bytes; undefined where it no longer knows the upload. */
+/** The parts that the service has, by number, with their sizes in bytes; undefined if it no longer knows the upload. */
 export async function listParts({ bucket, key, id }: Upload, signal?: AbortSignal) {
   const listing = { key, query: { uploadId: id }, next: ['part-number-marker'] };
   const pages = await unlessAbsent(Array.fromAsync(listPages(bucket, listing, signal)));
@@ -79,7 +79,7 @@ export async function listParts({ bucket, key, id }: Upload, signal?: AbortSigna
   return new Map(entries);
 }
 
-/** Puts the object together. NOT_FOUND where the service does not know the upload (any more). */
+/** Assembles the object. Throws NOT_FOUND if the service does not know the upload, or no longer does. */
 export async function completeUpload(
   { bucket, key, id }: Upload,
   parts: readonly StoredPart[],
@@ -89,19 +89,19 @@ export async function completeUpload(
   const content = { Part: sorted.map(({ number, etag }) => ({ PartNumber: number, ETag: etag })) };
   const body = Buffer.from(toXml('CompleteMultipartUpload', content));
   const headers = { ...digestHeaders(digestsOf(body)), 'content-type': 'application/xml', ...conditions };
-  await patientWork(bucket, 'POST', key, { query: { uploadId: id }, headers, body, signal });
+  await requestWork(bucket, 'POST', key, { query: { uploadId: id }, headers, body, signal });
 }
 
-/** A request that makes the service work, and whose failure may come within a 200: then it is sent again. */
-export async function patientWork(
+/** Sends a request that takes the service long. Sends it again if a reply of status 200 reports a passing failure. */
+export async function requestWork(
   bucket: Bucket,
   method: 'POST' | 'PUT',
   key: string,
   request: BucketRequest,
 ): Promise<BufferedResponse> {
-  const patience = { timeout: WORK_TIMEOUT, stall: WORK_TIMEOUT, idempotent: true };
+  const limits = { timeout: WORK_TIMEOUT, stall: WORK_TIMEOUT, idempotent: true };
   const work = async () => {
-    const reply = await bucket.request(method, key, { ...request, ...patience });
+    const reply = await bucket.request(method, key, { ...request, ...limits });
     const failure = lateFailure(reply.text(), `${method} ${bucket.show(key)}`);
     if (failure !== undefined) throw failure;
     return reply;
@@ -113,12 +113,12 @@ export async function patientWork(
   });
 }
 
-/** Gives an upload up, and with it the parts that are there. One that is unknown is none. */
+/** Aborts an upload and deletes its parts. Not an error if the service does not know it. */
 export async function abortUpload({ bucket, key, id }: Upload, signal?: AbortSignal): Promise<void> {
   await unlessAbsent(bucket.request('DELETE', key, { query: { uploadId: id }, signal }));
 }
 
-/** The uploads of a key that were never finished. */
+/** The unfinished uploads of a key. */
 export async function* listUploads(
   bucket: Bucket,
   key: string,

@@ -4,10 +4,7 @@ import type { Bucket } from './bucket.ts';
 import { headObject, listPages, type StoredObject } from './objects.ts';
 import { children, parseXml, textOf } from './xml.ts';
 
-/**
- * The version of one of `keys` with that id. Ids are compared without regard to case, as parsers of names fold versions; an
- * exact match wins.
- */
+/** The version `id` of the first of `keys` that has it. Ignores case, as name parsers fold versions; an exact match wins. */
 export async function findVersion(
   bucket: Bucket,
   keys: readonly string[],
@@ -25,7 +22,7 @@ export async function findVersion(
   return undefined;
 }
 
-/** Does the bucket keep versions, or did it once? Where it does not tell, no. */
+/** Whether the bucket keeps versions or once did; false if it does not say. */
 export async function keepsVersions(bucket: Bucket, signal?: AbortSignal): Promise<boolean> {
   bucket.versioned ??= await askVersioning(bucket, signal);
   return bucket.versioned;
@@ -50,13 +47,13 @@ async function versionsOf(bucket: Bucket, key: string, signal?: AbortSignal): Pr
     for await (const page of pages) {
       for (const element of children(page, 'Version')) {
         const version = textOf(element, 'VersionId');
-        // Keys that only begin like ours come after it.
+        // Keys that only begin with this one follow it.
         if (textOf(element, 'Key') !== key) return found;
         if (version !== undefined && version !== 'null') found.push(version);
       }
     }
   } catch (error) {
-    // A service that keeps no versions, or does not tell: then there is none of that id.
+    // The service keeps no versions, or does not list them.
     if (!isError(error, 'UNSUPPORTED', 'FORBIDDEN')) throw error;
   }
   return found;

@@ -18,16 +18,23 @@ interface Found {
   readonly file: HttpFile;
 }
 
-/** The image of a name; if it has several files with different extensions, the one modified last. */
+/**
+ * The image of a name: the file that a person wrote, if it is there; else, of several files with different extensions, the one modified
+ * last.
+ */
 export async function resolveImage(
   http: HttpClient,
   place: PlaceOptions,
-  name: ImageName,
+  { file: written, ...name }: ImageName,
   signal?: AbortSignal,
 ): Promise<RemoteImage | undefined> {
   const folder = folderUrl(folderOf(name), place);
   if (folder === undefined) return undefined;
-  const found = await findFirst(http, folder, fileNamesOf(name), signal);
+  const fileNames = fileNamesOf(name);
+  const first = fileNames.filter((fileName) => fileName === written);
+  const found =
+    (await findNewest(http, folder, first, signal).catch(unlessAborted)) ??
+    (await findNewest(http, folder, fileNames, signal));
   if (found === undefined) return undefined;
   const { fileName, file } = found;
   const { size, modified, revision, location } = file;
@@ -43,10 +50,16 @@ export async function resolveImage(
   };
 }
 
+/** The failure counts if no other file name is found either. */
+function unlessAborted(error: unknown): undefined {
+  if (isError(error, 'CANCELED')) throw error;
+  return undefined;
+}
+
 /**
  * The file modified last. Some servers answer 403 for a missing file, so a failure is thrown only if no other file name is found.
  */
-async function findFirst(
+async function findNewest(
   http: HttpClient,
   folder: URL,
   fileNames: readonly string[],

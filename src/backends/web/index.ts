@@ -8,7 +8,7 @@ import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
 import { type Backend, defineDriver } from '../backend.ts';
 import { createHttpClient } from '../http.ts';
-import { type FileLocation, readFile } from '../http-file.ts';
+import { locationIn, readFile } from '../http-file.ts';
 import { authorization, folderAddress } from '../kit/http-files.ts';
 import { searchEveryImage } from '../walk.ts';
 import { declaration } from './declaration.ts';
@@ -25,6 +25,7 @@ export default defineDriver({
     const { base: address, nohttps = false } = options;
     const base = address === undefined ? undefined : folderAddress(address);
     const place: PlaceOptions = { base, nohttps };
+    const scheme = nohttps ? 'http' : 'https';
     const http = createHttpClient({
       base,
       env,
@@ -39,14 +40,15 @@ export default defineDriver({
     return {
       name: instance,
       driver: declaration.name,
-      target: base?.href ?? 'https://',
+      uriScheme: base === undefined ? scheme : undefined,
+      target: base?.href ?? `${scheme}://`,
       defaultCollection: '',
       http,
       resolve,
       list,
 
       read: async (image, offset, length, signal) =>
-        readFile(http, image.handle as FileLocation, { offset, length, size: image.size, redirects, signal }),
+        readFile(http, locationIn(image, instance), { offset, length, size: image.size, redirects, signal }),
 
       async *search({ query, labels = {} }, signal) {
         // A web server stores no labels.
@@ -55,7 +57,7 @@ export default defineDriver({
       },
 
       async share(image, { email, expires }) {
-        if (email === undefined && expires === undefined) return (image.handle as FileLocation).url;
+        if (email === undefined && expires === undefined) return locationIn(image, instance).url;
         throw new SregistryError(
           'UNSUPPORTED',
           `${formatImageName(image.name)} has one permanent address for everyone`,

@@ -18,7 +18,7 @@ const DECOMPRESS: Record<Compressor, Decompress> = {
   },
 };
 
-/** @throws {SregistryError} NOT_AN_IMAGE where the block is damaged or decompresses to more than `limit` bytes. */
+/** @throws {SregistryError} NOT_AN_IMAGE if the block is damaged or decompresses to more than `limit` bytes. */
 export async function decompress(
   compressor: Compressor,
   bytes: Uint8Array,

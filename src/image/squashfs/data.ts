@@ -27,7 +27,7 @@ export class DataReader {
     this.#superblock = superblock;
   }
 
-  /** The whole contents. @throws {SregistryError} NOT_AN_IMAGE where they are more than `limit` bytes. */
+  /** The whole contents. @throws {SregistryError} NOT_AN_IMAGE if they are more than `limit` bytes. */
   async read(inode: FileInode, limit: number): Promise<Uint8Array> {
     if (inode.size > limit)
       throw malformed(`A file in the image has ${inode.size} bytes, more than the ${limit} that are read`);

@@ -17,7 +17,7 @@ const MAX_NAME = 256;
 
 /**
  * The entries of a listing.
- * @throws {SregistryError} NOT_AN_IMAGE where it is damaged or a name could not be a file's.
+ * @throws {SregistryError} NOT_AN_IMAGE if it is damaged or a name could not be a file's.
  */
 export function* parseListing(listing: Uint8Array): Generator<DirectoryEntry> {
   const fields = new Fields(listing, 'SquashFS directory');

@@ -57,13 +57,13 @@ export class SquashFs {
     return new SquashFs(source, superblock);
   }
 
-  /** The contents of a file, symbolic links followed within the image; undefined where there is no such file. */
+  /** The contents of a file; undefined if it does not exist. Follows symbolic links within the image. */
   async readFile(path: string, limit: number): Promise<Uint8Array | undefined> {
     const inode = await this.#resolve(path);
     return inode?.type === 'file' ? this.#data.read(inode, limit) : undefined;
   }
 
-  /** The names in a directory in the image's order; undefined where there is no such directory. */
+  /** The names in a directory in the image's order; undefined if it does not exist. */
   async list(path: string): Promise<string[] | undefined> {
     const inode = await this.#resolve(path);
     if (inode?.type !== 'directory') return undefined;
@@ -72,7 +72,7 @@ export class SquashFs {
     return names;
   }
 
-  /** What is at a path, symbolic links followed; undefined where there is nothing. */
+  /** What is at a path; undefined if it does not exist. Follows symbolic links. */
   async stat(path: string): Promise<FileEntry | undefined> {
     const inode = await this.#resolve(path);
     return inode === undefined ? undefined : toEntry(absolute(path), inode);

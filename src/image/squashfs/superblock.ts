@@ -28,13 +28,13 @@ export interface Superblock {
   readonly bytesUsed: number;
   readonly inodeTable: number;
   readonly directoryTable: number;
-  /** Undefined where the image has no fragments. */
+  /** Undefined if the image has no fragments. */
   readonly fragmentTable: number | undefined;
 }
 
 /**
  * @param bytes the first {@link SUPERBLOCK_SIZE}, magic included.
- * @throws {SregistryError} NOT_AN_IMAGE where they cannot be right.
+ * @throws {SregistryError} NOT_AN_IMAGE if they cannot be right.
  */
 export function parseSuperblock(bytes: Uint8Array): Superblock {
   const fields = new Fields(bytes, 'SquashFS superblock');

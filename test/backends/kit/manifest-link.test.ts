@@ -24,13 +24,14 @@ async function start({ size, ...settings }: HttpSettings & { size?: number } = {
     bytes: BYTES,
     isGone: false,
     isEmpty: false,
+    tag: '"tag"',
   };
   const storage = await startFaultServer((request, response) => {
     if (state.isEmpty) return void response.writeHead(404).end();
     const { searchParams } = new URL(request.url ?? '', storage.url);
     if (searchParams.get('signature') !== String(state.signature))
       return void response.writeHead(state.refusal).end();
-    sendRange(request, response, state.bytes, { etag: '"tag"' });
+    sendRange(request, response, state.bytes, { etag: state.tag });
   });
   const service = await startFaultServer((_, response) => {
     if (state.isGone) return void response.writeHead(404).end();
@@ -135,6 +136,18 @@ describe('A link', () => {
     expect(image).toMatchObject({ size: BYTES.length, revision: 'v1' });
     expect(storage.requests).toHaveLength(0);
     expect(await read(image)).toEqual(BYTES);
+  });
+
+  test('without a version is looked at, and STALE once its file was replaced.', async () => {
+    const { state, storage, resolve, read } = await start({ size: BYTES.length });
+    state.version = '';
+    const image = await resolve();
+    expect(storage.requests).toHaveLength(1);
+    expect(await read(image)).toEqual(BYTES);
+    state.bytes = randomBytes(BYTES.length);
+    state.tag = '"other"';
+    await expect(read(image)).rejects.toMatchObject({ code: 'STALE' });
+    expect((await resolve()).revision).not.toBe(image.revision);
   });
 
   test('to storage that does not have the file is the error SERVICE.', async () => {

@@ -224,6 +224,42 @@ describe('Making a folder', () => {
     expect(await ids.find('a/b/d')).toBe(service.idOf('a/b/d'));
   });
 
+  test('while another creation of it is on its way does not create it twice, even if a folder was removed in between.', async () => {
+    const service = fakeTree(['b']);
+    const answer = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    service.fault.hook = (what) => {
+      if (what !== 'create a') return undefined;
+      asked.resolve();
+      return answer.promise;
+    };
+    const ids = createPathIds(service.tree);
+    const first = ids.ensure('a/c');
+    await asked.promise;
+    service.remove('b');
+    ids.forget('b');
+    const second = ids.ensure('a/c');
+    await new Promise(setImmediate);
+    answer.resolve();
+    expect(await Promise.all([first, second])).toEqual([service.idOf('a/c'), service.idOf('a/c')]);
+    expect(service.count()).toBe(2);
+  });
+
+  test('that failed for others is done for whoever waited for them.', async () => {
+    const service = fakeTree();
+    service.fault.hook = (what) => {
+      if (what !== 'create a') return;
+      delete service.fault.hook;
+      throw new SregistryError('UNREACHABLE', 'a fault');
+    };
+    const ids = createPathIds(service.tree);
+    const first = ids.ensure('a');
+    ids.forget('b');
+    const [failed, made] = await Promise.allSettled([first, ids.ensure('a')]);
+    expect(failed).toMatchObject({ reason: isFailure('UNREACHABLE') });
+    expect(made).toMatchObject({ value: service.idOf('a') });
+  });
+
   test('whose parent somebody else removed makes that anew.', async () => {
     const service = fakeTree(['a']);
     const ids = createPathIds(service.tree);

@@ -1,7 +1,15 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type RefreshOptions, refreshedTokens } from '../../../src/backends/kit/refresh-tokens.ts';
@@ -95,6 +103,34 @@ describe('A refresh token that changes when it is used', () => {
     expect((await obtain(signal)).value).toBe('access-1');
     expect((await obtain(signal)).value).toBe('access-2');
     expect(warning).toHaveBeenCalledOnce();
+  });
+
+  test.each(['', '{"login": {"origin"', '[1]', 'null', '{"login": 7}', '\0\0\0'])(
+    'is kept in place of a damaged file (%j), so that the next process finds it.',
+    async (damaged) => {
+      const file = newFile();
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, damaged);
+      const warning = vi.spyOn(bot, 'warning').mockImplementation(() => {});
+      const renew = rotatingService();
+      expect((await tokensOf(renew, file)(signal)).value).toBe('access-1');
+      const another = tokensOf(renew, file);
+      expect((await another(signal)).value).toBe('access-1');
+      expect((await another(signal)).value).toBe('access-2');
+      expect(warning).not.toHaveBeenCalled();
+    },
+  );
+
+  test('is written through a symbolic link, and to a file that only its owner reads.', async () => {
+    const file = newFile();
+    const folder = temporaryDir();
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(join(folder, 'real'), '{}', { mode: 0o644 });
+    symlinkSync(join(folder, 'real'), file);
+    await tokensOf(rotatingService(), file)(signal);
+    expect(lstatSync(file).isSymbolicLink()).toBe(true);
+    expect(onDisk(file)).toMatchObject({ login: { refreshToken: 'refresh-1' } });
+    expect(statSync(join(folder, 'real')).mode & 0o777).toBe(0o600);
   });
 
   test('stays in memory where nothing may be kept on disk.', async () => {

@@ -8,6 +8,7 @@ import type { Backend, PushOptions, RemoteImage } from '../../../src/backends/ba
 import { createHttpClient } from '../../../src/backends/http.ts';
 import { createLayout } from '../../../src/backends/kit/layout.ts';
 import { storeBackend } from '../../../src/backends/kit/store-backend.ts';
+import { SregistryError } from '../../../src/base/errors.ts';
 import { temporaryFolder } from '../../helpers/temporary.ts';
 import { LIMITS, type MemoryStore, memoryStore, sha256 } from './memory-store.ts';
 
@@ -195,6 +196,86 @@ test('other bytes than were sent are the error CORRUPT, and do not stay', async 
   expect(store.files.size).toBe(0);
 });
 
+test('other bytes than were sent are the error CORRUPT even where they may not be removed', async () => {
+  const store = memoryStore({ metadata: LIMITS });
+  const refuse = async () => Promise.reject(new SregistryError('FORBIDDEN', 'no'));
+  const lying: MemoryStore = {
+    ...store,
+    put: async (key, file, options) => ({ ...(await store.put(key, file, options)), size: 1 }),
+    remove: refuse,
+  };
+  await expect(push(backendOf(lying), randomBytes(10))).rejects.toMatchObject({ code: 'CORRUPT' });
+});
+
+test('a copy of another size than its original is the error CORRUPT, and does not stay', async () => {
+  const store = memoryStore({ metadata: LIMITS });
+  const image = await push(backendOf(store), randomBytes(10));
+  const { copy } = store as Required<MemoryStore>;
+  const lying: MemoryStore = {
+    ...store,
+    copy: async (from, key, options) => ({ ...(await copy(from, key, options)), size: 1 }),
+  };
+  const copying = backendOf(lying).copy(image, { ...NAME, tag: '2.0' });
+  await expect(copying).rejects.toMatchObject({ code: 'CORRUPT' });
+  expect([...store.files.keys()]).toEqual([KEY]);
+});
+
+test('a push that fails leaves the image that it was to replace its annotations', async () => {
+  const store = memoryStore({ metadata: LIMITS });
+  const bytes = randomBytes(10);
+  await push(backendOf(store), bytes, { annotations: LONG });
+  const broken: MemoryStore = {
+    ...store,
+    put: async () => Promise.reject(new SregistryError('UNREACHABLE', 'no connection')),
+  };
+  const other = { ...LONG, by: 'other' };
+  const pushing = push(backendOf(broken), randomBytes(10), { annotations: other });
+  await expect(pushing).rejects.toMatchObject({ code: 'UNREACHABLE' });
+  expect(await found(backendOf(store))).toMatchObject({ digest: sha256(bytes), annotations: LONG });
+  const again = await push(backendOf(store), randomBytes(10), { annotations: other });
+  expect((await found(backendOf(store))).annotations).toEqual(again.annotations);
+});
+
+test.each(['removal', 'push'])(
+  'a %s does not take the sidecar that another push wrote meanwhile',
+  async (what) => {
+    const store = memoryStore({ metadata: LIMITS });
+    const old = await push(backendOf(store), randomBytes(10), { annotations: LONG });
+    const meanwhile = async () => {
+      await push(backendOf(store), randomBytes(10), { annotations: { ...LONG, by: 'other' } });
+    };
+    const late: MemoryStore = {
+      ...store,
+      put: async (key, file, options) => {
+        const stored = await store.put(key, file, options);
+        await meanwhile();
+        return stored;
+      },
+      remove: async (ref) => {
+        await store.remove(ref);
+        if (ref.key === KEY) await meanwhile();
+      },
+    };
+    if (what === 'removal') await backendOf(late).remove(old);
+    else await push(backendOf(late), randomBytes(10), { annotations: { short: 'yes' } });
+    expect((await found(backendOf(store))).annotations).toEqual({ ...LONG, by: 'other' });
+  },
+);
+
+test('a file that a listing shows twice is found once by a search', async () => {
+  const store = memoryStore({ metadata: LIMITS });
+  await push(backendOf(store), randomBytes(10));
+  const { listPrefix } = store as Required<MemoryStore>;
+  const repeating: MemoryStore = {
+    ...store,
+    listPrefix: async function* (prefix) {
+      yield* listPrefix(prefix, undefined);
+      yield* listPrefix(prefix, undefined);
+    },
+  };
+  expect(await search(backendOf(repeating))).toHaveLength(1);
+});
+
 test('what a handle out of the catalog says is checked', async () => {
   const store = memoryStore();
   const backend = backendOf(store);
@@ -206,9 +287,9 @@ test('what a handle out of the catalog says is checked', async () => {
     { key: KEY, revision: 7 },
   ]) {
     const damaged = { ...image, handle };
-    await expect(backend.read(damaged, 0, 1)).rejects.toMatchObject({ code: 'INTERNAL' });
-    await expect(backend.remove(damaged)).rejects.toMatchObject({ code: 'INTERNAL' });
-    await expect(backend.copy(damaged, NAME)).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(backend.read(damaged, 0, 1)).rejects.toMatchObject({ code: 'STALE' });
+    await expect(backend.remove(damaged)).rejects.toMatchObject({ code: 'STALE' });
+    await expect(backend.copy(damaged, NAME)).rejects.toMatchObject({ code: 'STALE' });
   }
 });
 

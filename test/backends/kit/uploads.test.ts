@@ -157,6 +157,97 @@ describe('chunks in order', () => {
     expect(log.slice(0, 2)).toEqual(['ask s1', 'send 6000-9000']);
   });
 
+  test('go on where a service lost bytes that it had counted', async () => {
+    const { upload, sessions, log } = counting();
+    const { send } = upload;
+    upload.send = async (session, chunk) => {
+      if (chunk.start !== 9000) return send(session, chunk);
+      sessions.set('s1', BYTES.subarray(0, 2000));
+      upload.send = send;
+      throw unreachable();
+    };
+    expect(await uploadInOrder(upload)).toBe(whole);
+    expect(log.filter((entry) => entry.startsWith('send')).slice(3)).toEqual([
+      'send 2000-5000',
+      'send 5000-8000',
+      'send 8000-10000',
+    ]);
+  });
+
+  test('are an error in the end where a service loses them again and again', async () => {
+    const { upload, sessions, log } = counting();
+    const { send } = upload;
+    upload.send = async (session, chunk) => {
+      if (chunk.start < 3000) return send(session, chunk);
+      log.push('lost');
+      sessions.set(session, Buffer.alloc(0));
+      return { session, offset: 0 };
+    };
+    await expect(uploadInOrder(upload)).rejects.toMatchObject({
+      code: 'SERVICE',
+      message: expect.stringContaining('makes no progress'),
+    });
+    expect(log.filter((entry) => entry === 'lost').length).toBeLessThan(10);
+  }, 60_000);
+
+  test.each([3001, 10_000, 10_001, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY])(
+    'are an error at once where a service says that it has %d bytes of 3000',
+    async (offset) => {
+      const resume = savedState();
+      const { upload, log } = counting();
+      const { send } = upload;
+      upload.send = async (session, chunk) => {
+        await send(session, chunk);
+        return { session, offset };
+      };
+      await expect(uploadInOrder(upload, { resume })).rejects.toMatchObject({ code: 'SERVICE' });
+      expect(log).toEqual(['start s1', 'send 0-3000']);
+      expect(resume.load()).toEqual({});
+      await expect(
+        uploadInOrder({ ...upload, start: async () => ({ session: 's1', offset: 3000 }) }),
+      ).rejects.toMatchObject({ code: 'SERVICE' });
+    },
+  );
+
+  test.each([
+    ['counts bytes that were not sent', async () => ({ session: 's0', offset: 5000 })],
+    ['refuses it', async () => Promise.reject(new SregistryError('FORBIDDEN', 'expired'))],
+    ['asks for another login', async () => Promise.reject(new SregistryError('UNAUTHORIZED', 'expired'))],
+    ['has moved', async () => Promise.reject(unreachable())],
+  ])('begin anew where the server of an earlier session %s', async (_what, ask) => {
+    const resume = savedState();
+    resume.save({ key: 'a', session: 's0', sent: 3000 });
+    const { upload, log } = counting();
+    expect(await uploadInOrder({ ...upload, ask }, { resume })).toBe(whole);
+    expect(log[0]).toBe('start s1');
+  });
+
+  test.each([
+    ['nothing', { key: 'a' }],
+    ['no count', { key: 'a', session: 's0' }],
+    ['a count of another file', { key: 'a', session: 's0', sent: 20_000 }],
+    ['a count that is none', { key: 'a', session: 's0', sent: '3000' }],
+    ['a session that is none', { key: 'a', session: [1], sent: 3000 }],
+    ['a list', [] as unknown as Record<string, unknown>],
+  ])('begin anew where the saved state has %s', async (_what, state) => {
+    const resume = savedState();
+    resume.save(state);
+    const { upload, log } = counting();
+    expect(await uploadInOrder(upload, { resume })).toBe(whole);
+    expect(log[0]).toBe('start s1');
+  });
+
+  test('are not taken up again when the whole that they made was wrong', async () => {
+    const resume = savedState();
+    const { upload, log } = counting();
+    const finish = async () => Promise.reject(new SregistryError('CORRUPT', 'other bytes'));
+    await expect(uploadInOrder({ ...upload, finish }, { resume })).rejects.toMatchObject({ code: 'CORRUPT' });
+    expect(resume.load()).toEqual({});
+    log.length = 0;
+    expect(await uploadInOrder(upload, { resume })).toBe(whole);
+    expect(log[0]).toBe('start s2');
+  });
+
   test('are none where the service has the file already', async () => {
     const { upload, log } = counting();
     expect(await uploadInOrder({ ...upload, start: async () => ({ done: 'there' }) })).toBe('there');
@@ -235,6 +326,40 @@ describe('parts in parallel', () => {
     await expect(uploadInParallel(upload, { resume })).rejects.toMatchObject({ code: 'FORBIDDEN' });
     expect(log).toContain('abort');
     expect(resume.load()).toEqual({});
+  });
+
+  test('that no file of this size has are not taken for its own', async () => {
+    const resume = savedState();
+    resume.save({
+      key: 'a',
+      digest: sha256(BYTES.subarray(0, 6000)),
+      partSize: CHUNK,
+      upload: 'id',
+      etags: {},
+    });
+    const { upload, parts } = service();
+    writeFileSync(path, BYTES.subarray(0, 6000));
+    const file = { path, size: 6000, digest: sha256(BYTES.subarray(0, 6000)) };
+    await upload.start();
+    for (const number of [-1, 0, 0.5, 3, 10_001]) parts.set(number, Buffer.alloc(0));
+    let completed: readonly { number: number }[] = [];
+    const complete: typeof upload.complete = (id, stored) => {
+      completed = stored;
+      return upload.complete(id, stored);
+    };
+    expect(await uploadInParallel({ ...upload, file, complete }, { resume })).toEqual(
+      BYTES.subarray(0, 6000),
+    );
+    expect(completed.map(({ number }) => number)).toEqual([1, 2]);
+  });
+
+  test('of an upload whose parts may not be listed are sent in a new one', async () => {
+    const resume = savedState();
+    resume.save({ key: 'a', digest: sha256(BYTES), partSize: CHUNK, upload: 'old', etags: {} });
+    const { upload, log } = service();
+    const list = async () => Promise.reject(new SregistryError('FORBIDDEN', 'no'));
+    expect(await uploadInParallel({ ...upload, list }, { resume })).toEqual(BYTES);
+    expect(log[0]).toBe('start');
   });
 
   test('of an upload that the service no longer knows are sent in a new one', async () => {

@@ -296,6 +296,6 @@ test('a handle that was tampered with is not used', async () => {
   const server = await serve((_, response) => answer(response));
   const s3 = backend({ base: server.url });
   const image = { name: NAME, size: 5, revision: 'x', handle: { key: '../other/secret', etag: '"abc"' } };
-  await expect(s3.read(image, 0, 5)).rejects.toMatchObject({ code: 'INTERNAL' });
+  await expect(s3.read(image, 0, 5)).rejects.toMatchObject({ code: 'STALE' });
   expect(server.requests).toHaveLength(0);
 });

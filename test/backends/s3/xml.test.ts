@@ -8,6 +8,6 @@ test('a listing that was cut off is an error, never a shorter one', () => {
   expect(children(parseXml(LISTING, 'GET'), 'Contents').length).toBe(2);
   for (let length = 0; length < LISTING.length; length += 1)
     expect(() => parseXml(LISTING.slice(0, length), 'GET'), LISTING.slice(0, length)).toThrow(
-      'not the answer of an S3 service',
+      'the reply is not from an S3 service',
     );
 });

@@ -112,19 +112,26 @@ function incomplete(request: IncomingMessage, response: ServerResponse, { bytes 
   response.end();
 }
 
-/** `multipart/related` (RFC 2387): the resource, then the content. */
-function parseMultipart(type: string, body: Buffer): { resource: Record<string, unknown>; bytes: Buffer } {
+/** `multipart/related` (RFC 2387): the resource, then the content. Google's Python library ends lines with `\n` alone. */
+export function parseMultipart(
+  type: string,
+  body: Buffer,
+): { resource: Record<string, unknown>; bytes: Buffer } {
   const boundary = /boundary="?([^";]+)"?/.exec(type)?.[1];
   if (boundary === undefined) throw invalid('No boundary');
   const parts: Buffer[] = [];
   for (let at = body.indexOf(`--${boundary}`); at >= 0; ) {
-    const next = body.indexOf(`\r\n--${boundary}`, at + 2);
+    const next = body.indexOf(`\n--${boundary}`, at + 1);
     if (next < 0) break;
-    const part = body.subarray(at, next);
-    parts.push(part.subarray(part.indexOf('\r\n\r\n') + 4));
-    at = next + 2;
+    const end = body[next - 1] === CARRIAGE_RETURN ? next - 1 : next;
+    const part = body.subarray(at, end);
+    const blank = /\r?\n\r?\n/.exec(part.toString('latin1'));
+    if (blank !== null) parts.push(part.subarray(blank.index + blank[0].length));
+    at = next + 1;
   }
   const [head, bytes] = parts;
   if (head === undefined || bytes === undefined) throw invalid('Malformed multipart body');
   return { resource: parseResource(head), bytes };
 }
+
+const CARRIAGE_RETURN = 13;

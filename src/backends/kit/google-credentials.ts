@@ -1,25 +1,24 @@
 /**
- * Access tokens for Google, by Google's own library: the file of a service account, a user's login with gcloud, a workload
- * identity, or the metadata server of a machine in Google's cloud. It is loaded when the first request needs it, and
- * keeps a token until shortly before it expires. Where there are no credentials at all, requests go without: a public
- * bucket answers them.
+ * Gets access tokens with Google's own library: from the file of a service account, a user's login with gcloud, a workload
+ * identity, or the metadata server of a machine in Google's cloud. The first request loads the library, which keeps a token until
+ * shortly before it expires. Without any credentials, requests are anonymous: public buckets answer them.
  */
 import { sign } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { AuthClient } from 'google-auth-library';
 import { describeError, isError, SregistryError, systemCode } from '../../base/errors.ts';
 import { debugLog, registerSecret } from '../../log/index.ts';
+import type { Driver } from '../backend.ts';
 import type { Headers, Refusal } from '../http.ts';
-import { Renewable } from '../kit/renewable.ts';
 import { importDependency } from '../optional.ts';
-import { declaration } from './declaration.ts';
+import { Renewable } from './renewable.ts';
 
-const debug = debugLog('gcs');
+const debug = debugLog('google');
 
 export interface Credentials {
   authorize(): Promise<Headers>;
   updateToken(refusal: Refusal): Promise<boolean>;
-  /** The key of a service account, where its file is at hand. */
+  /** The key of a service account; undefined unless its file is on this machine. */
   signer(): Promise<Signer | undefined>;
 }
 
@@ -30,8 +29,17 @@ export interface Signer {
   sign(text: string): string;
 }
 
-/** Reading and writing objects, and the access of others to them, which `share` gives. */
-const SCOPE = 'https://www.googleapis.com/auth/devstorage.full_control';
+export interface GoogleCredentialsOptions {
+  /** Declares `google-auth-library`. */
+  readonly driver: Pick<Driver, 'name' | 'dependencies'>;
+  /** What the tokens shall permit: an address of `www.googleapis.com/auth`. */
+  readonly scope: string;
+  /** Default: what the library finds on this machine. */
+  readonly file?: string | undefined;
+  /** Hint of the errors: what a person does to log in. */
+  readonly hint: string;
+}
+
 /** Seconds that Google's tokens live. */
 const TOKEN_LIFETIME = 3600;
 /** Milliseconds for a request to a token service. */
@@ -43,21 +51,20 @@ export const anonymous: Credentials = {
   signer: async () => undefined,
 };
 
-/** `file`: default is what the library finds. */
-export function googleCredentials(file: string | undefined): Credentials {
+export function googleCredentials(options: GoogleCredentialsOptions): Credentials {
   const clients = new Renewable<AuthClient | undefined>({ lifetime: Number.POSITIVE_INFINITY });
-  const get = () => clients.get('client', () => findClient(file));
+  const get = () => clients.get('client', () => findClient(options));
   const authorize = async (): Promise<Headers> => {
     const found = await get();
     if (found === undefined) return {};
-    const headers = Object.fromEntries(await asked(found.getRequestHeaders()));
+    const headers = Object.fromEntries(await asked(found.getRequestHeaders(), options));
     registerSecret(headers.authorization?.replace(/^Bearer /, '') ?? '', TOKEN_LIFETIME);
     return headers;
   };
   return {
     authorize,
     updateToken: async ({ credentials }) => {
-      // The library trusts its token until it expires; a new client gets a new one.
+      // The library keeps its token until it expires; a new client gets a new token.
       if ((await authorize()).authorization === credentials.authorization) clients.forget();
       return (await authorize()).authorization !== credentials.authorization;
     },
@@ -66,16 +73,21 @@ export function googleCredentials(file: string | undefined): Credentials {
 }
 
 /** Undefined where there are no credentials on this machine. */
-async function findClient(file: string | undefined): Promise<AuthClient | undefined> {
+async function findClient({
+  driver,
+  scope,
+  file,
+  hint,
+}: GoogleCredentialsOptions): Promise<AuthClient | undefined> {
   const { GoogleAuth } = await importDependency<typeof import('google-auth-library')>(
-    declaration,
+    driver,
     'google-auth-library',
   );
   try {
     const auth = new GoogleAuth({
-      scopes: SCOPE,
+      scopes: scope,
       clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT } },
-      // The library itself would take a file that is no JSON for a key without an account.
+      // The library would accept a file that is not JSON as a key without an account.
       ...(file !== undefined && { credentials: JSON.parse(await readFile(file, 'utf8')) }),
     });
     return await auth.getClient();
@@ -85,7 +97,7 @@ async function findClient(file: string | undefined): Promise<AuthClient | undefi
       return undefined;
     }
     throw new SregistryError('SETTINGS', `The Google credentials cannot be used: ${describeError(error)}`, {
-      hint: 'check the file that GOOGLE_APPLICATION_CREDENTIALS names, or: gcloud auth application-default login',
+      hint,
       cause: error,
     });
   }
@@ -93,7 +105,7 @@ async function findClient(file: string | undefined): Promise<AuthClient | undefi
 
 const NETWORK = /^(E[A-Z]+|UND_ERR_.*)$/;
 
-async function asked<T>(token: Promise<T>): Promise<T> {
+async function asked<T>(token: Promise<T>, { hint }: GoogleCredentialsOptions): Promise<T> {
   try {
     return await token;
   } catch (error) {
@@ -102,11 +114,9 @@ async function asked<T>(token: Promise<T>): Promise<T> {
     const isOffline = response === undefined && NETWORK.test(systemCode(error) ?? '');
     throw new SregistryError(
       isOffline ? 'UNREACHABLE' : 'UNAUTHORIZED',
-      `Google gives no access token: ${describeError(error)}`,
+      `Cannot get an access token from Google: ${describeError(error)}`,
       {
-        hint: isOffline
-          ? 'check the network and the proxy settings'
-          : 'log in again with `gcloud auth application-default login`, or check the key of the service account',
+        hint: isOffline ? 'check the network and the proxy settings' : hint,
         cause: error,
       },
     );
