@@ -92,6 +92,12 @@ describe('a signature', () => {
     expect(server.requests).toHaveLength(1);
   });
 
+  test('is tried at a login, as far as the server can tell', async () => {
+    await expect(backend.check?.()).resolves.toBeUndefined();
+    await expect(connect({ token: 'wrong' }).check?.()).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+    await expect(connect({ token: undefined }).check?.()).resolves.toBeUndefined();
+  });
+
   test('is asked for with the names of its variables where there is no login', async () => {
     backend = connect({ username: undefined, token: undefined });
     const missing = {

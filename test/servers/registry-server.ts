@@ -327,6 +327,11 @@ export async function startRegistryServer(options: RegistryServerOptions = {}): 
       return openUpload(request, body.toString());
     if (request.method !== 'GET' && !(request.method === 'DELETE' && kind === 'container'))
       throw new Answer(405, {});
+    if (path === '/v1/') return { version: 'v1.0.0', apiVersion: '2.0.0-alpha.1', user: null };
+    if (path === '/v1/token-status') {
+      if (request.headers.authorization === `Bearer ${REGISTRY_LOGIN.token}`) return undefined;
+      throw new Answer(404, undefined);
+    }
     if (path === '/api/registry/identity') return { name: 'Tacosaurus', id: 'taco', url: domainOf(host) };
     if (kind === 'container' && rest.startsWith('search/')) return search(rest.slice('search/'.length));
     if (kind === 'container') return container(request, rest);
