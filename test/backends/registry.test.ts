@@ -28,7 +28,11 @@ function connect(
   options: { base?: string; username?: string | undefined; token?: string | undefined } = {},
 ): Backend {
   const all = { base: server.url, ...REGISTRY_LOGIN, nohttps: undefined, ...options };
-  return driver.create({ name: 'registry', options: all, env: { SREGISTRY_TIMEOUT: '5' } });
+  return driver.create({
+    name: 'registry',
+    options: all,
+    env: { SREGISTRY_TIMEOUT: '5', XDG_STATE_HOME: folder },
+  });
 }
 
 async function start(options: RegistryServerOptions = {}): Promise<void> {
@@ -168,6 +172,18 @@ describe('a download', () => {
     expect(container.gets).toBe(1);
   });
 
+  test('is not counted again in another process, which knows the size', async () => {
+    const container = server.put('lab/hello:1.0', randomBytes(1000));
+    await resolve();
+    const another = connect();
+    expect((await resolve(NAME, another)).size).toBe(1000);
+    await another.close?.();
+    expect(container.gets).toBe(1);
+    await writeFile(join(folder, 'sregistry/registry-sizes.json'), 'damaged');
+    expect((await resolve(NAME, connect())).size).toBe(1000);
+    expect(container.gets).toBe(2);
+  });
+
   test('by a lookup that nobody reads after ends by itself', async () => {
     server.put('lab/hello:1.0', randomBytes(50_000_000));
     await resolve();
@@ -182,6 +198,7 @@ describe('a download', () => {
     const image = await resolve();
     await read(image);
     await expect(backend.read(image, 0, 50)).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+    await rm(join(folder, 'sregistry'), { recursive: true });
     await expect(connect().resolve(NAME)).rejects.toMatchObject({
       code: 'RATE_LIMITED',
       hint: expect.stringContaining('100 downloads a week'),
@@ -356,7 +373,7 @@ describe('the address', () => {
       backend = driver.create({
         name: 'registry',
         options: { base: server.url, ...REGISTRY_LOGIN, nohttps: true },
-        env: {},
+        env: { XDG_STATE_HOME: folder },
       });
       expect((await resolve(name)).size).toBe(77);
       elsewhere.put('lab/hello:1.0', randomBytes(78), { isPrivate: true });

@@ -11,6 +11,7 @@
  *
  * A pushed image gets a new id, so the id is the revision. The version changes from md5 to sha256 some time after a push.
  */
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
@@ -18,16 +19,16 @@ import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
 import { registerSecret } from '../../log/index.ts';
 import { isJsonObject } from '../../settings/json.ts';
+import { getPaths } from '../../settings/paths.ts';
 import type { RemoteImage } from '../backend.ts';
 import type { Headers } from '../http.ts';
 import { createLinks, type Links, parseLink } from '../kit/manifest-link.ts';
 import { goneIsStale } from '../kit/stale.ts';
 import { type Api, sendSigned } from './api.ts';
 import { pathOf, type Subject, subjectOf } from './names.ts';
-import { Sizes } from './sizes.ts';
+import { type Identity, Sizes } from './sizes.ts';
 
-export interface Manifest {
-  readonly id: string;
+export interface Manifest extends Identity {
   /** `sha256.<hex>`, or the md5 of an image that was pushed moments ago. */
   readonly version: string;
   /** Where the file is; holds a secret. */
@@ -49,7 +50,8 @@ export interface Server {
 const URL_TTL = 10 * 60_000;
 
 export function createServer(api: Api): Server {
-  const { http, root } = api;
+  const { http, root, env } = api;
+  const file = join(getPaths(env).logDir, 'registry-sizes.json');
   const links = createLinks({
     http,
     host: root.host,
@@ -62,7 +64,7 @@ export function createServer(api: Api): Server {
   return {
     api,
     links,
-    sizes: new Sizes(http),
+    sizes: new Sizes({ http, file, server: root.href }),
     inLibrary: new LRUCache({ max: 10_000 }),
     urls: new LRUCache({ max: 10_000, ttl: URL_TTL }),
   };
@@ -85,12 +87,12 @@ async function toImage(
   manifest: Manifest,
   signal?: AbortSignal,
 ): Promise<RemoteImage> {
-  const known = server.sizes.peek(manifest.id);
+  const known = await server.sizes.find(manifest);
   const file = known === undefined ? await findInLibrary(server, subject, manifest, signal) : undefined;
   if (file !== undefined)
-    return { name, ...file, revision: manifest.id, digest: digestOf(manifest.version), extension: 'sif' };
+    return { name, ...file, revision: manifest.id, digest: manifest.digest, extension: 'sif' };
   server.urls.set(manifest.id, manifest.url);
-  const size = known ?? (await server.sizes.get(manifest.id, manifest.url, signal).catch(limitReached));
+  const size = known ?? (await server.sizes.get(manifest, manifest.url, signal).catch(limitReached));
   return sequentialImage(name, subject, manifest, size);
 }
 
@@ -98,14 +100,15 @@ async function toImage(
 export function sequentialImage(
   name: ImageName,
   subject: Subject,
-  { id, version }: Pick<Manifest, 'id' | 'version'>,
+  { id, digest }: Identity,
   size: number,
 ): RemoteImage {
   const handle = { id, ...subject };
-  return { name, size, revision: id, digest: digestOf(version), extension: 'sif', sequential: true, handle };
+  return { name, size, revision: id, digest, extension: 'sif', sequential: true, handle };
 }
 
-function digestOf(version: string): string | undefined {
+/** The digest in a version. */
+export function digestOf(version: string): string | undefined {
   const hex = /^sha256\.([0-9a-f]{64})$/.exec(version)?.[1];
   return hex && `sha256:${hex}`;
 }
@@ -206,5 +209,6 @@ function parseManifest({ base }: Api, path: string, body: unknown): Manifest {
     });
   const url = parseLink(body.image, base, path);
   registerSecret(url.pathname.split('/').filter(Boolean).at(-1) ?? '');
-  return { id: String(body.id), version: typeof body.version === 'string' ? body.version : '', url };
+  const version = typeof body.version === 'string' ? body.version : '';
+  return { id: String(body.id), version, digest: digestOf(version), url };
 }
