@@ -21,7 +21,11 @@ const loginCommand = defineSubcommand({
   build: (yargs) =>
     yargs.positional('backend', BACKEND).options({
       username: { type: 'string', alias: 'u', requiresArg: true, describe: 'User' },
-      'password-stdin': { type: 'boolean', describe: 'Read the password or token from stdin' },
+      'password-stdin': {
+        type: 'boolean',
+        alias: 'token-stdin',
+        describe: 'Read the password or token from stdin',
+      },
     }),
   examples: [
     ['sregistry auth login lab', 'Be asked for what lab needs, or led to its page in a browser'],

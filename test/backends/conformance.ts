@@ -46,6 +46,8 @@ export type Ability =
   | 'depth'
   /** Upper and lower case differ. Without it, an image is found in any case, and listed in lower case. */
   | 'case'
+  /** Files are read in ranges. Without it, the service sends a file as a whole, whatever is asked for. */
+  | 'ranges'
   /** Listings come in pages. Without it, a long listing takes no more requests than a short one. */
   | 'pages'
   /** Optional methods of a backend. Without it, the property is absent. */
@@ -139,7 +141,7 @@ export function conformance({
     describe('manages', () => managing(at, lacks));
     if (!http) return;
     describe('cancels', () => canceling(at, lacks));
-    describe('bears faults', () => faults(at));
+    describe('bears faults', () => faults(at, lacks));
     describe('keeps credentials', () => credentials(at, lacks));
   });
 }

@@ -139,6 +139,18 @@ describe('a push', () => {
     expect(await read(await resolve({ ...NAME, tag: '2.0' }))).toEqual(bytes);
   });
 
+  test('of two processes at once makes what is missing once', async () => {
+    const path = join(folder, 'image.sif');
+    await writeFile(path, randomBytes(1000));
+    const another = connect();
+    const pushed = await Promise.all(
+      [backend, another].map((one) => one.push?.({ path, size: 1000 }, NAME) as Promise<RemoteImage>),
+    );
+    await another.close?.();
+    expect(pushed[0]?.digest).toBe(pushed[1]?.digest);
+    expect(library.pending()).toEqual([]);
+  });
+
   test('sets the tag of the architecture that the image has', async () => {
     backend = connect({ arch: 'arm64' });
     const pushed = await push(await readFile(SIF));

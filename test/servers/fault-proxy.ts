@@ -203,15 +203,21 @@ export const shiftRange: Fault = (_request, _response, forward) =>
     }),
   });
 
-/** One byte of the request's body is another one when it reaches the service. */
+/** Bytes of a chunk in whose middle there is no frame of a form. */
+const DAMAGED_CHUNK = 8192;
+
+/** One byte of the request's body, not close to its ends, is another one when it reaches the service. */
 export const damageUpload: Fault = (_request, _response, forward) =>
   forward({
     upload: async function* (body) {
-      let isFirst = true;
+      let isWhole = true;
       for await (const chunk of body) {
         const copy = Buffer.from(chunk);
-        if (isFirst) copy.writeUInt8(copy.readUInt8(0) ^ 1);
-        isFirst = false;
+        const middle = copy.length >> 1;
+        if (isWhole && copy.length >= DAMAGED_CHUNK) {
+          copy.writeUInt8(copy.readUInt8(middle) ^ 1, middle);
+          isWhole = false;
+        }
         yield copy;
       }
     },

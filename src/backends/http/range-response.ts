@@ -90,6 +90,8 @@ function whole(answer: StreamingResponse, wanted: RangeRequest, where: Where): R
     );
   const size = Number(answer.headers['content-length'] ?? Number.NaN);
   const total = Number.isSafeInteger(size) ? size : undefined;
+  if (total !== undefined && wanted.length !== undefined && wanted.offset >= total)
+    throw stale(where, `the file has only ${total} bytes`);
   const rest = total === undefined ? undefined : Math.max(0, total - wanted.offset);
   const length = rest === undefined ? wanted.length : Math.min(rest, wanted.length ?? rest);
   return { answer, skip: wanted.offset, length, total, ...validators(answer) };

@@ -18,7 +18,14 @@ import { changedWhilePushed } from '../kit/changed.ts';
 import type { Links } from '../kit/manifest-link.ts';
 import { onlyForward } from '../kit/progress.ts';
 import { type Api, getData, send, textOf } from './api.ts';
-import { containerPath, fetchManifest, manifestPath, parseManifest, toImage } from './images.ts';
+import {
+  containerPath,
+  fetchManifest,
+  type Manifest,
+  manifestPath,
+  parseManifest,
+  toImage,
+} from './images.ts';
 import { uploadFile } from './upload.ts';
 
 /** The first API version with tags by architecture (`client/version.go`). */
@@ -45,13 +52,7 @@ export async function pushImage(
   const hash = `sha256.${sha256}`;
   const containerId = await ensureContainer(api, parts, signal);
   const path = manifestPath(container, hash, arch);
-  const image =
-    (await fetchManifest(api, path, signal)) ??
-    parseManifest(
-      api,
-      path,
-      await send(api, 'POST', 'v1/images', { hash, description: '', container: containerId }, { signal }),
-    );
+  const image = await ensureImage(api, path, { hash, description: '', container: containerId }, signal);
   const forward = onlyForward(progress);
   if (image.uploaded !== true) {
     const digest = `sha256:${sha256}`;
@@ -76,6 +77,35 @@ export async function pushImage(
   throw changedWhilePushed(`${file.path}: the library has ${pushed.size} bytes of ${file.size}`);
 }
 
+/** The image of a hash, which may still lack its bytes. */
+async function ensureImage(
+  api: Api,
+  path: string,
+  description: Readonly<Record<string, string>>,
+  signal?: AbortSignal,
+): Promise<Manifest> {
+  const find = () => fetchManifest(api, path, signal);
+  const create = () => send(api, 'POST', 'v1/images', description, { signal });
+  const image = (await find()) ?? (await orFound(create, find, (data) => parseManifest(api, path, data)));
+  if (image.id !== '') return image;
+  throw new SregistryError('SERVICE', `${path}: the library does not state the id of the image`);
+}
+
+/** What `create` makes; if it fails, what another push has made meanwhile. */
+async function orFound<A, T>(
+  create: () => Promise<A>,
+  find: () => Promise<T | undefined>,
+  convert: (answer: A) => T,
+): Promise<T> {
+  try {
+    return convert(await create());
+  } catch (error) {
+    const found = isError(error) && error.status !== undefined ? await find() : undefined;
+    if (found === undefined) throw error;
+    return found;
+  }
+}
+
 /** The architecture in a SIF header. */
 async function archOf({ path }: ImageFile): Promise<string | undefined> {
   await using source = await openFileSource(path);
@@ -94,25 +124,17 @@ async function ensureContainer(
   [entity = '', collection = '', container = '']: readonly string[],
   signal?: AbortSignal,
 ): Promise<string> {
-  const ensure = async (kind: string, path: readonly string[], parent: Record<string, string>) => {
+  const ensure = async (kind: string, path: readonly string[], parent: Readonly<Record<string, string>>) => {
     const place = `v1/${kind}/${path.map(encodeURIComponent).join('/')}`;
-    const name = path.at(-1) as string;
-    const present = await getData(api, place, { signal });
-    if (isJsonObject(present)) return textOf(present, 'id', place);
-    const description = 'No description';
-    try {
-      return textOf(
-        await send(api, 'POST', `v1/${kind}`, { name, description, ...parent }, { signal }),
-        'id',
-        place,
-      );
-    } catch (error) {
-      // Another push may have created it meanwhile.
-      const now =
-        isError(error) && error.status !== undefined ? await getData(api, place, { signal }) : undefined;
-      if (isJsonObject(now)) return textOf(now, 'id', place);
-      throw error;
-    }
+    const idOf = (data: unknown) => textOf(data, 'id', place);
+    const find = async () => {
+      const data = await getData(api, place, { signal });
+      return isJsonObject(data) ? idOf(data) : undefined;
+    };
+    const description = { name: path.at(-1), description: 'No description', ...parent };
+    return (
+      (await find()) ?? orFound(() => send(api, 'POST', `v1/${kind}`, description, { signal }), find, idOf)
+    );
   };
   const entityId = await ensure('entities', [entity], {});
   const collectionId = await ensure('collections', [entity, collection], { entity: entityId });

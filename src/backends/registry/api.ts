@@ -24,6 +24,7 @@ export interface Api {
   readonly root: URL;
   readonly http: HttpClient;
   readonly login: Login | undefined;
+  readonly env: NodeJS.ProcessEnv;
 }
 
 interface Login {
@@ -49,7 +50,7 @@ export function createApi({ name, options, env }: DriverContext<typeof declarati
     },
   });
   const login = username && token ? { username, token } : undefined;
-  return { name, base, root, http, login };
+  return { name, base, root, http, login, env };
 }
 
 /** The address as the Python client reads it: https is added unless told otherwise, `/api` in any case. */

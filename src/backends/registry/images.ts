@@ -11,6 +11,7 @@
  *
  * A pushed image gets a new id, so the id is the revision. The version changes from md5 to sha256 some time after a push.
  */
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../../base/errors.ts';
@@ -18,16 +19,16 @@ import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
 import { registerSecret } from '../../log/index.ts';
 import { isJsonObject } from '../../settings/json.ts';
+import { getPaths } from '../../settings/paths.ts';
 import type { RemoteImage } from '../backend.ts';
 import type { Headers } from '../http.ts';
 import { createLinks, type Links, parseLink } from '../kit/manifest-link.ts';
 import { goneIsStale } from '../kit/stale.ts';
 import { type Api, sendSigned } from './api.ts';
 import { pathOf, type Subject, subjectOf } from './names.ts';
-import { Sizes } from './sizes.ts';
+import { type Identity, Sizes } from './sizes.ts';
 
-export interface Manifest {
-  readonly id: string;
+export interface Manifest extends Identity {
   /** `sha256.<hex>`, or the md5 of an image that was pushed moments ago. */
   readonly version: string;
   /** Where the file is; holds a secret. */
@@ -41,10 +42,16 @@ export interface Server {
   readonly links: Links;
   /** Ids of images, and whether the library API has them. */
   readonly inLibrary: LRUCache<string, boolean>;
+  /** Where the files of images are, by id; the addresses hold secrets, so handles do not. */
+  readonly urls: LRUCache<string, URL>;
 }
 
+/** Milliseconds for which the address of a file is used without asking for it again. */
+const URL_TTL = 10 * 60_000;
+
 export function createServer(api: Api): Server {
-  const { http, root } = api;
+  const { http, root, env } = api;
+  const file = join(getPaths(env).logDir, 'registry-sizes.json');
   const links = createLinks({
     http,
     host: root.host,
@@ -54,7 +61,13 @@ export function createServer(api: Api): Server {
       return manifest && { url: libraryUrl(api, subject), version: manifest.id };
     },
   });
-  return { api, sizes: new Sizes(http), links, inLibrary: new LRUCache({ max: 10_000 }) };
+  return {
+    api,
+    links,
+    sizes: new Sizes({ http, file, server: root.href }),
+    inLibrary: new LRUCache({ max: 10_000 }),
+    urls: new LRUCache({ max: 10_000, ttl: URL_TTL }),
+  };
 }
 
 /** The image of a name. A version is compared, as the server ignores it. */
@@ -74,11 +87,12 @@ async function toImage(
   manifest: Manifest,
   signal?: AbortSignal,
 ): Promise<RemoteImage> {
-  const known = server.sizes.peek(manifest.id);
+  const known = await server.sizes.find(manifest);
   const file = known === undefined ? await findInLibrary(server, subject, manifest, signal) : undefined;
   if (file !== undefined)
-    return { name, ...file, revision: manifest.id, digest: digestOf(manifest.version), extension: 'sif' };
-  const size = known ?? (await server.sizes.get(manifest.id, manifest.url, signal).catch(limitReached));
+    return { name, ...file, revision: manifest.id, digest: manifest.digest, extension: 'sif' };
+  server.urls.set(manifest.id, manifest.url);
+  const size = known ?? (await server.sizes.get(manifest, manifest.url, signal).catch(limitReached));
   return sequentialImage(name, subject, manifest, size);
 }
 
@@ -86,14 +100,15 @@ async function toImage(
 export function sequentialImage(
   name: ImageName,
   subject: Subject,
-  { id, version }: Pick<Manifest, 'id' | 'version'>,
+  { id, digest }: Identity,
   size: number,
 ): RemoteImage {
   const handle = { id, ...subject };
-  return { name, size, revision: id, digest: digestOf(version), extension: 'sif', sequential: true, handle };
+  return { name, size, revision: id, digest, extension: 'sif', sequential: true, handle };
 }
 
-function digestOf(version: string): string | undefined {
+/** The digest in a version. */
+export function digestOf(version: string): string | undefined {
   const hex = /^sha256\.([0-9a-f]{64})$/.exec(version)?.[1];
   return hex && `sha256:${hex}`;
 }
@@ -121,30 +136,42 @@ async function findInLibrary(server: Server, subject: Subject, { id }: Manifest,
 }
 
 export async function readImage(
-  { api, sizes, links }: Server,
+  { api, sizes, links, urls }: Server,
   image: RemoteImage,
   { offset, length, signal }: { offset: number; length: number; signal?: AbortSignal | undefined },
 ): Promise<Readable> {
   if (image.sequential !== true) return links.read(image, { offset, length, signal });
   if (length === 0) return Readable.from([]);
-  const { id, collection, image: container, tag } = image.handle;
-  if (![id, collection, container, tag].every((part) => typeof part === 'string'))
-    throw new SregistryError('INTERNAL', `the handle of ${formatImageName(image.name)} is damaged`);
-  const started = offset === 0 && length === image.size ? sizes.take(String(id)) : undefined;
+  const { id, subject } = handleOf(image);
+  const started = offset === 0 && length === image.size ? sizes.take(id) : undefined;
   if (started !== undefined) return started;
-  const subject = { collection, image: container, tag } as Subject;
+  const range = { offset, length, total: image.size, sequential: true, signal };
+  const open = (url: URL) => api.http.stream(url, range).catch(limitReached);
+  const known = urls.get(id);
+  try {
+    if (known !== undefined) return await open(known);
+  } catch (error) {
+    // The secret in the address changes with the collection.
+    if (!isError(error, 'NOT_FOUND')) throw error;
+  }
+  const what = formatImageName(image.name);
   const manifest = await fetchManifest(api, subject, signal);
   if (manifest === undefined || manifest.id !== id)
-    throw new SregistryError('STALE', `${formatImageName(image.name)} was replaced since it was looked up`, {
+    throw new SregistryError('STALE', `${what} was replaced since it was looked up`, {
       hint: 'open it again to read the current image',
     });
-  const range = { offset, length, total: image.size, sequential: true, signal };
-  return api.http
-    .stream(manifest.url, range)
-    .catch(limitReached)
-    .catch((error) => {
-      throw goneIsStale(error, formatImageName(image.name));
-    });
+  urls.set(id, manifest.url);
+  return open(manifest.url).catch((error) => {
+    throw goneIsStale(error, what);
+  });
+}
+
+/** The handle of an image that is sent as a whole, checked because it may come from the catalog. */
+function handleOf({ name, handle }: RemoteImage): { readonly id: string; readonly subject: Subject } {
+  const { id, collection, image, tag } = handle;
+  const isValid = [id, collection, image, tag].every((part) => typeof part === 'string');
+  if (!isValid) throw new SregistryError('INTERNAL', `the handle of ${formatImageName(name)} is damaged`);
+  return { id: String(id), subject: { collection, image, tag } as Subject };
 }
 
 /** A download over the limit is 403. */
@@ -182,5 +209,6 @@ function parseManifest({ base }: Api, path: string, body: unknown): Manifest {
     });
   const url = parseLink(body.image, base, path);
   registerSecret(url.pathname.split('/').filter(Boolean).at(-1) ?? '');
-  return { id: String(body.id), version: typeof body.version === 'string' ? body.version : '', url };
+  const version = typeof body.version === 'string' ? body.version : '';
+  return { id: String(body.id), version, digest: digestOf(version), url };
 }

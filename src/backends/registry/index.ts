@@ -6,7 +6,7 @@ import { SregistryError } from '../../base/errors.ts';
 import { folderOf, type ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
 import { type Backend, defineDriver, type RemoteImage } from '../backend.ts';
-import { createApi, sendSigned } from './api.ts';
+import { type Api, createApi, sendSigned } from './api.ts';
 import { declaration } from './declaration.ts';
 import { createServer, fetchManifest, readImage, resolveImage, type Server } from './images.ts';
 import { pathOf, splitFolder, subjectOf } from './names.ts';
@@ -43,8 +43,7 @@ export default defineDriver({
       push: (file, name, options) => pushImage(at(name), file, name, options),
       search: (query, signal) => searchImages(own, query, signal),
       remove: (image, signal) => removeImage(at(image.name), image, signal),
-      // The only request without a limit that names the service.
-      check: async (signal) => void (await api.http.get('registry/identity', { signal })).json(),
+      check: (signal) => checkLogin(api, signal),
       close: async () => {
         for (const server of [own, ...others.values()]) {
           server.sizes.close();
@@ -54,6 +53,17 @@ export default defineDriver({
     };
   },
 });
+
+/** The library API of the server tells whether it knows the token. A server without that API is not asked. */
+async function checkLogin({ name, base, root, http, login }: Api, signal?: AbortSignal): Promise<void> {
+  (await http.get('registry/identity', { signal })).json();
+  if (login === undefined) return;
+  const ask = async (path: string) => (await http.get(new URL(path, root), { allow: [404], signal })).status;
+  if ((await ask('v1/token-status')) !== 404 || (await ask('v1/')) === 404) return;
+  throw new SregistryError('UNAUTHORIZED', `${base.host} does not accept the token`, {
+    hint: `log in with: sregistry auth login ${name}; ${root.href}token shows the token`,
+  });
+}
 
 /** Succeeds if the image is gone. STALE if another image has the name. FORBIDDEN if it is frozen. */
 async function removeImage(

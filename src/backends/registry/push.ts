@@ -74,9 +74,10 @@ export async function pushImage(
   const stored = await fetchManifest(api, subject, signal);
   if (stored === undefined) throw notStored(what, subject);
   if (![md5, `sha256.${sha256}`].includes(stored.version)) throw otherBytes(what, stored.version);
-  sizes.remember(stored.id, file.size);
+  const pushed = { id: stored.id, digest: `sha256:${sha256}` };
+  await sizes.remember(pushed, file.size);
   forward(file.size, file.size);
-  return sequentialImage(name, subject, { id: stored.id, version: `sha256.${sha256}` }, file.size);
+  return sequentialImage(name, subject, pushed, file.size);
 }
 
 function collectionId(reply: BufferedResponse): string {

@@ -19,7 +19,7 @@ import { nextAddress } from '../http/pages.ts';
 import { followPages } from '../kit/pages.ts';
 import { isPattern, nameMatcher } from '../name-match.ts';
 import type { Api } from './api.ts';
-import { type Server, sequentialImage } from './images.ts';
+import { digestOf, type Server, sequentialImage } from './images.ts';
 import { formatCollection, type Subject, splitFolder } from './names.ts';
 
 /** Entries asked for at once; the server's own default is 10. */
@@ -29,7 +29,7 @@ const PAGE = 100;
 interface Found extends Subject {
   /** Absent in the listing of a collection. */
   readonly id: string | undefined;
-  readonly version: string;
+  readonly digest: string | undefined;
 }
 
 export async function* listCollection(
@@ -90,10 +90,11 @@ export async function* searchImages(
     const key = `${collection}/${image}:${tag}`;
     if (seen.has(key) || !(isExact || matches(name))) continue;
     seen.add(key);
-    const size = one.id === undefined ? undefined : server.sizes.peek(one.id);
+    const identity = { id: one.id ?? '', digest: one.digest };
+    const size = await server.sizes.find(identity);
     const annotations = entries.length > 0 ? labels : undefined;
     yield {
-      ...sequentialImage(name, one, { id: one.id ?? '', version: one.version }, size ?? 0),
+      ...sequentialImage(name, one, identity, size ?? 0),
       annotations,
     };
   }
@@ -185,9 +186,8 @@ function toFound(entry: unknown, collection?: string): Found[] {
   if (!isName || TEMPORARY.test(String(tag))) return [];
   const [folder, image, label] = parts as [string, string, string];
   const known = typeof id === 'number' || typeof id === 'string' ? String(id) : undefined;
-  return [
-    { collection: folder, image, tag: label, id: known, version: typeof version === 'string' ? version : '' },
-  ];
+  const digest = typeof version === 'string' ? digestOf(version) : undefined;
+  return [{ collection: folder, image, tag: label, id: known, digest }];
 }
 
 function malformed(base: URL, what: string): SregistryError {
