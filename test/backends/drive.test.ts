@@ -474,7 +474,7 @@ describe('Reading', () => {
     const image = await push(backend, randomBytes(1000));
     const before = service.requests.length;
     const handle = { ...image.handle, id: '../about' };
-    await expect(backend.read({ ...image, handle }, 0, 10)).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(backend.read({ ...image, handle }, 0, 10)).rejects.toMatchObject({ code: 'STALE' });
     expect(service.requests.length).toBe(before);
   });
 });
