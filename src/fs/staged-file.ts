@@ -63,6 +63,8 @@ export class StagedFile {
   /** Bytes from the start that are still the original's. */
   #original: number;
   readonly #written = new Extents();
+  /** What a writer wanted to write and could not, until somebody writes there. */
+  #lost: readonly ByteRange[] = [];
   /** Did each write begin where the last one ended, or behind that? */
   #isInOrder = true;
   /** Where the last write ended. */
@@ -150,15 +152,24 @@ export class StagedFile {
     return this.#closedAt === this.#changes;
   }
 
+  /** A write of these bytes failed: the file is not what its writer means. Not if nothing of the file was changed. */
+  noteLost(start: number, end: number): void {
+    if (this.#state === 'open') this.#lost = [...this.#lost, { start, end }];
+  }
+
   /**
-   * The first bytes of `wanted` that nobody wrote. Where the original is updated its bytes count as written, unless the
-   * writer began to overwrite it from its first byte and stopped before the end. A small hole that a writer passed over on its
-   * way from the beginning to the end counts as written: copies leave out runs of zeros.
+   * The first bytes of `wanted` that nobody wrote. Where the original is updated its bytes count as written, unless a write of
+   * them failed, or the writer began to overwrite it from its first byte and stopped before the end. A small hole that a writer
+   * passed over on its way from the beginning to the end counts as written: copies leave out runs of zeros.
    */
   missing(wanted: readonly ByteRange[]): ByteRange | undefined {
     const known = new Extents();
     for (const { start, end } of this.#written.ranges) known.add(start, end);
     if (!this.#isInterruptedOverwrite(wanted)) known.add(0, this.#original);
+    const lost = this.#lost.find(({ start, end }) =>
+      wanted.some((part) => start < part.end && part.start < end),
+    );
+    if (lost !== undefined) return lost;
     const allowed = this.#isInOrder ? SPARSE : 0;
     return wanted.map((range) => firstHole(known, range, allowed)).find((hole) => hole !== undefined);
   }
@@ -181,6 +192,7 @@ export class StagedFile {
   /** Takes the bytes as they are for what is meant. */
   accept(): void {
     this.#written.add(0, this.#size);
+    this.#lost = [];
     this.writers = [];
   }
 
@@ -199,6 +211,7 @@ export class StagedFile {
       }
       this.#size = Math.max(this.#size, offset + length);
       this.#written.add(offset, offset + length);
+      this.#lost = this.#lost.flatMap((range) => without(range, { start: offset, end: offset + length }));
       this.#isInOrder &&= offset >= this.#end;
       this.#end = offset + length;
     });
@@ -211,6 +224,7 @@ export class StagedFile {
       this.#size = size;
       this.#original = Math.min(this.#original, size);
       this.#written.clip(size);
+      this.#lost = this.#lost.flatMap((range) => without(range, { start: size, end: range.end }));
       this.#end = Math.min(this.#end, size);
       this.#isInOrder ||= size === 0;
     });
@@ -293,6 +307,15 @@ export class StagedFile {
     this.#copyUp = undefined;
     return open(this.file, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   }
+}
+
+/** The parts of `range` that are not in `taken`. */
+function without({ start, end }: ByteRange, taken: ByteRange): ByteRange[] {
+  const parts = [
+    { start, end: Math.min(end, taken.start) },
+    { start: Math.max(start, taken.end), end },
+  ];
+  return parts.filter((part) => part.start < part.end);
 }
 
 /** The first run of more than `allowed` bytes of `range` that are not known. */

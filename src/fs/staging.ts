@@ -101,8 +101,13 @@ export class Staging {
 
   async write(staged: StagedFile, source: Uint8Array, offset: number, length: number): Promise<void> {
     const act = () => staged.write(source, offset, length);
-    await this.#changes.reserve(staged, length);
-    await this.#changes.change(staged, { bytes: length, inPlace: true, act });
+    try {
+      await this.#changes.reserve(staged, length);
+      await this.#changes.change(staged, { bytes: length, inPlace: true, act });
+    } catch (error) {
+      staged.noteLost(offset, offset + length);
+      throw error;
+    }
   }
 
   async truncate(staged: StagedFile, size: number): Promise<void> {

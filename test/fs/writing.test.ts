@@ -229,6 +229,28 @@ describe('what was written is known', () => {
     ]);
   });
 
+  test('An update of which a write failed is not published.', async () => {
+    let room = true;
+    const { kernel, filesystem, session } = await open({ publisher: () => ({ makeRoom: async () => room }) });
+    const update = await kernel.open('/lab/demo/small:1.0.sif', O_RDWR);
+    await filesystem.write(update, Buffer.from('#!/usr/bin/env RUN'), 0, 18);
+    room = false;
+    const rest = Buffer.alloc(2 * 1024 * 1024, 7).subarray(0, 1_200_000);
+    await expect(filesystem.write(update, rest, 4096, rest.length)).rejects.toMatchObject({
+      code: 'NO_SPACE',
+    });
+    await kernel.close(update);
+    expect(await stored('small:1.0.sif')).toEqual(small);
+    expect(session.state.journal.list()).toMatchObject([{ state: 'incomplete' }]);
+
+    // Its writer tries again, and meant something else of the last bytes.
+    room = true;
+    const again = await kernel.open('/lab/demo/small:1.0.sif', O_RDWR);
+    await filesystem.write(again, small.subarray(4096), 4096, small.length - 4096);
+    await kernel.close(again);
+    expect((await stored('small:1.0.sif'))?.subarray(4096)).toEqual(small.subarray(4096));
+  });
+
   test('an image that was pushed from here and is updated by a writer that is killed stays as it was pushed', async () => {
     const writer = spawn('sleep', ['100']);
     onTestFinished(() => void writer.kill('SIGKILL'));
