@@ -71,11 +71,14 @@ async function run(argv: string[], context: Context): Promise<number> {
  */
 function commandFirst(argv: readonly string[], modules: Modules): readonly string[] {
   const isGroup = [...modules.values()].some((module) => 'subcommands' in module);
-  const words = argv.filter((word) => !word.startsWith('-')).slice(0, isGroup ? 2 : 1);
+  const words = wordsOf(argv).slice(0, isGroup ? 2 : 1);
   const rest = [...argv];
   for (const word of words) rest.splice(rest.indexOf(word), 1);
   return [...words, ...rest];
 }
+
+/** The command line without its options. */
+const wordsOf = (argv: readonly string[]) => argv.filter((word) => !word.startsWith('-'));
 
 const isCompletion = (argv: readonly string[]) => argv.includes(COMPLETION_FLAG);
 
@@ -83,7 +86,7 @@ type Modules = ReadonlyMap<CommandEntry, Command | Group>;
 
 /** The modules of the commands that `argv` may mean. A command that does not exist is the error USAGE. */
 async function loadModules(argv: readonly string[]): Promise<Modules> {
-  const [word, next] = argv.filter((each) => !each.startsWith('-'));
+  const [word, next] = wordsOf(argv);
   const isWhole = !isCompletion(argv);
   if (isWhole) refuseUnknown(word, COMMANDS.flatMap(namesOf), 'sregistry');
   const modules = new Map<CommandEntry, Command | Group>();

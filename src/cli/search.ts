@@ -62,20 +62,19 @@ export default defineCommand({
     });
     if (json) printJson(images);
     context.signal.throwIfAborted();
-    const wasAnswered = searched.some((name) => name !== LOCAL);
-    const code = conclude(wasAnswered, searched, failures);
-    return session.problems.length > 0 && !wasAnswered ? 1 : code;
+    warnOf(searched, failures);
+    const hasTrouble = failures.length > 0 || session.problems.length > 0;
+    // The library on this machine always answers, and says nothing of the services.
+    return hasTrouble && searched.every((name) => name === LOCAL) ? 1 : 0;
   },
 });
 
-/** A backend that fails is a warning as long as another one answers. The library on this machine is no such answer. */
-function conclude(wasAnswered: boolean, searched: readonly string[], failures: readonly SearchFailure[]) {
+/** A backend that fails is a warning, unless it is the only one that was to be searched. */
+function warnOf(searched: readonly string[], failures: readonly SearchFailure[]): void {
   const [first, ...more] = failures;
-  if (first === undefined) return 0;
-  if (searched.length === 0 && more.length === 0) throw first.error;
+  if (first !== undefined && searched.length === 0 && more.length === 0) throw first.error;
   for (const { backend, error } of failures)
     bot.warning(new SregistryError('SERVICE', `${backend} could not be searched`, { cause: error }));
-  return wasAnswered ? 0 : 1;
 }
 
 function parseLabel(label: string): [string, string] {
