@@ -3,7 +3,6 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { needs } from '../helpers/skip.ts';
-import { apptainer } from '../servers/apptainer.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
 import { largeImage } from '../servers/images.ts';
 import { fixture, sha256, World } from './support.ts';
@@ -12,18 +11,6 @@ const SMALL = fixture('small-gzip.sif');
 
 let world: World;
 let registry: TestRegistry;
-
-/** Runs Apptainer with a cache and configuration of its own; its output. */
-async function run(...args: string[]): Promise<string> {
-  const env = {
-    APPTAINER_CACHEDIR: join(world.home, 'ac'),
-    APPTAINER_CONFIGDIR: join(world.home, 'aconf'),
-    APPTAINER_KEYSDIR: join(world.home, 'keys'),
-  };
-  const { code, stdout, stderr } = await apptainer(args, { env, timeout: 120_000 });
-  if (code !== 0) throw new Error(`apptainer ${args.join(' ')} ended with ${code}: ${stderr}`);
-  return stdout;
-}
 
 needs({ fuse: true, registry: true, apptainer: true, root: true })('Apptainer', () => {
   beforeEach(async () => {
@@ -38,10 +25,10 @@ needs({ fuse: true, registry: true, apptainer: true, root: true })('Apptainer', 
 
   test('runs an image it pushed itself straight from the mount, of which little is fetched', async () => {
     const large = await largeImage(200);
-    await run('push', large, `oras://${registry.host}/demo/large:latest`);
+    await world.apptainer('push', large, `oras://${registry.host}/demo/large:latest`);
     await world.mount();
     const path = join(world.mountpoint, 'lab/demo/large:latest.simg');
-    await run('exec', path, '/bin/true');
+    await world.apptainer('exec', path, '/bin/true');
     const { fetchedBytes } = await world.mounted();
     expect(fetchedBytes / (await stat(large)).size).toBeLessThan(0.05);
     await world.ok(`cmp ${large} ${path}`);
@@ -51,7 +38,7 @@ needs({ fuse: true, registry: true, apptainer: true, root: true })('Apptainer', 
     await world.mount();
     await world.ok(`mkdir $MNT/lab/demo && cp ${SMALL} $MNT/lab/demo/copied:1.0.simg`);
     const pulled = join(world.home, 'pulled.sif');
-    await run('pull', '--disable-cache', pulled, `oras://${registry.host}/demo/copied:1.0`);
+    await world.apptainer('pull', '--disable-cache', pulled, `oras://${registry.host}/demo/copied:1.0`);
     expect(await sha256(pulled)).toBe(await sha256(SMALL));
   });
 
@@ -59,7 +46,7 @@ needs({ fuse: true, registry: true, apptainer: true, root: true })('Apptainer', 
     await world.ok(world.sregistry('push', SMALL, '--name', 'lab://demo/small:1.0'));
     await world.mount();
     const path = join(world.mountpoint, 'lab/demo/small:1.0.simg');
-    await run(
+    await world.apptainer(
       'key',
       'newpair',
       '--name',
@@ -74,10 +61,10 @@ needs({ fuse: true, registry: true, apptainer: true, root: true })('Apptainer', 
       '--bit-length',
       '2048',
     );
-    await run('sign', path);
-    await run('verify', path);
+    await world.apptainer('sign', path);
+    await world.apptainer('verify', path);
     const pulled = join(world.home, 'pulled.sif');
-    await run('pull', '--disable-cache', pulled, `oras://${registry.host}/demo/small:1.0`);
-    await run('verify', pulled);
+    await world.apptainer('pull', '--disable-cache', pulled, `oras://${registry.host}/demo/small:1.0`);
+    await world.apptainer('verify', pulled);
   });
 });

@@ -1,9 +1,7 @@
 /** The lines the project is judged by: an image run from one service, and copied into another, through one mount. */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { needs } from '../helpers/skip.ts';
-import { apptainer } from '../servers/apptainer.ts';
 import { type FakeGcs, startFakeGcs } from '../servers/fake-gcs.ts';
 import { type FakeHub, startFakeHub } from '../servers/fake-hub.ts';
 import { largeImage } from '../servers/images.ts';
@@ -12,15 +10,6 @@ import { fixture, World } from './support.ts';
 let world: World;
 let hub: FakeHub;
 let gcs: FakeGcs;
-
-async function run(image: string, ...command: string[]): Promise<string> {
-  const env = { APPTAINER_CACHEDIR: join(world.home, 'ac'), APPTAINER_CONFIGDIR: join(world.home, 'aconf') };
-  const { code, stdout, stderr } = await apptainer(['exec', join(world.mountpoint, image), ...command], {
-    env,
-  });
-  if (code !== 0) throw new Error(`apptainer exec ${image} ended with ${code}: ${stderr}`);
-  return stdout;
-}
 
 needs({ fuse: true, apptainer: true, root: true })('one mount of hub and gcs', () => {
   beforeEach(async () => {
@@ -42,8 +31,8 @@ needs({ fuse: true, apptainer: true, root: true })('one mount of hub and gcs', (
     const large = await readFile(await largeImage(200));
     hub.put('vsoch/hello-world:latest', large);
     gcs.put('lab/large:1.0.sif', large);
-    await run('hub/vsoch/hello-world:latest.simg', '/bin/true');
-    await run('gcs/lab/large:1.0.sif', '/bin/true');
+    await world.exec('hub/vsoch/hello-world:latest.simg', '/bin/true');
+    await world.exec('gcs/lab/large:1.0.sif', '/bin/true');
     const { fetchedBytes } = await world.mounted();
     expect(fetchedBytes / large.length).toBeLessThan(0.1);
   });
@@ -61,6 +50,6 @@ needs({ fuse: true, apptainer: true, root: true })('one mount of hub and gcs', (
       'getfattr --only-values -n user.sregistry.labels $MNT/gcs/vsoch/hello-world:1.simg',
     );
     expect(Object.keys(JSON.parse(labels))).toContain('org.label-schema.build-date');
-    expect(await run('gcs/vsoch/hello-world:1.simg', '/bin/echo', 'hello')).toBe('hello\n');
+    expect(await world.exec('gcs/vsoch/hello-world:1.simg', '/bin/echo', 'hello')).toBe('hello\n');
   });
 });

@@ -1,9 +1,7 @@
 /** A Singularity Registry Server, which counts downloads of whole files, and a library, which sends ranges, in one mount. */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { needs } from '../helpers/skip.ts';
-import { apptainer } from '../servers/apptainer.ts';
 import { largeImage } from '../servers/images.ts';
 import { type FakeLibrary, LIBRARY_TOKEN, startFakeLibrary } from '../servers/library.ts';
 import { REGISTRY_LOGIN, type RegistryServer, startRegistryServer } from '../servers/registry-server.ts';
@@ -12,15 +10,6 @@ import { fixture, World } from './support.ts';
 let world: World;
 let registry: RegistryServer;
 let library: FakeLibrary;
-
-async function run(image: string, ...command: string[]): Promise<string> {
-  const env = { APPTAINER_CACHEDIR: join(world.home, 'ac'), APPTAINER_CONFIGDIR: join(world.home, 'aconf') };
-  const { code, stdout, stderr } = await apptainer(['exec', join(world.mountpoint, image), ...command], {
-    env,
-  });
-  if (code !== 0) throw new Error(`apptainer exec ${image} ended with ${code}: ${stderr}`);
-  return stdout;
-}
 
 needs({ fuse: true, apptainer: true, root: true })('one mount of a registry server and a library', () => {
   beforeEach(async () => {
@@ -43,8 +32,8 @@ needs({ fuse: true, apptainer: true, root: true })('one mount of a registry serv
   test('Apptainer runs an image of the server from an empty cache, with one download', async () => {
     const container = registry.put('lab/large:1.0', await readFile(await largeImage(100)));
     expect(await world.ok('ls $MNT/registry/lab')).toBe('large:1.0.sif\n');
-    await run('registry/lab/large:1.0.sif', '/bin/true');
-    await run('registry/lab/large:1.0.sif', '/bin/true');
+    await world.exec('registry/lab/large:1.0.sif', '/bin/true');
+    await world.exec('registry/lab/large:1.0.sif', '/bin/true');
     expect(container.gets).toBe(1);
   });
 
@@ -54,7 +43,7 @@ needs({ fuse: true, apptainer: true, root: true })('one mount of a registry serv
     await world.ok(
       'mkdir -p $MNT/library/me/tools && cp $MNT/registry/lab/hello:1.0.sif $MNT/library/me/tools/hello:1.0.sif',
     );
-    expect(await run('library/me/tools/hello:1.0.sif', '/bin/echo', 'hello')).toBe('hello\n');
+    expect(await world.exec('library/me/tools/hello:1.0.sif', '/bin/echo', 'hello')).toBe('hello\n');
     await world.ok(
       'mkdir $MNT/registry/My_Lab && cp $MNT/library/me/tools/hello:1.0.sif $MNT/registry/My_Lab/Copy:2.0.sif',
     );
@@ -66,7 +55,7 @@ needs({ fuse: true, apptainer: true, root: true })('one mount of a registry serv
   test('Apptainer runs an image of the library, of which little is fetched', async () => {
     const large = await readFile(await largeImage(100));
     await world.ok(world.sregistry('push', await largeImage(100), '--name', 'library://me/tools/large:1.0'));
-    await run('library/me/tools/large:1.0.sif', '/bin/true');
+    await world.exec('library/me/tools/large:1.0.sif', '/bin/true');
     const { fetchedBytes } = await world.mounted();
     expect(fetchedBytes / large.length).toBeLessThan(0.2);
   });

@@ -10,6 +10,7 @@ import { promisify } from 'node:util';
 import { vi } from 'vitest';
 import type { MountStatus } from '../../src/fs/control.ts';
 import { isMounted } from '../../src/fs/mountpoint.ts';
+import { apptainer } from '../servers/apptainer.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const SREGISTRY = join(ROOT, 'bin/sregistry.js');
@@ -66,6 +67,23 @@ export class World {
   /** Runs a line of bash in the home folder; `$MNT` is the mount point. */
   shell(script: string): Promise<Outcome> {
     return this.run('bash', ['-c', script]);
+  }
+
+  /** Runs Apptainer with a cache, a configuration and keys of its own; its output. */
+  async apptainer(...args: string[]): Promise<string> {
+    const env = {
+      APPTAINER_CACHEDIR: join(this.home, 'ac'),
+      APPTAINER_CONFIGDIR: join(this.home, 'aconf'),
+      APPTAINER_KEYSDIR: join(this.home, 'keys'),
+    };
+    const { code, stdout, stderr } = await apptainer(args, { env, timeout: 120_000 });
+    if (code !== 0) throw new Error(`apptainer ${args.join(' ')} ended with ${code}: ${stderr}`);
+    return stdout;
+  }
+
+  /** Runs a command in an image of the mount. */
+  exec(image: string, ...command: string[]): Promise<string> {
+    return this.apptainer('exec', join(this.mountpoint, image), ...command);
   }
 
   async run(command: string, args: string[]): Promise<Outcome> {

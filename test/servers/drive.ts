@@ -12,8 +12,9 @@ import { pick } from './drive/fields.ts';
 import { describeFile, type FakeFile, FakeFiles, FOLDER } from './drive/files.ts';
 import { parseQuery } from './drive/query.ts';
 import { type FakeSession, FakeUploads } from './drive/uploads.ts';
-import { invalid, notFound, parseResource, Refusal, refuse, send } from './gcs/refusal.ts';
-import { type FaultServer, sendRange, startFaultServer } from './http-faults.ts';
+import { invalid, notFound, parseResource, Refusal, send } from './gcs/refusal.ts';
+import { startGoogleServer } from './gcs/server.ts';
+import { type FaultServer, sendRange } from './http-faults.ts';
 
 export interface FakeDriveOptions {
   /** Accepts an access token. Default: any that `POST /v1/token` issued. */
@@ -278,22 +279,7 @@ export async function startFakeDrive(options: FakeDriveOptions = {}): Promise<Fa
     send(response, { access_token: token, issued_token_type: kind, token_type: 'Bearer', expires_in: 3600 });
   };
 
-  const server: FaultServer = await startFaultServer((request, response) => {
-    request.on('error', () => {});
-    if (options.fault?.(request, response)) return;
-    const url = new URL(request.url ?? '', `http://${request.headers.host}`);
-    if (request.headers['x-forwarded-proto'] === 'https') url.protocol = 'https:';
-    if (url.pathname === '/v1/token') {
-      request.resume();
-      issueToken(response);
-      return;
-    }
-    handle(request, response, url).catch((error: unknown) => {
-      request.resume();
-      if (error instanceof Refusal && !response.headersSent && !response.destroyed) refuse(response, error);
-      else response.destroy();
-    });
-  });
+  const server = await startGoogleServer({ fault: options.fault, issueToken, handle });
 
   return {
     ...server,

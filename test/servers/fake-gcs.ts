@@ -9,10 +9,11 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { etagOf, type FakeObject, FakeObjects } from './gcs/objects.ts';
-import { invalid, notFound, parseResource, Refusal, refuse, send, unmet } from './gcs/refusal.ts';
+import { invalid, notFound, parseResource, Refusal, send, unmet } from './gcs/refusal.ts';
+import { startGoogleServer } from './gcs/server.ts';
 import { checkSignature } from './gcs/signature.ts';
 import { type FakeSession, FakeUploads } from './gcs/uploads.ts';
-import { type FaultServer, sendRange, startFaultServer } from './http-faults.ts';
+import { type FaultServer, sendRange } from './http-faults.ts';
 
 export interface FakeGcsOptions {
   /** Default `images`. */
@@ -152,21 +153,7 @@ export async function startFakeGcs(options: FakeGcsOptions = {}): Promise<FakeGc
     sendMedia(request, response, object);
   };
 
-  const server: FaultServer = await startFaultServer((request, response) => {
-    request.on('error', () => {});
-    if (options.fault?.(request, response)) return;
-    const url = new URL(request.url ?? '', `http://${request.headers.host}`);
-    if (url.pathname === '/v1/token') {
-      request.resume();
-      issueToken(response);
-      return;
-    }
-    handle(request, response, url).catch((error: unknown) => {
-      request.resume();
-      if (error instanceof Refusal && !response.headersSent && !response.destroyed) refuse(response, error);
-      else response.destroy();
-    });
-  });
+  const server = await startGoogleServer({ fault: options.fault, issueToken, handle });
 
   return {
     ...server,

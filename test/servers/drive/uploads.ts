@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
+import { GRANULE, receiveChunk } from '../gcs/chunk.ts';
 import { invalid, notFound, parseResource } from '../gcs/refusal.ts';
 import { parseMultipart } from '../gcs/uploads.ts';
 
@@ -16,9 +17,6 @@ export interface FakeSession extends FakeUpload {
   readonly size: number | undefined;
   bytes: Buffer;
 }
-
-/** Bytes of which an unfinished chunk must be a multiple. */
-const GRANULE = 256 * 1024;
 
 /** Stores the content, and returns the resource to answer with. */
 type Store = (upload: FakeUpload, bytes: Buffer, url: URL) => unknown;
@@ -107,16 +105,7 @@ async function receive(request: IncomingMessage, session: FakeSession): Promise<
   const isWhole = request.headers['content-range'] === undefined;
   const start = range[1] === undefined ? before.length : Number(range[1]);
   if (start > before.length) throw invalid('The content does not begin where the upload ends.');
-  const chunks = [before.subarray(0, start)];
-  try {
-    for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
-  } catch (error) {
-    // Of a chunk that breaks off whole granules are kept.
-    const part = Buffer.concat(chunks);
-    session.bytes = part.subarray(0, Math.max(before.length, part.length - (part.length % GRANULE)));
-    throw error;
-  }
-  const arrived = Buffer.concat(chunks);
+  const arrived = await receiveChunk(request, session, start);
   const total = isWhole ? arrived.length : range[3] === '*' ? undefined : Number(range[3]);
   if (total !== undefined && session.size !== undefined && total !== session.size)
     throw invalid(`The upload was announced with ${session.size} bytes, not ${total}.`);

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
+import { GRANULE, receiveChunk } from './chunk.ts';
 import type { FakeObjects } from './objects.ts';
 import { invalid, notFound, parseResource, send } from './refusal.ts';
 
@@ -10,9 +11,6 @@ export interface FakeSession {
   /** What has arrived. */
   bytes: Buffer;
 }
-
-/** Bytes of which an unfinished chunk must be a multiple. */
-const GRANULE = 256 * 1024;
 
 export class FakeUploads {
   /** Open ones, by id. */
@@ -81,16 +79,7 @@ async function receive(request: IncomingMessage, session: FakeSession): Promise<
   const start = range?.[1] === undefined ? before.length : Number(range[1]);
   if (start > before.length)
     throw invalid('Invalid request. The content does not begin where the upload ends.');
-  const chunks = [before.subarray(0, start)];
-  try {
-    for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
-  } catch (error) {
-    // Of a chunk that breaks off whole granules are kept.
-    const part = Buffer.concat(chunks);
-    session.bytes = part.subarray(0, Math.max(before.length, part.length - (part.length % GRANULE)));
-    throw error;
-  }
-  const arrived = Buffer.concat(chunks);
+  const arrived = await receiveChunk(request, session, start);
   const total = range === null ? arrived.length : range[3] === '*' ? undefined : Number(range[3]);
   const isWhole = total !== undefined && arrived.length >= total;
   if (!isWhole && arrived.length > before.length && (arrived.length - start) % GRANULE !== 0)
