@@ -60,7 +60,7 @@ export class Drive {
     return toDriveFile((await this.request(method, path, { ...options, query })).json());
   }
 
-  /** Undefined if there is none, or it is in the trash. */
+  /** The file with this id; undefined if Drive has no such file, or has it in the trash. */
   async get(id: string, signal?: AbortSignal): Promise<DriveFile | undefined> {
     const file = await unlessAbsent(this.ask('GET', `/${id}`, { signal }));
     return file?.isTrashed ? undefined : file;

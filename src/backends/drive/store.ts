@@ -3,8 +3,8 @@
  * the sha256. A push replaces an existing file in place, as Drive would keep two files of one name. What is removed goes to the trash.
  */
 import { SregistryError } from '../../base/errors.ts';
-import { formatImageName } from '../../image/names.ts';
 import type { MetadataLimits } from '../kit/metadata.ts';
+import { PYTHON_METADATA } from '../kit/python-metadata.ts';
 import type { CopyOptions, Page, PutOptions, SourceFile, Store, StoredFile, Strings } from '../kit/store.ts';
 import type { DriveContext } from './context.ts';
 import type { Drive } from './drive.ts';
@@ -23,17 +23,7 @@ const MAX_PROPERTIES = 30;
 const METADATA: MetadataLimits = {
   bytes: PROPERTY_BYTES * MAX_PROPERTIES,
   entries: { bytes: PROPERTY_BYTES, max: MAX_PROPERTIES },
-  shape: 'each',
-  own: ({ name, key, sha256 }) => {
-    const version = name.version ?? sha256;
-    const { collection, image, tag } = name;
-    const uri = formatImageName({ ...name, version });
-    return { type: 'container', client: 'sregistry', collection, image, tag, version, uri, storage: key };
-  },
-  reserved:
-    'type client registry collection image tag version url uri storage original sha256 sha256sum side'.split(
-      ' ',
-    ),
+  ...PYTHON_METADATA,
 };
 
 export function driveStore(drive: Drive, context: DriveContext): Store {

@@ -1,7 +1,7 @@
 /** A bucket as a store. An object is a file, and its generation the revision. */
-import { formatImageName } from '../../image/names.ts';
 import { unlessAbsent } from '../kit/absent.ts';
 import type { MetadataLimits } from '../kit/metadata.ts';
+import { PYTHON_METADATA } from '../kit/python-metadata.ts';
 import type { Store } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
 import { copyObject } from './copy.ts';
@@ -15,17 +15,7 @@ import { shareObject } from './share.ts';
  */
 const METADATA: MetadataLimits = {
   bytes: 8192,
-  shape: 'each',
-  own: ({ name, key, sha256 }) => {
-    const version = name.version ?? sha256;
-    const { collection, image, tag } = name;
-    const uri = formatImageName({ ...name, version });
-    return { type: 'container', client: 'sregistry', collection, image, tag, version, uri, storage: key };
-  },
-  reserved:
-    'type client registry collection image tag version url uri storage original sha256 sha256sum side'.split(
-      ' ',
-    ),
+  ...PYTHON_METADATA,
 };
 
 /** A generation in the version of a name or in a handle. */

@@ -32,7 +32,7 @@ export interface Signer {
 export interface GoogleCredentialsOptions {
   /** Declares `google-auth-library`. */
   readonly driver: Pick<Driver, 'name' | 'dependencies'>;
-  /** What the tokens shall permit: an address of `www.googleapis.com/auth`. */
+  /** The scope of the tokens: an address below `www.googleapis.com/auth`. */
   readonly scope: string;
   /** Default: what the library finds on this machine. */
   readonly file?: string | undefined;

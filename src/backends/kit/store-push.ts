@@ -2,9 +2,10 @@
  * Pushes images to a store, copies them within it, and removes them.
  *
  * A push reads the file once to hash it, sends it, and verifies what the service says it stored. The sidecar is written first, so that
- * an image is never visible without its annotations; it keeps those of the file that is replaced. It is written last in two cases. With `ifAbsent`, a refused push must not replace
- * the sidecar of the existing image. And if files carry no metadata, the sidecar names the file's revision, which exists only after
- * the push.
+ * an image is never visible without its annotations; it keeps those of the file that is replaced. It is written last in two cases.
+ * With `ifAbsent`, a refused push must not replace the sidecar of the existing image. And if files carry no metadata, the sidecar
+ * names the file's revision, which exists only after the push. A sidecar names bytes, not a push: after an interrupted push of the
+ * same bytes, the image may show annotations of that one.
  */
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { fileError } from '../../base/files.ts';

@@ -186,7 +186,7 @@ function limited(message: string, cause?: unknown): SregistryError {
   });
 }
 
-/** The manifest of an image, signed for if it is private; undefined if the server says that there is none. */
+/** The manifest of an image; undefined if the server says that the image does not exist. Signs the request if the image is private. */
 export async function fetchManifest(
   api: Api,
   subject: Subject,

@@ -47,7 +47,7 @@ export async function* listCollection(
     yield { kind: 'image', name: { collection, image, tag }, extension: 'sif' };
 }
 
-/** The images of a collection. NOT_FOUND if there is none, FORBIDDEN if it is private. */
+/** The images of a collection. Throws NOT_FOUND if the collection does not exist, FORBIDDEN if it is private. */
 async function imagesIn({ base, http }: Api, collection: string, signal?: AbortSignal): Promise<Found[]> {
   const name = formatCollection(collection);
   const absent = new SregistryError('NOT_FOUND', `${base.host} has no collection ${collection}`);

@@ -101,7 +101,7 @@ export class Sizes {
       body.destroy();
       throw new SregistryError('SERVICE', `${showUrl(url)}: the server does not state the size of the file`);
     }
-    // A download that breaks while it waits is no error of anybody.
+    // A download that breaks while it waits fails no reader.
     body.on('error', () => {});
     this.#started.set(image.id, body);
     await this.remember(image, total);
