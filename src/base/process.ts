@@ -4,6 +4,7 @@
  * container on this machine) lives; src/catalog/owners.ts asks a lock instead.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
+import { systemCode } from './errors.ts';
 
 export interface ProcessId {
   readonly pid: number;
@@ -11,7 +12,7 @@ export interface ProcessId {
   readonly startTime: string;
 }
 
-/** `elsewhere`: in a pid namespace whose processes this one cannot see. */
+/** `elsewhere`: this process cannot see it, because it is in another pid namespace, or /proc cannot be read. */
 export type Liveness = 'alive' | 'dead' | 'elsewhere';
 
 /** proc(5): state is field 3 and starttime field 22; counted from the field after the command's name, field 2. */
@@ -24,7 +25,7 @@ export function processStartTime(pid: number): string | undefined {
 }
 
 function startTimeIn(folder: string): string | undefined {
-  const stat = readOptional(`${folder}/stat`);
+  const stat = readOfProcess(`${folder}/stat`);
   if (stat === undefined) return undefined;
   // The command's name stands in parentheses and may itself hold spaces and parentheses.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
@@ -38,7 +39,11 @@ export function liveness({ pid, startTime }: ProcessId): Liveness {
   const [boot, namespace] = startTime.split(':');
   if (boot !== bootId()) return 'dead';
   if (namespace !== pidNamespace() || !showsOwnNamespace()) return 'elsewhere';
-  return processStartTime(pid) === startTime ? 'alive' : 'dead';
+  try {
+    return processStartTime(pid) === startTime ? 'alive' : 'dead';
+  } catch {
+    return 'elsewhere';
+  }
 }
 
 /** Must the process be taken to live? A process of another pid namespace counts as alive. */
@@ -73,6 +78,21 @@ function pidNamespace(): string {
 /** A new pid namespace in which /proc was not mounted again still shows the pids of the old one. */
 function showsOwnNamespace(): boolean {
   return linkTarget('/proc/self') === String(process.pid);
+}
+
+/** Does an error of reading in /proc say that the process has ended? */
+export function isGone(error: unknown): boolean {
+  return ['ENOENT', 'ESRCH'].includes(systemCode(error) ?? '');
+}
+
+/** Undefined only if there is no such file: too many open files, for one, tell nothing of a process. */
+function readOfProcess(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
 }
 
 function linkTarget(path: string): string | undefined {

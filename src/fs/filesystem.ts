@@ -241,8 +241,9 @@ export class Filesystem {
     await this.#files.releaseAll();
   }
 
-  #stagedAttributes(path: string, { size, modified, isInRegistry }: StagedFile): Attributes {
+  #stagedAttributes(path: string, { size, modified, isInRegistry, isUnseen }: StagedFile): Attributes {
     this.#lookup.showOther(path);
+    if (isUnseen) return unseenAttributes(this.#owner);
     const access = isInRegistry ? undefined : 'owner';
     return fileAttributes(this.#owner, { size, modified: new Date(modified), local: size, access });
   }

@@ -83,7 +83,8 @@ export class Opening {
       if (writes) throw readOnly(path, 'it is generated from the image beside it');
       return this.#add(new TextFile(path, await this.#lookup.inspectText(backend, image, signal)));
     }
-    if (image === UNSEEN || (image === undefined && writes && flags & O_CREAT)) return this.create(path);
+    if (image === UNSEEN) return this.#openUnseen(path, backend, parsed, flags);
+    if (image === undefined && writes && flags & O_CREAT) return this.create(path);
     if (image === undefined) throw notFound(path);
     if (writes) return this.#openForUpdate(path, backend, image, flags);
     return this.#openForReading(path, backend, image, flags).catch(async (error: unknown) => {
@@ -139,6 +140,7 @@ export class Opening {
   async #openStaged(path: string, staged: StagedFile, flags: number): Promise<number> {
     if (flags & O_CREAT && flags & O_EXCL) throw exists(path);
     const writes = (flags & O_ACCMODE) !== O_RDONLY;
+    if (!writes && staged.isUnseen) throw unseen(path);
     if (writes && staged.isInRegistry && staged.publishedReaders > 0) throw inUse(path);
     if (!writes && this.#verify !== undefined && !staged.isInRegistry) throw beingWritten(path);
     const file = this.#stagedHandle(path, staged, writes);
@@ -201,6 +203,25 @@ export class Opening {
   }
 
   /**
+   * A name that may or may not exist, as its service did not answer: it can be written anew. In place it can be written only
+   * if it turns out not to exist: its writer was told nothing of the bytes it would change.
+   */
+  async #openUnseen(path: string, backend: Backend, { name }: OfImage, flags: number): Promise<number> {
+    await this.#permissions.checkPush(path, backend.name);
+    const written = this.#staging.find(path);
+    if (written !== undefined) return this.#openStaged(path, written, flags);
+    this.#checkUnread(path);
+    const copyUp = async () => {
+      const current = await backend.resolve(name, this.#lookup.signal());
+      if (current === undefined) return;
+      this.#lookup.noteChange(backend, name, current);
+      throw unseen(path);
+    };
+    const staged = this.#staging.update(path, { copyUp, size: 0, isUnseen: true });
+    return this.#openStaged(path, staged, flags);
+  }
+
+  /**
    * STALE if the registry has another revision by now: what is known of an unreachable service may be old, and updating it
    * would undo what others have pushed since.
    */
@@ -222,6 +243,13 @@ export class Opening {
     this.#errors.clear(file.path);
     return this.#files.add(file, reference);
   }
+}
+
+/** Bytes that were not known when the file was opened to be written. */
+function unseen(path: string): SregistryError {
+  return new SregistryError('STALE', `The registry did not answer when ${path} was opened to be written`, {
+    hint: 'Open it again when the registry answers, or write the whole file',
+  });
 }
 
 /** With --require-signed: bytes that can still change cannot be verified. */

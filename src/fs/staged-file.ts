@@ -15,6 +15,8 @@ import { nextState, type StagedEvent, type StagedState } from './states.ts';
 import { keyOf } from './tree.ts';
 import type { Writer } from './writers.ts';
 
+const { O_CREAT, O_NOFOLLOW, O_RDWR } = constants;
+
 /** Brings the revision being updated to a path where nothing is yet. */
 export type CopyUp = (to: string) => Promise<void>;
 
@@ -22,6 +24,8 @@ export interface Original {
   readonly copyUp: CopyUp;
   /** Bytes of the revision. */
   readonly size: number;
+  /** May it be that there is no such revision? */
+  readonly isUnseen?: boolean;
 }
 
 export class StagedFile {
@@ -70,6 +74,7 @@ export class StagedFile {
   /** Where the last write ended. */
   #end = 0;
   #copyUp: CopyUp | undefined;
+  readonly #beganUnseen: boolean;
   #handle: Promise<FileHandle> | undefined;
   readonly #writing = new Set<Promise<void>>();
 
@@ -80,6 +85,7 @@ export class StagedFile {
     this.#size = original?.size ?? 0;
     this.#original = this.#size;
     this.#copyUp = original?.copyUp;
+    this.#beganUnseen = original?.isUnseen ?? false;
   }
 
   /** A file that another process staged, closed and left. Its bytes count as written. */
@@ -125,6 +131,11 @@ export class StagedFile {
   /** Is what it shows what the registry has? */
   get isInRegistry(): boolean {
     return this.#state === 'pushed' || this.#state === 'unchanged';
+  }
+
+  /** Is nothing known of its bytes, not even whether there are any? */
+  get isUnseen(): boolean {
+    return this.#beganUnseen && this.#state === 'unchanged';
   }
 
   /** Does it hold bytes of an image that was whole before it was changed? */
@@ -218,7 +229,10 @@ export class StagedFile {
   }
 
   truncate(size: number): Promise<void> {
-    if (size === 0) this.#copyUp = undefined;
+    if (size === 0) {
+      this.#copyUp = undefined;
+      this.#original = 0;
+    }
     return this.#changing(async (handle) => {
       await handle.truncate(size);
       this.#size = size;
@@ -305,7 +319,9 @@ export class StagedFile {
     if (this.#state === 'unchanged') noteSpare(this.file);
     await this.#copyUp?.(this.file);
     this.#copyUp = undefined;
-    return open(this.file, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    // Bytes that somebody has taken away are an error, not a file of zeros.
+    const create = this.#original > 0 ? 0 : O_CREAT;
+    return open(this.file, O_RDWR | O_NOFOLLOW | create, 0o600);
   }
 }
 

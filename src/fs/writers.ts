@@ -8,6 +8,7 @@
  */
 import { constants } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { isGone } from '../base/process.ts';
 
 /** A process, by its pid and the clock ticks from boot to its start. */
 export interface Writer {
@@ -80,7 +81,10 @@ async function writer(pid: string): Promise<Writer[]> {
 }
 
 async function statOf(pid: string): Promise<string[] | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch((error: unknown) => {
+    if (isGone(error)) return undefined;
+    throw error;
+  });
   // The command's name stands in parentheses and may itself hold spaces and parentheses.
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
 }

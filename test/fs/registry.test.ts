@@ -1,7 +1,7 @@
 /** The filesystem over a real registry, in-process. */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { constants as flags, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { constants as os } from 'node:os';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
@@ -10,7 +10,8 @@ import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
 import { copyIn, errnoOfCall, fixture, image, openWorld, readFileAt, temporaryFolder } from './support.ts';
 
-const { EHOSTUNREACH, ETIMEDOUT } = os.errno;
+const { EHOSTUNREACH, ESTALE, ETIMEDOUT } = os.errno;
+const { O_RDONLY, O_WRONLY } = flags;
 /** "Wrong medium type", Linux's own. */
 const EMEDIUMTYPE = 124;
 
@@ -98,6 +99,41 @@ needs({ registry: true })('over a registry', () => {
     expect((await filesystem.getattr('/lab/demo/small:1.0.simg')).mode & 0o777).toBe(0o200);
     const { filesystem: readOnly } = await openWorld(lab(), { readOnly: true });
     expect(await errnoOfCall(readOnly.getattr('/lab/demo/small:1.0.simg'))).toBe(EHOSTUNREACH);
+  });
+
+  test('A name that was never seen is written anew, not in place, even when its service answers again.', async () => {
+    const { filesystem, session } = await published('small:1.0.simg');
+    const names = ['small:1.0.simg', 'new:1.0.simg'].map((name) => `/lab/demo/${name}`) as [string, string];
+    await registry.stop();
+    const page = Buffer.from(small.subarray(0, 4096));
+    const update = async (handle: number) => {
+      await filesystem.write(handle, page, 0, page.length);
+      return 0;
+    };
+    const [present, absent] = await Promise.all(names.map((name) => filesystem.open(name, O_WRONLY)));
+    expect(await errnoOfCall(update(present as number))).toBe(EHOSTUNREACH);
+    expect((await filesystem.getattr(names[0])).mode & 0o777).toBe(0o200);
+    expect(await errnoOfCall(filesystem.open(names[0], O_RDONLY))).toBe(ESTALE);
+    await registry.restart();
+    expect(await errnoOfCall(update(present as number))).toBe(ESTALE);
+    expect(await update(absent as number)).toBe(0);
+    await filesystem.flush(present as number);
+    await filesystem.release(present as number);
+    expect((await readFileAt(filesystem, names[0])).equals(small)).toBe(true);
+    await filesystem.release(absent as number);
+    expect(session.state.journal.list()).toMatchObject([{ state: 'incomplete', path: 'demo/new:1.0.simg' }]);
+  });
+
+  test('a name that was never seen can be truncated and written while its service is away', async () => {
+    const { filesystem, session } = await published('small:1.0.simg');
+    const path = '/lab/demo/small:1.0.simg';
+    await registry.stop();
+    const handle = await filesystem.open(path, O_WRONLY);
+    await filesystem.truncate(path, 0);
+    await filesystem.write(handle, small, 0, small.length);
+    expect(await errnoOfCall(filesystem.flush(handle))).toBe(EHOSTUNREACH);
+    await filesystem.release(handle);
+    expect(session.state.journal.list()).toMatchObject([{ state: 'kept', uri: 'lab://demo/small:1.0' }]);
   });
 
   test('an image that is cached goes on working when its service is away', async () => {
