@@ -118,10 +118,16 @@ async function leave(runtimeDir: string, mountpoint: string, options: UnmountOpt
   const hangUp = new AbortController();
   const signals = signal === undefined ? [hangUp.signal] : [hangUp.signal, signal];
   const answer = askMount(runtimeDir, mountpoint, 'unmount', { force: false }, 0, AbortSignal.any(signals));
+  const ask = () => askMount(runtimeDir, mountpoint, 'status', {}, END_ANSWER_TIMEOUT, hangUp.signal);
   const watch = async () => {
     for (;;) {
       await sleep(WATCH_INTERVAL, undefined, { signal: hangUp.signal });
-      onWait?.(await askMount(runtimeDir, mountpoint, 'status', {}, END_ANSWER_TIMEOUT, hangUp.signal));
+      const status = await ask().catch(async (error: unknown) => {
+        // It may have closed its socket because it is unmounted: then the answer is on its way.
+        await sleep(END_ANSWER_TIMEOUT, undefined, { signal: hangUp.signal });
+        throw error;
+      });
+      onWait?.(status);
     }
   };
   try {

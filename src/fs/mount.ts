@@ -74,6 +74,8 @@ export class Mount {
   #control: Server | undefined;
   /** Is the end under way? From then on nobody else begins it. */
   #isEnding = false;
+  /** Requests to unmount that are under way. */
+  #unmounts = 0;
   /** Fires when the users of the mount are cut off: nothing waits for them any more. */
   readonly #cut = new AbortController();
 
@@ -149,7 +151,7 @@ export class Mount {
     this.#control = await serveControl(socketPath(this.#runtimeDir, this.mountpoint), {
       status: async () => this.#status(),
       unmount: async ({ force }, signal) => {
-        const cut = force ? await this.#cutOff() : await this.#leave(signal);
+        const cut = await this.#unmounting(() => (force ? this.#cutOff() : this.#leave(signal)));
         void this.#end([]);
         return { cut };
       },
@@ -193,6 +195,16 @@ export class Mount {
   async #forget(name: string | undefined): Promise<void> {
     const names = name === undefined ? this.#session.backendNames : [name];
     for (const each of names) this.#session.metadata.forget(await this.#session.backend(each));
+  }
+
+  /** Runs what unmounts, so that {@link #watch} does not take it for somebody else's doing. */
+  async #unmounting<T>(act: () => Promise<T>): Promise<T> {
+    this.#unmounts += 1;
+    try {
+      return await act();
+    } finally {
+      this.#unmounts -= 1;
+    }
   }
 
   /** Unmounts after pushes under way. BUSY if the mount is in use, which then continues. */
@@ -240,7 +252,7 @@ export class Mount {
         this.#log(`could not read the mount table: ${describeError(error)}`);
         return true;
       });
-      if (isThere || this.#isEnding) continue;
+      if (isThere || this.#isEnding || this.#unmounts > 0) continue;
       this.#log(`${this.mountpoint} was unmounted from outside; what is open is served until it is closed`);
       await this.#end([]);
     }
