@@ -341,7 +341,7 @@ async function heldPush() {
   });
   await world.ok(world.sregistry('backend', 'add', 'lab', '--driver', 'oci', `base=${proxy.url}`));
   await world.mount();
-  const copy = world.shell(`mkdir $MNT/lab/demo && cp ${SMALL} $MNT/lab/demo/new:1.0.simg`);
+  const copy = world.shell(`cp ${SMALL} $MNT/lab/demo/new:1.0.simg`);
   const isHeld = () =>
     proxy.requests.some(({ method, url }) => method === 'PUT' && url.includes('/manifests/'));
   await eventually(() => expect(isHeld()).toBe(true));
