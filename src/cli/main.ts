@@ -88,6 +88,7 @@ type Modules = ReadonlyMap<CommandEntry, Command | Group>;
 async function loadModules(argv: readonly string[]): Promise<Modules> {
   const [word, next] = wordsOf(argv);
   const isWhole = !isCompletion(argv);
+  if (isWhole && word === 'build') throw noBuilds();
   if (isWhole) refuseUnknown(word, COMMANDS.flatMap(namesOf), 'sregistry');
   const modules = new Map<CommandEntry, Command | Group>();
   for (const entry of COMMANDS) {
@@ -104,7 +105,6 @@ async function loadModules(argv: readonly string[]): Promise<Modules> {
 /** Options that are allowed in front of a command take no values, so that the first words are the command. */
 function refuseUnknown(word: string | undefined, names: readonly string[], before: string): void {
   if (word === undefined || names.includes(word)) return;
-  if (word === 'build') throw noBuilds();
   const meant = nearest(word, names);
   throw new SregistryError('USAGE', `There is no command "${before} ${word}"`, {
     hint: meant === undefined ? `${before} --help lists them` : `Did you mean ${meant}?`,

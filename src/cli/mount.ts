@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { mountInBackground, mountStatuses } from '../fs/daemon.ts';
+import { becomeFrugal, mountInBackground, mountStatuses } from '../fs/daemon.ts';
 import { Mount, type MountRequest } from '../fs/mount.ts';
 import { bot } from '../log/index.ts';
 import { type Context, defineCommand } from './command.ts';
@@ -121,7 +121,8 @@ function requestOf(mountpoint: string, flags: MountFlags): MountRequest {
 }
 
 /** Serves the mount until it is asked to end or unmounted by someone. */
-async function serve(request: MountRequest, { signal }: Context): Promise<never> {
+async function serve(request: MountRequest, { env, signal }: Context): Promise<never> {
+  becomeFrugal(env);
   const mount = await Mount.start(request, (message) => bot.info(message));
   const end = () => void mount.end();
   if (signal.aborted) end();

@@ -35,6 +35,17 @@ const TERM_TIMEOUT = 5_000;
 const FRUGAL_NODE = ['--max-semi-space-size=8'];
 const FRUGAL_MALLOC = { MALLOC_ARENA_MAX: '2' };
 
+/**
+ * Starts this process anew with the same limits, in its place: V8 takes no limit of its heap while it runs. Returns if it has
+ * them, or cannot be replaced.
+ */
+export function becomeFrugal(env: NodeJS.ProcessEnv): void {
+  const { execArgv, execPath, argv } = process;
+  if (FRUGAL_NODE.every((flag) => execArgv.includes(flag)) || process.execve === undefined) return;
+  const words = [execPath, ...execArgv, ...FRUGAL_NODE, ...argv.slice(1)];
+  process.execve(execPath, words, { ...FRUGAL_MALLOC, ...env });
+}
+
 /** Starts the background process; resolves to its pid when the mount answers. */
 export async function mountInBackground(request: MountRequest, env: NodeJS.ProcessEnv): Promise<number> {
   const log = await openLog(getPaths(env).logDir, request.mountpoint);

@@ -35,7 +35,16 @@ import { Removals } from './removals.ts';
 import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import { baseOf, checkLength, type ImagePath, isShortEnough, keyOf, parsePath } from './tree.ts';
+import {
+  baseOf,
+  checkLength,
+  type FolderPath,
+  type ImagePath,
+  isShortEnough,
+  keyOf,
+  mayBeCollection,
+  parsePath,
+} from './tree.ts';
 import { attributeNames, attributeValue } from './xattrs.ts';
 
 export interface FilesystemOptions extends PermissionOptions {
@@ -111,14 +120,19 @@ export class Filesystem {
     if (parsed.kind === 'root') return folderAttributes(this.#owner);
     const signal = this.#lookup.signal();
     if (parsed.kind === 'folder') {
-      const isThere = this.#staging.hasBelow(path) || (await this.#lookup.hasFolder(path, parsed, signal));
-      if (isThere) return folderAttributes(this.#owner);
+      if (await this.#hasFolder(path, parsed, signal)) return folderAttributes(this.#owner);
       throw notFound(path);
     }
     const backend = await this.#lookup.backend(parsed.backend);
     if (parsed.kind === 'image') return this.#imageAttributes(path, parsed, backend, signal);
     const image = await this.#lookup.existingImage(path, parsed, signal);
     return this.#textAttributes(await this.#lookup.inspectText(backend, image, signal), image);
+  }
+
+  /** Fails as reading the folder does. */
+  async opendir(path: string): Promise<void> {
+    const parsed = parsePath(path);
+    if (parsed?.kind === 'folder' && parsed.collection !== '') await this.readdir(path);
   }
 
   async readdir(path: string): Promise<string[]> {
@@ -239,6 +253,17 @@ export class Filesystem {
   async close(): Promise<void> {
     await this.idle();
     await this.#files.releaseAll();
+  }
+
+  /**
+   * A folder on the way to an image is taken to exist where images can be written, so that copying into a new collection needs no
+   * mkdir: the kernel looks up each folder of a path, and does not say what for. Reading the folder says what is there.
+   */
+  async #hasFolder(path: string, parsed: FolderPath, signal: AbortSignal): Promise<boolean> {
+    if (this.#staging.hasBelow(path)) return true;
+    if (mayBeCollection(path) && this.#permissions.mayPush(await this.#lookup.backend(parsed.backend)))
+      return true;
+    return this.#lookup.hasFolder(path, parsed, signal);
   }
 
   #stagedAttributes(path: string, { size, modified, isInRegistry, isUnseen }: StagedFile): Attributes {

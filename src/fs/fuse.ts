@@ -192,6 +192,12 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
       run('getattr', path, answer, async () => [await attributesOf(path)]),
     fgetattr: (path: string, _handle: number, answer: Answer) =>
       run('fgetattr', path, answer, async () => [await attributesOf(path)]),
+    // A C library reads ENOENT of readdir as the end of the folder, so opening it says whether it is there.
+    opendir: (path: string, _flags: number, answer: Answer) =>
+      run('opendir', path, answer, async () => {
+        await filesystem.opendir(path);
+        return 0;
+      }),
     readdir: (path: string, answer: Answer) =>
       run('readdir', path, answer, async () => [['.', '..', ...(await filesystem.readdir(path))]]),
     open: (path: string, flags: number, answer: Answer) =>

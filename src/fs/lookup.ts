@@ -13,7 +13,7 @@ import type { Session } from '../client/session.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { OpenRevisions } from './open-revisions.ts';
-import { baseOf, fileNameOf, imageKey, keyOf, type ParsedPath, parentOf } from './tree.ts';
+import { baseOf, type FolderPath, fileNameOf, imageKey, keyOf, type ParsedPath, parentOf } from './tree.ts';
 
 /** Milliseconds within which an open follows its `stat`: the kernel keeps the size that `stat` returned (fuse.ts). */
 const SHOWN = 1_000;
@@ -92,23 +92,14 @@ export class Lookup {
       : this.image(parsed, signal);
   }
 
-  async hasFolder(
-    path: string,
-    parsed: Extract<ParsedPath, { kind: 'folder' }>,
-    signal: AbortSignal,
-  ): Promise<boolean> {
+  async hasFolder(path: string, parsed: FolderPath, signal: AbortSignal): Promise<boolean> {
     const backend = await this.backend(parsed.backend);
     if (parsed.collection === '' || this.#isMade(path)) return true;
     return this.#session.metadata.listings.hasCollection(backend, parsed.collection, signal);
   }
 
   /** File and folder names in a folder. `mayBeNew`: something is there that the registry does not know yet. */
-  async names(
-    path: string,
-    parsed: Extract<ParsedPath, { kind: 'folder' }>,
-    mayBeNew: boolean,
-    signal: AbortSignal,
-  ): Promise<string[]> {
+  async names(path: string, parsed: FolderPath, mayBeNew: boolean, signal: AbortSignal): Promise<string[]> {
     const made = [...this.#madeFolders].filter((folder) => parentOf(folder) === path).map(baseOf);
     const isNew = mayBeNew || made.length > 0 || this.#isMade(path);
     return [...made, ...(await this.#listed(parsed.backend, parsed.collection, isNew, signal))];

@@ -30,6 +30,11 @@ export class Permissions {
       throw readOnly(path, `${backend.name} (${backend.driver}) cannot be pushed to`);
   }
 
+  /** Can images be written to the backend? */
+  mayPush(backend: Backend): boolean {
+    return !this.#options.readOnly && backend.push !== undefined;
+  }
+
   /** FORBIDDEN if the mount does not remove images from registries; `act` is the message. */
   checkDelete(act: string, alternative: string): void {
     if (this.#options.allowDelete) return;
@@ -46,8 +51,7 @@ export class Permissions {
    * can be written but not read, so that a copy to it is staged and kept.
    */
   mayWriteUnseen(backend: Backend, error: unknown): boolean {
-    const { readOnly, noOverwrite } = this.#options;
-    return isError(error, 'UNREACHABLE') && !readOnly && !noOverwrite && backend.push !== undefined;
+    return isError(error, 'UNREACHABLE') && !this.#options.noOverwrite && this.mayPush(backend);
   }
 }
 

@@ -26,6 +26,7 @@ export type ParsedPath =
   /** `<image file>.json`: what inspect says of it. */
   | ({ readonly kind: 'inspect'; readonly name: ImageName } & BelowBackend);
 
+export type FolderPath = Extract<ParsedPath, { kind: 'folder' }>;
 export type ImagePath = Extract<ParsedPath, { kind: 'image' }>;
 
 const INSPECT_SUFFIX = '.json';
@@ -75,6 +76,14 @@ function imageName(file: string, collection: string): ImageName | undefined {
 export function fileNameOf(name: ImageName, extension: string): string | undefined {
   const file = formatFileName(name, extension);
   return isPathComponent(file) ? file : undefined;
+}
+
+/**
+ * May a folder of this name be taken to exist, so that a file can be written below it? A name with a dot or a colon may as well be
+ * that of a file on its way to another name (`tool:1.0.sif.part`).
+ */
+export function mayBeCollection(path: string): boolean {
+  return !/[.:]/.test(baseOf(path));
 }
 
 export function parentOf(path: string): string {

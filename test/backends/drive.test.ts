@@ -219,7 +219,7 @@ describe('Metadata', () => {
       type: 'container',
       image: 'hello',
       MAINTAINER: 'vanessasaur',
-      side: 'json',
+      side: expect.stringMatching(/^json:[0-9a-f]{32}$/),
     });
     expect(file?.properties).toHaveProperty('EDGE');
     expect(file?.properties).not.toHaveProperty('LONG');

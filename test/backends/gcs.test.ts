@@ -145,7 +145,10 @@ describe('annotations', () => {
     const backend = await start();
     await push(backend, randomBytes(100), { annotations: LONG });
     expect([...service.objects.keys()].sort()).toEqual([OBJECT, `${OBJECT}.json`]);
-    expect(service.objects.get(OBJECT)?.resource.metadata).toMatchObject({ short: 'yes', side: 'json' });
+    expect(service.objects.get(OBJECT)?.resource.metadata).toMatchObject({
+      short: 'yes',
+      side: expect.stringMatching(/^json:[0-9a-f]{32}$/),
+    });
     expect((await backend.resolve(NAME))?.annotations).toEqual(LONG);
     expect(await shown(backend, 'vsoch')).toEqual(['hello-world:latest']);
     const found = await Array.fromAsync(backend.search({ query: '', labels: { version: '1.2' } }));

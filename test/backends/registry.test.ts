@@ -219,6 +219,11 @@ describe('a download', () => {
   });
 });
 
+test('a handle that another version wrote is STALE, so that the image is looked up again', async () => {
+  const image = { ...(await push(randomBytes(100))), sequential: true, handle: { id: 5 } };
+  await expect(read(image)).rejects.toMatchObject({ code: 'STALE' });
+});
+
 describe('an image in the storage of the library API', () => {
   test('is read in ranges, and not counted', async () => {
     const bytes = randomBytes(100_000);

@@ -84,6 +84,13 @@ describe('A command line that makes no sense', () => {
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('apptainer build') });
   });
 
+  test.each(['backend', 'auth'])('of another program is not mentioned below %s.', async (group) => {
+    const { code, stderr } = await home.sregistry(group, 'build');
+    expect(code).toBe(2);
+    expect(stderr).toContain(`There is no command "sregistry ${group} build"`);
+    expect(stderr).not.toContain('apptainer');
+  });
+
   test('ends with 2 where a command below another does not exist.', async () => {
     const { code, stderr } = await home.sregistry('backend', 'lss');
     expect(code).toBe(2);

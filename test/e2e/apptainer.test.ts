@@ -36,7 +36,7 @@ needs({ fuse: true, registry: true, apptainer: true, root: true })('Apptainer', 
 
   test('pulls what was copied into the mount, with the same sha256', async () => {
     await world.mount();
-    await world.ok(`mkdir $MNT/lab/demo && cp ${SMALL} $MNT/lab/demo/copied:1.0.simg`);
+    await world.ok(`cp ${SMALL} $MNT/lab/demo/copied:1.0.simg`);
     const pulled = join(world.home, 'pulled.sif');
     await world.apptainer('pull', '--disable-cache', pulled, `oras://${registry.host}/demo/copied:1.0`);
     expect(await sha256(pulled)).toBe(await sha256(SMALL));

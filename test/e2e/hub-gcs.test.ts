@@ -40,9 +40,7 @@ needs({ fuse: true, apptainer: true, root: true })('one mount of hub and gcs', (
   test('an image that is copied from one to the other arrives with its metadata', async () => {
     const bytes = await readFile(fixture('small-gzip.sif'));
     hub.put('vsoch/hello-world:latest', bytes);
-    await world.ok(
-      'mkdir $MNT/gcs/vsoch && cp $MNT/hub/vsoch/hello-world:latest.simg $MNT/gcs/vsoch/hello-world:1.simg',
-    );
+    await world.ok('cp $MNT/hub/vsoch/hello-world:latest.simg $MNT/gcs/vsoch/hello-world:1.simg');
     const stored = gcs.objects.get('vsoch/hello-world:1.sif');
     expect(stored?.bytes.equals(bytes)).toBe(true);
     expect(stored?.resource.metadata).toMatchObject({ type: 'container', image: 'hello-world' });

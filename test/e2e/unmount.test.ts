@@ -146,6 +146,20 @@ needs({ fuse: true })('the end of a mount', () => {
     expect(processStartTime(innocent.pid as number)).toBeDefined();
   });
 
+  test('a mount in the foreground has the limits of one in the background, and its pid', async () => {
+    const mount = spawn(process.execPath, [world.executable, 'mount', world.mountpoint, '--foreground'], {
+      env: world.env,
+      stdio: 'ignore',
+    });
+    onTestFinished(() => void mount.kill('SIGKILL'));
+    await eventually(async () => expect((await world.mounted()).pid).toBe(mount.pid));
+    const proc = (file: string) => readFile(`/proc/${mount.pid}/${file}`, 'utf8');
+    expect(await proc('cmdline')).toContain('--max-semi-space-size=');
+    expect(await proc('environ')).toContain('MALLOC_ARENA_MAX=');
+    mount.kill('SIGTERM');
+    expect((await once(mount, 'exit'))[0]).toBe(0);
+  });
+
   test('a mount that cannot clear all away ends all the same, and fails', async () => {
     const mount = spawn(process.execPath, [world.executable, 'mount', world.mountpoint, '--foreground'], {
       env: world.env,
@@ -341,7 +355,7 @@ async function heldPush() {
   });
   await world.ok(world.sregistry('backend', 'add', 'lab', '--driver', 'oci', `base=${proxy.url}`));
   await world.mount();
-  const copy = world.shell(`mkdir $MNT/lab/demo && cp ${SMALL} $MNT/lab/demo/new:1.0.simg`);
+  const copy = world.shell(`cp ${SMALL} $MNT/lab/demo/new:1.0.simg`);
   const isHeld = () =>
     proxy.requests.some(({ method, url }) => method === 'PUT' && url.includes('/manifests/'));
   await eventually(() => expect(isHeld()).toBe(true));

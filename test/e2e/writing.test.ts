@@ -54,6 +54,18 @@ needs({ fuse: true, registry: true })('writing into a mount', () => {
     expect(await world.ok('ls .cache/sregistry/staging')).toBe('');
   });
 
+  test('a collection that does not exist yet needs no mkdir', async () => {
+    await world.ok(world.sregistry('backend', 'add', 'shelf', '--driver', 'dir', `base=${world.home}/shelf`));
+    await world.ok('mkdir shelf');
+    await world.mount();
+    for (const folder of ['lab/new', 'shelf/new/deep', 'local/new']) {
+      expect((await world.shell(`ls $MNT/${folder}`)).code).not.toBe(0);
+      await world.ok(`mkdir -p $MNT/${folder} && cp ${SMALL} $MNT/${folder}/image:1.0.sif`);
+      const found = await world.ok(`ls $MNT/${folder} && cmp ${SMALL} $MNT/${folder}/image:1.0.sif`);
+      expect(found).toContain('image:1.0.');
+    }
+  });
+
   test('a tag over which something else than an image was written is whole for whoever opens it next', async () => {
     await world.mount();
     const sums = await world.ok(

@@ -61,7 +61,8 @@ describe('paths', () => {
     const { filesystem } = await open();
     for (const path of [
       '/nowhere',
-      '/lab/none',
+      '/nowhere/none',
+      '/lab/none.d',
       '/lab/demo/none:1.sif',
       '/lab/demo/small:9.sif',
       '/lab/.git',
@@ -77,13 +78,34 @@ describe('paths', () => {
     expect(await filesystem.readdir('/lab/demo')).not.toContain('small:1.0.sif.json');
   });
 
+  test('Copying into a new collection needs no `mkdir`.', async () => {
+    const { filesystem } = await open();
+    expect((await filesystem.getattr('/lab/new')).mode & constants.S_IFDIR).toBe(constants.S_IFDIR);
+    expect(await filesystem.readdir('/lab')).toEqual(['demo']);
+    await copyIn(filesystem, '/lab/new/deeper/a:1.sif', small);
+    expect(await filesystem.readdir('/lab/new/deeper')).toEqual(['a:1.sif']);
+    expect((await filesystem.readdir('/lab')).sort()).toEqual(['demo', 'new']);
+    expect(await readdir(join(base, 'new/deeper'))).toContain('a:1.sif');
+    const readOnly = await open({ readOnly: true });
+    expect(await errnoOfCall(readOnly.filesystem.getattr('/lab/none'))).toBe(ENOENT);
+  });
+
+  test('Reading a folder that the registry does not know gives ENOENT.', async () => {
+    const { filesystem } = await open();
+    for (const folder of ['/lab/none', '/lab/demo/none', '/local/none']) {
+      expect(await errnoOfCall(filesystem.readdir(folder)), folder).toBe(ENOENT);
+      expect(await errnoOfCall(filesystem.opendir(folder)), folder).toBe(ENOENT);
+    }
+    await filesystem.opendir('/lab/demo');
+  });
+
   test('`mkdir` makes a folder that becomes a collection when it holds an image.', async () => {
     const { filesystem } = await open();
-    await filesystem.mkdir('/lab/new');
-    expect(await filesystem.readdir('/lab/new')).toEqual([]);
-    await copyIn(filesystem, '/lab/new/a:1.sif', small);
-    expect(await filesystem.readdir('/lab/new')).toEqual(['a:1.sif']);
-    expect(await readdir(join(base, 'new'))).toContain('a:1.sif');
+    await filesystem.mkdir('/lab/new.d');
+    expect(await filesystem.readdir('/lab/new.d')).toEqual([]);
+    await copyIn(filesystem, '/lab/new.d/a:1.sif', small);
+    expect(await filesystem.readdir('/lab/new.d')).toEqual(['a:1.sif']);
+    expect(await readdir(join(base, 'new.d'))).toContain('a:1.sif');
   });
 });
 

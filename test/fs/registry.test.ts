@@ -151,7 +151,8 @@ needs({ registry: true })('over a registry', () => {
     await registry.stop();
     expect(await errnoOfCall(copyIn(filesystem, '/lab/new/kept:1.0.simg', small))).toBe(EHOSTUNREACH);
     expect((await filesystem.getattr('/lab/new')).mode & 0o777).toBe(0o755);
-    expect(await errnoOfCall(filesystem.getattr('/lab/other'))).toBe(EHOSTUNREACH);
+    expect(await errnoOfCall(filesystem.readdir('/lab/other'))).toBe(EHOSTUNREACH);
+    expect(await errnoOfCall(filesystem.getattr('/lab/other.d'))).toBe(EHOSTUNREACH);
   });
 
   test('a push to a service that is away is kept, and done by the next who restores the journal', async () => {
@@ -222,7 +223,7 @@ describe('a service that does not answer', () => {
     const path = '/slow/demo/image:1.simg';
     const calls = [
       filesystem.getattr(path),
-      filesystem.getattr('/slow/demo'),
+      filesystem.getattr('/slow/demo.d'),
       filesystem.readdir('/slow'),
       filesystem.open(path, 0),
       filesystem.getxattr(path, 'user.sregistry.digest'),

@@ -7,13 +7,13 @@ import { basename, dirname, join } from 'node:path';
 import { describeError, systemCode } from '../../base/errors.ts';
 import { temporaryName } from '../../base/files.ts';
 import { debugLog } from '../../log/index.ts';
+import { CHECKSUM_SUFFIX, formatChecksum, parseChecksum } from '../kit/checksum-file.ts';
 import type { Confinement, Found } from './confine.ts';
 
 const debug = debugLog('dir');
 
-const DIGEST_SUFFIX = '.sha256';
 const ANNOTATIONS_SUFFIX = '.json';
-const SUFFIXES = [DIGEST_SUFFIX, ANNOTATIONS_SUFFIX];
+const SUFFIXES = [CHECKSUM_SUFFIX, ANNOTATIONS_SUFFIX];
 
 /** Largest sidecar in bytes. A larger file was not written by sregistry. */
 const LIMIT = 1024 * 1024;
@@ -34,9 +34,9 @@ export async function readSidecars(
     const path = image.path + suffix;
     return isThere(path) ? readSidecar(confinement, path, image.stats.mtimeNs) : undefined;
   };
-  const [sum, annotations] = await Promise.all([read(DIGEST_SUFFIX), read(ANNOTATIONS_SUFFIX)]);
+  const [sum, annotations] = await Promise.all([read(CHECKSUM_SUFFIX), read(ANNOTATIONS_SUFFIX)]);
   return {
-    digest: sum === undefined ? undefined : parseSum(sum),
+    digest: sum === undefined ? undefined : parseChecksum(sum),
     annotations: annotations === undefined ? undefined : parseAnnotations(annotations),
   };
 }
@@ -56,12 +56,6 @@ async function readSidecar(confinement: Confinement, path: string, notBefore: bi
     if (systemCode(error) !== 'ENOENT') debug('cannot read %s: %s', path, describeError(error));
     return undefined;
   }
-}
-
-function parseSum(text: string): string | undefined {
-  // sha256sum starts a line with a backslash if it had to escape the file name.
-  const hex = /^\\?([0-9a-f]{64})(?:\s|$)/i.exec(text)?.[1];
-  return hex === undefined ? undefined : `sha256:${hex.toLowerCase()}`;
 }
 
 function parseAnnotations(text: string): Record<string, string> | undefined {
@@ -90,7 +84,7 @@ export class StagedSidecars {
   /** Writes the sidecars. Call it after the image's bytes are written, so that no sidecar is older than the image. */
   async write({ digest, annotations }: SidecarFacts): Promise<void> {
     if (digest !== undefined) {
-      await this.#write(DIGEST_SUFFIX, `${digest.replace(/^sha256:/, '')}  ${basename(this.#image)}\n`);
+      await this.#write(CHECKSUM_SUFFIX, formatChecksum(digest, basename(this.#image)));
     }
     if (Object.keys(annotations ?? {}).length > 0) {
       await this.#write(ANNOTATIONS_SUFFIX, `${JSON.stringify(annotations, null, 2)}\n`);

@@ -1,12 +1,14 @@
 /**
  * The metadata of an image: what the Python client writes, the digest, and the annotations. The file itself carries as much as fits.
- * If some annotations do not fit, a sidecar `<key>.json` holds all of them. The sidecar names its image by sha256, so the sidecar of an
- * earlier image is ignored. If a service's files carry no metadata, the file does not tell its digest; the sidecar then also names
- * the file's revision.
+ * If some annotations do not fit, a sidecar `<key>.json` holds all of them. The sidecar names its image by sha256, and the file names the
+ * annotations by their hash, so the sidecar of an earlier image, or of another push of the same bytes, is ignored. If a service's
+ * files carry no metadata, the file can name neither its digest nor a hash. The sidecar then names the file's revision, which no two
+ * pushes share; only if the service itself states the digest, the sidecar counts for the same bytes after a change of the revision.
  *
  * A sidecar that is written before its file also keeps, as `before`, what it said of the file that is still there: both files have
  * their annotations at all times, even if the push then fails.
  */
+import { createHash } from 'node:crypto';
 import { toStrings } from '../../image/attributes.ts';
 import type { ImageName } from '../../image/name.ts';
 
@@ -52,8 +54,8 @@ export interface Metadata {
   /** `sha256:<hex>` of the image, if the metadata state it. */
   readonly digest: string | undefined;
   readonly annotations: Strings;
-  /** Does the sidecar hold more annotations? */
-  readonly sidecar: boolean;
+  /** Does the sidecar hold more annotations? If so, their hash, if the file names it. */
+  readonly sidecar: boolean | string;
 }
 
 /** Names of entries that are not annotations. */
@@ -67,7 +69,18 @@ const NAME = /^[\w!#$%&'*+.^`|~-]+$/;
 const VALUE = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
 const HEX = /^[0-9a-f]{64}$/;
 
+/** Value of the entry `side`, before the hash of the annotations. Files of earlier versions have no hash. */
+const SIDE = 'json:';
+/** Hexadecimal digits of the hash. */
+const HASH_LENGTH = 32;
+
 type Entry = readonly [string, string];
+
+/** Names annotations, whatever their order. */
+function hashOf(annotations: Strings): string {
+  const sorted = Object.entries(annotations).sort(([one], [other]) => (one < other ? -1 : 1));
+  return createHash('sha256').update(JSON.stringify(sorted)).digest('hex').slice(0, HASH_LENGTH);
+}
 
 const UNLIMITED = { bytes: Number.POSITIVE_INFINITY, max: Number.POSITIVE_INFINITY };
 
@@ -83,7 +96,8 @@ export function carryMetadata(
     (entry): entry is [string, string] =>
       entry[1] !== undefined && entry[1] !== '' && sizeOf([[entry[0], entry[1]]]) <= longest,
   );
-  const room = limits.bytes - sizeOf([...own, ['side', 'json']]);
+  const side: Entry = ['side', `${SIDE}${hashOf(annotations)}`];
+  const room = limits.bytes - sizeOf([...own, side]);
   const all = Object.entries(annotations);
   const isOwn = reservedIn(limits);
   const fitting =
@@ -100,7 +114,7 @@ export function carryMetadata(
   const sidecar = fitting.length < all.length;
   const carried = limits.shape === 'each' ? fitting : asOne(fitting);
   return {
-    metadata: Object.fromEntries([...own, ...(sidecar ? [['side', 'json'] as const] : []), ...carried]),
+    metadata: Object.fromEntries([...own, ...(sidecar ? [side] : []), ...carried]),
     sidecar,
   };
 }
@@ -149,7 +163,7 @@ export function readMetadata(limits: MetadataLimits, metadata: Strings): Metadat
   return {
     digest: stated !== undefined && HEX.test(stated) ? `sha256:${stated}` : undefined,
     annotations: { ...Object.fromEntries(others), ...packed },
-    sidecar: metadata.side === 'json',
+    sidecar: metadata.side?.startsWith(SIDE) ? metadata.side.slice(SIDE.length) : metadata.side === 'json',
   };
 }
 
@@ -178,9 +192,14 @@ function toEntry({ digest, annotations }: Sidecar, revision?: string) {
 export interface SidecarOwner {
   readonly digest?: string | undefined;
   readonly revision: string;
+  /** The hash of the annotations, if the file names it. */
+  readonly hash?: string | undefined;
 }
 
-/** What a sidecar says of an image. Ignores it unless it names this digest or, if the digest is unknown, this revision. */
+/**
+ * What a sidecar says of an image. Ignores it unless it names this digest or, if the digest is unknown, this revision, and has the
+ * annotations of this hash.
+ */
 export function readSidecar(bytes: Buffer, owner: SidecarOwner): Sidecar {
   const own = parseSidecar(bytes);
   return (
@@ -203,11 +222,18 @@ function parseSidecar(bytes: Buffer): Record<string, unknown> {
 }
 
 /** What an entry says, if it is about this image. */
-function entryOf(entry: Record<string, unknown>, { digest, revision }: SidecarOwner): Sidecar | undefined {
+function entryOf(
+  entry: Record<string, unknown>,
+  { digest, revision, hash }: SidecarOwner,
+): Sidecar | undefined {
   const sha256 =
     typeof entry.sha256 === 'string' && HEX.test(entry.sha256) ? `sha256:${entry.sha256}` : undefined;
   const isOfImage = digest === undefined ? entry.revision === revision : sha256 === digest;
-  return isOfImage ? { digest: digest ?? sha256, annotations: toStrings(entry.annotations) } : undefined;
+  if (!isOfImage) return undefined;
+  const annotations = toStrings(entry.annotations);
+  return hash === undefined || hash === hashOf(annotations)
+    ? { digest: digest ?? sha256, annotations }
+    : undefined;
 }
 
 function toRecord(value: unknown): Record<string, unknown> {

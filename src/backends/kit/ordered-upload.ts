@@ -10,16 +10,13 @@
  * chunk seems to arrive. If it includes bytes that were never sent, the upload fails at once: the object would have a hole. A session
  * that no later push can continue is forgotten.
  */
-import { describeError, isError, SregistryError } from '../../base/errors.ts';
-import { debugLog } from '../../log/index.ts';
+import { isError, SregistryError } from '../../base/errors.ts';
 import type { Progress, PushState } from '../backend.ts';
 import { fileBody } from '../file-body.ts';
 import { attemptsWorth } from '../http.ts';
 import { onlyForward } from './progress.ts';
 import { mayGoOn, unlessLost } from './resumable.ts';
 import { withRetries } from './retries.ts';
-
-const debug = debugLog('upload');
 
 /** The service's state: the bytes it has, with the session as its answer updated it; or the result, if it has the whole file. */
 export type Received<S, R> = { readonly session: S; readonly offset: number } | { readonly done: R };
@@ -97,12 +94,11 @@ export async function uploadInOrder<S, R>(
   const attempt = async () => {
     const known = earlier;
     earlier = undefined;
-    const going = known && (await unlessLost(askEarlier(upload, known), noteLost));
+    const going = known && (await unlessLost(() => askEarlier(upload, known), { what, signal }));
     const { received, sent } = going ?? { received: await upload.start(), sent: 0 };
     const save = (session: S, end: number) => resume?.save({ ...identity, session, sent: end });
     return sendAll(upload, counted(what, received, sent), { progress, signal, save, sent });
   };
-  const noteLost = (error: unknown) => debug('%s: not resumed: %s', what, describeError(error));
   const isLost = (error: unknown) => (error instanceof SessionLost ? SESSIONS : 1);
   try {
     const result = await withRetries(attempt, { what, attempts: isLost, signal });

@@ -78,7 +78,7 @@ export async function uploadInParallel<R>(
   upload: ParallelUpload<R>,
   options: ParallelUploadOptions = {},
 ): Promise<R> {
-  const earlier = await resumed(upload, options.resume);
+  const earlier = await resumed(upload, options);
   const id = earlier?.id ?? (await upload.start());
   await upload.opened?.(id);
   try {
@@ -106,14 +106,14 @@ async function giveUp(
 /** The upload of an earlier push of this file, with its verified parts. */
 async function resumed<R>(
   upload: ParallelUpload<R>,
-  resume: PushState | undefined,
+  { resume, signal }: ParallelUploadOptions,
 ): Promise<{ readonly id: string; readonly parts: StoredPart[] } | undefined> {
   const { upload: id, etags, ...state } = resume?.load() ?? {};
+  const { what } = upload;
   const isOurs = Object.entries(stateOf(upload)).every(([name, value]) => state[name] === value);
   if (!isOurs || typeof id !== 'string' || typeof etags !== 'object') return undefined;
-  const note = (error: unknown) => debug('%s: not resumed: %s', upload.what, describeError(error));
   const saved = { ...etags } as Record<number, unknown>;
-  const present = await unlessLost(upload.list(id, savedParts(upload, saved)), note);
+  const present = await unlessLost(() => upload.list(id, savedParts(upload, saved)), { what, signal });
   if (present === undefined) return undefined;
   const parts: StoredPart[] = [];
   for (const number of numbersOf(upload)) {
@@ -123,7 +123,7 @@ async function resumed<R>(
     // The service may have a part whose answer was lost when the earlier push ended.
     if (saved[number] === etag || (await upload.isSame(etag, part))) parts.push({ number, etag });
   }
-  debug('resuming upload %s of %s: the service has %d parts', id, upload.what, parts.length);
+  debug('resuming upload %s of %s: the service has %d parts', id, what, parts.length);
   return { id, parts };
 }
 

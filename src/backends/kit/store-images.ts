@@ -13,7 +13,7 @@ import type { RemoteImage } from '../../image/remote.ts';
 import { debugLog } from '../../log/index.ts';
 import { unlessAbsent } from './absent.ts';
 import { type Layout, prefixOf } from './layout.ts';
-import { readMetadata, readSidecar, sidecarOf } from './metadata.ts';
+import { readMetadata, readSidecar, type SidecarOwner, sidecarOf } from './metadata.ts';
 import { goneIsStale, unreadableHandle } from './stale.ts';
 import type { FileRef, ListedFile, Store, StoredFile } from './store.ts';
 
@@ -27,8 +27,8 @@ export interface StoreContext {
 
 /** The handle of an image: the reference to its file, and whether there is a sidecar. */
 export interface Handle extends FileRef {
-  /** Does the image have a sidecar? Undefined if unknown, as after some listings. */
-  readonly side?: boolean;
+  /** Does the image have a sidecar? The hash of its annotations if the file names it. Undefined if unknown, as after some listings. */
+  readonly side?: boolean | string;
 }
 
 /** The file of a name, and the versions of its tag that the lookup saw. */
@@ -227,13 +227,18 @@ export async function withSidecar(
   const { key, side } = image.handle as Handle;
   if (side === false || (side === undefined && store.metadata !== undefined)) return image;
   try {
-    const { digest, annotations } = readSidecar(await store.getSmall(sidecarOf(key), signal), image);
+    const { digest, annotations } = readSidecar(await store.getSmall(sidecarOf(key), signal), ownerOf(image));
     return { ...image, digest, annotations: { ...image.annotations, ...annotations } };
   } catch (error) {
     if (!isError(error, 'NOT_FOUND', 'FORBIDDEN')) throw error;
     debug('%s has no sidecar: %s', store.show(key), error.message);
     return { ...image, annotations: image.annotations ?? {} };
   }
+}
+
+/** The image, as its sidecar names it. */
+export function ownerOf({ digest, revision, handle: { side } }: RemoteImage): SidecarOwner {
+  return { digest, revision, hash: typeof side === 'string' ? side : undefined };
 }
 
 /**

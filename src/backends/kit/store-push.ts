@@ -4,8 +4,8 @@
  * A push reads the file once to hash it, sends it, and verifies what the service says it stored. The sidecar is written first, so that
  * an image is never visible without its annotations; it keeps those of the file that is replaced. It is written last in two cases.
  * With `ifAbsent`, a refused push must not replace the sidecar of the existing image. And if files carry no metadata, the sidecar
- * names the file's revision, which exists only after the push. A sidecar names bytes, not a push: after an interrupted push of the
- * same bytes, the image may show annotations of that one.
+ * names the file's revision, which exists only after the push. An image whose push ended before its sidecar was written has the
+ * annotations that the file itself carries.
  */
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { fileError } from '../../base/files.ts';
@@ -34,6 +34,7 @@ import {
   findFile,
   type Handle,
   handleOf,
+  ownerOf,
   type StoreContext,
   toRemoteImage,
   toWholeImage,
@@ -132,7 +133,14 @@ async function putWithSidecar(
   const putSidecar = (options: SidecarOptions) =>
     store.putSmall(sidecarOf(key), writeSidecar({ digest, annotations }, options), signal);
   const old = present?.metadata && store.metadata && readMetadata(store.metadata, present.metadata);
-  const owner = present && old?.sidecar ? { digest: old.digest, revision: present.revision } : undefined;
+  const owner =
+    present && old?.sidecar
+      ? {
+          digest: old.digest,
+          revision: present.revision,
+          hash: typeof old.sidecar === 'string' ? old.sidecar : undefined,
+        }
+      : undefined;
   if (sidecar && !isLast)
     await putSidecar({ before: owner && (await sidecarOfOwner({ store }, key, owner, signal)) });
   const stored = await put(metadata);
@@ -287,7 +295,7 @@ async function described(
   signal?: AbortSignal,
 ): Promise<RemoteImage> {
   const { key, side } = image.handle as Handle;
-  if (image.annotations !== undefined && side !== true) return image;
+  if (image.annotations !== undefined && !side) return image;
   const file = await context.store.stat(key, signal);
   if (file?.revision !== image.revision) return image;
   return { ...image, ...(await toWholeImage(context, image.name, file, signal)), handle: image.handle };
@@ -304,7 +312,7 @@ export async function removeImage(
   try {
     await store.remove(ref, signal);
     if (ref.exact || side === false) return;
-    await removeSidecar(context, ref.key, image, signal);
+    await removeSidecar(context, ref.key, ownerOf(image), signal);
   } catch (error) {
     throw goneIsStale(error, store.show(ref.key));
   }

@@ -23,7 +23,7 @@ import { getPaths } from '../../settings/paths.ts';
 import type { RemoteImage } from '../backend.ts';
 import type { Headers } from '../http.ts';
 import { createLinks, type Links, parseLink } from '../kit/manifest-link.ts';
-import { goneIsStale } from '../kit/stale.ts';
+import { goneIsStale, unreadableHandle } from '../kit/stale.ts';
 import { type Api, sendSigned } from './api.ts';
 import { pathOf, type Subject, subjectOf } from './names.ts';
 import { type Identity, Sizes } from './sizes.ts';
@@ -142,7 +142,7 @@ export async function readImage(
 ): Promise<Readable> {
   if (image.sequential !== true) return links.read(image, { offset, length, signal });
   if (length === 0) return Readable.from([]);
-  const { id, subject } = handleOf(image);
+  const { id, subject } = handleOf(api.root.host, image);
   const started = offset === 0 && length === image.size ? sizes.take(id) : undefined;
   if (started !== undefined) return started;
   const range = { offset, length, total: image.size, sequential: true, signal };
@@ -167,10 +167,10 @@ export async function readImage(
 }
 
 /** The handle of an image that is sent as a whole, checked because it may come from the catalog. */
-function handleOf({ name, handle }: RemoteImage): { readonly id: string; readonly subject: Subject } {
+function handleOf(host: string, { handle }: RemoteImage): { readonly id: string; readonly subject: Subject } {
   const { id, collection, image, tag } = handle;
   const isValid = [id, collection, image, tag].every((part) => typeof part === 'string');
-  if (!isValid) throw new SregistryError('INTERNAL', `the handle of ${formatImageName(name)} is damaged`);
+  if (!isValid) throw unreadableHandle(host);
   return { id: String(id), subject: { collection, image, tag } as Subject };
 }
 

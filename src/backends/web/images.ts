@@ -7,6 +7,7 @@ import type { RemoteImage } from '../../image/remote.ts';
 import { debugLog } from '../../log/index.ts';
 import type { HttpClient } from '../http.ts';
 import { findFile, type HttpFile } from '../http-file.ts';
+import { CHECKSUM_SUFFIX, parseChecksum } from '../kit/checksum-file.ts';
 import { fileNamesOf } from '../kit/layout.ts';
 import { fileUrl, folderUrl, type PlaceOptions } from './place.ts';
 
@@ -82,8 +83,8 @@ function timeOf({ file }: Found): number {
 }
 
 /**
- * The digest in `<file>.sha256`, as sha256sum(1) writes it. A sidecar older than the file is ignored, and so is one that cannot be
- * read, so that the image stays usable.
+ * The digest in the image's checksum file. One that is older than the image is ignored, and so is one that cannot
+ * be read, so that the image stays usable.
  */
 async function readDigest(
   http: HttpClient,
@@ -91,12 +92,10 @@ async function readDigest(
   signal?: AbortSignal,
 ): Promise<string | undefined> {
   try {
-    const reply = await http.get(`${image.location.url}.sha256`, { signal });
+    const reply = await http.get(`${image.location.url}${CHECKSUM_SUFFIX}`, { signal });
     const written = Date.parse(reply.headers['last-modified'] ?? '');
     if (image.modified !== undefined && written < image.modified.getTime()) return undefined;
-    // sha256sum starts a line with a backslash if it had to escape the file name.
-    const hex = /^\\?([0-9a-f]{64})(?:\s|$)/i.exec(reply.text())?.[1];
-    return hex === undefined ? undefined : `sha256:${hex.toLowerCase()}`;
+    return parseChecksum(reply.text());
   } catch (error) {
     if (isError(error, 'CANCELED')) throw error;
     debug('no digest of %s: %o', image.location.url, error);

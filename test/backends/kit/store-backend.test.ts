@@ -10,7 +10,7 @@ import { createLayout } from '../../../src/backends/kit/layout.ts';
 import { storeBackend } from '../../../src/backends/kit/store-backend.ts';
 import { SregistryError } from '../../../src/base/errors.ts';
 import { temporaryFolder } from '../../helpers/temporary.ts';
-import { LIMITS, type MemoryStore, memoryStore, sha256 } from './memory-store.ts';
+import { LIMITS, type MemoryFile, type MemoryStore, memoryStore, sha256 } from './memory-store.ts';
 
 const NAME = { collection: 'lab', image: 'tool', tag: '1.0' };
 const KEY = 'lab/tool:1.0.sif';
@@ -172,6 +172,42 @@ test('a sidecar that became needless is removed', async () => {
   await push(backend, randomBytes(10), { annotations: LONG });
   await push(backend, randomBytes(10), { annotations: { short: 'yes' } });
   expect([...store.files.keys()]).toEqual([KEY]);
+});
+
+test.each(STORES)(
+  'a push of the same bytes that fails tells nothing of them: a store %s',
+  async (_what, options) => {
+    const store = memoryStore(options);
+    const bytes = randomBytes(100);
+    await push(backendOf(store), bytes, { annotations: LONG });
+    const failing = { ...store, put: async () => Promise.reject(new SregistryError('UNREACHABLE', 'away')) };
+    const annotations = { script: 'other\n'.repeat(1000) };
+    await expect(push(backendOf(failing), bytes, { annotations })).rejects.toMatchObject({
+      code: 'UNREACHABLE',
+    });
+    expect((await found(backendOf(store))).annotations).toEqual(LONG);
+  },
+);
+
+test('a leftover sidecar of the same bytes is not believed', async () => {
+  const store = memoryStore({ metadata: LIMITS });
+  const backend = backendOf(store);
+  const bytes = randomBytes(100);
+  await push(backend, bytes, { annotations: LONG });
+  const leftover = store.files.get(`${KEY}.json`)?.bytes as Buffer;
+  const annotations = { short: 'no', script: 'other\n'.repeat(1000) };
+  await push(backend, bytes, { annotations });
+  store.store(`${KEY}.json`, leftover);
+  expect((await found(backend)).annotations).toEqual({ short: 'no' });
+});
+
+test('a sidecar of an earlier version, whose file names no hash, is believed', async () => {
+  const store = memoryStore({ metadata: LIMITS });
+  const backend = backendOf(store);
+  await push(backend, randomBytes(100), { annotations: LONG });
+  const { bytes, metadata } = store.files.get(KEY) as MemoryFile;
+  store.store(KEY, bytes, { ...metadata, side: 'json' });
+  expect((await found(backend)).annotations).toEqual(LONG);
 });
 
 test('a sidecar goes before its image, and after one that may replace nothing', async () => {

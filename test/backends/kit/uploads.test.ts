@@ -214,13 +214,41 @@ describe('chunks in order', () => {
     ['refuses it', async () => Promise.reject(new SregistryError('FORBIDDEN', 'expired'))],
     ['asks for another login', async () => Promise.reject(new SregistryError('UNAUTHORIZED', 'expired'))],
     ['has moved', async () => Promise.reject(unreachable())],
-  ])('begin anew where the server of an earlier session %s', async (_what, ask) => {
+  ])(
+    'begin anew where the server of an earlier session %s',
+    async (_what, ask) => {
+      const resume = savedState();
+      resume.save({ key: 'a', session: 's0', sent: 3000 });
+      const { upload, log } = counting();
+      expect(await uploadInOrder({ ...upload, ask }, { resume })).toBe(whole);
+      expect(log[0]).toBe('start s1');
+    },
+    30_000,
+  );
+
+  test('are taken up again after an outage, though the service could not be asked at first', async () => {
     const resume = savedState();
+    const { upload, sessions, log } = counting();
+    sessions.set('s0', BYTES.subarray(0, 3000));
     resume.save({ key: 'a', session: 's0', sent: 3000 });
-    const { upload, log } = counting();
+    let failures = 2;
+    const ask: typeof upload.ask = (session) =>
+      failures-- > 0 ? Promise.reject(unreachable()) : upload.ask(session);
     expect(await uploadInOrder({ ...upload, ask }, { resume })).toBe(whole);
-    expect(log[0]).toBe('start s1');
-  });
+    expect(log.slice(0, 2)).toEqual(['ask s0', 'send 3000-6000']);
+  }, 30_000);
+
+  test('are taken up by the push after an outage that outlasts a push', async () => {
+    const resume = savedState();
+    const { upload, sessions, log } = counting();
+    sessions.set('s0', BYTES.subarray(0, 3000));
+    resume.save({ key: 'a', session: 's0', sent: 3000 });
+    const away = async () => Promise.reject(unreachable());
+    const failed = uploadInOrder({ ...upload, ask: away, start: away }, { resume });
+    await expect(failed).rejects.toMatchObject({ code: 'UNREACHABLE' });
+    expect(await uploadInOrder(upload, { resume })).toBe(whole);
+    expect(log.slice(0, 2)).toEqual(['ask s0', 'send 3000-6000']);
+  }, 30_000);
 
   test.each([
     ['nothing', { key: 'a' }],
@@ -361,6 +389,22 @@ describe('parts in parallel', () => {
     expect(await uploadInParallel({ ...upload, list }, { resume })).toEqual(BYTES);
     expect(log[0]).toBe('start');
   });
+
+  test('of an earlier push are not sent again because of an outage', async () => {
+    const resume = savedState();
+    resume.save({ key: 'a', digest: sha256(BYTES), partSize: CHUNK, upload: 'id', etags: {} });
+    const { upload, parts, log } = service();
+    await upload.start();
+    log.length = 0;
+    for (const number of [1, 2, 3]) parts.set(number, BYTES.subarray((number - 1) * CHUNK, number * CHUNK));
+    let failures = 2;
+    const list: typeof upload.list = (id, saved) =>
+      failures-- > 0
+        ? Promise.reject(new SregistryError('SERVICE', 'try later', { status: 503 }))
+        : upload.list(id, saved);
+    expect(await uploadInParallel({ ...upload, list }, { resume })).toEqual(BYTES);
+    expect(log).toEqual(['send 4']);
+  }, 30_000);
 
   test('of an upload that the service no longer knows are sent in a new one', async () => {
     const resume = savedState();
