@@ -49,7 +49,7 @@ const hasApptainer = spawnSync('apptainer', ['version'], { env }).status === 0;
 try {
   show('A directory becomes the registry "lab".', 'sregistry backend add lab --driver dir base=$REGISTRY');
   show('Every configured registry appears as folders.', 'sregistry mount $MNT && ls $MNT');
-  show('Copying an image in publishes it.', 'mkdir $MNT/lab/demo && cp $IMAGE $MNT/lab/demo/hello:1.0.simg');
+  show('Copying an image in publishes it.', 'cp $IMAGE $MNT/lab/demo/hello:1.0.simg');
   show('It is in the registry, and in the mount.', 'ls -l $REGISTRY/demo $MNT/lab/demo');
   show('It can be found, here and in every other registry that is configured.', 'sregistry search hello');
   show('The bytes are the image.', 'cmp $IMAGE $MNT/lab/demo/hello:1.0.simg && echo the same');
