@@ -29,7 +29,7 @@ async function fill(): Promise<void> {
     if (seed !== undefined) seed(bytes);
     else {
       const folder = `$MNT/${name}/${collectionOf(name)}`;
-      await world.ok(`mkdir -p ${folder} && cp ${image} ${folder}/seed:1.0.sif`);
+      await world.ok(`cp ${image} ${folder}/seed:1.0.sif`);
     }
   }
   await world.unmount();
