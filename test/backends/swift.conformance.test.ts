@@ -11,7 +11,7 @@ conformance({
     await service.request('POST', '', { headers: { 'x-account-meta-temp-url-key': 'signs links' } });
     return {
       origin: service.url,
-      connect: ({ origin, env }) => connectSwift(service, origin, { env, segment: `${6 * MEBIBYTE}` }),
+      connect: (at) => connectSwift(service, { segment: '6MiB' }, at),
       names: ['Upper/Case:V1', 'with space/a b:c d', 'per%cent+plus&and=so?#:~1', 'ünïcode/漢字:✓'],
       pages: { size: 5, rewrite: shortPages },
       // Four segments.

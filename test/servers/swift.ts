@@ -20,8 +20,10 @@ import { checkOption } from '../../src/settings/option-value.ts';
 export interface TestSwift {
   /** `http://127.0.0.1:PORT` */
   readonly url: string;
-  /** Where to log in there. */
-  readonly path: string;
+  /** Where to log in. */
+  readonly auth: string;
+  /** Path of the account. */
+  readonly account: string;
   readonly login: { readonly user: string; readonly token: string };
   /** Sends a request about a key with a token, as any client may. */
   request(method: string, key: string, init?: RequestInit): Promise<Response>;
@@ -50,35 +52,34 @@ export function swiftUnavailable(): string | undefined {
 /** Starts a service; it answers when this resolves. */
 export async function startSwift({ tokenLife = 86_400 }: SwiftServerOptions = {}): Promise<TestSwift> {
   const own = OTHER ? undefined : await serve(tokenLife);
-  const { origin, pathname } = new URL(OTHER ?? `${own?.url}/auth/v1.0`);
+  const auth = OTHER ?? `${own?.url}/auth/v1.0`;
   const { ST_USER = '', ST_KEY = '' } = process.env;
   const login = own ? { user: 'test:tester', token: 'testing' } : { user: ST_USER, token: ST_KEY };
+  const headers = { 'x-auth-user': login.user, 'x-auth-key': login.token };
+  const enter = async () => (await fetch(auth, { headers })).headers;
+  const storage = new URL((await enter()).get('x-storage-url') ?? '');
   return {
-    url: origin,
-    path: pathname,
+    url: storage.origin,
+    auth,
+    account: storage.pathname,
     login,
     request: async (method, key, init = {}) => {
-      const headers = { 'x-auth-user': login.user, 'x-auth-key': login.token };
-      const session = (await fetch(`${origin}${pathname}`, { headers })).headers;
-      const url = `${session.get('x-storage-url')}/${key}`;
-      const token = session.get('x-auth-token') ?? '';
+      const token = (await enter()).get('x-auth-token') ?? '';
+      const url = `${storage.href}/${key}`;
       return fetch(url, { ...init, method, headers: { ...init.headers, 'x-auth-token': token } });
     },
     stop: async () => own?.stop(),
   };
 }
 
-/** A backend with these options; `url` is the origin of a {@link TestSwift}, or of a proxy in front of it. */
+/** A backend of the account. `origin` is that of a {@link TestSwift}, or of a proxy in front of it. The login takes no detour. */
 export function connectSwift(
-  { path, login }: Pick<TestSwift, 'path' | 'login'>,
-  origin: string,
-  { env = {}, ...given }: Record<string, string | undefined> & { env?: NodeJS.ProcessEnv } = {},
+  { url, auth, account, login }: TestSwift,
+  options: Readonly<Record<string, string | undefined>> = {},
+  { origin = url, env = {} }: { readonly origin?: string; readonly env?: NodeJS.ProcessEnv } = {},
 ): Backend {
-  return swift.create({
-    name: 'swift',
-    options: swiftOptions({ url: origin + path, ...login, ...given }),
-    env,
-  });
+  const given = { url: auth, storageUrl: origin + account, ...login, ...options };
+  return swift.create({ name: 'swift', options: swiftOptions(given), env });
 }
 
 /** The driver's options, of which only those that matter are given. */
@@ -87,7 +88,7 @@ export function swiftOptions(given: Readonly<Record<string, string | undefined>>
     const text = given[name] ?? ('default' in spec ? spec.default : undefined);
     return [name, text === undefined ? text : checkOption('swift', name, spec, { text, place: 'a test' })];
   });
-  return Object.fromEntries(entries);
+  return Object.fromEntries(entries) as SwiftOptions;
 }
 
 async function serve(tokenLife: number): Promise<{ url: string; stop: () => Promise<void> }> {

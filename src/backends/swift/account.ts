@@ -101,11 +101,16 @@ export class Account {
       hints: this.#hints,
       authorize: async ({ signal }) => ({ 'x-auth-token': (await this.#session(signal)).token }),
       updateToken: async ({ credentials, signal }) => {
-        const refusedToken = credentials['x-auth-token'];
         const known = this.#sessions.peek(ONLY);
-        const worthless = known?.token === refusedToken ? known : undefined;
-        const session = await this.#sessions.replace(ONLY, worthless, (s) => this.#enter(s), signal);
-        return session.token !== refusedToken;
+        const isRefused = known?.token === credentials['x-auth-token'];
+        // The new token may equal the old one: a service gives its users one token until that expires.
+        const next = this.#sessions.replace(
+          ONLY,
+          isRefused ? known : undefined,
+          (s) => this.#enter(s),
+          signal,
+        );
+        return (await next).isRenewable;
       },
     });
     this.#clients.set(storage.origin, client);

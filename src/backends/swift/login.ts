@@ -18,10 +18,14 @@ export interface Session {
   readonly storage: URL;
   /** Milliseconds for which the token is used. */
   readonly lifetime: number;
+  /** Does a login get the token? If not, it was given. */
+  readonly isRenewable: boolean;
 }
 
 /** Milliseconds before its expiry from which a token is no longer used. */
 const MARGIN = 10_000;
+/** Milliseconds for which a token is used whose expiry is malformed. */
+const UNKNOWN_LIFETIME = 60_000;
 
 export type Login = (http: HttpClient, signal: AbortSignal) => Promise<Session>;
 
@@ -36,7 +40,8 @@ export function loginOf(instance: string, options: SwiftOptions): Login {
   if (kind === 'preauth') {
     const token = options.authToken;
     if (!token) throw missing('the token', 'SREGISTRY_SWIFT_OS_AUTH_TOKEN');
-    return async () => ({ token, storage: storageOf(options.url), lifetime: Number.POSITIVE_INFINITY });
+    const session = { token, storage: storageOf(options.url), lifetime: Number.POSITIVE_INFINITY };
+    return async () => ({ ...session, isRenewable: false });
   }
   if (kind === 'v2')
     throw new SregistryError('SETTINGS', `${instance}: version 2 of Keystone is no longer supported`, {
@@ -79,7 +84,7 @@ async function versionOne(
     signal,
   });
   const seconds = Number(headers['x-auth-token-expires'] ?? Number.POSITIVE_INFINITY);
-  return session(http, headers['x-auth-token'], seconds * 1000, storageOf(headers['x-storage-url']));
+  return session(headers['x-auth-token'], seconds * 1000, storageOf(headers['x-storage-url']));
 }
 
 async function keystone(
@@ -95,17 +100,18 @@ async function keystone(
   const { token = {} } = (reply.json() ?? {}) as { token?: { catalog?: unknown; expires_at?: unknown } };
   const lifetime = Date.parse(String(token.expires_at)) - Date.now();
   const storage = storageOf(options.storageUrl ?? endpointOf(options, token.catalog));
-  return session(http, reply.headers['x-subject-token'], lifetime, storage);
+  return session(reply.headers['x-subject-token'], lifetime, storage);
 }
 
-function session(_http: HttpClient, token: string | undefined, lifetime: number, storage: URL): Session {
+function session(token: string | undefined, lifetime: number, storage: URL): Session {
   if (!token)
     throw new SregistryError('SERVICE', 'The login was answered without a token', {
       hint: 'check that the address is that of a login service of Swift or Keystone',
     });
   registerSecret(token, lifetime / 1000);
-  // A clock that is wrong must not make every request log in.
-  return { token, storage, lifetime: Number.isNaN(lifetime) ? 60_000 : Math.max(1000, lifetime - MARGIN) };
+  // Without a known end, or with clocks that differ, a token is used for a while, but never for no time.
+  const used = Number.isNaN(lifetime) ? UNKNOWN_LIFETIME : Math.max(1000, lifetime - MARGIN);
+  return { token, storage, lifetime: used, isRenewable: true };
 }
 
 /** The body of a login to Keystone. An application credential has its project and allows no scope. */

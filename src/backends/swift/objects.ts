@@ -44,9 +44,12 @@ export async function headObject(
   const headers = newest ? { 'x-newest': 'true' } : {};
   const reply = await unlessAbsent(account.request('HEAD', key, { headers, signal }));
   if (reply === undefined) return undefined;
-  const size = Number(reply.headers['content-length'] ?? Number.NaN);
-  if (!Number.isSafeInteger(size))
-    throw new SregistryError('SERVICE', `${account.show(key)}: the reply has no size`);
+  const { etag, 'last-modified': modified, 'content-length': length } = reply.headers;
+  const size = Number(length ?? Number.NaN);
+  if (!Number.isSafeInteger(size) || (etag ?? modified) === undefined)
+    throw new SregistryError('SERVICE', `${account.show(key)}: the reply has no size or no ETag`, {
+      hint: 'check that the address is that of an account of Swift',
+    });
   return toObject(key, size, reply.headers);
 }
 
@@ -60,7 +63,7 @@ export function toObject(key: string, size: number, headers: Headers): StoredObj
     key,
     size,
     modified: parseDate(modified),
-    revision: tag || `${headers['x-timestamp'] ?? modified} ${size}`,
+    revision: tag || `${modified} ${size}`,
     ref: { key, ...(etag ? { etag } : modified !== undefined && { modified }) },
     metadata: fromHeaders(headers),
     md5: isPlain && tag && MD5.test(tag) ? tag : undefined,
