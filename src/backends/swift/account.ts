@@ -21,6 +21,8 @@ const ONLY = '';
 export class Account {
   readonly target: string;
   readonly options: SwiftOptions;
+  /** Objects in segments are told apart by their time, as the service does not compare their entity tags. */
+  comparesTimes = false;
   readonly #env: NodeJS.ProcessEnv;
   readonly #login: Login;
   readonly #hints: Record<string, string>;

@@ -8,7 +8,15 @@ import type { Account } from './account.ts';
 import { toHeaders } from './metadata.ts';
 import { headObject, type ObjectRef, opaque, partsOf, type StoredObject } from './objects.ts';
 import { putManifest } from './put.ts';
-import { deleteReplaced, deleteSegments, idsIn, mark, newId, readManifest, segmentKey } from './segments.ts';
+import {
+  deleteReplaced,
+  deleteSegments,
+  mark,
+  newId,
+  pushesIn,
+  readManifest,
+  segmentKey,
+} from './segments.ts';
 
 /** Segments copied at once. */
 const CONCURRENCY = 4;
@@ -27,10 +35,10 @@ export async function copyObject(
   await account.ensure(partsOf(key).container, signal);
   const headers = { 'content-type': 'application/octet-stream', ...toHeaders(metadata) };
   if (source.isSegmented) return copySegments({ account, source, key, headers, signal });
-  const before = idsIn(await readManifest(account, key, signal), key);
+  const before = await pushesIn(account, key, signal);
   await copyOne(account, from.key, key, { 'x-fresh-metadata': 'true', ...headers }, signal);
   const stored = await headObject(account, key, signal, true);
-  await deleteReplaced(account, key, before, signal);
+  await deleteReplaced(account, key, before ?? [], signal);
   // An object without an MD5 of its own gets one by the copy.
   if (stored?.size === source.size && (source.md5 === undefined || stored.md5 === source.md5)) return stored;
   throw new SregistryError('STALE', `${account.show(from.key)} was replaced while it was copied`);

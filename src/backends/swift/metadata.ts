@@ -12,11 +12,11 @@ const LONGEST = 256;
  * changes the case of names.
  */
 export const METADATA: MetadataLimits = {
-  bytes: 3600,
+  bytes: 3500,
   shape: 'json',
   own: () => ({ client: 'sregistry', type: 'container' }),
-  // rclone stores the time of a file as `mtime`.
-  reserved: ['client', 'type', 'mtime'],
+  // `push` is the id of the push that stored an object's segments. rclone stores the time of a file as `mtime`, and Ceph a mark.
+  reserved: ['client', 'type', 'push', 'mtime', 'static-large-object'],
 };
 
 /** A value that is too long is stored in pieces: `annotations`, `annotations-1`, `annotations-2`, ... */

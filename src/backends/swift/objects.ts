@@ -1,17 +1,18 @@
 /** The objects of an account as files of a store. HEAD describes one object; a listing describes many, without their metadata. */
+import type { Readable } from 'node:stream';
 import { parseDate } from '../../base/date.ts';
-import { SregistryError } from '../../base/errors.ts';
+import { isError, SregistryError } from '../../base/errors.ts';
 import type { Headers } from '../http.ts';
 import { unlessAbsent } from '../kit/absent.ts';
 import { followPages } from '../kit/pages.ts';
-import type { FileRef, ListedFile, Page, StoredFile } from '../kit/store.ts';
+import type { FileRef, ListedFile, Page, Range, StoredFile } from '../kit/store.ts';
 import type { Account } from './account.ts';
 import { fromHeaders } from './metadata.ts';
 
 export interface ObjectRef extends FileRef {
   /** As the service writes it. */
   readonly etag?: string;
-  /** `Last-Modified` of an object without an entity tag: one of many segments that only a prefix names. */
+  /** `Last-Modified`, of an object in segments: it may have no entity tag, or one that the service does not compare. */
   readonly modified?: string;
 }
 
@@ -32,6 +33,8 @@ export function partsOf(key: string): { readonly container: string; readonly obj
 /** An entity tag without its quotes. */
 export const opaque = (etag: string) => etag.replace(/^"(.*)"$/, '$1');
 
+/** The MD5 of nothing. */
+const EMPTY = 'd41d8cd98f00b204e9800998ecf8427e';
 const MD5 = /^[0-9a-f]{32}$/;
 
 /** What the service says of an object; undefined if there is none. `newest` asks every replica. */
@@ -64,7 +67,7 @@ export function toObject(key: string, size: number, headers: Headers): StoredObj
     size,
     modified: parseDate(modified),
     revision: tag || `${modified} ${size}`,
-    ref: { key, ...(etag ? { etag } : modified !== undefined && { modified }) },
+    ref: { key, ...(etag && { etag }), ...(!isPlain && modified && { modified }) },
     metadata: fromHeaders(headers),
     md5: isPlain && tag && MD5.test(tag) ? tag : undefined,
     isSegmented,
@@ -143,11 +146,33 @@ function toListed(container: string, entry: Entry): ListedFile[] {
   if (typeof name !== 'string') return [];
   const key = `${container}/${name}`;
   const etag = typeof slo_etag === 'string' ? slo_etag : hash;
-  // An object that only a prefix or another object describes is listed as empty.
-  if (typeof etag !== 'string' || !MD5.test(opaque(etag)) || !Number.isSafeInteger(bytes) || bytes === 0)
+  // What is listed as empty may be described by a prefix, by another object, or in Ceph by a manifest, whose size is listed.
+  if (typeof etag !== 'string' || !MD5.test(opaque(etag)) || etag === EMPTY || !Number.isSafeInteger(bytes))
     return [{ key }];
   // In UTC, without saying so. HEAD gives the time in seconds, rounded up.
-  const time = parseDate(typeof modified === 'string' ? modified.replace(/(\d)$/, '$1Z') : undefined);
+  const time = parseDate(typeof modified === 'string' ? modified.replace(/\d$/, '$&Z') : undefined);
   const date = time && new Date(Math.ceil(time.getTime() / 1000) * 1000);
   return [{ key, size: Number(bytes), modified: date, revision: opaque(etag), ref: { key, etag } }];
+}
+
+/**
+ * A stream of a range of this revision. Ceph compares `If-Match` with another entity tag of an object in segments than the one that
+ * it reports: then its time is compared.
+ */
+export async function openObject(
+  account: Account,
+  { key, etag, modified }: ObjectRef,
+  { size: total, ...range }: Range,
+): Promise<Readable> {
+  const byTime = () => account.stream(key, { ...range, total, ifUnmodifiedSince: modified });
+  if (etag === undefined || (modified !== undefined && account.comparesTimes)) return byTime();
+  try {
+    return await account.stream(key, { ...range, total, ifMatch: etag });
+  } catch (error) {
+    if (modified === undefined || !isError(error, 'STALE')) throw error;
+    const present = await headObject(account, key, range.signal, true);
+    if (present?.ref.etag !== etag || present.ref.modified !== modified) throw error;
+    account.comparesTimes = true;
+    return byTime();
+  }
 }

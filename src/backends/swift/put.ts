@@ -13,12 +13,11 @@ import {
   deleteAbandoned,
   deleteReplaced,
   deleteSegments,
-  idsIn,
   isId,
   listSegments,
   mark,
   newId,
-  readManifest,
+  pushesIn,
   type Segment,
   segmentKey,
   unmark,
@@ -57,9 +56,9 @@ export async function putObject(
   const putting: Putting = { ...options, account, key, file, size: file.size, headers };
   const segment = Math.min(account.options.segment ?? LARGEST, LARGEST) || LARGEST;
   if (file.size > segment) return putInSegments(putting, segment);
-  const before = idsIn(await readManifest(account, key, options.signal), key);
+  const before = await pushesIn(account, key, options.signal);
   const stored = await putWhole(putting);
-  await deleteReplaced(account, key, before, options.signal);
+  await deleteReplaced(account, key, before ?? [], options.signal);
   return stored;
 }
 
@@ -208,12 +207,17 @@ export async function putManifest(
   segments: readonly Segment[],
 ): Promise<StoredObject> {
   const { account, key, headers, ifAbsent, signal } = made;
-  const before = idsIn(await readManifest(account, key, signal), key);
+  const before = (await pushesIn(account, key, signal)) ?? new Set();
   before.delete(id);
   const reply = await account.request('PUT', key, {
     query: { 'multipart-manifest': 'put' },
     json: segments.map(({ path, etag, size }) => ({ path, etag, size_bytes: size })),
-    headers: { ...headers, accept: 'application/json', ...(ifAbsent && CONDITION) },
+    headers: {
+      ...headers,
+      ...toHeaders({ push: id }),
+      accept: 'application/json',
+      ...(ifAbsent && CONDITION),
+    },
     stall: MANIFEST_STALL,
     timeout: Number.POSITIVE_INFINITY,
     signal,
@@ -223,8 +227,9 @@ export async function putManifest(
   if (stored.revision !== tagOf(segments))
     throw changedWhilePushed(`${account.show(key)}: the service stored other segments than were sent`);
   // A push at the same time may have replaced this manifest already, without having seen it.
-  if (!idsIn(await readManifest(account, key, signal), key).has(id)) before.add(id);
-  else await unmark(account, key, id, signal);
+  const now = await pushesIn(account, key, signal);
+  if (now?.has(id)) await unmark(account, key, id, signal);
+  else before.add(id);
   await deleteReplaced(account, key, before, signal);
   return stored;
 }

@@ -3,7 +3,8 @@
  * object's own name that lists them. The segments of a push are `<container>_segments/<object>/<id of the push>/<number>`. Beside them,
  * a marker says that the push is not complete: what lies beside an old marker, and no manifest names, was abandoned.
  *
- * Segments are deleted only if the newest manifest, as every replica knows it, does not name them.
+ * Segments are deleted only if the newest manifest, as every replica knows it, does not name them. Ceph does not show its manifests;
+ * there, the object's metadata name the push.
  */
 import pMap from 'p-map';
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
@@ -58,35 +59,52 @@ export async function unmark(account: Account, key: string, id: string, signal?:
   await account.request('DELETE', markerKey(key, id), { allow: [404], signal });
 }
 
-/** The segments that the object's newest manifest names; none if it has no manifest. */
+/**
+ * The segments that the object's newest manifest names; none if it has no manifest.
+ *
+ * @throws {SregistryError} UNSUPPORTED if the service does not show manifests.
+ */
 export async function readManifest(account: Account, key: string, signal?: AbortSignal): Promise<Segment[]> {
   const present = await headObject(account, key, signal, true);
-  if (!present?.isSegmented) return [];
-  const reply = await account.request('GET', key, {
-    query: { 'multipart-manifest': 'get', format: 'json' },
-    headers: { 'x-newest': 'true' },
-    signal,
-  });
+  return present?.isSegmented ? readSegments(account, key, signal) : [];
+}
+
+async function readSegments(account: Account, key: string, signal?: AbortSignal): Promise<Segment[]> {
+  const query = { 'multipart-manifest': 'get', format: 'json' };
+  const reply = await account.request('GET', key, { query, headers: { 'x-newest': 'true' }, signal });
+  if (reply.bytes.length === 0)
+    throw new SregistryError('UNSUPPORTED', `${account.show(key)}: the service does not show its manifest`);
   const entries = reply.json();
-  const malformed = new SregistryError('SERVICE', `${account.show(key)}: a malformed manifest`);
+  const malformed = new SregistryError('SERVICE', `${account.show(key)}: its manifest is malformed`);
   if (!Array.isArray(entries)) throw malformed;
-  return entries.map(({ name, path = name, hash, etag = hash, bytes, size_bytes = bytes, range }) => {
-    const isWhole = typeof path === 'string' && typeof etag === 'string' && Number.isSafeInteger(size_bytes);
-    if (!isWhole || /(^|\/)\.{1,2}(\/|$)/.test(path)) throw malformed;
+  return entries.map(({ name: path, hash: etag, bytes: size, range }) => {
+    const isWhole = typeof path === 'string' && typeof etag === 'string' && Number.isSafeInteger(size);
+    if (!isWhole || !/^\/[^/]+\/./.test(path) || /\/\.{1,2}(\/|$)/.test(path)) throw malformed;
     if (range !== undefined)
       throw new SregistryError('UNSUPPORTED', `${account.show(key)}: its manifest names parts of segments`);
-    return { path: path.replace(/^\/?/, '/'), etag: opaque(etag), size: size_bytes };
+    return { path, etag: opaque(etag), size };
   });
 }
 
-/** The ids of pushes whose segments a manifest names. */
-export function idsIn(manifest: readonly Segment[], key: string): Set<string> {
+/** The ids of the pushes whose segments the object's newest manifest names; undefined if the service does not say. */
+export async function pushesIn(
+  account: Account,
+  key: string,
+  signal?: AbortSignal,
+): Promise<Set<string> | undefined> {
+  const present = await headObject(account, key, signal, true);
+  if (!present?.isSegmented) return new Set();
   const { container, folder } = segmentsOf(key);
   const prefix = `/${container}/${folder}`;
-  const ids = manifest
-    .filter(({ path }) => path.startsWith(prefix))
-    .map(({ path }) => path.slice(prefix.length).split('/')[0] ?? '');
-  return new Set(ids.filter(isId));
+  try {
+    const paths = (await readSegments(account, key, signal)).map(({ path }) => path);
+    const ours = paths.filter((path) => path.startsWith(prefix));
+    return new Set(ours.map((path) => path.slice(prefix.length).split('/')[0] ?? '').filter(isId));
+  } catch (error) {
+    if (!isError(error, 'UNSUPPORTED')) throw error;
+    const { push = '' } = present.metadata ?? {};
+    return isId(push) ? new Set([push]) : undefined;
+  }
 }
 
 /** The segments of a push that are listed, by number. A listing may lag behind. */
@@ -118,7 +136,9 @@ export async function deleteSegments(
   id: string,
   { count = 0, signal }: { readonly count?: number; readonly signal?: AbortSignal | undefined },
 ): Promise<void> {
-  if (idsIn(await readManifest(account, key, signal), key).has(id)) return unmark(account, key, id, signal);
+  const used = await pushesIn(account, key, signal);
+  if (used === undefined) return;
+  if (used.has(id)) return unmark(account, key, id, signal);
   const listed = (await unlessAbsent(listSegments(account, key, id, signal))) ?? new Map();
   const numbers = new Set([...listed.keys(), ...Array.from({ length: count }, (_, i) => i + 1)]);
   const remove = (number: number) =>

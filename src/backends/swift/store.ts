@@ -4,7 +4,7 @@ import type { Store } from '../kit/store.ts';
 import type { Account } from './account.ts';
 import { copyObject } from './copy.ts';
 import { METADATA } from './metadata.ts';
-import { headObject, listFolder, type ObjectRef, opaque } from './objects.ts';
+import { headObject, listFolder, type ObjectRef, opaque, openObject } from './objects.ts';
 import { putObject, putSmall } from './put.ts';
 import { shareObject } from './share.ts';
 
@@ -17,8 +17,7 @@ export function accountStore(account: Account): Store {
     show: (key) => account.show(key),
     stat: (key, signal) => headObject(account, key, signal),
     list: (folder, signal) => listFolder(account, folder, signal),
-    open: ({ key, etag, modified }: ObjectRef, { size: total, ...range }) =>
-      account.stream(key, { ...range, total, ifMatch: etag, ifUnmodifiedSince: modified }),
+    open: (ref, range) => openObject(account, ref, range),
     put: (key, file, options) => putObject(account, key, file, options),
     getSmall: async (key, signal) => (await account.request('GET', key, { signal })).bytes,
     putSmall: (key, bytes, signal) => putSmall(account, key, bytes, signal),
