@@ -222,8 +222,7 @@ export async function putManifest(
     timeout: Number.POSITIVE_INFINITY,
     signal,
   });
-  // The MD5 of the whole is unknown.
-  const stored = { ...(await storedBy(reply, made)), isSegmented: true, md5: undefined };
+  const stored = await storedBy(reply, { ...made, headers: { ...headers, 'x-static-large-object': 'True' } });
   if (stored.revision !== tagOf(segments))
     throw changedWhilePushed(`${account.show(key)}: the service stored other segments than were sent`);
   // A push at the same time may have replaced this manifest already, without having seen it.

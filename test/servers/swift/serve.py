@@ -96,6 +96,8 @@ use = egg:swift#%(kind)s
 
 def proxy_config():
     own = {
+        # A test makes objects that are old.
+        "gatekeeper": "use = egg:swift#gatekeeper\nshunt_inbound_x_timestamp = false\n",
         "cache": "paste.filter_factory = __main__:memory_filter\n",
         "tempauth": "use = egg:swift#tempauth\nuser_test_tester = testing .admin\n" + SETTINGS,
     }
