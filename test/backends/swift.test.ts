@@ -130,17 +130,23 @@ needs({ swift: true })('Swift', () => {
     const bytes = randomBytes(1.5 * MEBIBYTE);
     await using proxy = await startFaultProxy(service.url);
     const flaky = connectSwift(service, SEGMENT, { origin: proxy.url });
+    let manifests = 0;
     proxy.inject(
-      (request, response, forward) => {
-        forward({ headers: (headers) => headers });
-        response.socket?.setTimeout(1);
-        request.on('end', () => setTimeout(() => response.destroy(), 300));
+      async (request, response, forward) => {
+        // The service gets the manifest and stores it. Its answer never arrives.
+        forward({
+          download: async function* (body) {
+            for await (const _ of body);
+            manifests += 1;
+            response.destroy();
+          },
+        });
       },
       { match: ({ url = '' }) => url.includes('multipart-manifest=put'), times: 9 },
     );
     await flaky.push?.(fileOf(bytes), name, {}).catch(() => {});
-    const image = await backend.resolve(name);
-    if (image !== undefined) expect(await read(name)).toEqual(bytes);
+    expect(manifests).toBeGreaterThan(0);
+    expect(await read(name)).toEqual(bytes);
     await flaky.close?.();
   }, 30_000);
 

@@ -207,6 +207,9 @@ export async function putManifest(
   segments: readonly Segment[],
 ): Promise<StoredObject> {
   const { account, key, headers, ifAbsent, signal } = made;
+  // Older Ceph ignores the condition.
+  if (ifAbsent && (await headObject(account, key, signal, true)) !== undefined)
+    throw new SregistryError('EXISTS', `${account.show(key)} exists already`);
   const before = (await pushesIn(account, key, signal)) ?? new Set();
   before.delete(id);
   const reply = await account.request('PUT', key, {
