@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
@@ -132,13 +133,14 @@ needs({ swift: true })('Swift', () => {
     const flaky = connectSwift(service, SEGMENT, { origin: proxy.url });
     let manifests = 0;
     proxy.inject(
-      async (request, response, forward) => {
+      (_request, response, forward) => {
         // The service gets the manifest and stores it. Its answer never arrives.
         forward({
           download: async function* (body) {
-            for await (const _ of body);
+            await buffer(Readable.from(body));
             manifests += 1;
             response.destroy();
+            yield* [];
           },
         });
       },
