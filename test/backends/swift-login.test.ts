@@ -1,6 +1,5 @@
 /** Logins to Swift: what the options and the environment of a person mean. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Backend } from '../../src/backends/backend.ts';
 import swift from '../../src/backends/swift/index.ts';
 import { needs } from '../helpers/skip.ts';
 import { type FakeKeystone, KEYSTONE, startKeystone } from '../servers/keystone.ts';
@@ -8,12 +7,8 @@ import { startSwift, swiftOptions, type TestSwift } from '../servers/swift.ts';
 
 const { application } = KEYSTONE;
 
-function connect(options: Record<string, string | undefined>): Backend {
-  return swift.create({ name: 'swift', options: swiftOptions(options), env: {} });
-}
-
 async function checks(options: Record<string, string | undefined>): Promise<void> {
-  const backend = connect(options);
+  const backend = swift.create({ name: 'swift', options: swiftOptions(options), env: {} });
   await backend.check?.().finally(() => backend.close?.());
 }
 
@@ -95,10 +90,11 @@ needs({ swift: true })('a login to Swift', () => {
 });
 
 describe('a login to Swift that cannot be', () => {
-  test('names what is missing, and its variable', () => {
+  test('names what is missing, and its variable', async () => {
     const url = 'https://swift.example.org/auth/v1.0';
-    expect(() => connect({ url })).toThrow('user');
-    expect(() => connect({ url, user: 'a:b' })).toThrow('password');
-    expect(() => connect({ url, authtype: 'preauth' })).toThrow('token');
+    const hint = (name: string) => ({ code: 'SETTINGS', hint: expect.stringContaining(name) });
+    await expect(checks({ url })).rejects.toMatchObject(hint('OS_USERNAME'));
+    await expect(checks({ url, user: 'a:b' })).rejects.toMatchObject(hint('OS_PASSWORD'));
+    await expect(checks({ url, authtype: 'preauth' })).rejects.toMatchObject(hint('OS_AUTH_TOKEN'));
   });
 });

@@ -13,7 +13,7 @@ import { unlessAbsent } from '../kit/absent.ts';
 import { Renewable } from '../kit/renewable.ts';
 import { encodeKey } from '../kit/signed-address.ts';
 import type { declaration } from './declaration.ts';
-import { type Login, loginOf, type Session, type SwiftOptions } from './login.ts';
+import { logIn, type Session, type SwiftOptions } from './login.ts';
 
 /** There is one session. */
 const ONLY = '';
@@ -24,7 +24,7 @@ export class Account {
   /** Objects in segments are told apart by their time, as the service does not compare their entity tags. */
   comparesTimes = false;
   readonly #env: NodeJS.ProcessEnv;
-  readonly #login: Login;
+  readonly #instance: string;
   readonly #hints: Record<string, string>;
   /** Without credentials of its own: logs in, and tries links. */
   readonly public: HttpClient;
@@ -38,7 +38,7 @@ export class Account {
     this.options = options;
     this.target = options.storageUrl ?? options.url;
     this.#env = env;
-    this.#login = loginOf(name, options);
+    this.#instance = name;
     this.#hints = { UNAUTHORIZED: `log in with \`sregistry auth login ${name}\`` };
     this.public = createHttpClient({
       env,
@@ -124,7 +124,7 @@ export class Account {
   }
 
   #enter(signal: AbortSignal): Promise<Session> {
-    return this.#login(this.public, signal);
+    return logIn(this.public, this.#instance, this.options, signal);
   }
 }
 

@@ -27,32 +27,38 @@ const MARGIN = 10_000;
 /** Milliseconds for which a token is used whose expiry is malformed. */
 const UNKNOWN_LIFETIME = 60_000;
 
-export type Login = (http: HttpClient, signal: AbortSignal) => Promise<Session>;
-
-/** The login that the options describe. Throws SETTINGS if something is missing. */
-export function loginOf(instance: string, options: SwiftOptions): Login {
-  const missing = (what: string, variables: string) =>
-    new SregistryError('SETTINGS', `${instance}: ${what} is missing`, {
+/** Logs in as the options say. Throws SETTINGS if something is missing. */
+export async function logIn(
+  http: HttpClient,
+  instance: string,
+  options: SwiftOptions,
+  signal: AbortSignal,
+): Promise<Session> {
+  const require = (value: string | undefined, what: string, variables: string) => {
+    if (value) return;
+    throw new SregistryError('SETTINGS', `${instance}: the ${what} is missing`, {
       hint: `set ${variables}, or \`sregistry auth login ${instance}\``,
     });
+  };
   const storageOf = (address: unknown) => accountAddress(instance, options, address);
   const kind = kindOf(options);
   if (kind === 'preauth') {
-    const token = options.authToken;
-    if (!token) throw missing('the token', 'SREGISTRY_SWIFT_OS_AUTH_TOKEN');
-    const session = { token, storage: storageOf(options.url), lifetime: Number.POSITIVE_INFINITY };
-    return async () => ({ ...session, isRenewable: false });
+    const { authToken = '', url } = options;
+    require(authToken, 'token', 'SREGISTRY_SWIFT_OS_AUTH_TOKEN');
+    registerSecret(authToken);
+    const lifetime = Number.POSITIVE_INFINITY;
+    return { token: authToken, storage: storageOf(url), lifetime, isRenewable: false };
   }
   if (kind === 'v2')
     throw new SregistryError('SETTINGS', `${instance}: version 2 of Keystone is no longer supported`, {
       hint: 'set SREGISTRY_SWIFT_AUTHTYPE to keystonev3; OpenStack removed version 2 in 2018',
     });
-  const isApplication = options.applicationCredentialSecret !== undefined;
-  if (!isApplication && !options.user) throw missing('the user', 'SREGISTRY_SWIFT_USER or OS_USERNAME');
-  if (!isApplication && !options.token) throw missing('the password', 'SREGISTRY_SWIFT_TOKEN or OS_PASSWORD');
-  return kind === 'v3'
-    ? (http, signal) => keystone(http, options, storageOf, signal)
-    : (http, signal) => versionOne(http, options, storageOf, signal);
+  if (options.applicationCredentialSecret === undefined) {
+    require(options.user, 'user', 'SREGISTRY_SWIFT_USER or OS_USERNAME');
+    require(options.token, 'password', 'SREGISTRY_SWIFT_TOKEN or OS_PASSWORD');
+  }
+  const enter = kind === 'v3' ? keystone : versionOne;
+  return enter(http, options, storageOf, signal);
 }
 
 function kindOf(options: SwiftOptions): 'preauth' | 'v1' | 'v2' | 'v3' {
