@@ -12,6 +12,7 @@ import { declaration as local } from './local/declaration.ts';
 import { declaration as oci } from './oci/declaration.ts';
 import { declaration as registry } from './registry/declaration.ts';
 import { declaration as s3 } from './s3/declaration.ts';
+import { declaration as swift } from './swift/declaration.ts';
 import { declaration as web } from './web/declaration.ts';
 import { declaration as webdav } from './webdav/declaration.ts';
 
@@ -30,6 +31,7 @@ export const drivers: readonly DriverEntry[] = [
   { ...oci, load: async () => (await import('./oci/index.ts')).default },
   { ...registry, load: async () => (await import('./registry/index.ts')).default },
   { ...s3, load: async () => (await import('./s3/index.ts')).default },
+  { ...swift, load: async () => (await import('./swift/index.ts')).default },
   { ...web, load: async () => (await import('./web/index.ts')).default },
   { ...webdav, load: async () => (await import('./webdav/index.ts')).default },
 ];

@@ -8,6 +8,7 @@ import { describe, test } from 'vitest';
 import { apptainerUnavailable } from '../servers/apptainer.ts';
 import { registryUnavailable } from '../servers/docker-registry.ts';
 import { s3Unavailable } from '../servers/s3.ts';
+import { swiftUnavailable } from '../servers/swift.ts';
 import { rcloneUnavailable, webdavUnavailable } from '../servers/webdav.ts';
 
 /** What a test may need: each answers why it is missing, or undefined. */
@@ -23,6 +24,8 @@ const CHECKS = {
   /** nginx with its WebDAV modules, see ../servers/webdav.ts. */
   webdav: webdavUnavailable,
   rclone: rcloneUnavailable,
+  /** OpenStack Swift, see ../servers/swift.ts. */
+  swift: swiftUnavailable,
   root: () => (process.getuid?.() === 0 ? undefined : 'the tests do not run as root'),
 } satisfies Record<string, () => string | undefined>;
 
