@@ -67,7 +67,14 @@ export async function startUpload(repository: Repository, digest: string): Promi
       if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED', 'SERVICE')) throw error;
     }
   }
-  return toUpload(repository, await http.post(path, { signal }));
+  const open = () => http.post(path, { signal });
+  const { createRepository } = repository;
+  const reply = await open().catch(async (error: unknown) => {
+    if (createRepository === undefined || !isError(error, 'NOT_FOUND')) throw error;
+    await createRepository(repository.path, signal);
+    return open();
+  });
+  return toUpload(repository, reply);
 }
 
 function toUpload(registry: Registry, reply: BufferedResponse): Upload {
