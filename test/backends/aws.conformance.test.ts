@@ -25,14 +25,18 @@ conformance({
           },
           env,
         }),
-      names: ['a.b/c__d/e--f:V1.0_x-Y'],
+      names: ['a.b/c_d/e-f:V1.0_x-Y'],
+      pages: {
+        size: 5,
+        rewrite: ({ searchParams }) => {
+          if (searchParams.has('n')) searchParams.set('n', '5');
+        },
+      },
+      // More than one of the chunks that oci pushes.
+      large: 65 * 1024 * 1024,
       challenge: { 'www-authenticate': 'Basic realm="tests"' },
       close: () => ecr.close(),
     };
   },
-  lacks: {
-    share: 'the protocol has no links',
-    pages: 'the catalog is one page of the API',
-    resume: 'as oci',
-  },
+  lacks: { share: 'the protocol has no links' },
 });
