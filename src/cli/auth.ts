@@ -1,4 +1,5 @@
 import { text } from 'node:stream/consumers';
+import type { LoginUi } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
 import { type LoginStatus, loginStatus, loginWith, logout } from '../client/auth.ts';
 import {
@@ -34,6 +35,11 @@ const loginCommand = defineSubcommand({
         alias: 'token-stdin',
         describe: 'Read the password or token from stdin',
       },
+      browser: {
+        type: 'boolean',
+        default: true,
+        describe: 'Is there a browser on this machine? --no-browser asks for what another one shows',
+      },
     }),
   examples: [
     ['sregistry auth login lab', 'Be asked for what lab needs, or led to its page in a browser'],
@@ -41,22 +47,31 @@ const loginCommand = defineSubcommand({
       'sregistry auth login ghcr.io -u me --token-stdin < token.txt',
       'For all backends, docker and apptainer',
     ],
+    ['sregistry auth login google-drive --no-browser', 'On a machine without a browser'],
     ['sregistry auth login lab -u me --password-stdin < token.txt', 'Without questions'],
   ],
 
-  async run({ backend, username, passwordStdin }, context) {
+  async run({ backend, username, passwordStdin, browser }, context) {
     await using session = await openSession(context);
     const name = backendOf(backend, session);
     const given = { user: username, secret: passwordStdin ? await readPassword() : undefined };
     const { signal } = context;
+    const ui = browser ? terminal : withoutBrowser(terminal);
     if (isRegistryHost(name, session)) {
-      const places = await loginToHost(name, terminal, session, { given, signal });
+      const places = await loginToHost(name, ui, session, { given, signal });
       bot.info(`Logged in to ${name}; the login is kept in ${places.join(' and ')}`);
       return;
     }
-    const wasTried = await loginWith(name, terminal, session, { given, signal });
+    const wasTried = await loginWith(name, ui, session, { given, signal });
     bot.info(wasTried ? `Logged in to ${name}` : `Credentials for ${name} are kept; they could not be tried`);
   },
+});
+
+const withoutBrowser = (ui: LoginUi): LoginUi => ({
+  isInteractive: ui.isInteractive,
+  browserElsewhere: true,
+  ask: (...question) => ui.ask(...question),
+  show: (invitation) => ui.show(invitation),
 });
 
 function backendOf(given: string | undefined, session: Session): string {
