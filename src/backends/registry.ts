@@ -8,6 +8,7 @@ import type { Driver } from './backend.ts';
 import { declaration as dir } from './dir/declaration.ts';
 import { declaration as drive } from './drive/declaration.ts';
 import { declaration as gcs } from './gcs/declaration.ts';
+import { declaration as gitlab } from './gitlab/declaration.ts';
 import { declaration as hub } from './hub/declaration.ts';
 import { declaration as library } from './library/declaration.ts';
 import { declaration as local } from './local/declaration.ts';
@@ -29,6 +30,7 @@ export const drivers: readonly DriverEntry[] = [
   { ...dir, load: async () => (await import('./dir/index.ts')).default },
   { ...drive, load: async () => (await import('./drive/index.ts')).default },
   { ...gcs, load: async () => (await import('./gcs/index.ts')).default },
+  { ...gitlab, load: async () => (await import('./gitlab/index.ts')).default },
   { ...hub, load: async () => (await import('./hub/index.ts')).default },
   { ...library, load: async () => (await import('./library/index.ts')).default },
   { ...nvidia, load: async () => (await import('./nvidia/index.ts')).default },
