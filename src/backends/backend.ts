@@ -140,6 +140,8 @@ export interface Invitation {
 export interface LoginUi {
   /** Is a person there? If not, `ask` and `show` throw SETTINGS. */
   readonly isInteractive: boolean;
+  /** True if the person's browser is on another machine, which a redirect to this one does not reach. */
+  readonly browserElsewhere?: boolean;
   /** Asks and returns the answer, which may be empty. `secret` turns the echo off. Throws CANCELED if the person refuses. */
   ask(question: string, options?: { readonly secret?: boolean }): Promise<string>;
   show(invitation: Invitation): void;

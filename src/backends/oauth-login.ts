@@ -27,18 +27,36 @@ export async function loginByCode(url: string | URL, ui: Ui): Promise<string> {
 
 /**
  * Gets tokens by a redirect to this machine, with PKCE (RFC 7636). For services with an authorization endpoint that accept
- * `http://127.0.0.1:<any port>/`. Throws TIMED_OUT after ten minutes, FORBIDDEN if the person refuses.
+ * `http://127.0.0.1:<any port>/`. If the browser is elsewhere, the person pastes the address that it was sent to and could not open.
+ * Throws TIMED_OUT after ten minutes, FORBIDDEN if the person refuses.
  */
 export async function loginByRedirect(
   service: OAuthService,
-  ui: Pick<Ui, 'show'>,
+  ui: Pick<LoginUi, 'show'> & Partial<Pick<LoginUi, 'ask' | 'browserElsewhere'>>,
   options: OAuthOptions = {},
 ): Promise<Tokens> {
   await using oauth = await createOAuth(service, options);
+  if (ui.browserElsewhere && ui.ask !== undefined) {
+    const { url, state, redeem } = await oauth.authorize(NOWHERE);
+    ui.show({ url: url.href });
+    const pasted = await ui.ask('Address that the browser could not open in the end (http://127.0.0.1...):');
+    return await redeem(pastedAnswer(pasted.trim(), state));
+  }
   await using loopback = await listenOnLoopback();
   const { url, state, redeem } = await oauth.authorize(loopback.redirectUri);
   ui.show({ url: url.href });
   return await redeem(await loopback.answer(state, limited(options.signal)));
+}
+
+/** Nothing listens there; only the address is of use. */
+const NOWHERE = 'http://127.0.0.1:1/';
+
+/** The redirect, from what a person pastes: its address, or only the code in it. */
+function pastedAnswer(text: string, state: string): URL {
+  if (text === '') throw new SregistryError('CANCELED', 'No address was entered');
+  const answer = URL.parse(text) ?? new URL(`${NOWHERE}?${new URLSearchParams({ code: text, state })}`);
+  registerSecret(answer.searchParams.get('code') ?? text, CODE_LIFETIME);
+  return answer;
 }
 
 /** Gets tokens by a code that the person enters on any device (RFC 8628); for services with a device authorization endpoint. */

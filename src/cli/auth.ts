@@ -1,6 +1,14 @@
 import { text } from 'node:stream/consumers';
+import type { LoginUi } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
 import { type LoginStatus, loginStatus, loginWith, logout } from '../client/auth.ts';
+import {
+  hostStatus,
+  hostsWithLogin,
+  isRegistryHost,
+  loginToHost,
+  logoutFromHost,
+} from '../client/auth-host.ts';
 import type { Session } from '../client/session.ts';
 import { preferredClient } from '../client/target.ts';
 import { terminal } from '../client/terminal.ts';
@@ -11,13 +19,14 @@ import { openSession } from './session.ts';
 
 const BACKEND = {
   type: 'string',
-  describe: 'Name of the backend',
+  describe: 'Name of the backend, or host of an OCI registry such as ghcr.io',
   defaultDescription: 'the active one',
 } as const;
 
 const loginCommand = defineSubcommand({
   command: 'login [backend]',
-  describe: 'Log in, and keep what that takes in the secrets file',
+  describe:
+    'Log in, and keep what that takes: in the secrets file, or where docker and apptainer do for a host',
   build: (yargs) =>
     yargs.positional('backend', BACKEND).options({
       username: { type: 'string', alias: 'u', requiresArg: true, describe: 'User' },
@@ -26,20 +35,43 @@ const loginCommand = defineSubcommand({
         alias: 'token-stdin',
         describe: 'Read the password or token from stdin',
       },
+      browser: {
+        type: 'boolean',
+        default: true,
+        describe: 'Is there a browser on this machine? --no-browser asks for what another one shows',
+      },
     }),
   examples: [
     ['sregistry auth login lab', 'Be asked for what lab needs, or led to its page in a browser'],
+    [
+      'sregistry auth login ghcr.io -u me --token-stdin < token.txt',
+      'For all backends, docker and apptainer',
+    ],
+    ['sregistry auth login google-drive --no-browser', 'On a machine without a browser'],
     ['sregistry auth login lab -u me --password-stdin < token.txt', 'Without questions'],
   ],
 
-  async run({ backend, username, passwordStdin }, context) {
+  async run({ backend, username, passwordStdin, browser }, context) {
     await using session = await openSession(context);
     const name = backendOf(backend, session);
     const given = { user: username, secret: passwordStdin ? await readPassword() : undefined };
     const { signal } = context;
-    const wasTried = await loginWith(name, terminal, session, { given, signal });
+    const ui = browser ? terminal : withoutBrowser(terminal);
+    if (isRegistryHost(name, session)) {
+      const places = await loginToHost(name, ui, session, { given, signal });
+      bot.info(`Logged in to ${name}; the login is kept in ${places.join(' and ')}`);
+      return;
+    }
+    const wasTried = await loginWith(name, ui, session, { given, signal });
     bot.info(wasTried ? `Logged in to ${name}` : `Credentials for ${name} are kept; they could not be tried`);
   },
+});
+
+const withoutBrowser = (ui: LoginUi): LoginUi => ({
+  isInteractive: ui.isInteractive,
+  browserElsewhere: true,
+  ask: (...question) => ui.ask(...question),
+  show: (invitation) => ui.show(invitation),
 });
 
 function backendOf(given: string | undefined, session: Session): string {
@@ -56,21 +88,23 @@ async function readPassword(): Promise<string> {
 
 const logoutCommand = defineSubcommand({
   command: 'logout [backend]',
-  describe: 'Take user and secrets of a backend out of the secrets file; revoke them where the service can',
+  describe: 'Forget the login to a backend or registry, and revoke it where the service can',
   build: (yargs) => yargs.positional('backend', BACKEND),
   examples: [['sregistry auth logout lab', 'Forget the login to lab']],
 
   async run({ backend }, context) {
     await using session = await openSession(context);
     const name = backendOf(backend, session);
-    const removed = await logout(name, session, context.signal);
-    bot.info(removed ? `Logged out of ${name}` : `There is no login to ${name} in the secrets file`);
+    const isHost = isRegistryHost(name, session);
+    const removed = await (isHost ? logoutFromHost : logout)(name, session, context.signal);
+    const where = isHost ? "docker's or apptainer's configuration" : 'the secrets file';
+    bot.info(removed ? `Logged out of ${name}` : `There is no login to ${name} in ${where}`);
   },
 });
 
 const statusCommand = defineSubcommand({
   command: 'status [backend]',
-  describe: 'Which credentials there are, and whether the services accept them',
+  describe: 'Which credentials there are, where they come from, and whether the services accept them',
   build: (yargs) =>
     yargs
       .positional('backend', { ...BACKEND, defaultDescription: 'all that are configured' })
@@ -79,8 +113,13 @@ const statusCommand = defineSubcommand({
 
   async run({ backend, json }, context) {
     await using session = await openSession(context);
-    const names = backend === undefined ? session.backendNames : [backend];
-    const all = await Promise.all(names.map((name) => loginStatus(name, session, context.signal)));
+    const names =
+      backend === undefined ? [...session.backendNames, ...(await hostsWithLogin(session))] : [backend];
+    const statusOf = (name: string) =>
+      isRegistryHost(name, session)
+        ? hostStatus(name, session, context.signal)
+        : loginStatus(name, session, context.signal);
+    const all = await Promise.all([...new Set(names)].map(statusOf));
     if (json) printJson(all);
     else
       bot.table(all.map(toRow), { header: ['backend', 'service', 'credentials', 'answer'], numbered: false });
@@ -88,8 +127,8 @@ const statusCommand = defineSubcommand({
   },
 });
 
-function toRow({ backend, target, credentials, ok, error }: LoginStatus): string[] {
-  const set = Object.entries(credentials).map(([name, source]) => `${name} (${source})`);
+function toRow({ backend, target, places, ok, error }: LoginStatus): string[] {
+  const set = Object.entries(places).map(([name, place]) => `${name} (${place})`);
   return [backend, target ?? '', set.join(', ') || '-', ok ? 'ok' : (error ?? '')];
 }
 

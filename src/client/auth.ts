@@ -2,10 +2,11 @@
  * Logging in to a backend. Its driver decides what a login is; where it does not say, a login is the options that are
  * credentials. What comes of it is tried, and kept in the secrets file.
  */
-import type { LoginContext, LoginUi, OptionChanges } from '../backends/backend.ts';
+import type { Backend, LoginContext, LoginUi, OptionChanges } from '../backends/backend.ts';
 import { type DriverEntry, drivers } from '../backends/registry.ts';
 import { describeError, isError, SregistryError } from '../base/errors.ts';
 import { bot } from '../log/index.ts';
+import { type DockerCredentials, findDockerCredentials } from '../settings/docker-credentials.ts';
 import { defaultInstanceOf, type Instance, instanceNamed, resolveInstance } from '../settings/instances.ts';
 import type { OptionSpec } from '../settings/options.ts';
 import { type OptionSource, variablesOf } from '../settings/resolve.ts';
@@ -17,6 +18,7 @@ import {
   withEntry,
 } from '../settings/secrets.ts';
 import { writeInstance } from '../settings/write-instance.ts';
+import { refusal } from './refusal.ts';
 import { createBackend, type Session } from './session.ts';
 
 export interface Credential {
@@ -26,6 +28,8 @@ export interface Credential {
   readonly role: 'user' | 'secret' | 'required';
   /** Where it is set now. */
   readonly source: OptionSource | undefined;
+  /** The same in words. */
+  readonly place: string | undefined;
 }
 
 export interface LoginStatus {
@@ -34,13 +38,17 @@ export interface LoginStatus {
   /** Where it points; undefined if it lacks options. */
   readonly target: string | undefined;
   /** Names of the credentials that are set, and where. */
-  readonly credentials: Readonly<Record<string, OptionSource>>;
+  readonly credentials: Readonly<Record<string, OptionSource | DockerCredentials['kind']>>;
+  /** The same in words: a variable, a file, a helper. */
+  readonly places: Readonly<Record<string, string>>;
   /** Does the service answer and accept them? */
   readonly ok: boolean;
   readonly error?: string;
 }
 
-const USER = /^user(?:name)?$/i;
+/** Drivers that use the logins of docker and apptainer. */
+const OCI_DRIVERS = ['oci', 'aws'];
+const USER = /^(?:user(?:name)?|accessKeyId)$/i;
 
 const instanceOf = (name: string, { secrets }: Session): Instance<DriverEntry> =>
   instanceNamed(name, { drivers, secrets });
@@ -48,11 +56,12 @@ const instanceOf = (name: string, { secrets }: Session): Instance<DriverEntry> =
 /** The options that make up a login to that backend, the user first. Empty if it has no login. */
 export function credentialsOf(name: string, session: Session): Credential[] {
   const instance = instanceOf(name, session);
-  const { sources } = resolveInstance(instance, session);
+  const { sources, places } = resolveInstance(instance, session);
   const credentials: Credential[] = [];
   for (const [option, spec] of Object.entries<OptionSpec>(instance.driver.options)) {
     const role = roleOf(option, spec);
-    if (role !== undefined) credentials.push({ name: option, spec, role, source: sources[option] });
+    if (role !== undefined)
+      credentials.push({ name: option, spec, role, source: sources[option], place: places[option] });
   }
   const order = ['required', 'user', 'secret'];
   return credentials.sort((a, b) => order.indexOf(a.role) - order.indexOf(b.role));
@@ -145,6 +154,8 @@ export async function login(
   const backend = await createBackend(instance, { env: without(session.env, variables), secrets });
   try {
     await backend.check?.(signal);
+  } catch (error) {
+    throw refusal(instance.name, error);
   } finally {
     await backend.close?.();
   }
@@ -233,15 +244,34 @@ export async function loginStatus(
   signal?: AbortSignal,
 ): Promise<LoginStatus> {
   const { name: backend, driver } = instanceOf(name, session);
-  const set = credentialsOf(name, session).flatMap(({ name: option, role, source }) =>
-    source === undefined || role === 'required' ? [] : [[option, source] as const],
+  const set = credentialsOf(name, session).filter(
+    ({ role, source }) => role !== 'required' && source !== undefined && source !== 'default',
   );
-  const status = { backend, driver: driver.name, target: undefined, credentials: Object.fromEntries(set) };
+  const status = {
+    backend,
+    driver: driver.name,
+    target: undefined,
+    credentials: Object.fromEntries(set.map(({ name: option, source }) => [option, source])),
+    places: Object.fromEntries(set.map(({ name: option, place = '' }) => [option, place])),
+  } as LoginStatus;
   try {
     const service = await session.backend(name);
+    const found = set.length > 0 ? undefined : await dockerLogin(service, driver, session, signal);
+    const login = found && { credentials: { login: found.kind }, places: { login: found.source } };
     await service.check?.(signal);
-    return { ...status, target: service.target, ok: true };
+    return { ...status, ...login, target: service.target, ok: true };
   } catch (error) {
     return { ...status, ok: false, error: describeError(error) };
   }
+}
+
+/** The login that a backend of an OCI registry without its own takes from docker's and apptainer's. */
+async function dockerLogin(
+  { target }: Backend,
+  driver: DriverEntry,
+  { env }: Session,
+  signal: AbortSignal | undefined,
+): Promise<DockerCredentials | undefined> {
+  const host = OCI_DRIVERS.includes(driver.name) ? URL.parse(target)?.host : undefined;
+  return host === undefined ? undefined : findDockerCredentials(host, env, '', signal);
 }

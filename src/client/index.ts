@@ -31,6 +31,7 @@ export {
   logout,
 } from './auth.ts';
 export type { FlowOptions, Invitation, OAuthService, Tokens } from './auth-flow.ts';
+export { hostStatus, hostsWithLogin, isRegistryHost, loginToHost, logoutFromHost } from './auth-host.ts';
 export {
   type BackendSummary,
   type DriverCapabilities,

@@ -5,7 +5,7 @@
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { untilAborted } from '../base/abort.ts';
-import { systemCode } from '../base/errors.ts';
+import { SregistryError, systemCode } from '../base/errors.ts';
 import { isJsonObject, type JsonObject } from './json.ts';
 import { warnOnce } from './warn-once.ts';
 
@@ -14,14 +14,20 @@ const TIME_LIMIT_MS = 10_000;
 /** Longest answer in characters; logins are short. */
 const ANSWER_MAX = 1024 * 1024;
 
+/** The name becomes part of a program's name, so it must not contain a path. */
+const HELPER_NAME = /^[\w.-]+$/;
+
 /** What helpers print before exit code 1 if they have no login. This is not an error. */
 const NOT_FOUND = /credentials not found/i;
 
 /** The user name that marks the secret as an identity token. */
 const TOKEN_USER = '<token>';
 
-/** A login; `source` tells people where it was found. */
-export type DockerCredentials = { readonly source: string } & (
+/** A login; `source` tells people where it was found, `kind` what that is. */
+export type DockerCredentials = {
+  readonly source: string;
+  readonly kind: 'file' | 'helper' | 'environment';
+} & (
   | { readonly username: string; readonly password: string }
   /** An OAuth 2 refresh token, to exchange for an access token. */
   | { readonly identityToken: string }
@@ -45,14 +51,13 @@ export async function askHelper(
   server: string,
   { file, env, signal }: HelperQuestion,
 ): Promise<DockerCredentials | undefined> {
-  // The name becomes part of a program's name, so it must not contain a path.
-  if (typeof name !== 'string' || !/^[\w.-]+$/.test(name)) {
+  if (typeof name !== 'string' || !HELPER_NAME.test(name)) {
     warnOnce(`${file} names a credential helper with an invalid name: ${JSON.stringify(name)}`);
     return undefined;
   }
   const program = `docker-credential-${name}`;
   try {
-    const { code, stdout, stderr } = await run(program, server, env, signal);
+    const { code, stdout, stderr } = await run(program, 'get', server, env, signal);
     if (code === 0) return fromAnswer(stdout, program);
     if (NOT_FOUND.test(stdout + stderr)) return undefined;
     throw new Error(stdout.trim() || stderr.trim() || 'it failed');
@@ -64,10 +69,37 @@ export async function askHelper(
   }
 }
 
+/**
+ * Tells the helper `name` to `store` a login (as JSON) or to `erase` that of a server. Throws SETTINGS if it does not do so.
+ */
+export async function tellHelper(
+  name: string,
+  verb: 'store' | 'erase',
+  input: string,
+  { file, env, signal }: HelperQuestion,
+): Promise<void> {
+  const program = `docker-credential-${name}`;
+  const failed = (reason: string, cause?: unknown) =>
+    new SregistryError('SETTINGS', `${program}, which ${file} names, cannot ${verb} the login: ${reason}`, {
+      hint: `install or repair it, or take it out of ${file}`,
+      cause,
+    });
+  if (!HELPER_NAME.test(name)) throw failed('its name is invalid');
+  const { code, stdout, stderr } = await run(program, verb, input, env, signal).catch((error: unknown) => {
+    signal?.throwIfAborted();
+    throw failed(systemCode(error) === 'ENOENT' ? 'it is not installed' : (error as Error).message, error);
+  });
+  if (code === 0 || (verb === 'erase' && NOT_FOUND.test(stdout + stderr))) return;
+  throw failed(stdout.trim() || stderr.trim() || 'it failed');
+}
+
 function fromAnswer(text: string, source: string): DockerCredentials | undefined {
   const { Username: username, Secret: secret } = parseAnswer(text);
   if (typeof username !== 'string' || typeof secret !== 'string' || secret === '') return undefined;
-  return username === TOKEN_USER ? { identityToken: secret, source } : { username, password: secret, source };
+  const from = { source, kind: 'helper' } as const;
+  return username === TOKEN_USER
+    ? { identityToken: secret, ...from }
+    : { username, password: secret, ...from };
 }
 
 function parseAnswer(text: string): JsonObject {
@@ -89,7 +121,8 @@ interface Outcome {
 
 async function run(
   program: string,
-  server: string,
+  verb: string,
+  input: string,
   env: NodeJS.ProcessEnv,
   signal: AbortSignal | undefined,
 ): Promise<Outcome> {
@@ -99,10 +132,10 @@ async function run(
     () => late.abort(new Error(`it took longer than ${TIME_LIMIT_MS / 1000} s`)),
     TIME_LIMIT_MS,
   );
-  const child = spawn(program, ['get'], { env, detached: true });
+  const child = spawn(program, [verb], { env, detached: true });
   try {
     return await untilAborted(
-      outcomeOf(child, server),
+      outcomeOf(child, input),
       signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]),
     );
   } catch (error) {
@@ -113,10 +146,10 @@ async function run(
   }
 }
 
-async function outcomeOf(child: ChildProcessWithoutNullStreams, server: string): Promise<Outcome> {
+async function outcomeOf(child: ChildProcessWithoutNullStreams, input: string): Promise<Outcome> {
   // A helper may exit without reading its input.
   child.stdin.on('error', () => {});
-  child.stdin.end(server);
+  child.stdin.end(input);
   const closed = Promise.withResolvers<number | null>();
   child.on('error', closed.reject);
   child.on('close', closed.resolve);

@@ -46,7 +46,7 @@ export async function findDockerCredentials(
   return found === undefined ? undefined : registered(found);
 }
 
-async function readConfig(file: string): Promise<JsonObject> {
+export async function readConfig(file: string): Promise<JsonObject> {
   try {
     return (await readJsonObject(file)) ?? {};
   } catch (error) {
@@ -55,27 +55,37 @@ async function readConfig(file: string): Promise<JsonObject> {
   }
 }
 
-function configFiles(env: NodeJS.ProcessEnv): string[] {
+/** Where `docker login` keeps logins. */
+export function dockerFile(env: NodeJS.ProcessEnv): string {
+  return join(env.DOCKER_CONFIG || join(getPaths(env).home, '.docker'), 'config.json');
+}
+
+/** Where `apptainer registry login` keeps logins. */
+export function apptainerFile(env: NodeJS.ProcessEnv): string {
+  return join(env.APPTAINER_CONFIGDIR || join(getPaths(env).home, '.apptainer'), 'docker-config.json');
+}
+
+export function configFiles(env: NodeJS.ProcessEnv): string[] {
   const { home } = getPaths(env);
   const podman = env.XDG_RUNTIME_DIR && join(env.XDG_RUNTIME_DIR, 'containers/auth.json');
   return [
     env.SREGISTRY_DOCKERHUB_SECRETS,
     env.APPTAINER_AUTHFILE,
     env.SINGULARITY_AUTHFILE,
-    join(env.APPTAINER_CONFIGDIR || join(home, '.apptainer'), 'docker-config.json'),
+    apptainerFile(env),
     join(env.SINGULARITY_CONFIGDIR || join(home, '.singularity'), 'docker-config.json'),
     env.REGISTRY_AUTH_FILE || podman,
-    join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json'),
+    dockerFile(env),
   ].filter((file): file is string => Boolean(file));
 }
 
-const HUB = 'docker.io';
+export const HUB = 'docker.io';
 const HUB_HOSTS = [HUB, 'index.docker.io', 'registry-1.docker.io', 'registry.hub.docker.com'];
 
 /** Docker's key for Docker Hub in `auths` and for helpers. */
-const HUB_KEY = 'https://index.docker.io/v1/';
+export const HUB_KEY = 'https://index.docker.io/v1/';
 
-function canonicalHost(host: string): string {
+export function canonicalHost(host: string): string {
   const name = host.toLowerCase();
   return HUB_HOSTS.includes(name) ? HUB : name;
 }
@@ -83,14 +93,14 @@ function canonicalHost(host: string): string {
 /**
  * Converts a key as tools write it (`quay.io/org`, `https://quay.io`, `https://index.docker.io/v1/`) to one form: `quay.io/org`.
  */
-function canonicalKey(key: string): string {
+export function canonicalKey(key: string): string {
   const [host = '', ...path] = key.replace(/^https?:\/\//, '').split('/');
   const namespace = path.filter((part) => part !== '').join('/');
   return [canonicalHost(host), ...(/^(?:v[12])?$/.test(namespace) ? [] : [namespace])].join('/');
 }
 
 /** The entries of `section` whose key applies to `wanted` (host and path), the longest key first. */
-function matching(section: unknown, wanted: string): [key: string, value: unknown][] {
+export function matching(section: unknown, wanted: string): [key: string, value: unknown][] {
   if (!isJsonObject(section)) return [];
   return Object.entries(section)
     .filter(([key]) => wanted === canonicalKey(key) || wanted.startsWith(`${canonicalKey(key)}/`))
@@ -120,10 +130,11 @@ async function findInFile(
 function fromEntry(entry: unknown, source: string): DockerCredentials | undefined {
   if (!isJsonObject(entry)) return undefined;
   const { identitytoken, registrytoken, auth, username, password } = entry;
-  if (isText(registrytoken)) return { registryToken: registrytoken, source };
-  if (isText(identitytoken)) return { identityToken: identitytoken, source };
+  const from = { source, kind: 'file' } as const;
+  if (isText(registrytoken)) return { registryToken: registrytoken, ...from };
+  if (isText(identitytoken)) return { identityToken: identitytoken, ...from };
   if (isText(auth)) return fromAuth(auth, source);
-  if (isText(username) && isText(password)) return { username, password, source };
+  if (isText(username) && isText(password)) return { username, password, ...from };
   return undefined;
 }
 
@@ -131,7 +142,7 @@ function fromEntry(entry: unknown, source: string): DockerCredentials | undefine
 function fromAuth(auth: string, source: string): DockerCredentials | undefined {
   registerSecret(auth);
   const [, username, password] = /^([^:]+):(.*?)\0*$/s.exec(Buffer.from(auth, 'base64').toString()) ?? [];
-  if (username !== undefined && password !== undefined) return { username, password, source };
+  if (username !== undefined && password !== undefined) return { username, password, source, kind: 'file' };
   warnOnce(`The login ${source} is malformed: log in to that registry again`);
   return undefined;
 }
@@ -140,7 +151,8 @@ function inEnvironment(env: NodeJS.ProcessEnv): DockerCredentials | undefined {
   for (const prefix of ['APPTAINER_DOCKER', 'SINGULARITY_DOCKER']) {
     const username = env[`${prefix}_USERNAME`];
     const password = env[`${prefix}_PASSWORD`];
-    if (username && password) return { username, password, source: `${prefix}_USERNAME and _PASSWORD` };
+    if (username && password)
+      return { username, password, source: `${prefix}_USERNAME and _PASSWORD`, kind: 'environment' };
   }
   return undefined;
 }

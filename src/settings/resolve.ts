@@ -33,6 +33,8 @@ export interface ResolvedOptions<S extends OptionSchema = OptionSchema> {
   readonly values: OptionValues<S>;
   /** The source of each value. */
   readonly sources: { readonly [K in keyof S]?: OptionSource };
+  /** Where each value stands, in words: a variable, a key of the secrets file. */
+  readonly places: { readonly [K in keyof S]?: string };
   /** Names of required options without a value. */
   readonly missing: readonly (keyof S & string)[];
 }
@@ -46,6 +48,7 @@ export interface FoundValue extends WrittenValue {
 export function resolveOptions<S extends OptionSchema>(request: ResolveRequest<S>): ResolvedOptions<S> {
   const values: Record<string, string | boolean | number> = {};
   const sources: Record<string, OptionSource> = {};
+  const places: Record<string, string> = {};
   const missing: string[] = [];
   for (const [name, spec] of Object.entries(request.schema)) {
     const found = findOption(request, name, spec);
@@ -55,8 +58,9 @@ export function resolveOptions<S extends OptionSchema>(request: ResolveRequest<S
     }
     values[name] = checkOption(request.instance, name, spec, found);
     sources[name] = found.source;
+    places[name] = found.place;
   }
-  return { values: values as OptionValues<S>, sources, missing } as ResolvedOptions<S>;
+  return { values: values as OptionValues<S>, sources, places, missing } as ResolvedOptions<S>;
 }
 
 /**

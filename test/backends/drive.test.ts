@@ -564,6 +564,41 @@ describe('A login', () => {
     expect(await names(backend, 'lab')).toEqual(['hello:1.0']);
   });
 
+  /** A person with a browser on another machine, who pastes what it could not open, or only the code in it. */
+  const browserElsewhere = (paste: (redirect: URL) => string) => {
+    let invited = '';
+    return {
+      isInteractive: true,
+      browserElsewhere: true,
+      ask: async () => {
+        const { headers } = await fetch(invited, { redirect: 'manual' });
+        return paste(new URL(headers.get('location') ?? ''));
+      },
+      show: ({ url }: { url: string }) => {
+        invited = url;
+      },
+    };
+  };
+
+  test.each([
+    ['the address', ({ href }: URL) => ` ${href}\n`],
+    ['the code', ({ searchParams }: URL) => searchParams.get('code') ?? ''],
+  ])('is granted in a browser elsewhere, of which %s is pasted.', async (_what, paste) => {
+    const { context, connect } = await startLogin();
+    await connect(await driver.login?.(context(), browserElsewhere(paste))).check?.();
+  });
+
+  test('with the address of another login is refused, and with none canceled.', async () => {
+    const { context } = await startLogin();
+    const forged = ({ href }: URL) => href.replace(/state=[^&]*/, 'state=another');
+    await expect(driver.login?.(context(), browserElsewhere(forged))).rejects.toThrow();
+    const nothing = driver.login?.(
+      context(),
+      browserElsewhere(() => ''),
+    );
+    await expect(nothing).rejects.toMatchObject({ code: 'CANCELED' });
+  });
+
   test('can ask for less.', async () => {
     const { context } = await startLogin({ scope: `${SCOPE}.file` });
     expect(await driver.login?.(context({ scope: 'drive.file' }), browser())).toHaveProperty('refreshToken');

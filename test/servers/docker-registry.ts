@@ -14,6 +14,8 @@ import pRetry from 'p-retry';
 export interface RegistryOptions {
   /** `basic` asks every request for {@link REGISTRY_LOGIN}. Default: `none`. */
   auth?: 'none' | 'basic';
+  /** The line of htpasswd for the login that `basic` asks for instead, with bcrypt. */
+  htpasswd?: string;
   /** A storage folder to keep. Default: a temporary one, which `remove` deletes. */
   dir?: string;
   /** Default: any free port. */
@@ -67,7 +69,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
   const folder = mkdtempSync(join(tmpdir(), 'sregistry-registry-'));
   const requests: RegistryRequest[] = [];
   const launch = (port: number) =>
-    serve(writeConfig(folder, options.dir ?? join(folder, 'data'), port, options.auth), (request) => {
+    serve(writeConfig(folder, options.dir ?? join(folder, 'data'), port, options), (request) => {
       if (options.record !== false) requests.push(request);
     });
 
@@ -101,9 +103,14 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
 }
 
 /** Writes the configuration (JSON is YAML) and answers its path. */
-function writeConfig(folder: string, storage: string, port: number, auth: RegistryOptions['auth']): string {
+function writeConfig(
+  folder: string,
+  storage: string,
+  port: number,
+  { auth, htpasswd: login = HTPASSWD }: RegistryOptions,
+): string {
   const htpasswd = join(folder, 'htpasswd');
-  writeFileSync(htpasswd, HTPASSWD);
+  writeFileSync(htpasswd, login);
   const config = {
     version: 0.1,
     log: { level: 'info', formatter: 'json', accesslog: { disabled: true } },

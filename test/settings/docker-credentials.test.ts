@@ -22,7 +22,7 @@ function home(files: Record<string, object | string> = {}) {
   const find = async (host: string, more: NodeJS.ProcessEnv = {}, repository?: string) => {
     const found = await findDockerCredentials(host, env(more), repository);
     if (found === undefined) return undefined;
-    const { source: _, ...login } = found;
+    const { source: _, kind: __, ...login } = found;
     return login;
   };
   return { dir, env, find };

@@ -16,6 +16,7 @@ test('names what is missing and gives defaults', () => {
   expect(resolve({})).toEqual({
     values: { insecure: false },
     sources: { insecure: 'default' },
+    places: { insecure: 'the default' },
     missing: ['base'],
   });
 });
@@ -25,6 +26,11 @@ test('prefers the environment to the secrets file and that to the default', () =
   expect(resolve({ SREGISTRY_STORE_BASE: 'http://env' }, secrets)).toEqual({
     values: { base: 'http://env', region: 'eu', insecure: true },
     sources: { base: 'environment', region: 'secrets', insecure: 'secrets' },
+    places: {
+      base: 'SREGISTRY_STORE_BASE',
+      region: '"region" of "store" in the secrets file',
+      insecure: '"insecure" of "store" in the secrets file',
+    },
     missing: [],
   });
 });

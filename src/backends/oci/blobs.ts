@@ -54,12 +54,18 @@ export async function readBlob(
  * upload.
  */
 export async function startUpload(repository: Repository, digest: string): Promise<Upload | undefined> {
-  const { http, holders, signal } = repository;
+  const { holders, http, signal, createRepository } = repository;
   const holder = holders.get(digest);
   const path = pathOf(repository, 'blobs/uploads/');
+  const start = (query?: { mount: string; from: string }) =>
+    http.post(path, { query, signal }).catch(async (error: unknown) => {
+      if (createRepository === undefined || !isError(error, 'NOT_FOUND')) throw error;
+      await createRepository(repository.path, signal);
+      return http.post(path, { query, signal });
+    });
   if (holder !== undefined && holder !== repository.path) {
     try {
-      const reply = await http.post(path, { query: { mount: digest, from: holder }, signal });
+      const reply = await start({ mount: digest, from: holder });
       debug('%s: mount from %s: %d', digest, holder, reply.status);
       return reply.status === 201 ? undefined : toUpload(repository, reply);
     } catch (error) {
@@ -67,7 +73,7 @@ export async function startUpload(repository: Repository, digest: string): Promi
       if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED', 'SERVICE')) throw error;
     }
   }
-  return toUpload(repository, await http.post(path, { signal }));
+  return toUpload(repository, await start());
 }
 
 function toUpload(registry: Registry, reply: BufferedResponse): Upload {

@@ -5,7 +5,7 @@
 import { isError, SregistryError } from '../../base/errors.ts';
 import type { HttpClient } from '../http.ts';
 import { unlessAbsent } from '../kit/absent.ts';
-import { Renewable } from '../kit/renewable.ts';
+import { type Lookup, Renewable } from '../kit/renewable.ts';
 import { DOCKER_HUB, isRepository, isTag } from './reference.ts';
 
 export interface Catalog {
@@ -24,13 +24,18 @@ const PAGE_SIZE = 1000;
 /** Names after which a listing counts as endless. */
 const MAX_NAMES = 1_000_000;
 
-export function createCatalog(http: HttpClient, host: string): Catalog {
+/** @param otherwise lists the repositories of a registry that has no catalog. */
+export function createCatalog(
+  http: HttpClient,
+  host: string,
+  otherwise?: Lookup<readonly string[]>,
+): Catalog {
   // Keeps the answer that a registry cannot list, but no failure.
   const known = new Renewable<readonly string[] | SregistryError>({ max: 1, lifetime: CATALOG_TTL });
   const read = (signal: AbortSignal) =>
-    readCatalog(http, host, signal).catch((error: unknown) => {
-      if (isError(error, 'UNSUPPORTED')) return error;
-      throw error;
+    readCatalog(http, host, signal).catch(async (error: unknown) => {
+      if (!isError(error, 'UNSUPPORTED')) throw error;
+      return otherwise === undefined ? error : sorted(await otherwise(signal));
     });
   return {
     forget: () => known.forget(),
@@ -49,13 +54,14 @@ export function createCatalog(http: HttpClient, host: string): Catalog {
 async function readCatalog(http: HttpClient, host: string, signal: AbortSignal): Promise<readonly string[]> {
   if (host === DOCKER_HUB) throw doesNotList(host);
   try {
-    const names = await readNames(http, '/v2/_catalog', 'repositories', signal);
-    return [...new Set(names.filter(isRepository))].sort();
+    return sorted(await readNames(http, '/v2/_catalog', 'repositories', signal));
   } catch (error) {
     if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN', 'NOT_FOUND', 'UNSUPPORTED')) throw error;
     throw doesNotList(host, error);
   }
 }
+
+const sorted = (names: readonly string[]) => [...new Set(names.filter(isRepository))].sort();
 
 function doesNotList(host: string, cause?: unknown): SregistryError {
   return new SregistryError('UNSUPPORTED', `${host} does not list its repositories`, {

@@ -60,7 +60,7 @@ export function repositoryOfImage(
 const HOST =
   /^(?:(?=.*[.:]|localhost$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?)$/i;
 
-function isHost(component: string): boolean {
+export function isHost(component: string): boolean {
   return HOST.test(component);
 }
 

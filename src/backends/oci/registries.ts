@@ -21,7 +21,17 @@ export interface OciSettings {
   readonly nohttps?: boolean | undefined;
   /** The login to that registry. Default: those that apptainer, docker and podman keep. */
   readonly login?: Lookup<TimedLogin | undefined> | undefined;
+  /** What to do if that registry refuses a request. */
+  readonly loginHint?: string | undefined;
+  /** Lists the repositories of that registry if it has no catalog. */
+  readonly repositories?: Lookup<readonly string[]> | undefined;
+  /** Makes a repository of that registry. Called where a push finds that it does not exist. */
+  readonly createRepository?: CreateRepository | undefined;
+  /** Releases what these functions hold. */
+  readonly close?: (() => Promise<void>) | undefined;
 }
+
+type CreateRepository = (path: string, signal?: AbortSignal) => Promise<void>;
 
 export type TimedLogin = Login & {
   /** Seconds from now until it expires. Default: looked up again after a minute. */
@@ -39,6 +49,8 @@ export interface Registry {
   readonly redirects: RedirectMemory;
   /** A repository known to hold a blob, by the digest of the blob: a copy can be mounted from there. */
   readonly holders: LRUCache<string, string>;
+  /** Undefined if repositories need not, or must not, be made for a push. */
+  readonly createRepository?: CreateRepository | undefined;
 }
 
 /** A repository for one operation. The signal ends the requests of the operation. */
@@ -67,8 +79,9 @@ const LOGIN_TTL = 60_000;
 
 export function createRegistries(
   { name, env }: Pick<DriverContext, 'name' | 'env'>,
-  { base, nohttps = false, login }: OciSettings,
+  settings: OciSettings,
 ): Registries {
+  const { base, nohttps = false, login } = settings;
   const address = base === undefined ? undefined : parseBase(name, base, nohttps);
   const ownHost = canonicalHost(address?.host ?? DOCKER_HUB);
   const tokenHttp = createHttpClient({ env });
@@ -78,15 +91,18 @@ export function createRegistries(
     const own = host === ownHost;
     const origin = own && address ? address : new URL(`${schemeOf(host, nohttps)}://${host}`);
     const logins = createLogins(host, env, own ? login : undefined);
-    const hint = `it does not exist, or needs a login that may do this: \`sregistry auth login ${name}\``;
+    const { loginHint, repositories, createRepository }: Partial<OciSettings> = own ? settings : {};
+    const hint =
+      loginHint ?? `it does not exist, or needs a login that may do this: \`sregistry auth login ${name}\``;
     const auth = createAuth({ origin, http: tokenHttp, logins });
     const http = createHttpClient({ base: origin, env, hints: { UNAUTHORIZED: hint }, ...auth });
     return {
       host,
       http,
-      catalog: createCatalog(http, host),
+      catalog: createCatalog(http, host, repositories),
       redirects: new LRUCache<string, string>({ max: 1000, ttl: REDIRECT_TTL }),
       holders: new LRUCache<string, string>({ max: 10_000 }),
+      createRepository,
     };
   };
   const of = (host: string): Registry => {
@@ -104,7 +120,7 @@ export function createRegistries(
     at: ({ host, repository }, signal) => ({ ...of(host), path: repository, signal }),
     close: async () => {
       const clients = [tokenHttp, ...[...registries.values()].map(({ http }) => http)];
-      await Promise.all(clients.map((http) => http.close()));
+      await Promise.all([...clients.map((http) => http.close()), settings.close?.()]);
     },
   };
 }

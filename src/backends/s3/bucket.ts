@@ -15,12 +15,12 @@ import {
   type RequestOptions,
   type StreamOptions,
 } from '../http.ts';
+import { type CredentialSource, credentialSource } from '../kit/aws/credentials.ts';
+import { createSigner, type Signer } from '../kit/aws/signer.ts';
 import type { Query } from '../kit/signed-address.ts';
-import { type CredentialSource, credentialSource } from './credentials.ts';
 import type { declaration } from './declaration.ts';
 import { addressOf, type Endpoint, endpointOf } from './endpoint.ts';
 import { interpretFailure, S3Error } from './failure.ts';
-import { createSigner, type Signer } from './signer.ts';
 
 const debug = debugLog('s3');
 
@@ -66,7 +66,10 @@ export class Bucket {
     this.endpoint = endpointOf(instance, options);
     this.objectHeaders = options.acl === undefined ? {} : { 'x-amz-acl': options.acl };
     this.#env = env;
-    this.#credentials = credentialSource(instance, options, this.endpoint.isAmazon);
+    this.#credentials =
+      options.signature === 'none'
+        ? async () => undefined
+        : credentialSource({ driver: 's3', instance }, options, this.endpoint.isAmazon);
     this.#connect(this.endpoint.region);
   }
 
@@ -111,7 +114,7 @@ export class Bucket {
   }
 
   #connect(region: string): void {
-    const signer = createSigner(region, this.#credentials);
+    const signer = createSigner({ driver: 's3', service: 's3', region }, this.#credentials);
     const address = this.endpoint.addressIn(region);
     const http = createHttpClient({
       base: address,

@@ -1,19 +1,12 @@
 /** The driver's declaration, apart from its code: settings and help read it without loading an HTTP client. */
+import { AWS_DEPENDENCIES, AWS_OPTIONS } from '../kit/aws/declaration.ts';
+
 export const declaration = {
   name: 's3',
   title: 'Amazon S3 and compatible services (Ceph, MinIO, R2, Wasabi, ...)',
   aliases: ['s3'],
   capabilities: ['list', 'push', 'search', 'share', 'remove', 'copy', 'check'],
-  dependencies: [
-    { module: '@smithy/signature-v4', version: '^5.7.5', purpose: 'to sign requests' },
-    { module: '@aws-crypto/sha256-js', version: '^5.2.0', purpose: 'to sign requests' },
-    {
-      module: '@aws-sdk/credential-provider-node',
-      version: '^3.972.97',
-      purpose: 'to find credentials as AWS does',
-    },
-    { module: '@aws-sdk/credential-provider-ini', version: '^3.973.30', purpose: 'to read profiles of AWS' },
-  ],
+  dependencies: AWS_DEPENDENCIES,
   options: {
     bucket: {
       env: 'SREGISTRY_S3_BUCKET',
@@ -32,17 +25,7 @@ export const declaration = {
       describe: 'Region of the bucket. Default: the one the service names',
       example: 'eu-central-1',
     },
-    accessKeyId: {
-      env: 'AWS_ACCESS_KEY_ID',
-      describe: "Access key. Default: AWS's own configuration, else none: requests are not signed",
-    },
-    secretAccessKey: { env: 'AWS_SECRET_ACCESS_KEY', describe: 'Secret of the access key', secret: true },
-    sessionToken: {
-      env: 'AWS_SESSION_TOKEN',
-      describe: 'Token of a temporary access key',
-      secret: true,
-    },
-    profile: { env: 'AWS_PROFILE', describe: 'Profile in ~/.aws/config and ~/.aws/credentials' },
+    ...AWS_OPTIONS,
     signature: {
       env: 'SREGISTRY_S3_SIGNATURE',
       describe: 'How to sign requests. none sends them unsigned; s3 means s3v4',

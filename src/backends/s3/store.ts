@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { ShareOptions } from '../backend.ts';
+import { LONGEST_LINK } from '../kit/aws/signer.ts';
 import { goneIsStale } from '../kit/stale.ts';
 import type { Page, Range, Store } from '../kit/store.ts';
 import type { Bucket } from './bucket.ts';
@@ -10,7 +11,6 @@ import { COPY_LIMITS, copyObject } from './copy.ts';
 import { METADATA } from './metadata.ts';
 import { headObject, listObjects, type ObjectRef, opaque } from './objects.ts';
 import { putObject, putSmall } from './put.ts';
-import { LONGEST_LINK } from './signer.ts';
 import { findVersion, keepsVersions } from './versions.ts';
 
 const debug = debugLog('s3');

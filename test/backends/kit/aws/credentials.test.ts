@@ -1,12 +1,12 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { credentialSource } from '../../../src/backends/s3/credentials.ts';
-import driver from '../../../src/backends/s3/index.ts';
-import { redact } from '../../../src/log/index.ts';
-import { temporaryFolder } from '../../helpers/temporary.ts';
-import { startFaultServer } from '../../servers/http-faults.ts';
-import { s3Options } from '../../servers/s3.ts';
+import { credentialSource } from '../../../../src/backends/kit/aws/credentials.ts';
+import driver from '../../../../src/backends/s3/index.ts';
+import { redact } from '../../../../src/log/index.ts';
+import { temporaryFolder } from '../../../helpers/temporary.ts';
+import { startFaultServer } from '../../../servers/http-faults.ts';
+import { s3Options } from '../../../servers/s3.ts';
 
 let folder: string;
 
@@ -23,7 +23,7 @@ afterEach(() => {
 });
 
 const source = (options: Record<string, string> = {}, isAmazon = false) =>
-  credentialSource('s3', s3Options(options), isAmazon);
+  credentialSource({ driver: 's3', instance: 's3' }, s3Options(options), isAmazon);
 
 const profile = (name: string, lines: string) =>
   writeFileSync(join(folder, 'credentials'), `[${name}]\n${lines}\n`, { flag: 'a' });
@@ -49,7 +49,7 @@ describe('credentials', () => {
     expect(await source(options)()).toEqual(options);
   });
 
-  test.each([{ accessKeyId: 'a' }, { secretAccessKey: 'b' }, { signature: 's5' }])(
+  test.each([{ accessKeyId: 'a' }, { secretAccessKey: 'b' }])(
     'that are half given are the error SETTINGS: %j',
     (options) => {
       expect(() => source(options)).toThrow(expect.objectContaining({ code: 'SETTINGS' }));
@@ -62,7 +62,21 @@ describe('credentials', () => {
 
   test('are nobody’s where that is wanted', async () => {
     profile('default', 'aws_access_key_id = a\naws_secret_access_key = b');
-    expect(await source({ signature: 'none' })()).toBeUndefined();
+    const seen: (string | undefined)[] = [];
+    await using server = await startFaultServer(({ headers }, response) => {
+      seen.push(headers.authorization);
+      response.end('<ListBucketResult></ListBucketResult>');
+    });
+    for (const signature of ['none', 's3v4']) {
+      const options = s3Options({ base: server.url, bucket: 'images', signature });
+      const s3 = driver.create({ name: 's3', options, env: {} });
+      await Array.fromAsync(s3.list(''));
+      await s3.close?.();
+    }
+    const half = seen.length / 2;
+    expect(seen.slice(0, half).every((one) => one === undefined)).toBe(true);
+    expect(seen.slice(half).every((one) => one?.includes('Credential=a/'))).toBe(true);
+    expect(half).toBeGreaterThan(0);
   });
 
   test('come from the profile, and never appear in what is printed', async () => {

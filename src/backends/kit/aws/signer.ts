@@ -1,17 +1,25 @@
 /** Signs requests (AWS Signature Version 4) with AWS's own library, loaded on first use. */
 import { parse } from 'node:querystring';
 import type { SignatureV4 } from '@smithy/signature-v4';
-import type { Headers } from '../http.ts';
-import { encodeQuery } from '../kit/signed-address.ts';
-import { importDependency } from '../optional.ts';
+import type { Headers } from '../../http.ts';
+import { importDependency } from '../../optional.ts';
+import { encodeQuery } from '../signed-address.ts';
 import type { CredentialSource } from './credentials.ts';
-import { declaration } from './declaration.ts';
+import { awsLibraries } from './declaration.ts';
 
 export interface Signer {
   /** The headers that sign a request; empty without credentials. */
   sign(request: { method: string; url: URL; headers: Headers }): Promise<Headers>;
   /** `url` as a link that anybody can GET for `expires` seconds; unchanged without credentials. */
   presign(url: URL, expires: number): Promise<URL>;
+}
+
+export interface SignerSettings {
+  /** Name of the driver, for messages. */
+  readonly driver: string;
+  /** As signatures name it: `s3`, `ecr`. */
+  readonly service: string;
+  readonly region: string;
 }
 
 /** The longest lifetime of a link in seconds: 7 days. */
@@ -21,18 +29,18 @@ export const LONGEST_LINK = 604_800;
 const SIGNED = /^(x-amz-.+|content-md5|content-type)$/;
 
 const PAYLOAD = 'x-amz-content-sha256';
-/** Headers of S3 that a browser does not send when it follows a link. */
+/** Headers that a browser does not send when it follows a link. */
 const NOT_IN_LINKS = new Set([PAYLOAD]);
 
-export function createSigner(region: string, source: CredentialSource): Signer {
+export function createSigner({ driver, service, region }: SignerSettings, source: CredentialSource): Signer {
   const signature = async (): Promise<SignatureV4 | undefined> => {
     const credentials = await source();
     if (credentials === undefined) return undefined;
     const [{ SignatureV4 }, { Sha256 }] = await Promise.all([
-      importDependency<typeof import('@smithy/signature-v4')>(declaration, '@smithy/signature-v4'),
-      importDependency<typeof import('@aws-crypto/sha256-js')>(declaration, '@aws-crypto/sha256-js'),
+      importDependency<typeof import('@smithy/signature-v4')>(awsLibraries(driver), '@smithy/signature-v4'),
+      importDependency<typeof import('@aws-crypto/sha256-js')>(awsLibraries(driver), '@aws-crypto/sha256-js'),
     ]);
-    return new SignatureV4({ service: 's3', region, credentials, sha256: Sha256, uriEscapePath: false });
+    return new SignatureV4({ service, region, credentials, sha256: Sha256, uriEscapePath: false });
   };
 
   return {

@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { createSigner } from '../../../src/backends/s3/signer.ts';
+import { createSigner } from '../../../../src/backends/kit/aws/signer.ts';
 
 /** The credentials, time and signatures of the examples in "Authenticating Requests", Amazon S3 API Reference. */
 const KEY = {
   accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
   secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY',
 };
+const S3 = { driver: 's3', service: 's3', region: 'us-east-1' };
 const BUCKET = 'https://examplebucket.s3.amazonaws.com';
 
 beforeEach(() => {
@@ -16,7 +17,7 @@ afterEach(() => {
 });
 
 describe('signatures', () => {
-  const signer = createSigner('us-east-1', async () => KEY);
+  const signer = createSigner(S3, async () => KEY);
 
   test.each([
     [
@@ -61,7 +62,7 @@ describe('signatures', () => {
   });
 
   test('carry the token of a temporary key', async () => {
-    const temporary = createSigner('us-east-1', async () => ({ ...KEY, sessionToken: 'token/+=' }));
+    const temporary = createSigner(S3, async () => ({ ...KEY, sessionToken: 'token/+=' }));
     const headers = await temporary.sign({ method: 'GET', url: new URL(`${BUCKET}/x`), headers: {} });
     expect(headers['x-amz-security-token']).toBe('token/+=');
     const link = await temporary.presign(new URL(`${BUCKET}/x`), 60);
@@ -69,7 +70,7 @@ describe('signatures', () => {
   });
 
   test('are not made for nobody, whose links are plain', async () => {
-    const nobody = createSigner('us-east-1', async () => undefined);
+    const nobody = createSigner(S3, async () => undefined);
     const url = new URL(`${BUCKET}/x`);
     expect(await nobody.sign({ method: 'GET', url, headers: {} })).toEqual({});
     expect((await nobody.presign(url, 60)).href).toBe(url.href);

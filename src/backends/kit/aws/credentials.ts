@@ -2,14 +2,13 @@
  * Finds the credentials for requests: the access key in the settings, else what AWS's own tools would use (environment, profiles,
  * SSO, roles of containers and machines). Without any, requests are not signed. Loads AWS's libraries on first use.
  */
-import { describeError, isError, SregistryError } from '../../base/errors.ts';
-import { debugLog, registerSecret } from '../../log/index.ts';
-import { Renewable } from '../kit/renewable.ts';
-import { importDependency } from '../optional.ts';
-import { declaration } from './declaration.ts';
-import type { Options } from './endpoint.ts';
+import { describeError, isError, SregistryError } from '../../../base/errors.ts';
+import { debugLog, registerSecret } from '../../../log/index.ts';
+import { importDependency } from '../../optional.ts';
+import { Renewable } from '../renewable.ts';
+import { type AwsOptions, awsLibraries } from './declaration.ts';
 
-const debug = debugLog('s3');
+const debug = debugLog('aws');
 
 export interface Credentials {
   readonly accessKeyId: string;
@@ -32,9 +31,11 @@ const NONE = 'Could not load credentials from any providers';
 /**
  * @param isAmazon other services get only keys from settings and profiles: a key that a machine got for Amazon works only there.
  */
-export function credentialSource(instance: string, options: Options, isAmazon: boolean): CredentialSource {
-  const { accessKeyId, secretAccessKey, sessionToken, profile, signature } = options;
-  if (signature === 'none') return async () => undefined;
+export function credentialSource(
+  { driver, instance }: { readonly driver: string; readonly instance: string },
+  { accessKeyId, secretAccessKey, sessionToken, profile }: AwsOptions,
+  isAmazon: boolean,
+): CredentialSource {
   if (accessKeyId !== undefined && secretAccessKey !== undefined)
     return async () => ({ accessKeyId, secretAccessKey, ...(sessionToken && { sessionToken }) });
   if (accessKeyId !== undefined || secretAccessKey !== undefined)
@@ -47,17 +48,18 @@ export function credentialSource(instance: string, options: Options, isAmazon: b
   });
   return ({ renew } = { renew: false }) => {
     if (renew) known.forget();
-    return known.get('credentials', () => findCredentials(instance, profile, isAmazon));
+    return known.get('credentials', () => findCredentials(driver, instance, profile, isAmazon));
   };
 }
 
 async function findCredentials(
+  driver: string,
   instance: string,
   profile: string | undefined,
   isAmazon: boolean,
 ): Promise<Credentials | undefined> {
   try {
-    const found = await askProviders(profile, isAmazon);
+    const found = await askProviders(driver, profile, isAmazon);
     registerSecret(found.secretAccessKey);
     if (found.sessionToken) registerSecret(found.sessionToken);
     return found;
@@ -76,17 +78,21 @@ async function findCredentials(
 }
 
 /** The providers read the environment of the process, as AWS's own tools do. */
-async function askProviders(profile: string | undefined, isAmazon: boolean): Promise<Credentials> {
+async function askProviders(
+  driver: string,
+  profile: string | undefined,
+  isAmazon: boolean,
+): Promise<Credentials> {
   const init = { ignoreCache: true, logger: LOGGER, ...(profile === undefined ? {} : { profile }) };
   if (isAmazon) {
     const { defaultProvider } = await importDependency<typeof import('@aws-sdk/credential-provider-node')>(
-      declaration,
+      awsLibraries(driver),
       '@aws-sdk/credential-provider-node',
     );
     return defaultProvider(init)();
   }
   const { fromIni } = await importDependency<typeof import('@aws-sdk/credential-provider-ini')>(
-    declaration,
+    awsLibraries(driver),
     '@aws-sdk/credential-provider-ini',
   );
   return fromIni(init)();

@@ -1,0 +1,129 @@
+/**
+ * Keeps logins for OCI registries where `docker` and `apptainer` find them, and takes them out again. A login goes into Docker's
+ * configuration, and into Apptainer's, which does not look into Docker's. If one of the two names a credential helper for the registry,
+ * the helper keeps the password, and both files only name the helper.
+ */
+import { registerSecret } from '../log/index.ts';
+import { type HelperQuestion, tellHelper } from './credential-helper.ts';
+import {
+  apptainerFile,
+  canonicalHost,
+  canonicalKey,
+  configFiles,
+  dockerFile,
+  HUB,
+  HUB_KEY,
+  matching,
+  readConfig,
+} from './docker-credentials.ts';
+import { isJsonObject, type JsonObject } from './json.ts';
+import { editJsonFile } from './locked-file.ts';
+
+export interface DockerLogin {
+  readonly username: string;
+  readonly password: string;
+}
+
+/** The files of tools that may choose another file for themselves. */
+const filesOf = (env: NodeJS.ProcessEnv) => [dockerFile(env), env.APPTAINER_AUTHFILE || apptainerFile(env)];
+
+/** The registry's key in `auths`, and its name for helpers. */
+function keyOf(host: string): string {
+  const name = canonicalHost(host);
+  return name === HUB ? HUB_KEY : name;
+}
+
+/** Keeps the login to a registry, and returns where. Throws SETTINGS if a file is malformed or a helper fails. */
+export async function storeDockerLogin(
+  host: string,
+  { username, password }: DockerLogin,
+  env: NodeJS.ProcessEnv = process.env,
+  signal?: AbortSignal,
+): Promise<string[]> {
+  registerSecret(password);
+  const key = keyOf(host);
+  const files = filesOf(env);
+  const helper = await helperOf(host, files);
+  if (helper !== undefined) {
+    const login = JSON.stringify({ ServerURL: key, Username: username, Secret: password });
+    await tellHelper(helper.name, 'store', login, { file: helper.file, env, signal });
+  }
+  const auth = Buffer.from(`${username}:${password}`).toString('base64');
+  for (const file of files) {
+    await editJsonFile(file, (before) => {
+      const { auths, ...config } = withoutHost(before, host);
+      if (helper === undefined) return { ...config, auths: { ...auths, [key]: { auth } } };
+      // Docker writes an empty entry where the helper has the login.
+      const named = helperIn(before, host) === helper.name ? {} : { [key]: helper.name };
+      const credHelpers = { ...(isJsonObject(config.credHelpers) ? config.credHelpers : {}), ...named };
+      const more = Object.keys(credHelpers).length > 0 ? { credHelpers } : {};
+      return { ...config, ...more, auths: { ...auths, [key]: {} } };
+    });
+  }
+  return helper === undefined ? files : [`docker-credential-${helper.name}`];
+}
+
+/** Takes the login to a registry out of both files and of their helpers. False if there was none. */
+export async function eraseDockerLogin(
+  host: string,
+  env: NodeJS.ProcessEnv = process.env,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  let erased = false;
+  for (const file of filesOf(env)) {
+    const config = await readConfig(file);
+    const isKnown = Object.keys(ownEntries(config, host)).length > 0;
+    const helper = helperIn(config, host);
+    const question: HelperQuestion = { file, env, signal };
+    if (helper !== undefined && isKnown) await tellHelper(helper, 'erase', keyOf(host), question);
+    if (!isKnown) continue;
+    await editJsonFile(file, (before) => withoutHost(before, host));
+    erased = true;
+  }
+  return erased;
+}
+
+/** The registries that any of the tools' files has a login to, as names begin with them. */
+export async function dockerLoginHosts(env: NodeJS.ProcessEnv = process.env): Promise<string[]> {
+  const hosts = new Set<string>();
+  for (const file of configFiles(env)) {
+    const { auths, credHelpers } = await readConfig(file);
+    for (const section of [auths, credHelpers])
+      for (const key of Object.keys(isJsonObject(section) ? section : {})) {
+        const [host = ''] = canonicalKey(key).split('/');
+        if (/^[\w.:[\]-]+$/.test(host)) hosts.add(host);
+      }
+  }
+  return [...hosts].sort();
+}
+
+async function helperOf(
+  host: string,
+  files: readonly string[],
+): Promise<{ name: string; file: string } | undefined> {
+  for (const file of files) {
+    const name = helperIn(await readConfig(file), host);
+    if (name !== undefined) return { name, file };
+  }
+  return undefined;
+}
+
+/** The helper that a file names for a registry. */
+function helperIn({ credHelpers, credsStore }: JsonObject, host: string): string | undefined {
+  const [, own] = matching(credHelpers, `${canonicalHost(host)}/`)[0] ?? [];
+  const name = own ?? credsStore;
+  return typeof name === 'string' && name !== '' ? name : undefined;
+}
+
+/** The entries for the whole registry, in every spelling; those for a namespace of it are other logins. */
+function ownEntries({ auths }: JsonObject, host: string): JsonObject {
+  const isOwn = ([key]: [string, unknown]) => canonicalKey(key) === canonicalHost(host);
+  return Object.fromEntries(Object.entries(isJsonObject(auths) ? auths : {}).filter(isOwn));
+}
+
+function withoutHost(config: JsonObject, host: string): JsonObject & { readonly auths: JsonObject } {
+  const own = ownEntries(config, host);
+  const auths = isJsonObject(config.auths) ? config.auths : {};
+  const others = Object.entries(auths).filter(([key]) => !Object.hasOwn(own, key));
+  return { ...config, auths: Object.fromEntries(others) };
+}

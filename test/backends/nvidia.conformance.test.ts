@@ -1,0 +1,33 @@
+import driver from '../../src/backends/nvidia/index.ts';
+import { REGISTRY_LOGIN, startRegistry } from '../servers/docker-registry.ts';
+import { conformance } from './conformance.ts';
+
+conformance({
+  name: 'nvidia',
+  needs: { registry: true },
+  create: async () => {
+    const registry = await startRegistry({ auth: 'basic' });
+    const { username, password } = REGISTRY_LOGIN;
+    return {
+      origin: registry.url,
+      connect: ({ origin, env }) =>
+        driver.create({
+          name: 'nvidia',
+          options: { base: origin, username, token: password, nohttps: undefined },
+          env,
+        }),
+      names: ['a.b/c__d/e--f:V1.0_x-Y'],
+      pages: {
+        size: 5,
+        rewrite: ({ searchParams }) => {
+          if (searchParams.has('n')) searchParams.set('n', '5');
+        },
+      },
+      // More than one of the chunks that oci pushes.
+      large: 65 * 1024 * 1024,
+      challenge: { 'www-authenticate': 'Basic realm="tests"' },
+      close: () => registry.remove(),
+    };
+  },
+  lacks: { share: 'the protocol has no links' },
+});
