@@ -66,7 +66,18 @@ export async function unmark(account: Account, key: string, id: string, signal?:
  */
 export async function readManifest(account: Account, key: string, signal?: AbortSignal): Promise<Segment[]> {
   const present = await headObject(account, key, signal, true);
-  return present?.isSegmented ? readSegments(account, key, signal) : [];
+  if (!present?.isSegmented) return [];
+  try {
+    return await readSegments(account, key, signal);
+  } catch (error) {
+    const { push = '' } = present.metadata ?? {};
+    if (!isError(error, 'UNSUPPORTED') || !isId(push)) throw error;
+    const listed = [...(await listSegments(account, key, push, signal)).entries()].sort(([a], [b]) => a - b);
+    const segments = listed.map(([, { key: path, ...rest }]) => ({ path: `/${path}`, ...rest }));
+    // A listing may lag behind.
+    if (segments.reduce((sum, { size }) => sum + size, 0) !== present.size) throw error;
+    return segments;
+  }
 }
 
 async function readSegments(account: Account, key: string, signal?: AbortSignal): Promise<Segment[]> {
