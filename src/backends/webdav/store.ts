@@ -3,8 +3,7 @@
  * hidden file and moves it into place when it is whole, because some servers write files in place and ignore `If-None-Match`. All
  * servers must honour `Overwrite: F` on the move (RFC 4918 section 10.6).
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { pipeline } from 'node:stream/promises';
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SregistryError } from '../../base/errors.ts';
 import type { HttpClient } from '../http.ts';
@@ -25,7 +24,7 @@ const folderOf = (key: string) => key.slice(0, key.lastIndexOf('/') + 1);
 /** `base` ends in `/`. */
 export function davStore(http: HttpClient, base: URL): Store {
   const files = httpFiles(http, base);
-  const { stat, statSame, urlOf } = files;
+  const { isIntact, stat, statSame, urlOf } = files;
 
   /** Creates the collection of a key, and missing ones above it. 405 means that it already exists (RFC 4918 section 9.3.1). */
   async function makeCollection(key: string, signal?: AbortSignal): Promise<void> {
@@ -54,15 +53,6 @@ export function davStore(http: HttpClient, base: URL): Store {
     const stored = await stat(key, signal);
     if (stored?.size === size) return stored;
     throw new SregistryError('STALE', `${urlOf(key).href} was replaced or removed during the write`);
-  }
-
-  /** Has the server the whole file? TLS detects damage in transit; over plain http, this reads the bytes back. */
-  async function isIntact(key: string, { size, digest }: SourceFile, signal?: AbortSignal): Promise<boolean> {
-    if ((await stat(key, signal))?.size !== size) return false;
-    if (base.protocol === 'https:') return true;
-    const hash = createHash('sha256');
-    await pipeline(await http.stream(urlOf(key), { total: size, signal }), hash);
-    return `sha256:${hash.digest('hex')}` === digest;
   }
 
   async function put(key: string, file: SourceFile, { ifAbsent, signal }: PutOptions): Promise<StoredFile> {
