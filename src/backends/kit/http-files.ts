@@ -9,7 +9,7 @@ import { pipeline } from 'node:stream/promises';
 import { SregistryError } from '../../base/errors.ts';
 import type { Headers, HttpClient } from '../http.ts';
 import { findFile } from '../http-file.ts';
-import type { FileRef, HashedFile, Range, StoredFile } from './store.ts';
+import type { FileRef, HashedFile, Range, SourceFile, StoredFile } from './store.ts';
 
 export interface HttpFileRef extends FileRef {
   readonly etag?: string;
@@ -30,6 +30,8 @@ export interface HttpFiles {
   remove(ref: HttpFileRef, signal?: AbortSignal): Promise<void>;
   /** The file if it still has this revision; undefined if it is gone. Throws STALE if it was replaced. */
   statSame(ref: HttpFileRef, signal?: AbortSignal): Promise<StoredFile | undefined>;
+  /** Puts a whole file. Only a stall ends it. */
+  put(key: string, file: SourceFile, signal?: AbortSignal): Promise<void>;
   /** Has the server the whole file? TLS detects damage in transit; over plain http, this reads the bytes back. */
   isIntact(key: string, file: HashedFile, signal?: AbortSignal): Promise<boolean>;
   isRef(handle: Readonly<Record<string, unknown>>): boolean;
@@ -71,6 +73,10 @@ export function httpFiles(http: HttpClient, base: URL): HttpFiles {
     remove: async (ref, signal) => {
       if ((await statSame(ref, signal)) !== undefined)
         await http.delete(urlOf(ref.key), { allow: [404], signal });
+    },
+    put: async (key, { open, size }, signal) => {
+      const headers = { 'content-length': String(size) };
+      await http.put(urlOf(key), { body: open, headers, timeout: Number.POSITIVE_INFINITY, signal });
     },
     isIntact: async (key, { size, digest }, signal) => {
       if ((await stat(key, signal))?.size !== size) return false;

@@ -62,9 +62,8 @@ export function davStore(http: HttpClient, base: URL): Store {
     const age = Date.parse(present?.headers.date ?? '') - Number(present?.modified);
     if (present?.size === file.size && age < 1000) await sleep(1000, undefined, { signal });
     const hidden = `${folderOf(key)}.sregistry-${randomUUID()}`;
-    const headers = { 'content-length': String(file.size) };
     try {
-      await http.put(urlOf(hidden), { body: file.open, headers, timeout: Number.POSITIVE_INFINITY, signal });
+      await files.put(hidden, file, signal);
       if (!(await isIntact(hidden, file, signal)))
         throw new SregistryError(
           'CORRUPT',
