@@ -60,11 +60,12 @@ export class FakeAuth {
   }
 
   handle(url: URL, form: URLSearchParams, response: ServerResponse): void {
-    if (url.pathname === '/v2/oauth2/authorize') return this.#authorize(url, response);
-    if (url.pathname === '/v2/oauth2/token') return send(response, this.#token(form));
-    if (url.pathname === '/v2/oauth2/token/revoke') return send(response, this.#revokeOne(form));
-    if (url.pathname !== PAGE) throw new Refusal(404, 'NOT_FOUND', `nothing at ${url.pathname}`);
-    response.end(`<p>Your code: <code>${url.searchParams.get('code')}</code></p>`);
+    if (url.pathname === '/v2/oauth2/authorize') this.#authorize(url, response);
+    else if (url.pathname === '/v2/oauth2/token') send(response, this.#token(form));
+    else if (url.pathname === '/v2/oauth2/token/revoke') send(response, this.#revokeOne(form));
+    else if (url.pathname === PAGE)
+      response.end(`<p>Your code: <code>${url.searchParams.get('code')}</code></p>`);
+    else throw new Refusal(404, 'NOT_FOUND', `nothing at ${url.pathname}`);
   }
 
   #authorize(url: URL, response: ServerResponse): void {
