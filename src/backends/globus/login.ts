@@ -104,7 +104,7 @@ async function lookUp(context: GlobusLoginContext, ids: readonly string[]): Prom
     if (isError(error, 'UNAUTHORIZED')) return undefined;
     throw error;
   } finally {
-    await transfer.http.close();
+    await transfer.close();
   }
 }
 

@@ -207,7 +207,7 @@ export function globusStore(transfer: Transfer, context: GlobusContext): Store {
     },
     close: async () => {
       await local.close();
-      await Promise.all([...opened.map((files) => files.close()), transfer.http.close()]);
+      await Promise.all([...opened.map((files) => files.close()), transfer.close()]);
     },
   };
 }

@@ -3,6 +3,7 @@
  * which Globus carries out on its own. A task is submitted with an id, so that a repeated request does not make a second one.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { abortError, untilAborted } from '../../base/abort.ts';
 import { parseDate } from '../../base/date.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { isJsonObject, type JsonObject } from '../../settings/json.ts';
@@ -57,6 +58,8 @@ export class Transfer {
   readonly base: URL;
   readonly http: HttpClient;
   readonly #endpoints = new Renewable<Endpoint>({ lifetime: ENDPOINT_LIFETIME });
+  /** Tasks to cancel, before the connections end. */
+  readonly #canceling = new Set<Promise<unknown>>();
   readonly #homes = new Renewable<string>({ lifetime: ENDPOINT_LIFETIME });
 
   constructor(name: string, base: URL, settings: HttpSettings) {
@@ -66,6 +69,11 @@ export class Transfer {
       base: new URL('/v0.10/', base),
       interpret: explainFor(name),
     });
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#canceling);
+    await this.http.close();
   }
 
   endpoint(id: string, signal?: AbortSignal): Promise<Endpoint> {
@@ -162,18 +170,26 @@ export class Transfer {
     const { value: submission_id } = await this.#get('submission_id', {}, signal);
     const notify = { notify_on_succeeded: false, notify_on_failed: false, notify_on_inactive: false };
     const json = { DATA_TYPE: kind, submission_id, label: 'sregistry', ...notify, ...document };
-    const { task_id: id } = objectOf(
-      (await this.http.post(kind, { json, idempotent: true, signal })).json(),
-      kind,
-    );
-    if (typeof id !== 'string' || !isId(id)) throw malformed(kind);
-    options.started?.(id);
+    // Not aborted: only the answer names the task to cancel.
+    const submitted = this.#submit(kind, json);
     try {
+      const id = await (signal ? untilAborted(submitted, signal) : submitted);
+      options.started?.(id);
       await this.#wait(id, size, options);
     } catch (error) {
-      await this.http.post(`task/${id}/cancel`, { timeout: CANCEL_LIMIT }).catch(() => {});
-      throw error;
+      const cancel = (id: string) => this.http.post(`task/${id}/cancel`, { timeout: CANCEL_LIMIT });
+      const canceled = submitted.then(cancel).catch(() => {});
+      this.#canceling.add(canceled);
+      void canceled.finally(() => this.#canceling.delete(canceled));
+      throw signal?.aborted ? abortError(signal, `The Globus task (${kind})`) : error;
     }
+  }
+
+  async #submit(kind: string, json: object): Promise<string> {
+    const reply = await this.http.post(kind, { json, idempotent: true });
+    const { task_id: id } = objectOf(reply.json(), kind);
+    if (typeof id === 'string' && isId(id)) return id;
+    throw malformed(kind);
   }
 
   async #wait(id: string, size: number, { signal, progress }: TaskOptions): Promise<void> {
