@@ -46,7 +46,7 @@ const ENDPOINT_LIFETIME = 10 * 60_000;
 /** Entries asked for at once. Globus has at most 100,000, but a page has to fit into memory. */
 const PAGE_SIZE = 50_000;
 /** Milliseconds between two questions for the state of a task: the first pause, and the longest. */
-const FIRST_PAUSE = 250;
+const FIRST_PAUSE = 100;
 const LONGEST_PAUSE = 5000;
 /** Milliseconds for which a task may have nothing but faults. Globus itself goes on for a day. */
 const FAULT_LIMIT = 60_000;
