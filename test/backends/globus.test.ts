@@ -234,6 +234,18 @@ describe('logins', () => {
   });
 });
 
+test('an address of a collection that is not https is refused, and so is an endpoint that is not an id', async () => {
+  const fake = await start();
+  const one = await fake.add({ kind: 'guest' });
+  const login = fake.auth.login(consentTo(one));
+  for (const address of ['http://files.example.org', 'file:///etc', 'nonsense']) {
+    one.address = address;
+    const backend = connect(fake, { login, endpoint: one.id });
+    await expect(bytesOf(backend, 'x')).rejects.toMatchObject({ code: 'SERVICE', message: /refusing/ });
+  }
+  expect(() => connect(fake, { login, endpoint: '../submission_id' })).toThrow(/not the id/);
+});
+
 describe.each(['refuses', 'does'])('where a collection %s to rename over a file', (what) => {
   test('a push replaces an image, and --no-overwrite does not', async () => {
     const fake = await start({ renameReplaces: what === 'does' });

@@ -7,8 +7,7 @@ export const declaration = {
   options: {
     login: {
       env: ['SREGISTRY_GLOBUS_LOGIN', 'GLOBUS_TRANSFER_RESPONSE'],
-      describe:
-        'Login, as `sregistry auth login` gets it: the refresh token of each service. The Python client stores it as GLOBUS_TRANSFER_RESPONSE',
+      describe: 'Login to Globus: the refresh token of each service',
       required: true,
       secret: true,
       type: 'json',

@@ -3,6 +3,7 @@
  * what names mean, transfer.ts sends the requests to Globus Transfer, local.ts brings files of collections without HTTPS, login.ts
  * logs in.
  */
+import { SregistryError } from '../../base/errors.ts';
 import { bot } from '../../log/index.ts';
 import { type Backend, defineDriver, type SearchQuery } from '../backend.ts';
 import { createLayout } from '../kit/layout.ts';
@@ -10,7 +11,7 @@ import { storeBackend } from '../kit/store-backend.ts';
 import { searchEveryImage } from '../walk.ts';
 import { declaration } from './declaration.ts';
 import { logIn, logOut, transferOf } from './login.ts';
-import { folderInQuery, withFolder } from './places.ts';
+import { folderInQuery, isId, withFolder } from './places.ts';
 import { globusStore } from './store.ts';
 import type { Transfer } from './transfer.ts';
 
@@ -20,6 +21,17 @@ const LAYOUT = createLayout({ hiddenFolders: true });
 export default defineDriver({
   ...declaration,
   create(context) {
+    for (const option of ['endpoint', 'localEndpoint'] as const) {
+      const id = context.options[option];
+      if (id !== undefined && !isId(id))
+        throw new SregistryError(
+          'SETTINGS',
+          `${context.name}: ${option} is not the id of an endpoint: ${id}`,
+          {
+            hint: 'the page of the collection at https://app.globus.org shows its UUID',
+          },
+        );
+    }
     const transfer = transferOf(context);
     const backend = storeBackend(globusStore(transfer, context), LAYOUT, {
       name: context.name,

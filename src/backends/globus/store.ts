@@ -214,10 +214,15 @@ export function globusStore(transfer: Transfer, context: GlobusContext): Store {
 
 /** The files of a collection over HTTPS. Without a login to it, only what is public there. */
 function connectFiles({ base }: Transfer, context: GlobusContext, id: string, server: string): HttpFiles {
-  const url = folderAddress(server);
-  // The address is what an owner of a collection wrote.
-  if (url.protocol !== 'https:' && !(isLoopback(url.host) && isLoopback(base.host)))
-    throw new SregistryError('SERVICE', `${id}: refusing to read files from ${url.origin} in the clear`);
+  // The address is what the owner of a collection wrote.
+  const address = URL.parse(server);
+  const isSecure =
+    address?.protocol === 'https:' || (isLoopback(address?.host ?? '') && isLoopback(base.host));
+  if (address === null || !isSecure)
+    throw new SregistryError('SERVICE', `${id}: refusing to read files from ${server.slice(0, 200)}`, {
+      hint: 'a collection must have an https address',
+    });
+  const url = folderAddress(address.href);
   const { name, env } = context;
   const credentials = credentialsFor(id, context);
   const hint = `log in with \`sregistry auth login ${name}\`, and name the collection ${id}`;

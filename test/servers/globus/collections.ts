@@ -31,6 +31,8 @@ export class Collection {
   readonly id = randomUUID();
   readonly options: CollectionOptions;
   isConnected = true;
+  /** Of its HTTPS server, in place of the true one. */
+  address: string | undefined;
 
   constructor(options: CollectionOptions) {
     this.options = options;
@@ -61,7 +63,7 @@ export class Collection {
       display_name: name,
       entity_type: TYPES[kind],
       high_assurance: isHighAssurance,
-      https_server: this.https ? `${origin}/files/${this.id}` : null,
+      https_server: this.https ? (this.address ?? `${origin}/files/${this.id}`) : null,
       gcp_connected: kind === 'personal' ? this.isConnected : null,
       default_directory: '/~/',
     };
