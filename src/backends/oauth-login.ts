@@ -26,6 +26,24 @@ export async function loginByCode(url: string | URL, ui: Ui): Promise<string> {
 }
 
 /**
+ * Gets tokens by a code that the service shows to the person at `redirectUri`, a page of its own, with PKCE. Works without a browser on
+ * this machine. Throws CANCELED if the person enters nothing.
+ */
+export async function loginByPastedCode(
+  service: OAuthService,
+  redirectUri: string,
+  ui: Ui,
+  options: OAuthOptions = {},
+): Promise<Tokens> {
+  await using oauth = await createOAuth(service, options);
+  const { url, state, redeem } = await oauth.authorize(redirectUri);
+  const answer = new URL(redirectUri);
+  answer.searchParams.set('code', await loginByCode(url, ui));
+  answer.searchParams.set('state', state);
+  return await redeem(answer);
+}
+
+/**
  * Gets tokens by a redirect to this machine, with PKCE (RFC 7636). For services with an authorization endpoint that accept
  * `http://127.0.0.1:<any port>/`. If the browser is elsewhere, the person pastes the address that it was sent to and could not open.
  * Throws TIMED_OUT after ten minutes, FORBIDDEN if the person refuses.

@@ -8,6 +8,7 @@ import type { Configuration, DeviceAuthorizationResponse, TokenEndpointResponse 
 import { abortError } from '../base/abort.ts';
 import { type ErrorCode, isError, SregistryError } from '../base/errors.ts';
 import { registerSecret } from '../log/index.ts';
+import { isJsonObject } from '../settings/json.ts';
 import { createHttpClient, type HttpClient, isLoopback } from './http.ts';
 
 /** An application's registration at a service. */
@@ -32,6 +33,10 @@ export interface Tokens {
   readonly refreshToken: string | undefined;
   /** Undefined if the service does not say. */
   readonly expires: Date | undefined;
+  /** Name of the service that accepts the access token, if the answer says so. */
+  readonly resourceServer?: string | undefined;
+  /** The tokens for further resource servers that came with the same answer (Globus: `other_tokens`). */
+  readonly others?: readonly Tokens[] | undefined;
 }
 
 export interface OAuthOptions {
@@ -176,11 +181,29 @@ async function beginDevice(
   }
 }
 
-function readTokens(answer: TokenEndpointResponse, oldRefreshToken?: string): Tokens {
+/** What {@link readTokens} reads; `other_tokens` come unchecked. */
+interface TokenAnswer {
+  readonly access_token?: unknown;
+  readonly refresh_token?: unknown;
+  readonly expires_in?: unknown;
+  readonly resource_server?: unknown;
+  readonly other_tokens?: unknown;
+}
+
+function readTokens(answer: TokenAnswer, oldRefreshToken?: string): Tokens {
   const { access_token: accessToken, refresh_token: refreshToken = oldRefreshToken, expires_in } = answer;
+  if (typeof accessToken !== 'string' || !(refreshToken === undefined || typeof refreshToken === 'string'))
+    throw new SregistryError('SERVICE', 'The service sent malformed tokens');
   for (const secret of [accessToken, refreshToken]) if (secret !== undefined) registerSecret(secret);
-  const expires = expires_in === undefined ? undefined : new Date(Date.now() + expires_in * 1000);
-  return { accessToken, refreshToken, expires };
+  const expires = typeof expires_in === 'number' ? new Date(Date.now() + expires_in * 1000) : undefined;
+  const { resource_server: resourceServer, other_tokens: others } = answer;
+  return {
+    accessToken,
+    refreshToken,
+    expires,
+    ...(typeof resourceServer === 'string' && { resourceServer }),
+    ...(Array.isArray(others) && { others: others.filter(isJsonObject).map((other) => readTokens(other)) }),
+  };
 }
 
 /** The protocol's error codes (RFC 6749 sections 4.1.2.1 and 5.2, RFC 8628 section 3.5). */

@@ -9,6 +9,7 @@ import { declaration as dir } from './dir/declaration.ts';
 import { declaration as drive } from './drive/declaration.ts';
 import { declaration as gcs } from './gcs/declaration.ts';
 import { declaration as gitlab } from './gitlab/declaration.ts';
+import { declaration as globus } from './globus/declaration.ts';
 import { declaration as hub } from './hub/declaration.ts';
 import { declaration as library } from './library/declaration.ts';
 import { declaration as local } from './local/declaration.ts';
@@ -32,6 +33,7 @@ export const drivers: readonly DriverEntry[] = [
   { ...drive, load: async () => (await import('./drive/index.ts')).default },
   { ...gcs, load: async () => (await import('./gcs/index.ts')).default },
   { ...gitlab, load: async () => (await import('./gitlab/index.ts')).default },
+  { ...globus, load: async () => (await import('./globus/index.ts')).default },
   { ...hub, load: async () => (await import('./hub/index.ts')).default },
   { ...library, load: async () => (await import('./library/index.ts')).default },
   { ...nvidia, load: async () => (await import('./nvidia/index.ts')).default },

@@ -201,8 +201,10 @@ export async function logout(name: string, session: Session, signal?: AbortSigna
   const options = credentialsOf(name, session).filter(({ role }) => role !== 'required');
   let removed = false;
   for (const key of entriesOf(wanted, session)) {
-    for (const option of options) {
-      if (await removeClientSecret(key, option.name, secretsFile)) removed = true;
+    for (const { name: option, spec } of options) {
+      // The Python client stores some under the name of the variable.
+      for (const stored of [option, ...[spec.env ?? []].flat()])
+        if (await removeClientSecret(key, stored, secretsFile)) removed = true;
     }
     const left = entryOf(await readClientSecrets(secretsFile), key);
     if (removed && left !== undefined && Object.keys(left).length === 0) await deleteClient(key, secretsFile);

@@ -6,6 +6,7 @@ import { isError, SregistryError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { redact } from '../log/index.ts';
 import { parseBoolean, parseDuration, parseSize } from './environment.ts';
+import { isJsonObject } from './json.ts';
 import type { OptionSchema, OptionSpec } from './options.ts';
 import { upperSnake } from './variables.ts';
 
@@ -61,6 +62,8 @@ function expectationOf({ type, unit, choices }: OptionSpec): Expectation {
       return { what: 'a URL', example: 'https://registry.example.org', parse: webAddress };
     case 'path':
       return { what: 'a path', example: '/path/of/it', parse: path };
+    case 'json':
+      return { what: 'a JSON object', example: '{"key": "value"}', parse: jsonText };
     default:
       return { what: 'a text', example: 'text', parse: (text) => text };
   }
@@ -73,6 +76,14 @@ function webAddress(text: string): string | undefined {
 /** Refuses a leading `~`: a shell does not expand it in `base=~/images`, so the path would not exist. */
 function path(text: string): string | undefined {
   return text.includes('\0') || /^~(?:\/|$)/.test(text) ? undefined : text;
+}
+
+function jsonText(text: string): string | undefined {
+  try {
+    return isJsonObject(JSON.parse(text)) ? text : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function integerOf(unit: OptionSpec['unit']): Expectation {

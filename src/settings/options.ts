@@ -11,8 +11,8 @@ export interface OptionSpec {
   /** Never printed, logged or listed. */
   readonly secret?: boolean;
   readonly default?: string;
-  /** Default `string`. An `integer` must not be negative. */
-  readonly type?: 'string' | 'boolean' | 'url' | 'path' | 'integer';
+  /** Default `string`. An `integer` must not be negative. The value of `json` is the text of an object. */
+  readonly type?: 'string' | 'boolean' | 'url' | 'path' | 'integer' | 'json';
   /** Unit of an integer. Its value may then have a suffix: `16MiB`, `2m`. */
   readonly unit?: 'bytes' | 'seconds';
   /** The allowed values. */

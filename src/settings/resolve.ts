@@ -97,7 +97,7 @@ function inSecrets(request: ResolveRequest, name: string, spec: OptionSpec): Fou
     const key = findKey(entry, optionNames(name, spec, [entryName, instance]));
     if (key === undefined) continue;
     const place = `"${key}" of "${entryName}" in the secrets file`;
-    return { text: textOf(entry[key], place), source: 'secrets', place };
+    return { text: textOf(entry[key], spec, place), source: 'secrets', place };
   }
   return undefined;
 }
@@ -124,7 +124,8 @@ function byDefault(spec: OptionSpec): FoundValue | undefined {
   return { text: spec.default, source: 'default', place: 'the default' };
 }
 
-function textOf(value: unknown, place: string): string {
+function textOf(value: unknown, { type }: OptionSpec, place: string): string {
   if (typeof value !== 'object') return String(value);
+  if (type === 'json') return JSON.stringify(value);
   throw new SregistryError('SETTINGS', `${place} must be a text, a number or a boolean.`);
 }

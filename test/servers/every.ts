@@ -9,6 +9,8 @@ import { startFakeDrive } from './drive.ts';
 import { startFakeGcs } from './fake-gcs.ts';
 import { startFakeHub } from './fake-hub.ts';
 import { startFileServer } from './file-server.ts';
+import { TRANSFER_SCOPE } from './globus/auth.ts';
+import { startFakeGlobus } from './globus.ts';
 import { googleOAuthClient } from './google-credentials.ts';
 import { LIBRARY_TOKEN, startFakeLibrary } from './library.ts';
 import { OAUTH_CLIENT, startOAuthServer } from './oauth-server.ts';
@@ -64,6 +66,15 @@ const STARTS: Readonly<Record<string, Start>> = {
     return {
       entry: { base: drive.url, credentials, refreshToken: 'first' },
       close: () => Promise.all([drive.close(), oauth.close()]),
+    };
+  },
+  globus: async () => {
+    const globus = await startFakeGlobus();
+    const { id, scopes } = await globus.add({ kind: 'mapped' });
+    const login = globus.auth.login(`${TRANSFER_SCOPE}[*${scopes.dataAccess}] ${scopes.https}`);
+    return {
+      entry: { endpoint: id, login, transferBase: globus.url, authBase: globus.url },
+      close: () => globus.close(),
     };
   },
   library: async () => {

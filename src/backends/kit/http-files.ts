@@ -3,11 +3,13 @@
  * time. On a read, both server and client check the revision. A removal checks it immediately before, as not every server honours
  * conditions.
  */
+import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { SregistryError } from '../../base/errors.ts';
 import type { Headers, HttpClient } from '../http.ts';
 import { findFile } from '../http-file.ts';
-import type { FileRef, Range, StoredFile } from './store.ts';
+import type { FileRef, HashedFile, Range, SourceFile, StoredFile } from './store.ts';
 
 export interface HttpFileRef extends FileRef {
   readonly etag?: string;
@@ -28,6 +30,10 @@ export interface HttpFiles {
   remove(ref: HttpFileRef, signal?: AbortSignal): Promise<void>;
   /** The file if it still has this revision; undefined if it is gone. Throws STALE if it was replaced. */
   statSame(ref: HttpFileRef, signal?: AbortSignal): Promise<StoredFile | undefined>;
+  /** Puts a whole file. Only a stall ends it. */
+  put(key: string, file: SourceFile, signal?: AbortSignal): Promise<void>;
+  /** Has the server the whole file? TLS detects damage in transit; over plain http, this reads the bytes back. */
+  isIntact(key: string, file: HashedFile, signal?: AbortSignal): Promise<boolean>;
   isRef(handle: Readonly<Record<string, unknown>>): boolean;
   close(): Promise<void>;
 }
@@ -67,6 +73,17 @@ export function httpFiles(http: HttpClient, base: URL): HttpFiles {
     remove: async (ref, signal) => {
       if ((await statSame(ref, signal)) !== undefined)
         await http.delete(urlOf(ref.key), { allow: [404], signal });
+    },
+    put: async (key, { open, size }, signal) => {
+      const headers = { 'content-length': String(size) };
+      await http.put(urlOf(key), { body: open, headers, timeout: Number.POSITIVE_INFINITY, signal });
+    },
+    isIntact: async (key, { size, digest }, signal) => {
+      if ((await stat(key, signal))?.size !== size) return false;
+      if (base.protocol === 'https:') return true;
+      const hash = createHash('sha256');
+      await pipeline(await http.stream(urlOf(key), { total: size, signal }), hash);
+      return `sha256:${hash.digest('hex')}` === digest;
     },
     isRef: ({ etag, modified }) =>
       [etag, modified].every((one) => one === undefined || typeof one === 'string'),

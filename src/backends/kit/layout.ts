@@ -27,10 +27,16 @@ export function isVisible(name: string): boolean {
   return isPathComponent(name) && !name.startsWith('.') && name.isWellFormed() && !name.includes(REPLACEMENT);
 }
 
-/** The folders of a collection from the top down; undefined if the name is invalid. */
-export function foldersOf(collection: string): string[] | undefined {
+/**
+ * The folders of a collection from the top down; undefined if the name is invalid. `hidden`: also those that begin with a dot, which
+ * can be named although no listing shows them.
+ */
+export function foldersOf(collection: string, hidden = false): string[] | undefined {
   const folders = collection === '' ? [] : collection.split('/');
-  return folders.every(isVisible) ? folders : undefined;
+  const isAllowed = (folder: string) =>
+    isVisible(folder) ||
+    (hidden && folder.startsWith('.') && isPathComponent(folder) && isVisible(`x${folder}`));
+  return folders.every(isAllowed) ? folders : undefined;
 }
 
 /** The parts of a file name; undefined if it is not an image's. */
@@ -80,6 +86,8 @@ export interface Layout {
   keysOf(name: ImageName): string[];
   /** The parts of a key; undefined if it is not an image's. */
   parseKey(key: string): KeyParts | undefined;
+  /** The prefix of all keys in a collection; undefined if the name is invalid. */
+  prefixOf(collection: string): string | undefined;
   /** Does a tag without a file of its own stand for its newest version? */
   readonly newestVersion: boolean;
 }
@@ -91,6 +99,8 @@ export interface LayoutOptions {
   readonly longest?: number | undefined;
   /** Default false. */
   readonly newestVersion?: boolean | undefined;
+  /** May names have folders that begin with a dot? Default false. */
+  readonly hiddenFolders?: boolean | undefined;
 }
 
 const STORE_EXTENSIONS = ['sif', 'simg', 'img'];
@@ -100,7 +110,9 @@ export function createLayout(options: LayoutOptions = {}): Layout {
     extensions = STORE_EXTENSIONS,
     longest = Number.POSITIVE_INFINITY,
     newestVersion = false,
+    hiddenFolders = false,
   } = options;
+  const prefixOf = (collection: string) => prefixIn(foldersOf(collection, hiddenFolders));
   const keysOf = (name: ImageName) => {
     const prefix = prefixOf(folderOf(name));
     if (prefix === undefined) return [];
@@ -116,12 +128,9 @@ export function createLayout(options: LayoutOptions = {}): Layout {
     const rank = keysOf(name).indexOf(key);
     return rank < 0 ? undefined : { name, extension, rank };
   };
-  return { keysOf, parseKey, newestVersion };
+  return { keysOf, parseKey, prefixOf, newestVersion };
 }
 
-/** The prefix of all keys in a collection; undefined if the name is invalid. */
-export function prefixOf(collection: string): string | undefined {
-  return foldersOf(collection)
-    ?.map((folder) => `${folder}/`)
-    .join('');
+function prefixIn(folders: readonly string[] | undefined): string | undefined {
+  return folders?.map((folder) => `${folder}/`).join('');
 }

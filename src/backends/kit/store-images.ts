@@ -12,7 +12,7 @@ import { splitExtension } from '../../image/names.ts';
 import type { RemoteImage } from '../../image/remote.ts';
 import { debugLog } from '../../log/index.ts';
 import { unlessAbsent } from './absent.ts';
-import { type Layout, prefixOf } from './layout.ts';
+import type { Layout } from './layout.ts';
 import { readMetadata, readSidecar, type SidecarOwner, sidecarOf } from './metadata.ts';
 import { goneIsStale, unreadableHandle } from './stale.ts';
 import type { FileRef, ListedFile, Store, StoredFile } from './store.ts';
@@ -115,7 +115,7 @@ async function listOthers(
   const found: ListedFile[] = [];
   if (store.listPrefix === undefined) {
     if (!wantsVersions) return all;
-    const listed = await unlessAbsent(filesIn(store, prefixOf(folderOf(name)) ?? '', signal));
+    const listed = await unlessAbsent(filesIn(store, layout.prefixOf(folderOf(name)) ?? '', signal));
     return [...all, ...(listed ?? []).filter(({ key }) => isVersion(key))];
   }
   // The keys of one image differ after the tag: all begin with `a/b:1.`, and its versions begin with `a/b:1` too.

@@ -7,7 +7,7 @@ import { SregistryError } from '../../base/errors.ts';
 import type { ListEntry, RemoteImage, SearchQuery } from '../backend.ts';
 import { hasLabels, nameMatcher } from '../name-match.ts';
 import { searchEveryImage } from '../walk.ts';
-import { identityOf, isVisible, type KeyParts, prefixOf } from './layout.ts';
+import { identityOf, isVisible, type KeyParts } from './layout.ts';
 import type { ListedFile, Page } from './store.ts';
 import {
   asked,
@@ -33,7 +33,7 @@ export async function* listCollection(
   signal?: AbortSignal,
 ): AsyncGenerator<ListEntry> {
   const { store } = context;
-  const prefix = prefixOf(collection);
+  const prefix = context.layout.prefixOf(collection);
   const images = new Map<string, Candidate>();
   const collections = new Set<string>();
   let isEmpty = !store.hasFolders;

@@ -3,8 +3,7 @@
  * hidden file and moves it into place when it is whole, because some servers write files in place and ignore `If-None-Match`. All
  * servers must honour `Overwrite: F` on the move (RFC 4918 section 10.6).
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { pipeline } from 'node:stream/promises';
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SregistryError } from '../../base/errors.ts';
 import type { HttpClient } from '../http.ts';
@@ -25,7 +24,7 @@ const folderOf = (key: string) => key.slice(0, key.lastIndexOf('/') + 1);
 /** `base` ends in `/`. */
 export function davStore(http: HttpClient, base: URL): Store {
   const files = httpFiles(http, base);
-  const { stat, statSame, urlOf } = files;
+  const { isIntact, stat, statSame, urlOf } = files;
 
   /** Creates the collection of a key, and missing ones above it. 405 means that it already exists (RFC 4918 section 9.3.1). */
   async function makeCollection(key: string, signal?: AbortSignal): Promise<void> {
@@ -56,15 +55,6 @@ export function davStore(http: HttpClient, base: URL): Store {
     throw new SregistryError('STALE', `${urlOf(key).href} was replaced or removed during the write`);
   }
 
-  /** Has the server the whole file? TLS detects damage in transit; over plain http, this reads the bytes back. */
-  async function isIntact(key: string, { size, digest }: SourceFile, signal?: AbortSignal): Promise<boolean> {
-    if ((await stat(key, signal))?.size !== size) return false;
-    if (base.protocol === 'https:') return true;
-    const hash = createHash('sha256');
-    await pipeline(await http.stream(urlOf(key), { total: size, signal }), hash);
-    return `sha256:${hash.digest('hex')}` === digest;
-  }
-
   async function put(key: string, file: SourceFile, { ifAbsent, signal }: PutOptions): Promise<StoredFile> {
     const present = await findFile(http, urlOf(key), { signal });
     if (present === undefined) await makeCollection(key, signal);
@@ -72,9 +62,8 @@ export function davStore(http: HttpClient, base: URL): Store {
     const age = Date.parse(present?.headers.date ?? '') - Number(present?.modified);
     if (present?.size === file.size && age < 1000) await sleep(1000, undefined, { signal });
     const hidden = `${folderOf(key)}.sregistry-${randomUUID()}`;
-    const headers = { 'content-length': String(file.size) };
     try {
-      await http.put(urlOf(hidden), { body: file.open, headers, timeout: Number.POSITIVE_INFINITY, signal });
+      await files.put(hidden, file, signal);
       if (!(await isIntact(hidden, file, signal)))
         throw new SregistryError(
           'CORRUPT',

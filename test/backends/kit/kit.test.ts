@@ -1,6 +1,6 @@
 /** The small parts of the kit: names, pages, retries. */
 import { describe, expect, test } from 'vitest';
-import { createLayout, prefixOf } from '../../../src/backends/kit/layout.ts';
+import { createLayout } from '../../../src/backends/kit/layout.ts';
 import { followPages } from '../../../src/backends/kit/pages.ts';
 import { withRetries } from '../../../src/backends/kit/retries.ts';
 import { SregistryError } from '../../../src/base/errors.ts';
@@ -35,6 +35,7 @@ describe('a layout', () => {
   test('has no key for a name that cannot be one, and no prefix for such a collection', () => {
     expect(layout.keysOf({ ...name, collection: 'a/../b' })).toEqual([]);
     expect(layout.keysOf({ ...name, image: 'x'.repeat(40) })).toEqual([]);
+    const { prefixOf } = createLayout();
     expect([prefixOf(''), prefixOf('a/b'), prefixOf('a/.b'), prefixOf('a//b')]).toEqual([
       '',
       'a/b/',
