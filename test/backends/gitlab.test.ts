@@ -119,6 +119,9 @@ test('Without an own project, the collection of a name is the project.', async (
   expect(gitlab.packages()).toEqual(['my_image/2']);
   expect(await Array.fromAsync(backend.list(GITLAB_PROJECT))).toMatchObject([{ kind: 'image', name }]);
   expect(await backend.resolve({ ...name, collection: 'another/project' })).toBeUndefined();
+  for (const query of [GITLAB_PROJECT, `${GITLAB_PROJECT}/my_`])
+    expect(await Array.fromAsync(backend.search({ query }))).toMatchObject([{ name }]);
+  expect(await Array.fromAsync(backend.search({ query: `${GITLAB_PROJECT}/other` }))).toEqual([]);
   await expect(Array.fromAsync(backend.list(''))).rejects.toMatchObject({ code: 'UNSUPPORTED' });
   await backend.remove(image);
 });

@@ -2,10 +2,13 @@
  * GitLab: images as generic packages of a project, which store.ts reads and writes, and in the artifacts of jobs, which artifacts.ts
  * reads.
  */
-import { type Backend, defineDriver } from '../backend.ts';
+import { isError } from '../../base/errors.ts';
+import type { ImageName } from '../../image/name.ts';
+import { type Backend, defineDriver, type SearchQuery } from '../backend.ts';
 import { createHttpClient, type Headers } from '../http.ts';
 import { folderAddress } from '../kit/http-files.ts';
 import { createLayout } from '../kit/layout.ts';
+import { imagesOf } from '../kit/search.ts';
 import { storeBackend } from '../kit/store-backend.ts';
 import { artifactOf, readArtifact, resolveArtifact } from './artifacts.ts';
 import { declaration } from './declaration.ts';
@@ -38,6 +41,10 @@ export default defineDriver({
     });
     return {
       ...packages,
+      ...(ofProject === undefined && {
+        search: ({ query, labels }: SearchQuery, signal?: AbortSignal) =>
+          imagesOf(inProject(packages, query, signal), labels, (name) => packages.resolve(name, signal)),
+      }),
       resolve: (image, signal) => {
         const artifact = artifactOf(image);
         return artifact === undefined
@@ -51,6 +58,23 @@ export default defineDriver({
     };
   },
 });
+
+/** What a query finds that begins with a project, as it must in the Python client: all of it, or the images that begin so. */
+async function* inProject(packages: Backend, query: string, signal?: AbortSignal): AsyncGenerator<ImageName> {
+  const slash = query.lastIndexOf('/');
+  const start = query.slice(slash + 1);
+  const places: [project: string, image: string][] = [[query, '']];
+  if (query.indexOf('/') < slash) places.push([query.slice(0, slash), start]);
+  for (const [project, image] of places) {
+    try {
+      for await (const entry of packages.list(project, signal))
+        if (entry.kind === 'image' && entry.name.image.startsWith(image)) yield entry.name;
+      return;
+    } catch (error) {
+      if (!isError(error, 'NOT_FOUND')) throw error;
+    }
+  }
+}
 
 function tokenHeader(token: string, type = 'auto'): Headers {
   if (type === 'deploy' || (type === 'auto' && DEPLOY.test(token))) return { 'deploy-token': token };
