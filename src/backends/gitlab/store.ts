@@ -156,15 +156,22 @@ export function packageStore(http: HttpClient, base: URL, project: string | unde
     open: async (ref, { size: total, offset, length, signal }) => {
       const place = placed(ref.key);
       const id = String(ref.file);
-      // An address in the object storage means this file. GitLab's own means the newest.
-      if (redirects.get(id) === undefined && String((await stat(ref.key, signal))?.ref.file) !== id)
-        throw new SregistryError('STALE', `${show(ref.key)} was replaced since it was looked up`);
+      const isPinned = redirects.has(id);
       const memory = {
         get: () => redirects.get(id),
         set: (_url: string, target: string) => redirects.set(id, target),
         delete: () => redirects.delete(id),
       };
-      return http.stream(address(place), { offset, length, total, signal, redirects: memory });
+      const stream = await http.stream(address(place), { offset, length, total, signal, redirects: memory });
+      // An address in the object storage means this file. GitLab's own means the newest, whose ids only grow.
+      try {
+        if (isPinned || (await stat(ref.key, signal))?.ref.file === ref.file) return stream;
+        throw new SregistryError('STALE', `${show(ref.key)} was replaced since it was looked up`);
+      } catch (error) {
+        redirects.delete(id);
+        stream.destroy();
+        throw error;
+      }
     },
 
     put: async (key, { open: body, size, digest }, { signal }) => {
