@@ -3,6 +3,7 @@
  * that is put again is kept beside the older one, and GitLab serves the newest; so the older ones are removed. The id of a file is its
  * revision.
  */
+import { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import pMap from 'p-map';
 import { isError, SregistryError } from '../../base/errors.ts';
@@ -164,14 +165,19 @@ export function packageStore(http: HttpClient, base: URL, project: string | unde
       };
       const stream = await http.stream(address(place), { offset, length, total, signal, redirects: memory });
       // An address in the object storage means this file. GitLab's own means the newest, whose ids only grow.
-      try {
-        if (isPinned || (await stat(ref.key, signal))?.ref.file === ref.file) return stream;
-        throw new SregistryError('STALE', `${show(ref.key)} was replaced since it was looked up`);
-      } catch (error) {
+      const verify = async () => {
+        if (redirects.has(id) && isPinned) return;
+        if ((await stat(ref.key, signal))?.ref.file === ref.file) return;
         redirects.delete(id);
+        throw new SregistryError('STALE', `${show(ref.key)} was replaced since it was looked up`);
+      };
+      try {
+        await verify();
+      } catch (error) {
         stream.destroy();
         throw error;
       }
+      return Readable.from(verified(stream, verify), { objectMode: false });
     },
 
     put: async (key, { open: body, size, digest }, { signal }) => {
@@ -203,6 +209,17 @@ export function packageStore(http: HttpClient, base: URL, project: string | unde
     },
     close: () => http.close(),
   };
+}
+
+/** The stream may have been opened again after a broken connection: its last part comes only after a look. */
+async function* verified(stream: Readable, verify: () => Promise<void>): AsyncGenerator<Buffer> {
+  let last: Buffer | undefined;
+  for await (const chunk of stream) {
+    if (last !== undefined) yield last;
+    last = chunk;
+  }
+  await verify();
+  if (last !== undefined) yield last;
 }
 
 function toStored(key: string, { id, size, digest, created }: PackageFile): StoredFile {
