@@ -177,7 +177,9 @@ export function packageStore(http: HttpClient, base: URL, project: string | unde
         stream.destroy();
         throw error;
       }
-      return Readable.from(verified(stream, verify), { objectMode: false });
+      // A generator that has not begun would not end its source.
+      const body = Readable.from(verified(stream, verify), { objectMode: false });
+      return body.on('close', () => stream.destroy());
     },
 
     put: async (key, { open: body, size, digest }, { signal }) => {
