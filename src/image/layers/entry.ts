@@ -28,9 +28,14 @@ export interface FileEntry extends EntryAttributes {
 /** A range of a sparse file: the place in the file, and bytes. */
 export type SparseRange = readonly [at: number, length: number];
 
-export interface LinkEntry extends EntryAttributes {
-  /** Another name of what is at `target`, a path like those of entries; or a symbolic link. */
-  readonly type: 'hard-link' | 'symlink';
+/** Another name of what is at `target`, a path like those of entries. */
+export interface HardLinkEntry extends EntryAttributes {
+  readonly type: 'hard-link';
+  readonly target: string;
+}
+
+export interface SymlinkEntry extends EntryAttributes {
+  readonly type: 'symlink';
   readonly target: string;
 }
 
@@ -40,8 +45,14 @@ export interface DeviceEntry extends EntryAttributes {
   readonly minor: number;
 }
 
-export interface OtherEntry extends EntryAttributes {
-  readonly type: 'directory' | 'fifo';
+export interface DirectoryEntry extends EntryAttributes {
+  readonly type: 'directory';
 }
 
-export type LayerEntry = FileEntry | LinkEntry | DeviceEntry | OtherEntry;
+export interface FifoEntry extends EntryAttributes {
+  readonly type: 'fifo';
+}
+
+/** What is not a directory and not a further name of something. */
+export type LeafEntry = FileEntry | SymlinkEntry | DeviceEntry | FifoEntry;
+export type LayerEntry = LeafEntry | DirectoryEntry | HardLinkEntry;
