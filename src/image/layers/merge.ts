@@ -77,12 +77,16 @@ export class LayerTree {
     }
   }
 
-  /** What is at a path, symbolic links on the way followed, the last one not; undefined if nothing is. */
-  find(path: string): TreeNode | undefined {
+  /**
+   * What is at a path; undefined if nothing is. Symbolic links on the way are followed, and with `follow` the last one too.
+   */
+  find(path: string, last?: 'follow'): TreeNode | undefined {
     const components = componentsOf(path, this.#where);
     const name = components.pop();
-    const directory = this.#walk(components, path, () => undefined);
-    return name === undefined ? this.root : directory?.entries.get(name)?.node;
+    const directory = this.#walk(components, path, NOTHING);
+    const node = name === undefined ? this.root : directory?.entries.get(name)?.node;
+    if (node?.type !== 'symlink' || last === undefined) return node;
+    return this.#walkTo(path);
   }
 
   /** Makes directories of mode 0755 along a path where no directories are; symbolic links are followed. */
@@ -104,11 +108,7 @@ export class LayerTree {
     if (name === undefined) {
       this.#applyRoot(entry);
     } else if (name.startsWith(WHITEOUT)) {
-      this.#whiteout(
-        this.#walk(components, path, () => undefined),
-        name,
-        path,
-      );
+      this.#whiteout(this.#walk(components, path, NOTHING), name, path);
     } else {
       const directory = this.#make(components, path, entry.modified);
       if (entry.type === 'directory') this.#directory(directory, name, entry);
@@ -213,7 +213,7 @@ export class LayerTree {
   #walk(
     components: string[],
     path: string,
-    missing: (parent: Directory, name: string) => Directory | undefined,
+    missing: (parent: Directory, name: string, isLast: boolean) => Directory | undefined,
   ): Directory | undefined {
     let directory = this.root;
     let links = 0;
@@ -237,12 +237,22 @@ export class LayerTree {
         if (node.target.startsWith('/')) directory = this.root;
         for (let i = target.length - 1; i >= 0; i--) left.push(target[i] as string);
       } else {
-        const made = missing(directory, name);
+        const made = missing(directory, name, left.length === 0);
         if (made === undefined) return undefined;
         directory = made;
       }
     }
     return directory;
+  }
+
+  /** What is at a path, every symbolic link followed. */
+  #walkTo(path: string): TreeNode | undefined {
+    let found: TreeNode | undefined;
+    const directory = this.#walk(componentsOf(path, this.#where), path, (parent, name, isLast) => {
+      if (isLast) found = parent.entries.get(name)?.node;
+      return undefined;
+    });
+    return directory ?? found;
   }
 
   #toLeaf(entry: LeafEntry, source: number): LeafNode {
@@ -266,6 +276,8 @@ export class LayerTree {
 
   readonly #where = (path: string): string => `Layer ${this.#layer}: ${show(path)}`;
 }
+
+const NOTHING = () => undefined;
 
 type NewAttributes = Pick<LayerEntry, 'mode' | 'uid' | 'gid' | 'modified' | 'xattrs'>;
 

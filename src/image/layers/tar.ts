@@ -21,8 +21,10 @@ const MAX_ID = 0xffffffff;
 const ENTRY_COST = 64;
 /** What a record of a global header counts for, at each entry that it is looked at for. */
 const RECORD_COST = 16;
-/** Bytes that {@link indexTar} reads at a time: headers of small files lie together. */
+/** Bytes that {@link indexTar} reads at a time: headers of small files lie together, the one behind a large file stands alone. */
 const READ_SIZE = 256 * 1024;
+const READ_SIZE_BEHIND_LARGE = 8 * 1024;
+const LARGE = 32 * 1024;
 
 const NO_RECORDS: PaxRecords = new Map();
 
@@ -365,7 +367,8 @@ export async function indexTar(
   while (!indexer.isDone && indexer.position < source.size) {
     const passed = Math.min(indexer.skippable, source.size - indexer.position);
     indexer.skip(passed);
-    const chunk = await source.read(indexer.position, READ_SIZE);
+    const length = passed > LARGE ? READ_SIZE_BEHIND_LARGE : READ_SIZE;
+    const chunk = await source.read(indexer.position, length);
     if (chunk.length === 0) break;
     indexer.push(chunk);
   }
