@@ -87,7 +87,8 @@ needs({ apptainer: true, root: true })('a Docker image', () => {
       const [verb, ...rest] = args as [string, ...string[]];
       const answer = async (image: string) => {
         const { code, stdout } = await apptainer([verb, '--cleanenv', image, ...rest]);
-        return { code, stdout };
+        // That there is no test each says in its own words.
+        return { code, stdout: verb === 'test' ? undefined : stdout };
       };
       expect(await answer(ours), verb).toEqual(await answer(theirs));
     }
