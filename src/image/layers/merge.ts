@@ -21,7 +21,7 @@ const MAX_DEPTH = MAX_PATH / 2;
 /** Symbolic links that are followed on one way, as in the library that umoci uses. */
 const MAX_LINKS = 255;
 /** Steps along the targets of symbolic links, in all. Real images need some for each entry at most. */
-const MAX_STEPS = 100_000_000;
+const MAX_STEPS = 20_000_000;
 
 /** A name in the tree. */
 export interface TreeEntry {
