@@ -105,3 +105,10 @@ it(`the bytes of layout ${LAYOUT} are these: a change of them needs a new number
     .digest('hex');
   expect(hash).toMatchInlineSnapshot(`"875d2aa093ddeb5d2d20eec4bdebdf96914539b75256c8708424abf898a0f774"`);
 });
+
+it('files that claim more than there can be are an error, not a lack of memory', () => {
+  const claims = Object.fromEntries(
+    Array.from({ length: 5 }, (_, i) => [`f${i}`, file({ length: 2 ** 38 })]),
+  );
+  expect(() => image(directory(claims))).toThrow("The image's files claim more than");
+});

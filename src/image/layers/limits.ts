@@ -16,8 +16,8 @@ export interface LayerLimits {
 export const LAYER_LIMITS: LayerLimits = {
   entries: 4_000_000,
   metadata: 512 * 1024 * 1024,
-  size: 2 ** 41,
-  fileSize: 2 ** 41,
+  size: 2 ** 40,
+  fileSize: 2 ** 40,
 };
 
 /** The error of an image that goes beyond a limit. `what` names layer and reason. */

@@ -1,6 +1,6 @@
 /** The order in which a tree is written: each node's number, links and, of a directory, its names sorted as bytes. */
 import { SregistryError } from '../../base/errors.ts';
-import type { DirectoryNode, FileNode, TreeNode } from './nodes.ts';
+import { type DirectoryNode, type FileNode, sizeOfPieces, type TreeNode } from './nodes.ts';
 
 export interface Planned {
   /** From 1 on. The entries of one directory have numbers one behind the other. */
@@ -20,10 +20,20 @@ export interface Plan {
   readonly files: readonly FileNode[];
 }
 
-/** The same for equal trees, whatever the order in which their entries were added. */
+/**
+ * Bytes of all files together, holes included: 1 TiB. Sparse files claim any size for nothing, and each of their blocks takes
+ * memory.
+ */
+const MAX_CONTENTS = 2 ** 40;
+
+/**
+ * The same for equal trees, whatever the order in which their entries were added.
+ * @throws {SregistryError} NOT_PRESENTABLE if the files claim to be impossibly large.
+ */
 export function planTree(root: DirectoryNode): Plan {
   const nodes = new Map<TreeNode, Planned>();
   const files: FileNode[] = [];
+  let contents = 0;
   const add = (node: TreeNode, parent: number): void => {
     const known = nodes.get(node);
     if (known !== undefined) {
@@ -33,7 +43,15 @@ export function planTree(root: DirectoryNode): Plan {
       return;
     }
     const number = nodes.size + 1;
-    if (node.type === 'file') files.push(node);
+    if (node.type === 'file') {
+      files.push(node);
+      contents += sizeOfPieces(node.pieces);
+      if (contents > MAX_CONTENTS)
+        throw new SregistryError(
+          'NOT_PRESENTABLE',
+          `The image's files claim more than ${MAX_CONTENTS} bytes in all`,
+        );
+    }
     if (node.type !== 'directory') {
       nodes.set(node, { number, links: 1, parent: 0, entries: NOTHING });
       return;
