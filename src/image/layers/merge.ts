@@ -56,11 +56,6 @@ export class LayerTree {
     this.#limits = limits;
   }
 
-  /** How many layers were applied. */
-  get layers(): number {
-    return this.#layer;
-  }
-
   /**
    * Applies the next layer. Its number as a source of pieces is how many came before.
    * @throws {SregistryError} NOT_AN_IMAGE if an entry cannot be applied, NOT_PRESENTABLE beyond a limit. The tree is of no use

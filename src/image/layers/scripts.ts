@@ -71,6 +71,8 @@ ${LOAD_ENVIRONMENT}
 `,
   'env/01-base.sh': '#!/bin/sh\n',
   'env/90-environment.sh': '#!/bin/sh\n',
+  // What apps export for each other; a Docker image has none.
+  'env/94-appsbase.sh': '',
   'env/95-apps.sh': `#!/bin/sh
 if [ -n "\${SINGULARITY_APPNAME:-}" ]; then
     export SINGULARITY_APPNAME

@@ -19,10 +19,6 @@ export class SparseMap {
     this.#where = where;
   }
 
-  get length(): number {
-    return this.#ranges.length;
-  }
-
   add(at: number, length: number): void {
     if (!Number.isSafeInteger(at + length) || at < this.#end || length < 0)
       throw malformed(`${this.#where()} has a map of a sparse file that is not in order`);

@@ -9,7 +9,7 @@ import { LayerTree } from '../../../src/image/layers/merge.ts';
 import { type ContainerConfig, environmentScript, runscript } from '../../../src/image/layers/scripts.ts';
 import { needs } from '../../helpers/skip.ts';
 import { apptainer } from '../../servers/apptainer.ts';
-import { run, writeImage } from './support.ts';
+import { ociLayout, run, writeImage } from './support.ts';
 
 const WORDS = ['/bin/show', 'two words', `it's "quoted"`, '$HOME `date` \\n', '', '*'];
 
@@ -53,7 +53,7 @@ needs({ apptainer: true, root: true })('a Docker image', () => {
     it('is run as Apptainer runs its own conversion of it', async () => {
       const id = createHash('md5').update(name).digest('hex');
       const whole = { ...config, Env: ENV };
-      const layout = ociLayout(at(id), readFileSync(layer), whole);
+      const layout = ociLayout(at(id), [layer], whole);
       const theirs = at(`${id}.sif`);
       const built = await apptainer(['build', '--disable-cache', theirs, `oci:${layout}`]);
       expect(built.code, built.stderr).toBe(0);
@@ -72,7 +72,7 @@ needs({ apptainer: true, root: true })('a Docker image', () => {
 
   it('is executed, inspected and opened with a shell as Apptainer does it', async () => {
     const config = { Entrypoint: ['/bin/show'], Env: ENV, Labels: { maintainer: 'me', 'a<b': '"&"' } };
-    const layout = ociLayout(at('verbs'), readFileSync(layer), config);
+    const layout = ociLayout(at('verbs'), [layer], config);
     const [theirs, ours] = [at('verbs.sif'), at('verbs.squashfs')];
     const built = await apptainer(['build', '--disable-cache', theirs, `oci:${layout}`]);
     expect(built.code, built.stderr).toBe(0);
@@ -190,26 +190,4 @@ async function shellLayer(folder: string): Promise<string> {
   const layer = join(folder, 'shell.tar');
   await run('tar', ['--numeric-owner', '--owner=0', '--group=0', '-C', root, '-cf', layer, '.']);
   return layer;
-}
-
-/** An OCI image layout (image-spec, "Image Layout") of one layer. */
-function ociLayout(folder: string, layer: Buffer, config: ContainerConfig): string {
-  mkdirSync(join(folder, 'blobs/sha256'), { recursive: true });
-  const put = (bytes: Buffer, mediaType: string) => {
-    const hex = createHash('sha256').update(bytes).digest('hex');
-    writeFileSync(join(folder, 'blobs/sha256', hex), bytes);
-    return {
-      mediaType: `application/vnd.oci.image.${mediaType}`,
-      digest: `sha256:${hex}`,
-      size: bytes.length,
-    };
-  };
-  const json = (value: unknown) => Buffer.from(JSON.stringify(value));
-  const layers = [put(layer, 'layer.v1.tar')];
-  const rootfs = { type: 'layers', diff_ids: layers.map(({ digest }) => digest) };
-  const described = put(json({ architecture: 'amd64', os: 'linux', config, rootfs }), 'config.v1+json');
-  const manifest = put(json({ schemaVersion: 2, config: described, layers }), 'manifest.v1+json');
-  writeFileSync(join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
-  writeFileSync(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [manifest] }));
-  return folder;
 }

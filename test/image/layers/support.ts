@@ -1,10 +1,13 @@
 /** Layers made by Python's tarfile and GNU tar, and the images that are described over them. */
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { assembledSource } from '../../../src/image/assembled.ts';
 import { LayerTree } from '../../../src/image/layers/merge.ts';
+import type { ContainerConfig } from '../../../src/image/layers/scripts.ts';
 import { indexTar } from '../../../src/image/layers/tar.ts';
 import { type ByteSource, openFileSource } from '../../../src/image/source.ts';
 import { describeSquashFs } from '../../../src/image/squashfs/describe.ts';
@@ -57,4 +60,26 @@ export async function copySource(source: ByteSource, path: string): Promise<void
   await using file = await open(path, 'w');
   const step = 1_000_003;
   for (let at = 0; at < source.size; at += step) await file.write(await source.read(at, step));
+}
+
+/** An OCI image layout (image-spec, "Image Layout") of layer archives; returns the folder. */
+export function ociLayout(folder: string, paths: readonly string[], config: ContainerConfig): string {
+  mkdirSync(join(folder, 'blobs/sha256'), { recursive: true });
+  const put = (bytes: Buffer, mediaType: string) => {
+    const hex = createHash('sha256').update(bytes).digest('hex');
+    writeFileSync(join(folder, 'blobs/sha256', hex), bytes);
+    return {
+      mediaType: `application/vnd.oci.image.${mediaType}`,
+      digest: `sha256:${hex}`,
+      size: bytes.length,
+    };
+  };
+  const json = (value: unknown) => Buffer.from(JSON.stringify(value));
+  const layers = paths.map((path) => put(readFileSync(path), 'layer.v1.tar'));
+  const rootfs = { type: 'layers', diff_ids: layers.map(({ digest }) => digest) };
+  const described = put(json({ architecture: 'amd64', os: 'linux', config, rootfs }), 'config.v1+json');
+  const manifest = put(json({ schemaVersion: 2, config: described, layers }), 'manifest.v1+json');
+  writeFileSync(join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  writeFileSync(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [manifest] }));
+  return folder;
 }
