@@ -1,7 +1,7 @@
 /**
- * Reads the index of a tar archive while it streams by: what each entry is and where its contents lie. No library gives
- * offsets that hold for sparse files and long names, so this is our own reader; it takes what Go's archive/tar takes, as
- * the tools that made the layers and those that unpack them are written in Go.
+ * Reads the index of a tar archive while it streams by: what each entry is and where its contents lie. tar-stream tells
+ * offsets too, but knows no sparse files and takes the values of pax records for UTF-8, which breaks capabilities. So this is our
+ * own reader. It takes what Go's archive/tar takes, as the tools that make layers and those that unpack them use that.
  *
  * {@link TarIndexer} is pushed chunks of any size and keeps only what it needs of them, so it can sit between a download and a
  * file. Where the archive is a file already, {@link indexTar} reads its headers and skips the rest.
