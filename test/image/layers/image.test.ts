@@ -23,7 +23,8 @@ needs({ root: true })('an image described over four layers', () => {
     await python('apply', at('applied'), ...layers);
     expected = comparable(await list(at('applied')));
     await writeImage(layers, at('image.squashfs'));
-  });
+    // Ten thousand files on a busy machine.
+  }, 300_000);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   it('has what the plain application of the layers leaves on a disk', () => {
