@@ -8,7 +8,7 @@ import type { MetadataReader } from './metadata.ts';
 import type { Superblock } from './superblock.ts';
 
 /** In a size word: stored as it is. The rest of the word is the size on disk; 0 is a block of zeros. */
-const STORED = 1 << 24;
+export const STORED_BLOCK = 1 << 24;
 const FRAGMENT_ENTRY_SIZE = 16;
 /** Fragment entries in a metadata block. */
 const ENTRIES_PER_BLOCK = 512;
@@ -88,10 +88,10 @@ export class DataReader {
     const size = sizeOf(word);
     if (size > blockSize) throw malformed(`A SquashFS block at ${position} claims ${size} bytes`);
     const bytes = await readExactly(this.#source, position, size, 'a SquashFS block');
-    return (word & STORED) === 0 ? decompress(compressor, bytes, blockSize) : bytes;
+    return (word & STORED_BLOCK) === 0 ? decompress(compressor, bytes, blockSize) : bytes;
   }
 }
 
 function sizeOf(word: number): number {
-  return word & (STORED - 1);
+  return word & (STORED_BLOCK - 1);
 }

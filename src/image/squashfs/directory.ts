@@ -12,7 +12,7 @@ export const MAX_LISTING = 16 * 1024 * 1024;
 const HEADER_SIZE = 12;
 const ENTRY_SIZE = 8;
 /** Entries of one run, and bytes of a name, as in the kernel. */
-const MAX_RUN = 256;
+export const MAX_RUN = 256;
 const MAX_NAME = 256;
 
 /**

@@ -12,7 +12,7 @@ export type FileType =
   | 'socket';
 
 /** By number of the inode type; the extended form of each is 7 higher. */
-const TYPES: readonly FileType[] = [
+export const TYPES: readonly FileType[] = [
   'directory',
   'file',
   'symlink',
@@ -21,12 +21,12 @@ const TYPES: readonly FileType[] = [
   'fifo',
   'socket',
 ];
-const EXTENDED = 7;
-const NO_FRAGMENT = 0xffffffff;
+export const EXTENDED = 7;
+export const NO_FRAGMENT = 0xffffffff;
 /** PATH_MAX; the kernel accepts no longer target either. */
 const MAX_TARGET = 4096;
 /** A listing's size counts three bytes that are not there, for `.` and `..`. */
-const LISTING_EXTRA = 3;
+export const LISTING_EXTRA = 3;
 
 interface Common {
   readonly mode: number;

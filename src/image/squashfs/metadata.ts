@@ -10,7 +10,8 @@ import { decompress } from './codec.ts';
 import type { Compressor } from './superblock.ts';
 
 export const METADATA_SIZE = 8192;
-const STORED = 0x8000;
+/** In the size of a metadata block: stored as it is. */
+export const STORED_METADATA = 0x8000;
 /** 1 MiB of decompressed blocks. */
 const CACHED_BLOCKS = 128;
 
@@ -40,11 +41,12 @@ export class MetadataReader {
     if (cached !== undefined) return cached;
     const head = await readExactly(this.#source, position, 2, 'a SquashFS metadata block');
     const header = new Fields(head, 'SquashFS metadata block').u16(0);
-    const size = header & ~STORED;
+    const size = header & ~STORED_METADATA;
     if (size === 0 || size > METADATA_SIZE)
       throw malformed(`A SquashFS metadata block at ${position} claims ${size} bytes`);
     const stored = await readExactly(this.#source, position + 2, size, 'a SquashFS metadata block');
-    const data = (header & STORED) === 0 ? await decompress(this.#compressor, stored, METADATA_SIZE) : stored;
+    const data =
+      (header & STORED_METADATA) === 0 ? await decompress(this.#compressor, stored, METADATA_SIZE) : stored;
     if (data.length === 0) throw malformed(`A SquashFS metadata block at ${position} is empty`);
     const block = { data, next: position + 2 + size };
     this.#blocks.set(position, block);

@@ -70,6 +70,58 @@ export function parseSuperblock(bytes: Uint8Array): Superblock {
   };
 }
 
+/** What {@link encodeSuperblock} needs beyond what a reader wants to know. Positions of tables that do not exist: undefined. */
+export interface WrittenSuperblock extends Omit<Superblock, 'modified'> {
+  /** Seconds since 1970, 0 to 2^32 - 1. */
+  readonly modified: number;
+  readonly flags: number;
+  readonly ids: number;
+  readonly idTable: number;
+  readonly xattrTable: number | undefined;
+  readonly exportTable: number | undefined;
+}
+
+/** Flags of the superblock; they tell tools how to append, readers do not need them. */
+export const FLAGS = {
+  inodesStored: 0x1,
+  dataStored: 0x2,
+  fragmentsStored: 0x8,
+  noFragments: 0x10,
+  exportable: 0x80,
+  xattrsStored: 0x100,
+  noXattrs: 0x200,
+  idsStored: 0x800,
+} as const;
+
+/** The {@link SUPERBLOCK_SIZE} bytes of an image. */
+export function encodeSuperblock(fs: WrittenSuperblock): Uint8Array {
+  const bytes = Buffer.alloc(SUPERBLOCK_SIZE);
+  const code = Object.entries(COMPRESSORS).find(([, name]) => name === fs.compressor)?.[0];
+  bytes.write(SQUASHFS_MAGIC, 0, 'latin1');
+  bytes.writeUInt32LE(fs.inodes, 4);
+  bytes.writeUInt32LE(fs.modified, 8);
+  bytes.writeUInt32LE(fs.blockSize, 12);
+  bytes.writeUInt32LE(fs.fragments, 16);
+  bytes.writeUInt16LE(Number(code), 20);
+  bytes.writeUInt16LE(Math.log2(fs.blockSize), 22);
+  bytes.writeUInt16LE(fs.flags, 24);
+  bytes.writeUInt16LE(fs.ids, 26);
+  bytes.writeUInt16LE(4, 28);
+  bytes.writeBigUInt64LE(fs.rootInode, 32);
+  const positions = [
+    fs.bytesUsed,
+    fs.idTable,
+    fs.xattrTable,
+    fs.inodeTable,
+    fs.directoryTable,
+    fs.fragmentTable,
+    fs.exportTable,
+  ];
+  for (const [i, position] of positions.entries())
+    bytes.writeBigUInt64LE(position === undefined ? NO_TABLE : BigInt(position), 40 + i * 8);
+  return bytes;
+}
+
 function compressorOf(code: number): Compressor {
   const name = (COMPRESSORS as Record<number, Compressor>)[code];
   if (name === undefined) throw malformed(`SquashFS compression ${code} is not known`);
