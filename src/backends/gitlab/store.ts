@@ -213,15 +213,15 @@ export function packageStore(http: HttpClient, base: URL, project: string | unde
   };
 }
 
-/** The stream may have been opened again after a broken connection: its last part comes only after a look. */
+/** The stream may have been opened again after a broken connection: its last byte comes only after a look. */
 async function* verified(stream: Readable, verify: () => Promise<void>): AsyncGenerator<Buffer> {
-  let last: Buffer | undefined;
-  for await (const chunk of stream) {
-    if (last !== undefined) yield last;
-    last = chunk;
+  let last: Buffer = Buffer.alloc(0);
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    for (const part of [last, chunk.subarray(0, -1)]) if (part.length > 0) yield part;
+    last = chunk.subarray(-1);
   }
   await verify();
-  if (last !== undefined) yield last;
+  if (last.length > 0) yield last;
 }
 
 function toStored(key: string, { id, size, digest, created }: PackageFile): StoredFile {
