@@ -16,12 +16,34 @@ interface Meaning {
 /** By a part of the summary; the first that occurs counts. */
 const MEANINGS: readonly (readonly [RegExp, Meaning])[] = [
   [/too_many_(requests|write_operations|files)/, { code: 'RATE_LIMITED', status: 429 }],
-  [/insufficient_(space|quota)/, { code: 'NO_SPACE', status: 507, hint: 'empty the Dropbox, or get more space for it' }],
-  [/missing_scope/, { code: 'FORBIDDEN', status: 403, hint: 'permit this to the app, at https://www.dropbox.com/developers/apps, then log in again' }],
-  [/no_write_permission|access_denied|restricted_content|team_folder|no_permission|not_authorized/, { code: 'FORBIDDEN', status: 403 }],
-  [/email_not_verified/, { code: 'FORBIDDEN', status: 403, hint: 'verify your email address at dropbox.com first' }],
-  [/content_hash_mismatch/, { code: 'CORRUPT', status: 400, hint: 'the file may have changed while it was pushed; push it again' }],
-  [/malformed_path|disallowed_name/, { code: 'INVALID_NAME', status: 400, hint: 'Dropbox has no such names; choose another one' }],
+  [
+    /insufficient_(space|quota)/,
+    { code: 'NO_SPACE', status: 507, hint: 'empty the Dropbox, or get more space for it' },
+  ],
+  [
+    /missing_scope/,
+    {
+      code: 'FORBIDDEN',
+      status: 403,
+      hint: 'permit this to the app, at https://www.dropbox.com/developers/apps, then log in again',
+    },
+  ],
+  [
+    /no_write_permission|access_denied|restricted_content|team_folder|no_permission|not_authorized/,
+    { code: 'FORBIDDEN', status: 403 },
+  ],
+  [
+    /email_not_verified/,
+    { code: 'FORBIDDEN', status: 403, hint: 'verify your email address at dropbox.com first' },
+  ],
+  [
+    /content_hash_mismatch/,
+    { code: 'CORRUPT', status: 400, hint: 'the file may have changed while it was pushed; push it again' },
+  ],
+  [
+    /malformed_path|disallowed_name/,
+    { code: 'INVALID_NAME', status: 400, hint: 'Dropbox has no such names; choose another one' },
+  ],
   [/locked/, { code: 'BUSY', status: 423 }],
   [/conflict|shared_link_already_exists/, { code: 'EXISTS', status: 409 }],
   [/not_found|not_file/, { code: 'NOT_FOUND', status: 404 }],
@@ -34,7 +56,11 @@ export class DropboxFailure extends SregistryError {
   /** Bytes that an upload session has, if another offset was named. */
   readonly correctOffset: number | undefined;
 
-  constructor(meaning: Meaning, error: SregistryError, { summary, correctOffset }: Pick<DropboxFailure, 'summary' | 'correctOffset'>) {
+  constructor(
+    meaning: Meaning,
+    error: SregistryError,
+    { summary, correctOffset }: Pick<DropboxFailure, 'summary' | 'correctOffset'>,
+  ) {
     const request = error.message.replace(/: \d{3}\b.*$/s, '');
     super(meaning.code, `${request}: Dropbox says ${summary}`, {
       hint: meaning.hint ?? error.hint,
@@ -57,14 +83,21 @@ export function explain(error: SregistryError, { text }: Pick<FailedResponse, 't
   const { error_summary: given, error: details } = answer;
   if (typeof given !== 'string') return error;
   // Random characters or dots end it, so that nobody compares it as a whole.
-  const summary = given.replace(/\/[.\w-]{0,8}$/, '').replace(/[^\w/,. -]/g, '').slice(0, 200);
+  const summary = given
+    .replace(/\/[.\w-]{0,8}$/, '')
+    .replace(/[^\w/,. -]/g, '')
+    .slice(0, 200);
   const found = MEANINGS.find(([pattern]) => pattern.test(summary))?.[1];
   const isPlain = error.status === 401 && found?.code !== 'FORBIDDEN';
   const meaning = isPlain ? undefined : found;
-  return new DropboxFailure(meaning ?? { code: error.code === 'BUSY' ? 'SERVICE' : error.code, status: error.status ?? 0 }, error, {
-    summary,
-    correctOffset: offsetIn(details),
-  });
+  return new DropboxFailure(
+    meaning ?? { code: error.code === 'BUSY' ? 'SERVICE' : error.code, status: error.status ?? 0 },
+    error,
+    {
+      summary,
+      correctOffset: offsetIn(details),
+    },
+  );
 }
 
 /** `correct_offset`, which stands one level deeper for a session that cannot be finished. */

@@ -36,9 +36,7 @@ function serviceOf({ name, options }: Pick<Login, 'name' | 'options'>, clientId:
 }
 
 /** The credentials of requests. */
-export function dropboxCredentials(
-  context: DropboxContext,
-): Pick<HttpSettings, 'authorize' | 'updateToken'> {
+export function dropboxCredentials(context: DropboxContext): Pick<HttpSettings, 'authorize' | 'updateToken'> {
   const { name, options, env } = context;
   const { token, clientId, refreshToken } = options;
   if (refreshToken === undefined) {
@@ -68,7 +66,10 @@ export async function logIn(context: Login, ui: LoginUi): Promise<OptionChanges>
   const { name, options, env, signal } = context;
   const clientId = options.clientId ?? (await ui.ask('App key:')).trim();
   if (clientId === '') throw new SregistryError('CANCELED', 'No app key was given', { hint: CREATE_HINT });
-  const { refreshToken } = await loginByPastedCode(serviceOf(context, clientId), undefined, ui, { env, signal });
+  const { refreshToken } = await loginByPastedCode(serviceOf(context, clientId), undefined, ui, {
+    env,
+    signal,
+  });
   if (refreshToken === undefined)
     throw new SregistryError('SERVICE', `${name}: Dropbox issued no refresh token`, { hint: CREATE_HINT });
   return { ...(options.clientId === undefined && { clientId }), refreshToken };
