@@ -1,5 +1,5 @@
 /** The worker thread of hash.ts. It reads a file with blocking calls, which block only this thread. */
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { BlockHash } from './block-hash.ts';
@@ -27,7 +27,7 @@ function hash({ path, algorithms, start, end }: Work): Record<string, string> {
   const file = openSync(path, 'r');
   try {
     const total = Math.max(0, (end ?? fstatSync(file).size) - start);
-    const hashes = algorithms.map((algorithm) =>
+    const hashes = algorithms.map((algorithm): Pick<BlockHash, 'update' | 'digest'> | Hash =>
       algorithm === 'blocks' ? new BlockHash() : createHash(algorithm),
     );
     const buffer = Buffer.allocUnsafe(CHUNK);
