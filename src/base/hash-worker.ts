@@ -41,7 +41,9 @@ function hash({ path, algorithms, start, end }: Work): Record<string, string> {
       done += n;
     }
     send({ done, total });
-    return Object.fromEntries(algorithms.map((algorithm, i) => [algorithm, hashes[i]?.digest('hex') ?? '']));
+    return Object.fromEntries(
+      algorithms.map((algorithm, i) => [algorithm, String(hashes[i]?.digest('hex') ?? '')]),
+    );
   } finally {
     closeSync(file);
   }

@@ -12,13 +12,7 @@ conformance({
     const service = await startFakeDropbox({
       accepts: (token) => oauth.given.some(({ access_token }) => access_token === token),
       pageSize: 5,
-      // The address of the API is that of the token service too.
-      fault: (request, response) => {
-        if (request.url !== '/oauth2/token') return false;
-        response.writeHead(307, { location: `${oauth.url}/token` }).end();
-        request.resume();
-        return true;
-      },
+      oauth: oauth.url,
     });
     oauth.given.push({ access_token: 'spent', refresh_token: 'login' });
     return {

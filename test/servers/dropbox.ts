@@ -21,6 +21,8 @@ export interface FakeDropboxOptions {
   readonly lacks?: readonly string[];
   /** Id of the namespace that requests must name. */
   readonly namespace?: string;
+  /** Address of the service that logs in (oauth-server.ts), for `/oauth2/authorize` and `/oauth2/token`. */
+  readonly oauth?: string | undefined;
   /** Sees every request first; true if it has answered, or broken, the request. */
   readonly fault?: ((request: IncomingMessage, response: ServerResponse) => boolean | undefined) | undefined;
 }
@@ -207,6 +209,8 @@ export async function startFakeDropbox(options: FakeDropboxOptions = {}): Promis
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const url = new URL(request.url ?? '/', `http://${request.headers.host}`);
+    if (url.pathname.startsWith('/oauth2/'))
+      return passOn(request, response, `${options.oauth}${url.pathname.slice(7)}${url.search}`);
     if (url.pathname.startsWith('/scl/')) return follow(request, response, url);
     const route = url.pathname.replace(/^\/2\//, '');
     const { headers } = request;
@@ -264,6 +268,20 @@ export async function startFakeDropbox(options: FakeDropboxOptions = {}): Promis
     at: (path) => tree.entries.get(path.toLowerCase())?.revisions.at(-1)?.bytes,
     put: (path, bytes) => void tree.commit({ path, mode: 'overwrite' }, bytes),
   };
+}
+
+async function passOn(request: IncomingMessage, response: ServerResponse, target: string): Promise<void> {
+  const { method = 'GET' } = request;
+  const body = method === 'POST' ? (await buffer(request)).toString() : undefined;
+  const headers = { 'content-type': request.headers['content-type'] ?? 'text/plain' };
+  const reply = await fetch(target, {
+    method,
+    headers,
+    redirect: 'manual',
+    ...(body !== undefined && { body }),
+  });
+  response.writeHead(reply.status, { 'content-type': reply.headers.get('content-type') ?? 'text/plain' });
+  response.end(await reply.text());
 }
 
 /** The argument in the header, or in the address. */
