@@ -2,6 +2,7 @@
  * Stores files: a small one with one request, a large one in a session whose parts go at the same time ("concurrent" sessions). Dropbox
  * compares the hash of each part, and of the whole file, with what arrived.
  */
+import { untilAborted } from '../../base/abort.ts';
 import { SregistryError } from '../../base/errors.ts';
 import { hashFile } from '../../base/hash.ts';
 import { isJsonObject } from '../../settings/json.ts';
@@ -205,12 +206,6 @@ function countdown(left: number) {
       missing -= 1;
       if (missing <= 0) resolve();
     },
-    wait: (signal: AbortSignal) => {
-      const { promise: aborted, reject } = Promise.withResolvers<never>();
-      const abort = () => reject(signal.reason);
-      if (signal.aborted) abort();
-      signal.addEventListener('abort', abort, { once: true });
-      return Promise.race([promise, aborted]).finally(() => signal.removeEventListener('abort', abort));
-    },
+    wait: (signal: AbortSignal) => untilAborted(promise, signal),
   };
 }
