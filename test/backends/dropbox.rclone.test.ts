@@ -61,7 +61,14 @@ needs({ rclone: true })('Dropbox, as rclone sees it,', () => {
   });
 
   const rclone = async (...args: string[]) =>
-    (await promisify(execFile)('rclone', args, { env, encoding: 'buffer', timeout: 60_000 })).stdout;
+    (
+      await promisify(execFile)('rclone', args, {
+        env,
+        encoding: 'buffer',
+        timeout: 60_000,
+        maxBuffer: 64 * MEBIBYTE,
+      })
+    ).stdout;
   const asked = (pattern: RegExp) => service.requests.filter(({ url }) => pattern.test(url)).length;
 
   function fileOf(bytes: Buffer): { path: string; size: number } {

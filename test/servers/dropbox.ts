@@ -147,7 +147,7 @@ export async function startFakeDropbox(options: FakeDropboxOptions = {}): Promis
     'files/upload_session/finish_batch_v2': ({ entries }) => ({
       entries: (entries as Arg[]).map((entry) => {
         try {
-          return { '.tag': 'success', ...finish(entry, Buffer.alloc(0)) };
+          return { ...finish(entry, Buffer.alloc(0)), '.tag': 'success' };
         } catch (error) {
           if (!(error instanceof Refusal)) throw error;
           return { '.tag': 'failure', failure: JSON.parse(error.body).error };

@@ -2,7 +2,7 @@
  * Stores files: a small one with one request, a large one in a session whose parts go at the same time ("concurrent" sessions). Dropbox
  * compares the hash of each part, and of the whole file, with what arrived.
  */
-import { untilAborted } from '../../base/abort.ts';
+import { abortError, untilAborted } from '../../base/abort.ts';
 import { SregistryError } from '../../base/errors.ts';
 import { hashFile } from '../../base/hash.ts';
 import { isJsonObject } from '../../settings/json.ts';
@@ -121,7 +121,7 @@ async function putInParts(
       send: async (id, part, body, canceled) => {
         const isLast = part.number === count;
         // The part that closes the session must come after all others.
-        if (isLast) await others.wait(canceled);
+        if (isLast) await others.wait(canceled, target.what);
         const hash = await hashOf(part, canceled);
         const cursor = { session_id: id, offset: part.start };
         const arg = { cursor, close: isLast, content_hash: hash };
@@ -206,6 +206,9 @@ function countdown(left: number) {
       missing -= 1;
       if (missing <= 0) resolve();
     },
-    wait: (signal: AbortSignal) => untilAborted(promise, signal),
+    wait: (signal: AbortSignal, what: string) =>
+      untilAborted(promise, signal).catch(() => {
+        throw abortError(signal, what);
+      }),
   };
 }
