@@ -130,19 +130,18 @@ describe('A large push', () => {
       error_summary: 'incorrect_offset/..',
       error: { '.tag': 'incorrect_offset', correct_offset: LARGE },
     };
-    let isLost = false;
+    let isTaken = false;
     const { service, backend } = await setUp({
       fault: (request, response) => {
-        if (isLost || !/append_v2/.test(request.url ?? '')) return false;
-        isLost = true;
-        // It has the part, and says so instead of taking it.
-        response.writeHead = () => response;
-        response.end = ((end) => () => {
-          Reflect.deleteProperty(response, 'writeHead');
-          response.writeHead(409, { 'content-type': 'application/json' });
-          return end.call(response, JSON.stringify(body));
-        })(response.end) as typeof response.end;
-        return false;
+        if (isTaken || !/append_v2/.test(request.url ?? '')) return false;
+        isTaken = true;
+        // It takes the part, and says that it has it.
+        const { cursor } = JSON.parse(String(request.headers['dropbox-api-arg']));
+        void buffer(request).then((part) => {
+          service.sessions.get(cursor.session_id)?.parts.set(cursor.offset, part);
+          response.writeHead(409, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+        });
+        return true;
       },
     });
     const bytes = randomBytes(LARGE);
