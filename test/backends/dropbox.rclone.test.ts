@@ -112,7 +112,7 @@ needs({ rclone: true })('Dropbox, as rclone sees it,', () => {
       const [name] = (await rclone('lsf', '--include', `*s${size}.sif`, 'lab:lab/deep'))
         .toString()
         .split('\n');
-      expect(await rclone('cat', `lab:lab/deep/${name}`)).toEqual(bytes);
+      expect((await rclone('cat', `lab:lab/deep/${name}`)).equals(bytes)).toBe(true);
     }
   }, 60_000);
 

@@ -49,6 +49,10 @@ const names = async (backend: Backend, collection: string) =>
 const asked = ({ requests }: FakeDropbox, pattern: RegExp) =>
   requests.filter(({ url }) => pattern.test(url)).length;
 
+/** toEqual looks at each byte by itself, which takes half a minute. */
+const expectSame = (bytes: Buffer | undefined, expected: Buffer) =>
+  expect(bytes?.equals(expected)).toBe(true);
+
 /** Answers requests that match instead of the service, at most `times` times. */
 function instead(pattern: RegExp, status: number, body: object | string, { times = 1, headers = {} } = {}) {
   let count = 0;
@@ -110,7 +114,7 @@ describe('A large push', () => {
     const image = await push(backend, bytes);
     expect(image.revision).toBe(contentHash(bytes));
     expect(asked(service, /append_v2/)).toBe(3);
-    expect(service.at('/lab/hello:1.0.sif')).toEqual(bytes);
+    expectSame(service.at('/lab/hello:1.0.sif'), bytes);
     expect(service.sessions.size).toBe(0);
   });
 
@@ -122,7 +126,7 @@ describe('A large push', () => {
     const { backend } = await setUp({ fault: loseAnswer(pattern) });
     const bytes = randomBytes(LARGE);
     await push(backend, bytes, NAME, { ifAbsent: true });
-    expect(await read(backend)).toEqual(bytes);
+    expectSame(await read(backend), bytes);
   });
 
   test('takes the offset that the service states for what it has.', async () => {
@@ -146,7 +150,7 @@ describe('A large push', () => {
     });
     const bytes = randomBytes(LARGE);
     await push(backend, bytes);
-    expect(service.at('/lab/hello:1.0.sif')).toEqual(bytes);
+    expectSame(service.at('/lab/hello:1.0.sif'), bytes);
     expect(asked(service, /append_v2/)).toBe(3);
   });
 
@@ -171,7 +175,7 @@ describe('A large push', () => {
     expect(Object.keys(state.etags as object)).not.toHaveLength(0);
     service.sessions.clear();
     await backend.push?.(file, NAME, { resume });
-    expect(service.at('/lab/hello:1.0.sif')).toEqual(bytes);
+    expectSame(service.at('/lab/hello:1.0.sif'), bytes);
     expect(state).toEqual({});
   });
 });
