@@ -258,12 +258,17 @@ describe('A refusal', () => {
     ['path/no_write_permission', 'FORBIDDEN'],
     ['path/disallowed_name', 'INVALID_NAME'],
     ['content_hash_mismatch', 'CORRUPT'],
-    ['path/conflict/file', 'EXISTS'],
     ['something_new', 'SERVICE'],
   ])('of a push for %s is the error %s.', async (text, code) => {
     const { backend } = await setUp({ fault: instead(/files\/upload/, 409, summary(text), { times: 9 }) });
     const pushing = push(backend, randomBytes(10), NAME, { ifAbsent: true });
     await expect(pushing).rejects.toMatchObject({ code, message: expect.stringContaining(text) });
+  });
+
+  test('of a push that must not replace anything is EXISTS if something is there.', async () => {
+    const { backend } = await setUp({ fault: instead(/files\/upload/, 409, summary('path/conflict/file')) });
+    const pushing = push(backend, randomBytes(10), NAME, { ifAbsent: true });
+    await expect(pushing).rejects.toMatchObject({ code: 'EXISTS' });
   });
 
   test('for the rate of writes is repeated, after as long as the service says.', async () => {

@@ -91,13 +91,18 @@ export function explain(error: SregistryError, { text }: Pick<FailedResponse, 't
   const isPlain = error.status === 401 && found?.code !== 'FORBIDDEN';
   const meaning = isPlain ? undefined : found;
   return new DropboxFailure(
-    meaning ?? { code: error.code === 'BUSY' ? 'SERVICE' : error.code, status: error.status ?? 0 },
+    meaning ?? plain(error),
     error,
     {
       summary,
       correctOffset: offsetIn(details),
     },
   );
+}
+
+/** What a refusal means that is not in the table. The kit would take a status of 409 for a conflict. */
+function plain({ code, status }: SregistryError): Meaning {
+  return status === 409 ? { code: 'SERVICE', status: 400 } : { code, status: status ?? 400 };
 }
 
 /** `correct_offset`, which stands one level deeper for a session that cannot be finished. */
