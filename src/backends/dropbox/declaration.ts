@@ -9,6 +9,7 @@ export const declaration = {
       env: 'SREGISTRY_DROPBOX_TOKEN',
       describe: 'Access token, used if there is no refreshToken. New ones expire after four hours',
       secret: true,
+      suffices: true,
     },
     clientId: {
       env: 'SREGISTRY_DROPBOX_CLIENT_ID',
@@ -19,6 +20,7 @@ export const declaration = {
       env: 'SREGISTRY_DROPBOX_REFRESH_TOKEN',
       describe: 'Login to that app, as `sregistry auth login` gets it',
       secret: true,
+      suffices: true,
     },
     root: {
       env: 'SREGISTRY_DROPBOX_ROOT',

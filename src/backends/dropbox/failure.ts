@@ -90,14 +90,10 @@ export function explain(error: SregistryError, { text }: Pick<FailedResponse, 't
   const found = MEANINGS.find(([pattern]) => pattern.test(summary))?.[1];
   const isPlain = error.status === 401 && found?.code !== 'FORBIDDEN';
   const meaning = isPlain ? undefined : found;
-  return new DropboxFailure(
-    meaning ?? plain(error),
-    error,
-    {
-      summary,
-      correctOffset: offsetIn(details),
-    },
-  );
+  return new DropboxFailure(meaning ?? plain(error), error, {
+    summary,
+    correctOffset: offsetIn(details),
+  });
 }
 
 /** What a refusal means that is not in the table. The kit would take a status of 409 for a conflict. */
