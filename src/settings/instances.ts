@@ -58,7 +58,7 @@ export const defaultInstanceOf = (driver: DriverDeclaration) => driver.defaultIn
 
 /**
  * The backends that a mount shows by default: `local`, those with an entry in the secrets file, default instances whose required
- * options (at least one) are all set in the environment, and the active backend.
+ * options (at least one) are all set in the environment, or if none is required, one that suffices, and the active backend.
  */
 export function configuredInstances(surroundings: Surroundings): ConfiguredInstances {
   const { drivers, env, secrets } = surroundings;

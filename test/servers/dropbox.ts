@@ -183,7 +183,7 @@ export async function startFakeDropbox(options: FakeDropboxOptions = {}): Promis
   const upload = (route: string, arg: Arg, bytes: Buffer): unknown => {
     if (route === 'files/upload') {
       checkBytes(bytes, arg.content_hash);
-      return tree.describe(tree.commit(arg, bytes));
+      return tree.describe(uploaded(() => tree.commit(arg, bytes)));
     }
     if (route.endsWith('/start')) return { session_id: sessions.start(arg, bytes) };
     if (route.endsWith('/append_v2')) return sessions.append(arg, bytes);
@@ -282,6 +282,18 @@ async function passOn(request: IncomingMessage, response: ServerResponse, target
   });
   response.writeHead(reply.status, { 'content-type': reply.headers.get('content-type') ?? 'text/plain' });
   response.end(await reply.text());
+}
+
+/** `files/upload` has its own form of a refusal: the reason beside the tag (`UploadWriteFailed`). */
+function uploaded<T>(commit: () => T): T {
+  try {
+    return commit();
+  } catch (error) {
+    if (!(error instanceof Refusal) || error.status !== 409) throw error;
+    const { error_summary, error: details } = JSON.parse(error.body);
+    const { '.tag': tag, [tag]: reason } = details;
+    throw new Refusal(409, { error_summary, error: { '.tag': tag, reason, upload_session_id: 'none' } });
+  }
 }
 
 /** The argument in the header, or in the address. */
