@@ -54,6 +54,18 @@ const SCOPES: readonly (readonly [RegExp, string])[] = [
   [/^sharing\//, 'sharing.write'],
 ];
 
+/** What Dropbox says of every link, and no client here looks at. */
+const LINK_PERMISSIONS = {
+  visibility_policies: [],
+  can_set_expiry: true,
+  can_remove_expiry: true,
+  allow_download: true,
+  can_allow_download: true,
+  can_disallow_download: true,
+  allow_comments: true,
+  team_restricts_comments: false,
+};
+
 /** Routes whose bodies are the bytes of a file. */
 const UPLOADS = [
   'files/upload',
@@ -89,7 +101,7 @@ export async function startFakeDropbox(options: FakeDropboxOptions = {}): Promis
     ...tree.describe(tree.find(path).entry),
     url: `${origin}/scl/fi/${key}/file.sif?rlkey=abc&dl=0`,
     expires,
-    link_permissions: { resolved_visibility: { '.tag': 'public' }, can_revoke: true },
+    link_permissions: { resolved_visibility: { '.tag': 'public' }, can_revoke: true, ...LINK_PERMISSIONS },
   });
 
   const account = {

@@ -4,37 +4,19 @@
  */
 import type { Readable } from 'node:stream';
 import { SregistryError } from '../../base/errors.ts';
-import type { DriverContext } from '../backend.ts';
 import {
   type BufferedResponse,
   createHttpClient,
   type HttpClient,
-  isLoopback,
   type RequestOptions,
   type StreamOptions,
 } from '../http.ts';
-import type { declaration } from './declaration.ts';
+import { type DropboxContext, type Hosts, hostsOf } from './context.ts';
 import { explain } from './failure.ts';
 import { dropboxCredentials } from './login.ts';
 
-export type DropboxContext = DriverContext<typeof declaration.options>;
-
-/** The hosts of the service. */
-export interface Hosts {
-  readonly www: string;
-  readonly api: string;
-  readonly content: string;
-}
-
-const DROPBOX: Hosts = {
-  www: 'https://www.dropbox.com',
-  api: 'https://api.dropboxapi.com',
-  content: 'https://content.dropboxapi.com',
-};
-
 export class DropboxApi {
   readonly http: HttpClient;
-  /** For messages: the service, if it is not Dropbox itself. */
   readonly hosts: Hosts;
 
   constructor(context: DropboxContext) {
@@ -94,15 +76,4 @@ function toHeader(value: object): string {
     /[\x7f-\uffff]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
-}
-
-/** Tokens do not travel in the clear. */
-export function hostsOf(instance: string, base: string | undefined): Hosts {
-  if (base === undefined) return DROPBOX;
-  const { protocol, host, origin } = new URL(base);
-  if (protocol !== 'https:' && !isLoopback(host))
-    throw new SregistryError('SETTINGS', `${instance}: refusing to send a login to ${origin} in the clear`, {
-      hint: 'give base as an https address',
-    });
-  return { www: origin, api: origin, content: origin };
 }

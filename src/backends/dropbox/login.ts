@@ -10,7 +10,7 @@ import { refreshedTokens } from '../kit/refresh-tokens.ts';
 import { bearerCredentials, bearerHeader } from '../kit/token.ts';
 import { createOAuth, type OAuthService } from '../oauth.ts';
 import { loginByPastedCode } from '../oauth-login.ts';
-import { type DropboxContext, hostsOf } from './api.ts';
+import { type DropboxContext, hostsOf } from './context.ts';
 import type { declaration } from './declaration.ts';
 
 type Login = LoginContext<typeof declaration.options>;
