@@ -26,21 +26,19 @@ export async function loginByCode(url: string | URL, ui: Ui): Promise<string> {
 }
 
 /**
- * Gets tokens by a code that the service shows to the person at `redirectUri`, a page of its own, with PKCE. Works without a browser on
- * this machine. Throws CANCELED if the person enters nothing.
+ * Gets tokens by a code that the service shows to the person, with PKCE. Works without a browser on this machine. `redirectUri` is the
+ * service's own page for it; undefined if the service shows the code to those who name no page. Throws CANCELED if the person enters
+ * nothing.
  */
 export async function loginByPastedCode(
   service: OAuthService,
-  redirectUri: string,
+  redirectUri: string | undefined,
   ui: Ui,
   options: OAuthOptions = {},
 ): Promise<Tokens> {
   await using oauth = await createOAuth(service, options);
-  const { url, state, redeem } = await oauth.authorize(redirectUri);
-  const answer = new URL(redirectUri);
-  answer.searchParams.set('code', await loginByCode(url, ui));
-  answer.searchParams.set('state', state);
-  return await redeem(answer);
+  const { url, redeemCode } = await oauth.authorize(redirectUri);
+  return await redeemCode(await loginByCode(url, ui));
 }
 
 /**

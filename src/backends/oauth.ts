@@ -52,6 +52,8 @@ export interface Authorization {
   readonly state: string;
   /** Exchanges the URL of the redirect for tokens. */
   redeem(answer: URL): Promise<Tokens>;
+  /** Exchanges the code alone for tokens, if a person has copied it. */
+  redeemCode(code: string): Promise<Tokens>;
 }
 
 /** A request that is answered on another device. */
@@ -68,7 +70,8 @@ export interface DeviceAuthorization {
 
 /** Methods throw FORBIDDEN if the person refuses, UNAUTHORIZED if the service rejects a grant or token, and the errors of requests. */
 export interface OAuth extends AsyncDisposable {
-  authorize(redirectUri: string): Promise<Authorization>;
+  /** `redirectUri` is undefined for a service that then shows the code to the person. */
+  authorize(redirectUri: string | undefined): Promise<Authorization>;
   authorizeDevice(): Promise<DeviceAuthorization>;
   /** Gets new tokens for a refresh token. Keeps the old refresh token if the service gives no new one. */
   refresh(refreshToken: string): Promise<Tokens>;
@@ -93,9 +96,10 @@ export async function createOAuth(service: OAuthService, options: OAuthOptions =
     async authorize(redirectUri) {
       const state = library.randomState();
       const verifier = library.randomPKCECodeVerifier();
+      const redirect = redirectUri === undefined ? {} : { redirect_uri: redirectUri };
       const url = library.buildAuthorizationUrl(config, {
         ...service.parameters,
-        redirect_uri: redirectUri,
+        ...redirect,
         scope: service.scope,
         state,
         code_challenge: await library.calculatePKCECodeChallenge(verifier),
@@ -106,6 +110,10 @@ export async function createOAuth(service: OAuthService, options: OAuthOptions =
         url,
         state,
         redeem: (answer) => toTokens(() => library.authorizationCodeGrant(config, answer, checks)),
+        redeemCode: (code) => {
+          const grant = { code, code_verifier: verifier, ...redirect };
+          return toTokens(() => library.genericGrantRequest(config, 'authorization_code', grant));
+        },
       };
     },
 

@@ -7,6 +7,7 @@ import { declaration as aws } from './aws/declaration.ts';
 import type { Driver } from './backend.ts';
 import { declaration as dir } from './dir/declaration.ts';
 import { declaration as drive } from './drive/declaration.ts';
+import { declaration as dropbox } from './dropbox/declaration.ts';
 import { declaration as gcs } from './gcs/declaration.ts';
 import { declaration as gitlab } from './gitlab/declaration.ts';
 import { declaration as globus } from './globus/declaration.ts';
@@ -31,6 +32,7 @@ export const drivers: readonly DriverEntry[] = [
   { ...aws, load: async () => (await import('./aws/index.ts')).default },
   { ...dir, load: async () => (await import('./dir/index.ts')).default },
   { ...drive, load: async () => (await import('./drive/index.ts')).default },
+  { ...dropbox, load: async () => (await import('./dropbox/index.ts')).default },
   { ...gcs, load: async () => (await import('./gcs/index.ts')).default },
   { ...gitlab, load: async () => (await import('./gitlab/index.ts')).default },
   { ...globus, load: async () => (await import('./globus/index.ts')).default },

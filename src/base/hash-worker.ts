@@ -1,7 +1,8 @@
 /** The worker thread of hash.ts. It reads a file with blocking calls, which block only this thread. */
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import { BlockHash } from './block-hash.ts';
 import { systemCode } from './errors.ts';
 import type { HashMessage } from './hash.ts';
 
@@ -26,7 +27,9 @@ function hash({ path, algorithms, start, end }: Work): Record<string, string> {
   const file = openSync(path, 'r');
   try {
     const total = Math.max(0, (end ?? fstatSync(file).size) - start);
-    const hashes = algorithms.map((algorithm) => createHash(algorithm));
+    const hashes = algorithms.map((algorithm): Pick<BlockHash, 'update' | 'digest'> | Hash =>
+      algorithm === 'blocks' ? new BlockHash() : createHash(algorithm),
+    );
     const buffer = Buffer.allocUnsafe(CHUNK);
     let done = 0;
     // Without an end, the file is read to where it ends by then.
@@ -38,7 +41,9 @@ function hash({ path, algorithms, start, end }: Work): Record<string, string> {
       done += n;
     }
     send({ done, total });
-    return Object.fromEntries(algorithms.map((algorithm, i) => [algorithm, hashes[i]?.digest('hex') ?? '']));
+    return Object.fromEntries(
+      algorithms.map((algorithm, i) => [algorithm, String(hashes[i]?.digest('hex') ?? '')]),
+    );
   } finally {
     closeSync(file);
   }

@@ -13,7 +13,8 @@ export interface HashOptions {
   readonly end?: number | undefined;
 }
 
-export type Algorithm = 'sha256' | 'md5';
+/** `blocks` is the hash of block-hash.ts. */
+export type Algorithm = 'sha256' | 'md5' | 'blocks';
 
 /** What the worker sends: progress, then one result or one failure. */
 export type HashMessage =

@@ -58,7 +58,7 @@ export const defaultInstanceOf = (driver: DriverDeclaration) => driver.defaultIn
 
 /**
  * The backends that a mount shows by default: `local`, those with an entry in the secrets file, default instances whose required
- * options (at least one) are all set in the environment, and the active backend.
+ * options (at least one) are all set in the environment, or if none is required, one that suffices, and the active backend.
  */
 export function configuredInstances(surroundings: Surroundings): ConfiguredInstances {
   const { drivers, env, secrets } = surroundings;
@@ -92,12 +92,13 @@ export function configuredInstances(surroundings: Surroundings): ConfiguredInsta
 }
 
 function isConfiguredByEnvironment(driver: DriverDeclaration, env: NodeJS.ProcessEnv): boolean {
-  const required = Object.entries(driver.options).filter(([, spec]) => spec.required);
+  const options = Object.entries(driver.options);
+  const required = options.filter(([, spec]) => spec.required);
   const names = { instance: defaultInstanceOf(driver), driver: defaultInstanceOf(driver) };
-  return (
-    required.length > 0 &&
-    required.every(([name, spec]) => variablesOf(names, name, spec).some((variable) => env[variable]))
-  );
+  const isSet = ([name, spec]: (typeof options)[number]) =>
+    variablesOf(names, name, spec).some((variable) => env[variable]);
+  if (required.length > 0) return required.every(isSet);
+  return options.some((option) => option[1].suffices && isSet(option));
 }
 
 /**

@@ -8,6 +8,8 @@ export interface OptionSpec {
   readonly describe: string;
   /** A backend cannot be created without this option. */
   readonly required?: boolean;
+  /** In the environment, it shows that the default instance is in use, for a driver without required options. */
+  readonly suffices?: boolean;
   /** Never printed, logged or listed. */
   readonly secret?: boolean;
   readonly default?: string;

@@ -94,6 +94,8 @@ export interface Subject {
    * address of a request on its way, for a service whose pages are as long as the client says.
    */
   readonly pages?: { readonly size: number; readonly rewrite?: (url: URL) => void };
+  /** Requests that no fault meets: those of a token service at the service's own address. */
+  readonly exempt?: (request: { readonly url?: string | undefined }) => boolean;
   /** Bytes of an image that is pushed in several parts. Default 20 MiB. */
   readonly large?: number;
   /** Headers of the 401 that shall make the driver get new credentials. */

@@ -2,7 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Backend, Driver, LoginUi } from '../../src/backends/backend.ts';
-import { loginByCode, loginByDevice, loginByRedirect } from '../../src/backends/oauth-login.ts';
+import {
+  loginByCode,
+  loginByDevice,
+  loginByPastedCode,
+  loginByRedirect,
+} from '../../src/backends/oauth-login.ts';
 import { SregistryError } from '../../src/base/errors.ts';
 import { loginWith, logout } from '../../src/client/auth.ts';
 import { bot } from '../../src/log/index.ts';
@@ -117,6 +122,34 @@ describe('A driver with a login of its own', () => {
     await loginWith('lab', person([' pasted-code '], show).ui, session);
     expect(show).toHaveBeenCalledWith({ url: 'http://acme.example/code' });
     expect(entry().token).toBe('pasted-code');
+  });
+
+  test.each([
+    ['a page of its own', 'https://auth.example/code'],
+    ['its answer to a request without a page', undefined],
+  ])('exchanges the code that the service shows on %s.', async (_where, page) => {
+    use({
+      login: async ({ env }, ui) => ({
+        token: (await loginByPastedCode(registrationAt(server), page, ui, { env })).refreshToken ?? '',
+      }),
+    });
+    await using session = await home.open();
+    /** Copies the code from the page, or from its address. */
+    const ui = {
+      ...person([]).ui,
+      shown: '',
+      show: ({ url }: { url: string }) => {
+        ui.shown = url;
+      },
+      ask: async () => {
+        const answer = await fetch(ui.shown, { redirect: 'manual' });
+        const location = answer.headers.get('location');
+        return location === null ? answer.text() : (new URL(location).searchParams.get('code') ?? '');
+      },
+    };
+    expect(await loginWith('lab', ui, session)).toBe(true);
+    expect(new URL(ui.shown).searchParams.get('redirect_uri')).toBe(page ?? null);
+    expect(entry().token).toBe(server.given[0]?.refresh_token);
   });
 
   test('is tried itself, whatever a variable says, which is a warning.', async () => {

@@ -60,6 +60,8 @@ export interface FaultProxy extends AsyncDisposable {
 export interface ProxyOptions {
   /** Changes the address of every request: to make a service's pages small, for one. */
   readonly rewrite?: ((url: URL) => void) | undefined;
+  /** Requests that no fault meets: those of a token service at the service's own address. */
+  readonly exempt?: ((request: IncomingMessage) => boolean) | undefined;
   /** Keep every request in `requests` (default true): for hours of them there is no room. */
   readonly record?: boolean | undefined;
 }
@@ -71,7 +73,7 @@ export async function startFaultProxy(origin: string, options: ProxyOptions = {}
   let active = 0;
 
   const take = (request: IncomingMessage): Fault => {
-    const found = faults.find(({ match }) => match(request));
+    const found = options.exempt?.(request) ? undefined : faults.find(({ match }) => match(request));
     if (found === undefined) return (_request, _response, forward) => forward();
     found.left -= 1;
     faults = faults.filter(({ left }) => left > 0);

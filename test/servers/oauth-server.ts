@@ -98,7 +98,12 @@ export async function startOAuthServer(options: OAuthServerOptions = {}): Promis
     if (!complies) return sendJson(response, refusal('invalid_request'));
     const code = randomUUID();
     requested.set(code, query);
-    const target = new URL(query.get('redirect_uri') ?? '');
+    const page = query.get('redirect_uri');
+    if (page === null) {
+      response.writeHead(200, { 'content-type': 'text/plain' }).end(person === 'allow' ? code : 'refused');
+      return;
+    }
+    const target = new URL(page);
     target.searchParams.set('state', query.get('state') ?? '');
     if (person === 'allow') target.searchParams.set('code', code);
     else target.searchParams.set('error', 'access_denied');

@@ -38,6 +38,14 @@ export const DRIVERS: readonly DriverDeclaration[] = [
       project: { describe: '' },
     },
   },
+  {
+    name: 'dropbox',
+    aliases: [],
+    options: {
+      token: { env: 'SREGISTRY_DROPBOX_TOKEN', secret: true, suffices: true, describe: '' },
+      root: { env: 'SREGISTRY_DROPBOX_ROOT', describe: '' },
+    },
+  },
 ];
 
 export function driver(name: string): DriverDeclaration {

@@ -62,6 +62,12 @@ test('a driver that requires nothing is not configured by that', () => {
   expect(configured({}, { SREGISTRY_HUB_BASE: 'x' }).instances).toHaveLength(1);
 });
 
+test('an option that suffices makes a default instance of a driver that requires none, and no other option does', () => {
+  const found = { name: 'dropbox', driver: 'dropbox', reason: 'environment' };
+  expect(configured({}, { SREGISTRY_DROPBOX_TOKEN: 'x' }).instances).toContainEqual(found);
+  expect(configured({}, { SREGISTRY_DROPBOX_ROOT: 'x' }).instances).not.toContainEqual(found);
+});
+
 test('the active client is one, from the environment before the secrets file', () => {
   const secrets = { SREGISTRY_CLIENT: 'hub' };
   expect(configured(secrets).instances[1]).toEqual({ name: 'hub', driver: 'hub', reason: 'active' });

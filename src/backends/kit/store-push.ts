@@ -192,8 +192,8 @@ async function hashed({ store }: StoreContext, file: ImageFile, signal?: AbortSi
   const { path, size } = file;
   const wanted = [...(file.digest === undefined ? (['sha256'] as const) : []), ...(store.hashes ?? [])];
   try {
-    const { sha256, md5 } = wanted.length === 0 ? {} : await hashFile(path, wanted, { signal });
-    return { path, size, digest: file.digest ?? `sha256:${sha256}`, md5 };
+    const { sha256, md5, blocks } = wanted.length === 0 ? {} : await hashFile(path, wanted, { signal });
+    return { path, size, digest: file.digest ?? `sha256:${sha256}`, md5, blocks };
   } catch (error) {
     throw fileError('read', path, error);
   }

@@ -63,6 +63,8 @@ export interface HashedFile {
   readonly digest: string;
   /** In hexadecimal, for a store whose `hashes` contain `md5`. */
   readonly md5?: string | undefined;
+  /** In hexadecimal, for a store whose `hashes` contain `blocks` (base/block-hash.ts). */
+  readonly blocks?: string | undefined;
 }
 
 export interface SourceFile extends HashedFile {
@@ -105,7 +107,7 @@ export interface Store {
   /** Limits of the metadata that a file can carry. If absent, files carry none, and all metadata go into the sidecar. */
   readonly metadata?: MetadataLimits | undefined;
   /** Hashes that `put` needs besides sha256; the backend computes all in one pass over the file. */
-  readonly hashes?: readonly 'md5'[] | undefined;
+  readonly hashes?: readonly ('md5' | 'blocks')[] | undefined;
   /** Can a folder exist without files, and is listing a missing folder NOT_FOUND? If not, a folder exists only while it has files. */
   readonly hasFolders?: boolean | undefined;
 

@@ -43,7 +43,9 @@ export class Bench {
   static async open(subject: Subject): Promise<Bench> {
     const { origin } = subject;
     const proxy =
-      origin === undefined ? undefined : await startFaultProxy(origin, { rewrite: subject.pages?.rewrite });
+      origin === undefined
+        ? undefined
+        : await startFaultProxy(origin, { rewrite: subject.pages?.rewrite, exempt: subject.exempt });
     const backend = await subject.connect({ origin: proxy?.url ?? '', env: {} });
     const folder = await mkdtemp(join(tmpdir(), 'sregistry-conformance-'));
     return new Bench(subject, { backend, proxy, folder });
