@@ -23,8 +23,6 @@ conformance({
           if (searchParams.has('n')) searchParams.set('n', '5');
         },
       },
-      // More than one of the chunks that oci pushes.
-      large: 65 * 1024 * 1024,
       challenge: { 'www-authenticate': 'Basic realm="tests"' },
       close: () => registry.remove(),
     };

@@ -37,7 +37,7 @@ async function fill(): Promise<void> {
 
 const mountAll = () => world.mount(...SERVICES.flatMap((name) => ['--backend', name]));
 
-needs({ fuse: true, apptainer: true, root: true, registry: true, s3: true, webdav: true })(
+needs({ fuse: true, apptainer: true, root: true, registry: true, s3: true, swift: true, webdav: true })(
   'every service',
   () => {
     beforeAll(async () => {

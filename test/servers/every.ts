@@ -4,11 +4,14 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { startRegistry } from './docker-registry.ts';
+import { REGISTRY_LOGIN as REGISTRY_USER, startRegistry } from './docker-registry.ts';
 import { startFakeDrive } from './drive.ts';
+import { startFakeDropbox } from './dropbox.ts';
+import { startEcr } from './ecr.ts';
 import { startFakeGcs } from './fake-gcs.ts';
 import { startFakeHub } from './fake-hub.ts';
 import { startFileServer } from './file-server.ts';
+import { GITLAB_PROJECT, GITLAB_TOKENS, startFakeGitlab } from './gitlab.ts';
 import { TRANSFER_SCOPE } from './globus/auth.ts';
 import { startFakeGlobus } from './globus.ts';
 import { googleOAuthClient } from './google-credentials.ts';
@@ -16,6 +19,7 @@ import { LIBRARY_TOKEN, startFakeLibrary } from './library.ts';
 import { OAUTH_CLIENT, startOAuthServer } from './oauth-server.ts';
 import { REGISTRY_LOGIN, startRegistryServer } from './registry-server.ts';
 import { startS3 } from './s3.ts';
+import { startSwift } from './swift.ts';
 import { startWebdav, WEBDAV_LOGIN } from './webdav.ts';
 
 export interface Service {
@@ -68,6 +72,35 @@ const STARTS: Readonly<Record<string, Start>> = {
       close: () => Promise.all([drive.close(), oauth.close()]),
     };
   },
+  dropbox: async () => {
+    const dropbox = await startFakeDropbox();
+    return { entry: { base: dropbox.url, token: 'old' }, close: () => dropbox.close() };
+  },
+  swift: async () => {
+    const swift = await startSwift();
+    return { entry: { url: swift.auth, ...swift.login }, close: () => swift.stop() };
+  },
+  gitlab: async () => {
+    const gitlab = await startFakeGitlab();
+    const entry = { base: gitlab.url, project: GITLAB_PROJECT, token: GITLAB_TOKENS['private-token'] };
+    return { entry, close: () => gitlab.close() };
+  },
+  aws: async () => {
+    const ecr = await startEcr();
+    const entry = {
+      account: ecr.account,
+      region: 'us-east-1',
+      base: ecr.url,
+      endpoint: ecr.api,
+      ...ecr.login,
+    };
+    return { entry, close: () => ecr.close() };
+  },
+  nvidia: async () => {
+    const registry = await startRegistry({ auth: 'basic' });
+    const { username, password: token } = REGISTRY_USER;
+    return { entry: { base: registry.url, username, token }, close: () => registry.remove() };
+  },
   globus: async () => {
     const globus = await startFakeGlobus();
     const { id, scopes } = await globus.add({ kind: 'mapped' });
@@ -107,9 +140,6 @@ const STARTS: Readonly<Record<string, Start>> = {
     };
   },
 };
-
-/** User and password of the registry of containers. */
-const REGISTRY_USER = { username: 'tester', password: 'tester-secret' } as const;
 
 export const SERVICES = Object.keys(STARTS);
 
