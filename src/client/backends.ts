@@ -1,4 +1,4 @@
-/** The backends of this user as they are configured, and what each driver can do. Nothing is asked of any service. */
+/** The backends of this user as they are configured, and what each driver can do. Asks no service. */
 import { CAPABILITIES, type Capability } from '../backends/backend.ts';
 import { drivers } from '../backends/registry.ts';
 import { configuredInstances, instanceNamed, resolveInstance } from '../settings/instances.ts';
@@ -7,13 +7,13 @@ import type { OptionSource } from '../settings/resolve.ts';
 import type { Session } from './session.ts';
 import { preferredClient } from './target.ts';
 
-/** What takes the place of a secret wherever settings are shown. */
+/** Shown instead of a secret. */
 const MASK = '***';
 
 type Configuration = Pick<Session, 'env' | 'secrets'>;
 
 export interface OptionSummary {
-  /** As it is set; a secret masked. Undefined if it is not set. */
+  /** The value; masked if it is secret, undefined if it is not set. */
   readonly value: string | boolean | number | undefined;
   readonly source: OptionSource | undefined;
   readonly required: boolean;

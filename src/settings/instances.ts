@@ -30,8 +30,8 @@ export interface ConfiguredInstance {
   /** Name of the driver. */
   readonly driver: string;
   /**
-   * Why it is mounted: it needs no configuration, has an entry in the secrets file, is configured in the environment, or is the active
-   * backend.
+   * Why a mount shows it: it needs no configuration, has an entry in the secrets file, is configured in the environment, or is
+   * the active backend.
    */
   readonly reason: 'always' | 'secrets' | 'environment' | 'active';
 }

@@ -11,7 +11,7 @@ import type { Compressor } from './superblock.ts';
 
 export const METADATA_SIZE = 8192;
 const STORED = 0x8000;
-/** 1 MiB of decompressed blocks. */
+/** Blocks to keep: 1 MiB decompressed. */
 const CACHED_BLOCKS = 128;
 
 interface Block {
@@ -64,7 +64,7 @@ export class MetadataCursor {
     this.#offset = offset;
   }
 
-  /** The next `length` bytes. @throws {SregistryError} where they are not there. */
+  /** The next `length` bytes. @throws {SregistryError} if they are not there. */
   async read(length: number): Promise<Uint8Array> {
     const bytes = new Uint8Array(length);
     for (let done = 0; done < length; ) {
