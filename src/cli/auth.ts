@@ -10,7 +10,7 @@ import {
   logoutFromHost,
 } from '../client/auth-host.ts';
 import type { Session } from '../client/session.ts';
-import { preferredClient } from '../client/target.ts';
+import { preferredBackend } from '../client/target.ts';
 import { terminal } from '../client/terminal.ts';
 import { bot } from '../log/index.ts';
 import { defineSubcommand, type Group } from './command.ts';
@@ -77,7 +77,7 @@ const withoutBrowser = (ui: LoginUi): LoginUi => ({
 });
 
 function backendOf(given: string | undefined, session: Session): string {
-  const name = given ?? preferredClient(session);
+  const name = given ?? preferredBackend(session);
   if (name !== undefined) return name;
   throw new SregistryError('USAGE', 'No backend is given and none is active', {
     hint: `There are ${session.backendNames.join(', ')}`,

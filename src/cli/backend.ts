@@ -10,7 +10,7 @@ import { isJsonObject } from '../settings/json.ts';
 import { getPaths } from '../settings/paths.ts';
 import {
   activateClient,
-  activeClient,
+  activeBackend,
   deactivateClient,
   deleteClient,
   readClientSecrets,
@@ -87,7 +87,7 @@ const status = defineSubcommand({
   async run({ json }, { env }) {
     const { secrets } = await configurationOf(env);
     const clients = Object.values(secrets).filter(isJsonObject).length;
-    const active = activeClient(secrets);
+    const active = activeBackend(secrets);
     if (json) return printJson({ clients, active });
     bot.data(`There are ${clients} clients found in secrets.`);
     bot.data(active === undefined ? 'There is no active client.' : `active: ${active}`);

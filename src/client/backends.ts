@@ -5,7 +5,7 @@ import { configuredInstances, instanceNamed, resolveInstance } from '../settings
 import type { OptionSpec } from '../settings/options.ts';
 import type { OptionSource } from '../settings/resolve.ts';
 import type { Session } from './session.ts';
-import { preferredClient } from './target.ts';
+import { preferredBackend } from './target.ts';
 
 /** Shown instead of a secret. */
 const MASK = '***';
@@ -67,10 +67,10 @@ export function describeBackend(name: string, configuration: Configuration): Bac
 }
 
 function isActive(name: string, configuration: Configuration): boolean {
-  const client = preferredClient(configuration);
-  if (client === undefined) return false;
+  const preferred = preferredBackend(configuration);
+  if (preferred === undefined) return false;
   try {
-    return instanceNamed(client, { drivers, ...configuration }).name === name;
+    return instanceNamed(preferred, { drivers, ...configuration }).name === name;
   } catch {
     return false;
   }

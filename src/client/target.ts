@@ -7,7 +7,7 @@ import { isError, SregistryError } from '../base/errors.ts';
 import type { ImageName } from '../image/name.ts';
 import { formatImageName, parseImageName, removeUri, splitExtension, uriScheme } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
-import { ACTIVE, activeClient, entryOf } from '../settings/secrets.ts';
+import { ACTIVE, activeBackend, entryOf } from '../settings/secrets.ts';
 import type { Session } from './session.ts';
 
 /** The default backend, as in the Python client. */
@@ -69,12 +69,12 @@ export async function backendOf(text: string, session: Session): Promise<Backend
 
 /** The name of the text's scheme, else of the preferred backend; undefined if there is neither. */
 export function clientOf(text: string, configuration: Configuration): string | undefined {
-  return schemeOf(text, configuration) ?? preferredClient(configuration);
+  return schemeOf(text, configuration) ?? preferredBackend(configuration);
 }
 
 /** The backend that `SREGISTRY_CLIENT` or the secrets file choose. */
-export function preferredClient({ env, secrets }: Configuration): string | undefined {
-  return env[ACTIVE] || activeClient(secrets);
+export function preferredBackend({ env, secrets }: Configuration): string | undefined {
+  return env[ACTIVE] || activeBackend(secrets);
 }
 
 /** The name of a scheme: an instance's as it is in the secrets file; any other in lower case. */

@@ -109,7 +109,7 @@ export class Changes {
   async #open(staged: StagedFile): Promise<void> {
     await staged.closing?.catch(() => {});
     if (staged.state !== 'open' && staged.state !== 'pushing' && staged.state !== 'discarded') {
-      staged.enter('change');
+      staged.apply('change');
       staged.forgetWriters();
     }
   }

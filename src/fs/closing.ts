@@ -113,7 +113,7 @@ export class Closing {
     const { backend, name, extension } = parsed;
     const { file, size } = staged;
     const { changes } = staged;
-    staged.enter('whole');
+    staged.apply('whole');
     // They finished. Who has it open still is looked up again when it is changed.
     staged.forgetWriters();
     try {
@@ -141,13 +141,13 @@ export class Closing {
       this.#keep(staged, error);
     }
     if (staged.changes !== changes) return this.#reopen(staged);
-    staged.enter('done');
+    staged.apply('done');
     this.#journal.pushed(staged);
   }
 
   /** The bytes have changed since the push began: the next close pushes again. */
   #reopen(staged: StagedFile): void {
-    staged.enter('cancel');
+    staged.apply('cancel');
     this.#journal.note(staged, { state: 'staging', ...UNCLOSED });
   }
 
@@ -155,7 +155,7 @@ export class Closing {
   #keep(staged: StagedFile, error: unknown): never {
     if (staged.state === 'open' || staged.state === 'pushing') {
       staged.failure = error;
-      staged.enter('fail');
+      staged.apply('fail');
       const hint = (isError(error) && error.hint) || KEPT_HINT;
       // What must not be replaced would be in the way of every further attempt.
       const state = isError(error, 'EXISTS') ? 'incomplete' : 'kept';
@@ -166,7 +166,7 @@ export class Closing {
 
   /** Leaves a closed file unpushed. The journal says what it waits for. */
   #setAside(staged: StagedFile, error: string, hint?: string): void {
-    staged.enter('part');
+    staged.apply('part');
     this.#journal.note(staged, { state: 'incomplete', error, hint });
   }
 
@@ -175,7 +175,7 @@ export class Closing {
       hint: 'Only container images (SIF, SquashFS, Singularity 2.x) can be copied into a registry',
     });
     staged.failure = failure;
-    staged.enter('foreign');
+    staged.apply('foreign');
     // At once: what the path had before is whole for whoever opens it next, before its writer has let go of this.
     this.#events.onRefused(staged);
     this.#journal.refuse(staged, failure);

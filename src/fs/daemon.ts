@@ -114,7 +114,7 @@ export async function unmountAt(mountpoint: string, options: UnmountOptions): Pr
   try {
     const cut = options.force
       ? (await askMount(runtimeDir, mountpoint, 'unmount', { force: true }, END_ANSWER_TIMEOUT)).cut
-      : await leave(runtimeDir, mountpoint, options);
+      : await askToUnmount(runtimeDir, mountpoint, options);
     await hasEnded(record, END_TIMEOUT);
     return cut;
   } catch (error) {
@@ -124,7 +124,7 @@ export async function unmountAt(mountpoint: string, options: UnmountOptions): Pr
 }
 
 /** Asks the mount to end when it can, and checks meanwhile that it still answers. */
-async function leave(runtimeDir: string, mountpoint: string, options: UnmountOptions): Promise<Cut> {
+async function askToUnmount(runtimeDir: string, mountpoint: string, options: UnmountOptions): Promise<Cut> {
   const { onWait, signal } = options;
   const hangUp = new AbortController();
   const signals = signal === undefined ? [hangUp.signal] : [hangUp.signal, signal];

@@ -151,7 +151,7 @@ export class Mount {
     this.#control = await serveControl(socketPath(this.#runtimeDir, this.mountpoint), {
       status: async () => this.#status(),
       unmount: async ({ force }, signal) => {
-        const cut = await this.#unmounting(() => (force ? this.#cutOff() : this.#leave(signal)));
+        const cut = await this.#unmounting(() => (force ? this.#cutOff() : this.#unmountWhenUnused(signal)));
         void this.#end([]);
         return { cut };
       },
@@ -208,7 +208,7 @@ export class Mount {
   }
 
   /** Unmounts after the pushes under way. If the mount is in use, throws BUSY and the mount continues. */
-  async #leave(signal: AbortSignal): Promise<Cut> {
+  async #unmountWhenUnused(signal: AbortSignal): Promise<Cut> {
     // The kernel does not count users in other mount namespaces, so look for them first.
     const seen = await this.#used();
     if (isHeld(seen)) throw inUse(this.mountpoint, seen);

@@ -143,7 +143,7 @@ export class StagedFile {
     return this.#original > 0;
   }
 
-  enter(event: StagedEvent): void {
+  apply(event: StagedEvent): void {
     const wasWhole = this.#state === 'pushed' || this.#state === 'kept';
     this.#state = nextState(this.#state, event);
     if (wasWhole && this.#state === 'open') this.#takeAsOriginal();

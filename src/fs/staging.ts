@@ -164,7 +164,7 @@ export class Staging {
     await this.#closing.cancel(staged);
     staged.isHeld = false;
     if (staged.state === 'gone' || staged.state === 'discarded') return;
-    staged.enter('discard');
+    staged.apply('discard');
     this.#journal.end(staged);
     if (staged.handles === 0) await this.#leave(staged);
   }
@@ -250,7 +250,7 @@ export class Staging {
 
   /** Looks again at a file that was closed before. */
   async #pushAgain(staged: StagedFile): Promise<void> {
-    if (staged.state !== 'open') staged.enter('change');
+    if (staged.state !== 'open') staged.apply('change');
     await this.flush(staged);
   }
 
@@ -310,13 +310,13 @@ export class Staging {
       void this.#closing.flush(staged).catch((error) => debug('%s: %o', staged.path, error));
       return;
     }
-    staged.enter('part');
+    staged.apply('part');
     this.#journal.note(staged, { state: 'incomplete', error: 'Its writer ended without closing it' });
   }
 
   #settle(staged: StagedFile): Promise<void> {
     const { key } = staged;
-    staged.enter('leave');
+    staged.apply('leave');
     this.#drop(staged);
     const leaving = this.#keep(staged).finally(() => {
       if (this.#leaving.get(key) === leaving) this.#leaving.delete(key);
@@ -339,7 +339,7 @@ export class Staging {
   }
 
   async #leave(staged: StagedFile): Promise<void> {
-    staged.enter('leave');
+    staged.apply('leave');
     this.#drop(staged);
     await staged.remove();
   }

@@ -62,7 +62,7 @@ test('a driver that requires nothing is not configured by that', () => {
   expect(configured({}, { SREGISTRY_HUB_BASE: 'x' }).instances).toHaveLength(1);
 });
 
-test('the active client is one, from the environment before the secrets file', () => {
+test('the active backend is one, from the environment before the secrets file', () => {
   const secrets = { SREGISTRY_CLIENT: 'hub' };
   expect(configured(secrets).instances[1]).toEqual({ name: 'hub', driver: 'hub', reason: 'active' });
   expect(configured(secrets, { SREGISTRY_CLIENT: 'google-storage' }).instances.slice(1)).toEqual([
