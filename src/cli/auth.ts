@@ -48,7 +48,6 @@ const loginCommand = defineSubcommand({
       'For all backends, docker and apptainer',
     ],
     ['sregistry auth login google-drive --no-browser', 'On a machine without a browser'],
-    ['sregistry auth login lab -u me --password-stdin < token.txt', 'Without questions'],
   ],
 
   async run({ backend, username, passwordStdin, browser }, context) {
