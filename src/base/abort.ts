@@ -1,7 +1,7 @@
 /** Turns an aborted signal into an error, and ends a wait when a signal fires. */
 import { isError, SregistryError } from './errors.ts';
 
-/** The error for an aborted signal: its reason where that is an error of ours (a deadline's), else TIMED_OUT or CANCELED. */
+/** The error for an aborted signal: its reason if that is a SregistryError, else TIMED_OUT or CANCELED. */
 export function abortError(signal: AbortSignal, what: string): SregistryError {
   if (isError(signal.reason)) return signal.reason;
   if (signal.reason?.name === 'TimeoutError')
@@ -12,8 +12,8 @@ export function abortError(signal: AbortSignal, what: string): SregistryError {
 }
 
 /**
- * What `work` comes to, or the signal's reason as soon as it fires: for work that does not look at the signal itself. What the
- * work comes to afterwards is ignored.
+ * The outcome of `work`, or the signal's reason as soon as it fires. For work that does not watch the signal itself; its later
+ * outcome is ignored.
  */
 export async function untilAborted<T>(work: PromiseLike<T> | T, signal: AbortSignal): Promise<T> {
   const aborted = Promise.withResolvers<never>();

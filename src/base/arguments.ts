@@ -1,6 +1,6 @@
-/** Checks of what callers without TypeScript pass to the library: an object would become the text "[object Object]". */
+/** Checks the arguments of callers without TypeScript. Otherwise an object would become the text "[object Object]". */
 
-/** Throws a TypeError with the function's signature unless each value is text. The keys are the names of the parameters. */
+/** Throws a TypeError with the function's signature unless every value is text. The keys are the names of the parameters. */
 export function requireTexts(signature: string, values: Readonly<Record<string, unknown>>): void {
   for (const [name, value] of Object.entries(values)) {
     if (typeof value !== 'string')
@@ -8,7 +8,7 @@ export function requireTexts(signature: string, values: Readonly<Record<string, 
   }
 }
 
-/** Throws a TypeError with the function's signature unless the value is an object and no array. */
+/** Throws a TypeError with the function's signature unless the value is an object, not an array. */
 export function requireObject(signature: string, name: string, value: unknown): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new TypeError(`${signature}: ${name} must be an object, not ${kindOf(value)}`);

@@ -3,7 +3,7 @@ import { describeError, isError } from './errors.ts';
 
 export interface Check {
   readonly name: string;
-  /** Without it sregistry, or what it is asked for, does not work. */
+  /** Does sregistry, or the checked feature, fail to work without it? */
   readonly required: boolean;
   /** Returns what was found. Throws an error for what is wrong, with the command that fixes it as its hint. */
   run(signal?: AbortSignal): Promise<string>;

@@ -1,5 +1,5 @@
 /**
- * Which bytes of a file are there: half-open ranges, sorted, disjoint and never touching. A sequential writer costs one
+ * Which bytes of a file are present, as half-open ranges: sorted, disjoint and never touching. A sequential writer costs one
  * range and constant time for each write.
  */
 
@@ -43,7 +43,7 @@ export class Extents {
     }
   }
 
-  /** The first bytes of `wanted` that are not there; undefined if all are. */
+  /** The first absent bytes of `wanted`; undefined if all are present. */
   missing(wanted: ByteRange): ByteRange | undefined {
     if (wanted.end <= wanted.start) return undefined;
     const index = this.#firstEndingAt(wanted.start + 1);

@@ -22,30 +22,31 @@ export interface CopyOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Hidden, so that no listing shows it, and short, so that it fits wherever the final name does. */
+/** A temporary name: hidden, so that no listing shows it, and short, so that it fits wherever the final name does. */
 export function temporaryName(): string {
   return `.sregistry-${randomUUID()}.part`;
 }
 
 /**
- * Names what a file holds: another one when its bytes are changed or it is replaced, the same when it is renamed, linked or
- * unlinked or its mode changes. It believes the file's time, which anyone who may write to the file can set back.
+ * A text that identifies the contents of a file. It changes when the bytes change or the file is replaced, but not when the
+ * file is renamed, linked or unlinked or its mode changes. It trusts the file's time, which anyone who may write to the file
+ * can set back.
  */
 export function fileRevision(stats: BigIntStats): string {
   return `${stats.size}-${stats.mtimeNs}-${stats.ino}`;
 }
 
 /**
- * As {@link fileRevision}, with the kernel's time of the last change, which nobody can set: another one after every change
- * of the bytes, and also after a rename, a link or a change of the mode.
+ * As {@link fileRevision}, with the kernel's time of the last change, which nobody can set. It changes with the bytes, and also
+ * after a rename, a link or a change of the mode.
  */
 export function fileStamp(stats: BigIntStats): string {
   return `${fileRevision(stats)}-${stats.ctimeNs}`;
 }
 
 /**
- * Copies `from` to the new file `to`, with the permissions a new file gets and safe on disk when done. Where the file
- * system can, both share their blocks. On failure `to` is removed.
+ * Copies `from` to the new file `to`, with the permissions of a new file, and syncs it. Both share their blocks if the file
+ * system can. Removes `to` on failure.
  */
 export async function copyFile(from: string, to: string, options: CopyOptions = {}): Promise<void> {
   const { progress, signal } = options;
@@ -67,7 +68,7 @@ export async function copyFile(from: string, to: string, options: CopyOptions = 
   }
 }
 
-/** A copy that shares its blocks with the original; false if the file system cannot. */
+/** Makes a copy that shares its blocks with the original. Returns false if the file system cannot. */
 async function clone(from: string, to: string): Promise<boolean> {
   const created = await open(to, 'wx');
   try {
@@ -84,7 +85,7 @@ async function clone(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** Makes a rename in `folder` survive a power cut. File systems that have no such thing are content without. */
+/** Makes a rename in `folder` survive a power cut. Not an error if the file system cannot sync folders. */
 export function syncFolder(folder: string): void {
   try {
     const descriptor = openSync(folder, 'r');
@@ -118,7 +119,7 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   ABORT_ERR: { code: 'CANCELED' },
 };
 
-/** The SregistryError for a failed system call: `Cannot <act> <path>`. SregistryErrors come back as they are. */
+/** The SregistryError for a failed system call: `Cannot <act> <path>`. Returns a SregistryError unchanged. */
 export function fileError(act: string, path: string, cause: unknown): unknown {
   const code = systemCode(cause);
   if (cause instanceof SregistryError || code === undefined) return cause;

@@ -32,7 +32,7 @@ function hash({ path, algorithms, start, end }: Work): Record<string, string> {
     );
     const buffer = Buffer.allocUnsafe(CHUNK);
     let done = 0;
-    // Without an end, the file is read to where it ends by then.
+    // Without an end, read to the end of the file at that time.
     const next = () =>
       readSync(file, buffer, 0, end === undefined ? CHUNK : Math.min(CHUNK, total - done), start + done);
     for (let n = next(); n > 0; n = next()) {

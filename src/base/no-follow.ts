@@ -1,7 +1,7 @@
 /**
- * Folders and files of this user alone in places that everybody may write to, such as /tmp, where somebody else may have been
- * first. What is there is checked before it is used: its owner, its mode, and that it is no link, not even one of the user's
- * own (private.ts follows those). A mode that lets others in is tightened. Another owner is the error SETTINGS.
+ * Private folders and files in places that everybody may write to, such as /tmp, where another user may have made them first.
+ * Before use, an existing one is checked: its owner, its mode, and that it is not a link, not even one of the user's own
+ * (private.ts follows those). A mode that lets others in is tightened. Another owner is the error SETTINGS.
  */
 import { chmodSync, constants, lstatSync, mkdirSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -12,15 +12,18 @@ const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = consta
 
 /** Permission bits of group and others. */
 const OTHERS = 0o077;
-/** Those of them with which group and others can write. */
+/** Write permission of group and others. */
 const OTHERS_WRITE = 0o022;
 
-/** Creates the directory, and those above it, with mode 0700, or closes it to others. `hint`: what to do where it is not ours. */
+/**
+ * Creates the directory, and those above it, with mode 0700, or closes an existing one to others. `hint`: what to do if it is
+ * another user's.
+ */
 export function ensureFolderNoFollow(path: string, hint: string): void {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    // A file or a dangling link in its place is told of below.
+    // The check below reports a file or a dangling link in its place.
     if (systemCode(cause) !== 'EEXIST' && systemCode(cause) !== 'ENOENT')
       throw new SregistryError('SETTINGS', `Cannot create the directory ${path}.`, { hint, cause });
   }
@@ -28,7 +31,7 @@ export function ensureFolderNoFollow(path: string, hint: string): void {
     throw new SregistryError('SETTINGS', `Cannot create the directory ${path}.`, { hint });
 }
 
-/** Closes a directory of ours to others. False if it does not exist. */
+/** Closes this user's directory to others. Returns false if it does not exist. */
 export function closeFolderNoFollow(path: string, hint: string): boolean {
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (stats === undefined) return false;
@@ -45,7 +48,7 @@ export function isOurFolder(path: string): boolean {
   return stats?.isDirectory() === true && isOurs(stats);
 }
 
-/** Opens a file to append to it, made with mode 0600 or closed to others. */
+/** Opens a file to append to it. Creates it with mode 0600, or closes an existing one to others. */
 export async function openLogNoFollow(path: string, hint: string): Promise<FileHandle> {
   const refused = (cause?: unknown) =>
     new SregistryError('SETTINGS', `Refusing to write to ${path}: it is not a file of yours.`, {
@@ -66,9 +69,9 @@ export async function openLogNoFollow(path: string, hint: string): Promise<FileH
   return handle;
 }
 
-/** The text of a file that only we can have written, of at most `limit` bytes; undefined for any other file. */
+/** The text of a file that only this user can have written, of at most `limit` bytes; undefined for any other file. */
 export async function readFileNoFollow(path: string, limit: number): Promise<string | undefined> {
-  // Opening a pipe without O_NONBLOCK waits for whoever writes to it.
+  // Without O_NONBLOCK, opening a pipe waits for a writer.
   const handle = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(() => undefined);
   if (handle === undefined) return undefined;
   try {

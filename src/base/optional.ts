@@ -1,6 +1,6 @@
 /**
- * Packages that part of sregistry needs and most people do not: they are imported when they are first used, and their absence is
- * an error that says what to install.
+ * Imports packages that only some features need, when they are first used. A missing package is an error that says what to
+ * install.
  */
 import { findPackageJSON } from 'node:module';
 import { SregistryError, systemCode } from './errors.ts';
@@ -15,7 +15,7 @@ export interface Dependency {
 }
 
 /**
- * The module `name` of the package that `dependency` is. `user` is who needs it: `The driver acme`.
+ * Imports the module `name` of the package `dependency`. `user` names what needs it in errors: `The driver acme`.
  *
  * @throws {SregistryError} MISSING_DEPENDENCY if the package is not installed, INTERNAL if it cannot be loaded.
  */
@@ -28,7 +28,7 @@ export async function importOptional<T>(name: string, user: string, dependency: 
   }
 }
 
-/** Can the package be found? Nothing of it is loaded. */
+/** Is the package installed? Loads nothing of it. */
 export function isInstalled({ module }: Pick<Dependency, 'module'>): boolean {
   try {
     return findPackageJSON(module, import.meta.url) !== undefined;
@@ -49,7 +49,7 @@ export function missingDependency(
   });
 }
 
-/** Absent is the package itself, not something that it wants in turn. */
+/** Is the package itself missing, rather than a package that it needs? */
 function isAbsent({ module }: Dependency, error: unknown): boolean {
   return systemCode(error) === 'ERR_MODULE_NOT_FOUND' && String(error).includes(`'${module}`);
 }

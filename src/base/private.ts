@@ -1,7 +1,7 @@
 /**
- * Folders and files of this user alone, in places of the user's own choice: the cache, the databases. A link of the user's own
- * is followed, as to a scratch disk, and what it leads to must be the user's as well (no-follow.ts is for places where no link
- * is to be trusted). What is there and lets others in is tightened.
+ * Private folders and files in places that the user has chosen: the cache, the databases. A link of the user's own is followed,
+ * for instance to a scratch disk, and its target must be the user's as well. (no-follow.ts is for places where no link can be
+ * trusted.) A mode that lets others in is tightened.
  */
 import {
   chmodSync,
@@ -21,8 +21,8 @@ export function isOurs({ uid }: Pick<Stats, 'uid'>): boolean {
 }
 
 /**
- * Makes a folder that only its owner gets into, whatever the umask, and returns its real path. One that is there is
- * tightened. It may be a link of the user's own, as for a cache on scratch; what it leads to must be the user's as well.
+ * Makes a folder that only its owner can enter, whatever the umask, and returns its real path. Tightens an existing folder. It
+ * may be a link of the user's own, for instance to a scratch disk, whose target must be the user's as well.
  *
  * @throws {SregistryError} SETTINGS if the folder, or a link to it, is another user's, is not a folder or cannot be made
  * private. What else fails is the system's own error.
@@ -39,8 +39,8 @@ export function ensurePrivateFolder(path: string): string {
 }
 
 /**
- * Makes a file that only its owner reads and writes, whatever the umask; one that is there is tightened, and its bytes stay.
- * It is never opened where it exists: closing it would end the locks that this process has on it.
+ * Makes a file that only its owner can read and write, whatever the umask. Tightens an existing file and keeps its bytes. Never
+ * opens an existing file, as closing it would end the locks that this process has on it.
  *
  * @throws {SregistryError} SETTINGS if it is another user's or not a file.
  */
@@ -53,7 +53,7 @@ export function ensurePrivateFile(path: string): void {
   tightenFile(path);
 }
 
-/** As {@link ensurePrivateFile} for a file that may be there; not an error where it is not. */
+/** As {@link ensurePrivateFile}, but does nothing if the file does not exist. */
 export function tightenFile(path: string): void {
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (stats === undefined) return;
@@ -62,7 +62,7 @@ export function tightenFile(path: string): void {
   makePrivate(path, stats, 0o600);
 }
 
-/** `mkdir -p`. The mode of mkdir(2) is masked: what is made is given its mode afterwards. */
+/** As `mkdir -p`. Sets the mode afterwards, as the umask changes the mode of mkdir(2). */
 function makeFolder(path: string): void {
   if (existsSync(path)) return;
   if (dirname(path) !== path) makeFolder(dirname(path));

@@ -1,7 +1,7 @@
 /**
- * Which process owns something that outlives it: a pid alone is reused, a pid with its start time is not. Read from Linux's
- * /proc, which shows the processes of one pid namespace. It does not show whether a process of another namespace (a
- * container on this machine) lives; src/catalog/owners.ts asks a lock instead.
+ * Identifies the process that owns something. A pid is reused, a pid with its start time is not. Reads Linux's /proc, which
+ * shows the processes of one pid namespace. For a process of another namespace (a container on this machine),
+ * src/catalog/owners.ts asks a lock instead.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { systemCode } from './errors.ts';
@@ -34,7 +34,7 @@ function startTimeIn(folder: string): string | undefined {
   return [bootId(), pidNamespace(), fields[START_TIME]].join(':');
 }
 
-/** What /proc tells of a process. A process of another boot is dead. */
+/** The state of a process as /proc shows it. A process of an earlier boot is dead. */
 export function liveness({ pid, startTime }: ProcessId): Liveness {
   const [boot, namespace] = startTime.split(':');
   if (boot !== bootId()) return 'dead';
@@ -46,7 +46,7 @@ export function liveness({ pid, startTime }: ProcessId): Liveness {
   }
 }
 
-/** Must the process be taken to live? A process of another pid namespace counts as alive. */
+/** May the process be alive? One of another pid namespace counts as alive. */
 export function isAlive(process: ProcessId): boolean {
   return liveness(process) !== 'dead';
 }
@@ -85,7 +85,10 @@ export function isGone(error: unknown): boolean {
   return ['ENOENT', 'ESRCH'].includes(systemCode(error) ?? '');
 }
 
-/** Undefined only if there is no such file: too many open files, for one, tell nothing of a process. */
+/**
+ * The file's text; undefined only if the file does not exist. Other errors, such as too many open files, say nothing about the
+ * process.
+ */
 function readOfProcess(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');

@@ -1,9 +1,9 @@
 /**
- * Shares one run of some work between all callers who ask for it at the same time.
+ * Shares one run of some work between all callers that ask for it at the same time.
  *
- * Each caller waits with a signal of its own. A caller whose signal fires stops waiting at once, and the others go on; when
- * the last one stops, the work is aborted and the next caller starts it anew. Success and failure reach every caller that
- * still waits.
+ * Each caller waits with a signal of its own. A caller whose signal fires stops waiting at once; the others continue. When the
+ * last caller stops, the work is aborted, and the next caller starts it anew. Success and failure reach every caller that still
+ * waits.
  */
 import { abortError } from './abort.ts';
 
@@ -11,7 +11,7 @@ import { abortError } from './abort.ts';
 export interface SharedCall {
   /** Aborted, with the reason of the last caller that left, when nobody waits any more. */
   readonly signal: AbortSignal;
-  /** May the outcome be kept? False once the call was forgotten or abandoned: someone may know better by now. */
+  /** May the outcome be kept? False once the call was forgotten or abandoned, as a newer outcome may be known by then. */
   isCurrent(): boolean;
 }
 
@@ -20,7 +20,7 @@ export class SingleFlight<T> {
   readonly #calls = new Map<string, Call<T>>();
 
   /**
-   * The outcome of the call under `key`, started with `work` where no call is under way.
+   * The outcome of the call under `key`. Starts the call with `work` if none is under way.
    *
    * @throws {SregistryError} CANCELED, TIMED_OUT or the signal's own reason when `signal` fires first.
    */
@@ -30,7 +30,7 @@ export class SingleFlight<T> {
     return call.join(signal);
   }
 
-  /** Makes the next caller start anew, under one key or every. Those that wait now still get the outcome. */
+  /** Makes the next caller start anew, under one key or all. Callers that wait now still get the outcome. */
   forget(key?: string): void {
     if (key === undefined) this.#calls.clear();
     else this.#calls.delete(key);

@@ -1,13 +1,12 @@
 /**
- * Completes images in continued use in the background, one at a time, so that a long-running container stops depending
- * on the network. Use counts as continued when reads have gone on for half a minute: `file *` or `find` over thousands
- * of images starts nothing.
+ * Completes images in continued use in the background, one at a time, so that a long-running container stops depending on the
+ * network. Use counts as continued after half a minute of reads, so `file *` or `find` over thousands of images starts nothing.
  */
 import { debugLog } from '../log/index.ts';
 
 /** Milliseconds from the first read to the last after which use counts as continued. */
 const CONTINUED_USE = 30_000;
-/** Milliseconds without a read after which it no longer does. */
+/** Milliseconds without a read after which use no longer counts as continued. */
 const IDLE = 15_000;
 const INTERVAL = 5_000;
 

@@ -1,13 +1,13 @@
 /**
  * Which blocks of a cached image are present, and the checksum of each.
  *
- * On disk it is one word of four bytes a block: 0 if the block is absent, else the CRC-32 of its bytes. A word is
- * written whole, so two processes that mark neighbouring blocks never overwrite each other, and only after its block
- * was written. Written data survives the death of a process, so the map is right after a kill -9. After a crash of the
- * machine, or after someone cut, emptied or replaced the data file, a word may speak of bytes that are not there: then
- * they do not have its checksum, and the block counts as absent (src/cache/entry.ts). So nothing has to be synced.
+ * On disk it is one word of four bytes a block: 0 if the block is absent, else the CRC-32 of its bytes. A word is written
+ * whole, so two processes that mark neighbouring blocks never overwrite each other, and only after its block was written.
+ * Written data survives the death of a process, so the map is right after a kill -9. After a crash of the machine, or after
+ * someone cut, emptied or replaced the data file, a word may describe bytes that are not there. Such bytes do not have its
+ * checksum, so the block counts as absent (src/cache/entry.ts). So nothing has to be synced.
  *
- * The map in memory follows the file where it is looked at: other processes mark blocks, and clear them.
+ * Other processes mark and clear blocks in the file. {@link BlockMap.refresh} reads their changes into memory.
  */
 import {
   closeSync,

@@ -1,5 +1,5 @@
 /**
- * Compares a complete image with the digest its service stated, once for all who ask.
+ * Compares a complete image with the digest its service stated, once for all callers.
  *
  * | state   | asked for                         | outcome of the comparison                            |
  * |---------|-----------------------------------|------------------------------------------------------|
@@ -8,8 +8,8 @@
  * | right   | nothing to do                     |                                                      |
  * | wrong   | throws CORRUPT, for good          |                                                      |
  *
- * A failure (no descriptor left, no memory, closed meanwhile) says nothing about the bytes, so the next caller
- * starts the comparison again. The same holds for an image that another process completed and was killed before comparing.
+ * A failure (no descriptor left, no memory, closed meanwhile) says nothing about the bytes, so the next caller starts the
+ * comparison again. An image is also due if another process completed it and was killed before comparing.
  */
 import { isError, SregistryError } from '../base/errors.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
@@ -24,7 +24,7 @@ export interface ComparisonOptions {
   readonly digest: string | undefined;
   readonly entry: Entry;
   readonly index: CacheIndex;
-  /** It was compared in an earlier opening. */
+  /** Was it compared in an earlier opening? */
   readonly isRight: boolean;
   /** Ends the hashing. */
   readonly signal: AbortSignal;
@@ -54,8 +54,8 @@ export class Comparison {
   }
 
   /**
-   * Resolves when the complete image has its digest, or none to compare with. Throws CORRUPT if it has another one;
-   * {@link LostBlocksError} where the disk lost bytes that had arrived; else why it could not be compared.
+   * Resolves when the complete image has its digest, or when its service states none. Throws CORRUPT if it has another digest,
+   * {@link LostBlocksError} if the disk lost bytes that had arrived; else why the image could not be compared.
    */
   async run(): Promise<void> {
     if (this.failure !== undefined) throw this.failure;
@@ -66,7 +66,7 @@ export class Comparison {
     await this.#running;
   }
 
-  /** Bytes of the image were lost: their replacement is compared again. */
+  /** Makes the image due again after bytes were lost: their replacement is compared again. */
   reset(): void {
     this.#lost = true;
     if (this.isRight) this.#state = 'due';
@@ -119,14 +119,14 @@ export class Comparison {
     throw failure;
   }
 
-  /** Tells other processes. If that fails, the bytes are still right: the next opening compares them again. */
+  /** Tells other processes. A failure is not an error: the next opening compares the bytes again. */
   async #note(stamp: string | undefined): Promise<void> {
     const { entry, index, key, uri } = this.#options;
     try {
       await entry.sync();
       index.markComplete(key, stamp, () => entry.isCurrent());
     } catch (error) {
-      debug('%s is right, which could not be noted: %o', uri, error);
+      debug('%s is right, but the index could not note it: %o', uri, error);
     }
   }
 }

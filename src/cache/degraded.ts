@@ -1,4 +1,4 @@
-/** Tells when the cache cannot keep bytes. Reads then go through to the service. */
+/** Tells whether a failure means that the cache cannot keep bytes. Reads then go through to the service. */
 import { isError, systemCode } from '../base/errors.ts';
 
 /** Did it fail because cache or disk have no room? */

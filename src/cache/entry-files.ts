@@ -26,7 +26,7 @@ export const DESCRIPTION_FILE = 'entry.json';
 const NOT_A_FILE = ['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP', 'ENXIO', 'ENODEV'];
 /** Bytes that stat(2) counts as one of `st_blocks`. */
 const STAT_BLOCK = 512;
-/** An entry with less than this part of its bytes allocated on disk is looked at before it is used. */
+/** A sample of an entry is compared before use if less than this part of its bytes is allocated on disk. */
 const PLAUSIBLE = 0.5;
 /** Blocks of such an entry that are compared with their checksums. */
 const SAMPLE = 8;
@@ -47,7 +47,7 @@ export interface EntryFiles {
   readonly map: BlockMap;
 }
 
-/** Puts a whole image file and its map, by renaming them, into a folder that nobody has open. */
+/** Moves a whole image file and its map into a folder that nobody has open. */
 export function placeWhole(folder: string, file: string, map: string, description: EntryDescription): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   describe(folder, description);
@@ -59,7 +59,7 @@ function describe(folder: string, description: EntryDescription): void {
   writeFileSync(join(folder, DESCRIPTION_FILE), `${JSON.stringify(description)}\n`, { mode: 0o600 });
 }
 
-/** Makes the files of an entry without a block, in a folder that is not there. */
+/** Makes the files of an entry without a block, in a new folder. */
 export function createFiles(folder: string, description: EntryDescription): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   describe(folder, description);
@@ -72,7 +72,7 @@ export function createFiles(folder: string, description: EntryDescription): void
   }
 }
 
-/** Opens the files of an image of this size. Undefined if they are not what they should be. */
+/** Opens the files of an image of this size. Undefined if they are missing or damaged. */
 export function openFiles(folder: string, size: number): EntryFiles | undefined {
   const path = join(folder, DATA_FILE);
   const fd = openFile(path);
@@ -114,7 +114,7 @@ function orUndefined<T>(open: () => T): T | undefined {
   }
 }
 
-/** Does the data file fit its map, without reading it? A file that was cut loses the blocks behind the cut. */
+/** Does the data file fit its map? Does not read the whole file. A file that was cut loses the blocks behind the cut. */
 function isWhole(fd: number, map: BlockMap, size: number): boolean {
   const stats = fstatSync(fd);
   if (!stats.isFile() || stats.size > size) return false;
@@ -123,7 +123,7 @@ function isWhole(fd: number, map: BlockMap, size: number): boolean {
     ftruncateSync(fd, size);
   }
   const expected = map.present * BLOCK_SIZE;
-  // File systems that compress, or count late, allocate less: the bytes themselves decide.
+  // File systems that compress, or count late, report fewer blocks. Then a sample of the bytes decides.
   return stats.blocks * STAT_BLOCK >= expected * PLAUSIBLE || isSampleRight(fd, map, size);
 }
 

@@ -3,10 +3,10 @@
  * checksums, and `entry.json`, which says for people and for a lost index what the bytes belong to. Nothing here knows
  * where bytes come from.
  *
- * Others may have changed the files: a purge of old files cuts, empties or removes them. Opening checks an entry
- * without reading it; an entry that is not as it should be is moved away and made anew. The first read of each block
- * after that compares the block with its checksum, except in a whole image that nobody has changed, says the kernel, since
- * it was compared with its digest.
+ * Other programs may have changed the files: a purge of old files cuts, empties or removes them. Opening checks an entry
+ * without reading it. A damaged entry is moved away and made anew. After that, the first read of each block compares the block
+ * with its checksum. This is not needed in a whole image that, by the kernel's time of its last change, nobody has changed
+ * since it was compared with its digest.
  *
  * Every use of a descriptor is counted: closing waits for those under way and refuses more.
  */
@@ -37,7 +37,7 @@ const syncData = promisify(fdatasync);
 /** Blocks read at once when all are compared. */
 const CHECK_BLOCKS = 16;
 
-/** Blocks are marked as present, and their bytes are not there. */
+/** Blocks are marked as present, but their bytes are not there. */
 export class LostBlocksError extends SregistryError {
   readonly blocks: readonly number[];
 
@@ -71,8 +71,8 @@ export class Entry implements Presence {
   }
 
   /**
-   * Opens the entry of this key. What is not as it should be goes into the trash, and an empty entry is made. The
-   * caller sees to it that no other process does so at the same time.
+   * Opens the entry of this key. A damaged entry goes into the trash, and an empty one replaces it. The caller makes sure that
+   * no other process does so at the same time.
    */
   static open(root: string, key: string, description: EntryDescription): Entry {
     const folder = entryFolder(root, key);
@@ -86,7 +86,7 @@ export class Entry implements Presence {
     return made;
   }
 
-  /** Opens an entry that is there. Undefined if its files are not what they should be. */
+  /** Opens an existing entry. Undefined if its files are missing or damaged. */
   static openExisting(folder: string, size: number): Entry | undefined {
     const files = openFiles(folder, size);
     return files && new Entry(files, size);
@@ -111,7 +111,7 @@ export class Entry implements Presence {
     return found?.ino === this.#stats.ino && found.dev === this.#stats.dev;
   }
 
-  /** Changes whenever bytes of the data file are changed, by anybody: the kernel's time of its last change. */
+  /** Changes whenever anybody changes bytes of the data file: the kernel's time of its last change. */
   stamp(): string {
     return String(fstatSync(this.#fd, { bigint: true }).ctimeNs);
   }
@@ -122,7 +122,7 @@ export class Entry implements Presence {
       const { first, last } = blocksOf(offset, length);
       if (this.#allChecked(first, last)) {
         if ((await this.#fill(target, offset, length)) === length) return;
-        // Cut while it is open: what was compared before may be gone as well.
+        // The file was cut while it is open: blocks that were compared before may be gone as well.
         this.#checked.fill(0);
         throw new LostBlocksError(this.path, rangeOf(first, last));
       }
@@ -154,7 +154,7 @@ export class Entry implements Presence {
     return bad;
   }
 
-  /** The blocks are known to be right: the image was compared with its digest, and not changed since. */
+  /** Notes that all blocks are right: the image was compared with its digest, and not changed since. */
   trustAll(): void {
     this.#checked.fill(1);
   }
@@ -201,17 +201,20 @@ export class Entry implements Presence {
     this.map.refresh(first, last);
   }
 
-  /** `sha256:<64 hex>` of the data file, whatever its name leads to now. */
+  /** `sha256:<64 hex>` of the open data file, even if its name leads to another file by now. */
   sha256(signal: AbortSignal): Promise<string> {
     return this.#calls.run(() => sha256File(this.#opened, { signal }));
   }
 
-  /** Copies the data file to the new file `file`, whatever its name leads to now; sharing its blocks where possible. */
+  /**
+   * Copies the open data file to the new file `file`, even if its name leads to another file by now. Shares its blocks if
+   * possible.
+   */
   copyTo(file: string): Promise<void> {
     return this.#calls.run(() => copyFile(this.#opened, file));
   }
 
-  /** Makes what is present outlive a crash of the machine. */
+  /** Syncs the data file, so that its bytes survive a crash of the machine. */
   sync(): Promise<void> {
     return this.#calls.run(() => syncData(this.#fd));
   }
@@ -223,7 +226,7 @@ export class Entry implements Presence {
     closeFiles(this.#fd, this.map);
   }
 
-  /** A path of the data file that stays when its name goes. */
+  /** A path of the data file that stays valid when the file loses its name. */
   get #opened(): string {
     return `/proc/self/fd/${this.#fd}`;
   }
@@ -248,7 +251,7 @@ export class Entry implements Presence {
     if (bad.length > 0) throw new LostBlocksError(this.path, bad);
   }
 
-  /** Reads up to `length` bytes; how many there were. */
+  /** Reads up to `length` bytes. Returns how many there were. */
   async #fill(target: Uint8Array, offset: number, length: number): Promise<number> {
     let done = 0;
     while (done < length) {

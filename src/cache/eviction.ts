@@ -1,7 +1,7 @@
 /**
- * Keeps the cache below its limit and the disk above its reserve: least recently used images go first, open and pinned
- * ones stay. The index knows when any process last used each one. lru-cache keeps what this process has used since,
- * which counts more.
+ * Keeps the cache below its limit and the disk above its reserve: least recently used images go first, open and pinned ones
+ * stay. The index knows when any process last used each one. lru-cache keeps what this process has used since; the later of the
+ * two times counts.
  *
  * It decides whether it can free enough before it evicts anything: something too large to fit evicts nothing. It frees
  * a little more than needed, so that a full cache does not evict for every fetch.
@@ -13,7 +13,7 @@ import { isFull } from './degraded.ts';
 import { freeSpace } from './location.ts';
 import { detach } from './trash.ts';
 
-/** Freed beyond what is needed: so many bytes, but not more than this part of the limit. */
+/** Bytes freed beyond what is needed, but not more than this part of the limit. */
 const SLACK = 64 * 1024 * 1024;
 const SLACK_PART = 0.02;
 /** Entries looked at together, least recently used first. */
@@ -45,25 +45,27 @@ export class Eviction {
     this.#used.set(key, Date.now());
   }
 
-  /** Makes room for so many more bytes. False if what is left is open, pinned, or not ours; then it evicts nothing. */
+  /**
+   * Makes room for so many more bytes. If everything left is open, pinned or not the cache's, returns false and evicts nothing.
+   */
   async makeRoom(bytes: number): Promise<boolean> {
     const { index, limit, minFree, root } = this.#options;
     if (bytes > limit) return false;
     const excess = index.total() + bytes - limit;
-    // What is reserved by fetches under way is not on the disk yet.
+    // Bytes reserved by fetches under way are not on the disk yet.
     const shortage = minFree + index.claims.reserved() + bytes - (await freeSpace(root));
     return this.#freeIfPossible(Math.max(excess, shortage));
   }
 
   /**
-   * Makes room on the disk for so many bytes of something else, which may use the reserve. False if what is left is open,
-   * pinned, or not ours; then nothing is evicted.
+   * Makes room on the disk for so many bytes of something else, which may use the reserve. If everything left is open, pinned
+   * or not the cache's, returns false and evicts nothing.
    */
   async makeRoomOnDisk(bytes: number): Promise<boolean> {
     return this.#freeIfPossible(bytes - (await freeSpace(this.#options.root)));
   }
 
-  /** Gives the disk its reserve back, as far as evicting can: others, and files being written, use it up. */
+  /** Frees the reserve of the disk again, as far as evicting can. Other programs, and files being written, use it up. */
   async keepReserve(): Promise<void> {
     const { index, minFree, root } = this.#options;
     const shortage = minFree - (await freeSpace(root));
@@ -84,7 +86,7 @@ export class Eviction {
     return index.entries.evictable() >= needed;
   }
 
-  /** Evicts until `needed` bytes are free; how many are, once their files are gone. */
+  /** Evicts until `needed` bytes are free. Resolves to how many were freed, when their files are gone. */
   async #free(needed: number): Promise<number> {
     const removals: Promise<void>[] = [];
     let freed = 0;
@@ -107,13 +109,13 @@ export class Eviction {
       return act();
     } catch (error) {
       if (!isFull(error)) throw error;
-      // The index itself found no room for its note. Its files are away, so there is some as soon as they are removed.
+      // The disk has no room even for the note in the index. Removing the detached files makes some.
       await Promise.all(removals);
       return act();
     }
   }
 
-  /** The entries that go first, and in which order. */
+  /** The entries to evict first, in order. */
   #oldest(): CacheEntryRow[] {
     const lastUse = ({ key, last_used }: CacheEntryRow) => Math.max(last_used, this.#used.get(key) ?? 0);
     return this.#options.index.entries.leastRecentlyUsed(BATCH).sort((a, b) => lastUse(a) - lastUse(b));

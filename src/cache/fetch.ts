@@ -12,7 +12,7 @@ interface Waiter {
 export class Fetch {
   readonly first: number;
   readonly last: number;
-  /** Does it go on when nobody waits any more? */
+  /** Does it continue when nobody waits any more? */
   readonly goesOn: boolean;
   next: number;
   readonly controller = new AbortController();
@@ -25,7 +25,7 @@ export class Fetch {
     this.next = first;
   }
 
-  /** Resolves when this block has arrived. When the last waiter is canceled, the fetch ends, unless it goes on. */
+  /** Resolves when this block has arrived. When the last waiter is canceled, the fetch ends, unless {@link goesOn}. */
   wait(block: number, signal: AbortSignal | undefined): Promise<void> {
     // Another process may have stored it before this fetch asked for anything.
     if (block < this.next) return Promise.resolve();

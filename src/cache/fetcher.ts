@@ -1,14 +1,13 @@
 /**
- * Fetches absent blocks of one image, each block once, whoever asks for it.
+ * Fetches absent blocks of one image. Each block is fetched once, even if several readers or processes need it.
  *
- * Within the process, a fetch under way is shared: a reader waits for the blocks it needs, not for the whole fetch, and
- * goes on as soon as they are on disk. Between processes, a fetch first claims its blocks in the cache index; where
- * another process holds the claim, this one looks at the map until the blocks appear, and takes over when that process
- * ended or hangs. A fetch ends when all its waiters were canceled, so that no request is left
- * behind. Closing ends every fetch and waits for it.
+ * Within the process, a fetch under way is shared: a reader waits for the blocks it needs, not for the whole fetch, and goes on
+ * as soon as they are on disk. Between processes, a fetch first claims its blocks in the cache index. If another process holds
+ * the claim, this one looks at the map until the blocks appear, and takes over when that process has ended or hangs. A fetch
+ * ends when all its waiters are canceled, so that no request is left behind. Closing ends every fetch and waits for it.
  *
- * Some services send a file only as a whole, and count how often. Then the first reader starts one fetch of everything, which
- * the others wait for, and which goes on to the end even if nobody waits.
+ * Some services send a file only as a whole, and count how often. Then the first reader starts one fetch of the whole file.
+ * Other readers wait for it, and it continues to the end even if nobody waits.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SregistryError } from '../base/errors.ts';
@@ -31,7 +30,7 @@ export interface FetcherOptions extends Origin {
   readonly sequential: boolean;
   /** Bytes the cache may hold at most. */
   readonly limit: number;
-  /** Frees so many bytes; false if everything left is in use. */
+  /** Frees so many bytes. Returns false if everything left is in use. */
   makeRoom(bytes: number): Promise<boolean>;
   /** Called with the bytes of each chunk that came over the network. */
   onBytes(bytes: number): void;
@@ -57,8 +56,8 @@ export class Fetcher {
   }
 
   /**
-   * Resolves when blocks `first..last` are present; what has to be fetched for it is fetched up to block `until`.
-   * NO_SPACE if the cache cannot hold them; else the source's errors. Starts nothing if the signal has fired.
+   * Resolves when blocks `first..last` are present. A fetch that this starts continues up to block `until`. Throws NO_SPACE if
+   * the cache cannot hold them; else the source's errors. Starts nothing if the signal has fired.
    */
   async ensure(first: number, last: number, until: number, signal?: AbortSignal): Promise<void> {
     const { map } = this.#options.entry;
@@ -109,7 +108,7 @@ export class Fetcher {
     const ended = this.#run(fetch).then(
       () => void this.#fetches.delete(fetch),
       (error: unknown) => {
-        // First out of sight, so that nobody joins a fetch that will not arrive.
+        // Removed first, so that nobody joins a fetch that has failed.
         this.#fetches.delete(fetch);
         fetch.fail(error);
       },
@@ -147,7 +146,7 @@ export class Fetcher {
     if (entry.map.complete) this.#options.onComplete();
   }
 
-  /** A claim that starts at the fetch's next block; undefined if that block appeared while waiting. */
+  /** Claims blocks from the fetch's next block on. Undefined if that block appeared during the wait. */
   async #claim(fetch: Fetch, signal: AbortSignal): Promise<Claim | undefined> {
     const { key, entry, index, limit, makeRoom } = this.#options;
     for (let poll = FIRST_POLL; ; ) {
@@ -165,9 +164,9 @@ export class Fetcher {
       if (!(await makeRoom((fetch.last + 1 - fetch.next) * BLOCK_SIZE))) throw noSpace(limit);
       signal.throwIfAborted();
       const result = index.claims.acquire(key, fetch.next, fetch.last, BLOCK_SIZE, limit);
-      // Else another process took the blocks or the room meanwhile.
+      // Without a claim, another process took the blocks or the room meanwhile.
       if ('claim' in result) {
-        // What another process finished between the look and the claim is not fetched again.
+        // Another process may have finished blocks between the look and the claim.
         entry.refresh(fetch.next, fetch.last);
         return result.claim;
       }

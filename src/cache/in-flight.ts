@@ -9,17 +9,17 @@ export class InFlight {
   #count = 0;
   #ended: PromiseWithResolvers<void> | undefined;
 
-  /** `what` names the owner of the work in the error that refuses more. */
+  /** `what` names the owner of the work in the error that refuses further work. */
   constructor(what: string) {
     this.#what = what;
   }
 
-  /** Is more work refused? */
+  /** Is further work refused? */
   get isClosed(): boolean {
     return this.#ended !== undefined;
   }
 
-  /** Runs `work`. CANCELED once {@link close} was called. */
+  /** Runs `work`. Throws CANCELED once {@link close} was called. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     this.check();
     this.#count += 1;
@@ -36,7 +36,7 @@ export class InFlight {
     if (this.#ended !== undefined) throw new SregistryError('CANCELED', `${this.#what} was closed`);
   }
 
-  /** Refuses more work; resolves when what was under way has ended. */
+  /** Refuses further work. Resolves when the work under way has ended. */
   close(): Promise<void> {
     if (this.#ended === undefined) {
       this.#ended = Promise.withResolvers();

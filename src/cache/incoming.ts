@@ -17,8 +17,8 @@ export interface Incoming extends AsyncDisposable {
 }
 
 /**
- * Prepares a file of `size` bytes. Undefined if it has another size. What was not moved away is removed when the
- * result is disposed of; the file itself stays.
+ * Prepares a file of `size` bytes. Undefined if it has another size. Disposing of the result removes the map and the copy,
+ * unless they were moved away. The file itself stays.
  */
 export async function takeIn(root: string, file: string, size: number): Promise<Incoming | undefined> {
   const found = await stat(file);

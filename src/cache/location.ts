@@ -39,11 +39,11 @@ export interface CacheLocation {
   readonly network: string | undefined;
 }
 
-/** Folders of the root, by whichever room they are made. */
+/** Folders of the root, which several rooms make. */
 const PARTS = ['images', 'staging', 'trash', 'owners'];
 
 /**
- * Creates the cache directory, decides where in it this machine works, and makes all of it private.
+ * Creates the cache directory, decides which folder in it this machine uses, and makes all of it private.
  *
  * @throws {SregistryError} SETTINGS if a part of it is another user's or cannot be made private.
  */

@@ -23,10 +23,10 @@ export type Step = (folder: CacheFolder) => Promise<Counts>;
 /** Prefix of the keys of wrong bytes. */
 export const QUARANTINE = 'quarantine-';
 
-/** Milliseconds after its last change when a half copied file belongs to a process that died. */
+/** Milliseconds without a change after which a half copied file belongs to a process that died. */
 const ABANDONED = 60 * 60 * 1000;
 
-/** Forgets what dead processes had open or were fetching, and counts what such fetches left. */
+/** Forgets what dead processes had open or were fetching, and counts the blocks that such fetches left. */
 async function clearDead({ root, index }: CacheFolder): Promise<Counts> {
   const keys = index.claims.forgetDead();
   for (const key of new Set(keys)) {
@@ -36,7 +36,9 @@ async function clearDead({ root, index }: CacheFolder): Promise<Counts> {
   return { openings: index.opens.forgetDead(), claims: keys.length };
 }
 
-/** Adds entries that are on disk and not in the index, as after its loss. Their bytes are compared when they are read. */
+/**
+ * Adds entries that are on disk and not in the index, for instance after its loss. Their bytes are compared when they are read.
+ */
 async function rebuildIndex({ root, index }: CacheFolder): Promise<Counts> {
   let entries = 0;
   for (const key of await keysOnDisk(root)) {
@@ -85,7 +87,7 @@ async function sweepRemains({ root }: CacheFolder): Promise<Counts> {
   return { temporary: await sweepIncoming(root), trash: await emptyTrash(root) };
 }
 
-/** What costs little: for every opening of the cache. */
+/** Steps that cost little, for every opening of the cache. */
 export const STARTING_STEPS: Readonly<Record<string, Step>> = {
   clearDead,
   rebuildLostIndex,
@@ -95,7 +97,7 @@ export const STARTING_STEPS: Readonly<Record<string, Step>> = {
   }),
 };
 
-/** What reads no image; the comparison follows. */
+/** Steps that read no image. The comparison follows them. */
 export const VERIFYING_STEPS: Readonly<Record<string, Step>> = {
   clearDead,
   rebuildIndex,
@@ -135,7 +137,7 @@ async function keysOnDisk(root: string): Promise<string[]> {
   const images = join(root, 'images');
   const fans = await namesIn(images);
   const keys = await Promise.all(fans.map((fan) => namesIn(join(images, fan))));
-  // Each lies where its key leads, or nobody would find it.
+  // Skip an entry in the wrong folder: nobody would find it by its key.
   return fans.flatMap((fan, index) => (keys[index] ?? []).filter((key) => key.slice(0, 2) === fan));
 }
 

@@ -1,9 +1,9 @@
 /**
- * Bytes that were handed out although the cache could not keep them: the disk was full, or the index was locked. They are compared
- * with the digest all the same. When the last block of an image has been handed out, the image is fetched once more without being
- * kept. Its sha256 is compared with the digest, and the checksums of its blocks with those of the blocks that were handed out and
- * of those that the cache kept: a reader of the whole image got both. Later blocks are compared at once. If the image arrives wrong
- * the second time as well, nobody can tell which bytes were right, so reading ends.
+ * Bytes that were handed out although the cache could not keep them, as the disk was full or the index was locked. They are
+ * compared with the digest, too. When the last block of an image has been handed out, the image is fetched once more without
+ * being kept. Its sha256 is compared with the digest, and the checksums of its blocks with those of the blocks that were handed
+ * out and of those that the cache kept: a reader of the whole image got both. Later blocks are compared at once. If the image
+ * is wrong the second time as well, nothing shows which bytes were right, so reading ends.
  */
 import { createHash } from 'node:crypto';
 import { SregistryError } from '../base/errors.ts';
@@ -48,8 +48,8 @@ export class PassedBlocks {
   }
 
   /**
-   * Reads `count` bytes at `offset` into `target`: whole blocks from the service, whose checksums are noted. CORRUPT if they
-   * differ from those of before; else the source's errors.
+   * Reads `count` bytes at `offset` into `target`: fetches whole blocks from the service and notes their checksums. Throws
+   * CORRUPT if the checksums differ from earlier ones; else the source's errors.
    */
   async read(target: Uint8Array, offset: number, count: number, signal: AbortSignal): Promise<void> {
     const { first, last } = blocksOf(offset, count);

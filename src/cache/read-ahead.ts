@@ -10,7 +10,7 @@
 
 /** Fetched around a read that follows nothing: one FUSE read (128 KiB) and the next. */
 const INITIAL_WINDOW = 256 * 1024;
-/** How far to be ahead of a reader at most: a few seconds of a slow link. An abandoned copy fetches as much in vain. */
+/** How far to be ahead of a reader at most: a few seconds of a slow link. An abandoned copy has fetched as much in vain. */
 const MAX_WINDOW = 32 * 1024 * 1024;
 /** How far out of order the kernel's read-ahead may deliver reads (seen: 256 KiB back, 512 KiB forward). */
 const REORDER = 512 * 1024;

@@ -1,4 +1,4 @@
-/** Removes what nobody may find any more. A rename takes it out of sight at once; its bytes are freed afterwards. */
+/** Removes files and folders in two steps: a rename takes them out of sight at once, and their bytes are freed afterwards. */
 import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,8 +11,8 @@ const debug = debugLog('cache');
 let trashed = 0;
 
 /**
- * Takes a file or folder out of sight. Resolves when its bytes are freed, and never rejects: what stays is removed by
- * {@link emptyTrash}. A path that is not there is as good as a removed one.
+ * Takes a file or folder out of sight. Resolves when its bytes are freed. Never rejects: {@link emptyTrash} removes what stays.
+ * Not an error if the path does not exist.
  */
 export function trash(root: string, path: string): Promise<void> {
   const bin = join(root, 'trash');

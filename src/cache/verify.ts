@@ -21,11 +21,11 @@ interface Compared {
   readonly result: Verification['result'];
   /** Blocks that the disk had lost; they are fetched again when they are read. */
   readonly lostBlocks: number;
-  /** It was never compared before. */
+  /** Was it compared for the first time? */
   readonly isFirst: boolean;
 }
 
-/** Verifies everything: one result an image, then what the steps counted. Wrong images are removed. */
+/** Verifies everything. Yields one result an image, then returns what the steps counted. Removes wrong images. */
 export async function* verifyCache(
   folder: CacheFolder,
   signal?: AbortSignal,

@@ -1,8 +1,9 @@
 /**
  * The claims in the cache's index: which process is fetching which blocks, and the bytes reserved for them.
  *
- * A claim carries the time of its owner's last heartbeat: one whose owner died, was stopped or hangs is taken over. A stopped
- * owner may go on later: it writes the same bytes to the same place, and its release counts what is there.
+ * A claim carries the time of its owner's last heartbeat. Another process takes over a claim whose owner died, was stopped or
+ * hangs. A stopped owner may continue later. That does no harm: it writes the same bytes to the same place, and its release
+ * counts what is there.
  */
 import type { Database } from 'better-sqlite3';
 import { type IndexParts, OwnedRows } from './cache-owned.ts';
@@ -11,13 +12,13 @@ import type { ClaimRow } from './cache-tables.ts';
 /** Milliseconds without a heartbeat after which a claim may be taken over: three beats missed. */
 const STALE_CLAIM = 6_000;
 
-/** What lies on disk of an entry, as the one who has it open sees it. */
+/** The bytes of an entry on disk, as a process that has the entry open sees them. */
 export interface Presence {
   /** Bytes on disk, in whole blocks, after a look at the files. */
   presentBytes(): number;
-  /** Bytes of blocks `first..last` that are not, as of that look. */
+  /** Bytes of blocks `first..last` that are absent, as of that look. */
   absentBytes(first: number, last: number): number;
-  /** Are these still the files found under the entry's name? Else they were replaced, and their state is not its own. */
+  /** Are these still the files under the entry's name? If not, they were replaced, and do not tell the entry's state. */
   isCurrent(): boolean;
 }
 
@@ -56,7 +57,7 @@ export class CacheClaims {
     parts.transactions.onBeat = () => this.#beat();
   }
 
-  /** Is a living process fetching this block, by its claim? Only looks. */
+  /** Has a living process a claim on this block? Changes nothing. */
   isClaimed(key: string, block: number): boolean {
     return this.#sql.overlapping.all(key, block, block).some((row) => this.#holds(row));
   }
@@ -67,8 +68,8 @@ export class CacheClaims {
   }
 
   /**
-   * Claims blocks `first..last`, or the part of them before another fetch's claim, and reserves their bytes.
-   * `busy` where `first` is already being fetched; `full` where the reservation would pass `limit` bytes.
+   * Claims blocks `first..last`, or the part of them before another fetch's claim, and reserves their bytes. Returns `busy` if
+   * `first` is already being fetched, `full` if the reservation would exceed `limit` bytes.
    */
   acquire(key: string, first: number, last: number, blockSize: number, limit: number): ClaimResult {
     const result = this.#parts.transactions.exclusive((): ClaimResult => {
@@ -91,10 +92,10 @@ export class CacheClaims {
     return result;
   }
 
-  /** Ends a claim and counts what is there. Where the database is busy or full, that is done later. */
+  /** Ends a claim and counts what is there. If the database is busy or full, does so later. */
   release(claim: Claim, presence: Presence): void {
     this.#own.delete(claim.id);
-    // The files may be closed when it is done later: then they are counted when they are opened next.
+    // The files may be closed by then. Then the next opening counts them.
     let late = false;
     this.#parts.transactions.soon(() => {
       this.#parts.transactions.exclusive(() => {
@@ -114,7 +115,7 @@ export class CacheClaims {
     }
   }
 
-  /** Forgets the claims of processes that died. The result has their keys: these hold more than is counted. */
+  /** Forgets the claims of processes that died. Returns their keys, whose entries have more bytes than counted. */
   forgetDead(): string[] {
     return this.#rows.deleteDead().map(({ key }) => key);
   }

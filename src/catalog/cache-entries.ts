@@ -50,7 +50,7 @@ export class CacheEntries {
     return this.#sql.get.get(key);
   }
 
-  /** A complete entry whose bytes are known to have this sha256, whichever backend they came from. */
+  /** A complete entry whose bytes are known to have this sha256, from any backend. */
   findVerified(digest: string): CacheEntryRow | undefined {
     return this.#sql.byDigest.get(digest);
   }
@@ -65,7 +65,7 @@ export class CacheEntries {
     return this.#sql.stored.get()?.total ?? 0;
   }
 
-  /** Bytes of what is neither open nor pinned. */
+  /** Bytes of the entries that are neither open nor pinned. */
   evictable(): number {
     return this.#sql.evictable.get()?.total ?? 0;
   }
@@ -80,7 +80,9 @@ export class CacheEntries {
     this.#sql.insert.run(key, uri, digest ?? null, size, Date.now());
   }
 
-  /** Adds what was found on disk. False if it is known already. `lastUsed`: milliseconds since the epoch. */
+  /**
+   * Adds an entry that was found on disk. Returns false if the index has it already. `lastUsed`: milliseconds since the epoch.
+   */
   restore({ key, uri, digest, size }: NewEntry, bytes: number, lastUsed: number): boolean {
     return this.#sql.restore.run(key, uri, digest ?? null, size, bytes, lastUsed).changes > 0;
   }
@@ -102,7 +104,7 @@ export class CacheEntries {
     this.#sql.incomplete.run(key);
   }
 
-  /** Keeps an entry from eviction, or no longer; false if there is no such entry. */
+  /** Pins or unpins an entry. Returns false if the entry does not exist. */
   pin(key: string, pinned: boolean): boolean {
     return this.#sql.pin.run(pinned ? 1 : 0, key).changes > 0;
   }

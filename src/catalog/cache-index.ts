@@ -1,15 +1,16 @@
 /**
  * What the image cache shares between processes: which images are on disk and how large they are (cache-entries.ts), who has
  * them open (cache-opens.ts), and who is fetching which blocks (cache-claims.ts). Each change is one short transaction, so
- * several mounts and CLI calls on one cache directory neither exceed its limit nor fetch the same bytes twice. This module has
- * the changes that concern more than one of the three. The bytes themselves and the map of blocks present are files
+ * several mounts and CLI calls on one cache directory neither exceed its limit nor fetch the same bytes twice. This module
+ * makes the changes that concern more than one of the three. The bytes themselves and the map of blocks present are files
  * (src/cache/entry.ts): a lost claim costs a second fetch, never a wrong byte.
  *
- * What the cache holds is counted in two parts. An entry's `bytes` are on disk; a claim's `bytes` are reserved for
- * blocks still to come. Both are set from the map of blocks present, not added to, so a count that a crash left
- * wrong is right again after the next fetch or opening.
+ * What the cache holds is counted in two parts. An entry's `bytes` are on disk; a claim's `bytes` are reserved for blocks still
+ * to come. Both are set from the map of blocks present, never added to, so the next fetch or opening corrects a count that a
+ * crash left wrong.
  *
- * An owner is a process, by pid and start time. The index ignores what a dead owner left, and clears it when it meets it.
+ * An owner is a process, by pid and start time. The index ignores the rows of a dead owner, and deletes them when it meets
+ * them.
  */
 import type { Database } from 'better-sqlite3';
 import type { ProcessId } from '../base/process.ts';
@@ -43,7 +44,7 @@ export class CacheIndex {
     return this.entries.stored() + this.claims.reserved();
   }
 
-  /** Sets what is present after a look at the files: not known to be complete. */
+  /** Sets the bytes present after a look at the files, and marks the entry as not complete. */
   recount(key: string, presence: Presence): void {
     this.#transactions.exclusive(() => {
       if (!presence.isCurrent()) return;
@@ -52,7 +53,7 @@ export class CacheIndex {
     });
   }
 
-  /** Counts what is on disk of an entry that nobody has open. */
+  /** Sets the bytes on disk of an entry that nobody has open. */
   setBytes(key: string, bytes: number): void {
     this.#transactions.exclusive(() => {
       if (!this.opens.isOpen(key)) this.entries.setBytes(key, bytes);
@@ -60,8 +61,8 @@ export class CacheIndex {
   }
 
   /**
-   * Notes that the entry is whole. `stamp` is of its data file before it was found to have its digest; undefined if it
-   * has none to compare with. Does nothing if its files were replaced meanwhile.
+   * Notes that the entry is whole. `stamp` is that of the data file before it was compared with its digest; undefined if its
+   * service states no digest. Does nothing if the files were replaced meanwhile.
    */
   markComplete(key: string, stamp: string | undefined, isCurrent: () => boolean): void {
     this.#transactions.exclusive(() => {
@@ -70,8 +71,8 @@ export class CacheIndex {
   }
 
   /**
-   * Adds a whole image, unless someone has it open. `place` runs inside the transaction and must put the files in
-   * their place at once, so that nobody can open the entry while they are replaced.
+   * Adds a whole image, unless someone has it open. `place` runs inside the transaction and must put the files in place at
+   * once, so that nobody can open the entry during the change.
    */
   install(entry: NewEntry, verified: boolean, bytes: number, place: () => void): boolean {
     return this.#transactions.exclusive(() => {
@@ -97,14 +98,14 @@ export class CacheIndex {
     });
   }
 
-  /** Removes the entry whoever has it open: its bytes are wrong. */
+  /** Removes an entry with wrong bytes, even if it is open. */
   discard(key: string, detach: () => void): void {
     this.#transactions.exclusive(() => this.#remove(key, detach));
   }
 
   /**
-   * Gives the entry another key, whoever has it open: its bytes are wrong. `move` runs inside the transaction and must
-   * rename the files. Does nothing if they were replaced meanwhile.
+   * Gives an entry with wrong bytes another key, even if it is open. `move` runs inside the transaction and must rename the
+   * files. Does nothing if the files were replaced meanwhile.
    */
   setAside(key: string, aside: NewEntry, presence: Presence, move: () => void): void {
     this.#transactions.exclusive(() => {
@@ -114,7 +115,7 @@ export class CacheIndex {
     });
   }
 
-  /** Forgets an entry whose files are lost, pinned or not, unless it is open. */
+  /** Forgets an entry whose files are lost, even if it is pinned, unless it is open. */
   evictLost(key: string, detach: () => void): boolean {
     return this.#transactions.exclusive(() => {
       if (this.entries.get(key) === undefined || this.opens.isOpen(key)) return false;
@@ -123,7 +124,7 @@ export class CacheIndex {
     });
   }
 
-  /** Removes files that no entry names, by `detach`, inside a transaction so that nobody opens them meanwhile. */
+  /** Calls `detach` to remove files that no entry names, inside a transaction, so that nobody opens them meanwhile. */
   removeUnknown(key: string, detach: () => void): boolean {
     return this.#transactions.exclusive(() => {
       if (this.entries.get(key) !== undefined) return false;

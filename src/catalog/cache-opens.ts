@@ -29,7 +29,7 @@ export class CacheOpens {
     });
   }
 
-  /** Ends one opening. Where the database is busy or full, that is done later. */
+  /** Ends one opening. If the database is busy or full, does so later. */
   release(key: string, opening: number): void {
     const { transactions, entries } = this.#parts;
     transactions.soon(() =>
@@ -48,7 +48,7 @@ export class CacheOpens {
     return dead.length < openings.length;
   }
 
-  /** Forgets what processes that died had open; how many openings. */
+  /** Forgets the openings of processes that died. Returns how many. */
   forgetDead(): number {
     return this.#rows.deleteDead().length;
   }

@@ -1,6 +1,6 @@
 /**
- * The rows of the cache's index that belong to a process: its openings and its claims. Those of a dead process are ignored, and
- * deleted when they are met.
+ * The rows of the cache's index that belong to a process: its openings and its claims. The index ignores those of a dead
+ * process, and deletes them when it meets them.
  */
 import type { Database } from 'better-sqlite3';
 import type { ProcessId } from '../base/process.ts';
@@ -9,7 +9,7 @@ import type { OwnedRow } from './cache-tables.ts';
 import type { CacheTransactions } from './cache-transactions.ts';
 import type { IsAlive } from './owners.ts';
 
-/** What the parts of one index share. */
+/** What the modules of one index share. */
 export interface IndexParts {
   readonly db: Database;
   readonly transactions: CacheTransactions;
@@ -40,7 +40,7 @@ export class OwnedRows<R extends OwnedRow> {
     return this.#sql.of.all(key);
   }
 
-  /** Does the process that owns the row live? */
+  /** Is the process that owns the row alive? */
   lives({ pid, start_time }: OwnedRow): boolean {
     return this.#parts.isAlive({ pid, startTime: start_time });
   }

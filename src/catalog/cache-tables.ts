@@ -24,8 +24,8 @@ export const CACHE_SCHEMA = `
 `;
 
 /**
- * With checksums in the maps of blocks. Older maps have none, so the index forgets what they describe, and the cache removes it
- * when it starts. Openings and claims get a number of their own, claims a heartbeat.
+ * The second schema, for maps of blocks with checksums. Older maps have none, so the index forgets their entries, and the cache
+ * removes the files when it starts. Openings and claims get numbers, claims a heartbeat.
  */
 export const CACHE_CHECKSUMS_SCHEMA = `
   DROP TABLE cache_opens;
@@ -53,12 +53,12 @@ export interface CacheEntryRow {
   readonly size: number;
   /** On disk, in whole blocks. */
   readonly bytes: number;
-  /** All of it is on disk, and was compared with its digest where it has one. */
+  /** Is all of it on disk, and compared with its digest if it has one? */
   readonly complete: 0 | 1;
-  /** Its sha256 was compared with `digest` when it was complete. */
+  /** Was its sha256 compared with `digest` when it was complete? */
   readonly verified: 0 | 1;
   readonly pinned: 0 | 1;
-  /** Stamp of the data file when it was compared; null where it was not. */
+  /** Stamp of the data file when it was compared; null if it was not. */
   readonly stamp: string | null;
   readonly last_used: number;
 }

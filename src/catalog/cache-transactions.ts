@@ -1,6 +1,6 @@
 /**
- * How the parts of the cache's index write: one short transaction each, now or with a later heartbeat. Ending an opening or a
- * claim must not fail, so where the database is busy or full it is deferred until it is not.
+ * How the modules of the cache's index write: each change in one short transaction, now or with a later heartbeat. Ending an
+ * opening or a claim must not fail, so while the database is busy or full, it is deferred.
  */
 import type { Database } from 'better-sqlite3';
 import { isError } from '../base/errors.ts';
@@ -22,7 +22,7 @@ export class CacheTransactions {
     return this.#db.transaction(body).immediate();
   }
 
-  /** Runs `body` now, or with a later heartbeat where the database is busy or full now. */
+  /** Runs `body` now, or with a later heartbeat if the database is busy or full. */
   soon(body: Deferred): void {
     try {
       body();
@@ -41,7 +41,7 @@ export class CacheTransactions {
     this.#heartbeat.stop();
   }
 
-  /** Never waits for a lock, as that stops the event loop. */
+  /** Runs `body` without waiting for a lock, as a wait blocks the event loop. */
   #beat(deferred: () => void): boolean {
     const timeout = this.#db.pragma('busy_timeout', { simple: true }) as number;
     this.#db.pragma('busy_timeout = 0');

@@ -6,7 +6,7 @@ import { formatImageName } from '../image/names.ts';
 export interface Container {
   /** Undefined if the library keeps no database. */
   readonly id: number | undefined;
-  /** Its version is the one it is stored under: the sha256 of the file where the service gave none. */
+  /** Its version is the one it is stored under: the service's, else the sha256 of the file. */
   readonly name: ImageName;
   readonly uri: string;
   /** Path of the image; undefined if only its address is known. */
@@ -66,7 +66,7 @@ export function toFields(row: ContainerRow): ContainerFields {
   return { ...row, metrics: parseMetrics(row.metrics) };
 }
 
-/** There is no column for the registry; the URI has it in front of the collection. */
+/** The table has no column for the registry. The URI has it in front of the collection. */
 function registryOf({ uri, collection, name }: ContainerRow): string | undefined {
   const end = uri?.indexOf(`/${collection}/${name}:`) ?? -1;
   return end > 0 ? uri?.slice(0, end) : undefined;
@@ -86,7 +86,7 @@ export function formatTime(time: Date): string {
   return time.toISOString().replace('T', ' ').replace('Z', '000');
 }
 
-/** The fraction is missing where SQLite's CURRENT_TIMESTAMP wrote it. */
+/** SQLite's CURRENT_TIMESTAMP writes no fraction. */
 export function parseTime(text: string | null): Date | undefined {
   if (text === null) return undefined;
   const time = new Date(`${text.replace(' ', 'T')}Z`);

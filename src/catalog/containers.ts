@@ -8,7 +8,7 @@ import type { Database } from './database.ts';
 const SELECT = `SELECT container.*, collection.name AS collection
   FROM container JOIN collection ON collection.id = container.collection_id`;
 
-/** Names are lower case as a rule, but not every service's are: an equal spelling comes first, then the newest. */
+/** Most names are lower case, but some services keep case. So an equal spelling comes first, then the newest row. */
 const FIND = `${SELECT}
   WHERE container.name = @image COLLATE NOCASE AND container.tag = @tag COLLATE NOCASE
     AND (@version IS NULL OR container.version IN (@version, @hex))
@@ -71,7 +71,7 @@ export class Containers {
     return this.#db.transaction(body).immediate();
   }
 
-  /** The newest row of that name; without a registry in the name, whatever registry it came from. */
+  /** The newest row of that name; from any registry if the name has none. */
   find(name: ImageName): ContainerRow | undefined {
     const version = name.version ?? null;
     const hex = version?.replace(/^sha256:/, '') ?? null;
@@ -81,7 +81,7 @@ export class Containers {
     return inFolder ?? rows.find((row) => row.collection.toLowerCase() === folder);
   }
 
-  /** Rows whose name, tag or URI holds `text`; every row without one. By name, then the newest first. */
+  /** Rows whose name, tag or URI holds `text`; every row if it is undefined. By name, then the newest first. */
   search(text?: string): ContainerRow[] {
     const pattern = text === undefined ? null : `%${text.replace(/[\\%_]/g, '\\$&')}%`;
     return this.#sql.search.all({ pattern });
@@ -99,7 +99,7 @@ export class Containers {
     return this.#sql.byFile.all(path);
   }
 
-  /** Enters a container, or renews the row of the same name and version: its metrics are merged. */
+  /** Adds a container, or updates the row of the same name and version and merges its metrics. */
   put(container: NewContainer): ContainerRow {
     const { name, file, url, client } = container;
     const collection_id = this.#collection(name.collection);
@@ -127,7 +127,10 @@ export class Containers {
     return this.get(Number(lastInsertRowid)) as ContainerRow;
   }
 
-  /** Renames a row, as the newest of its new name and with its version, and moves its file. Undefined when it is gone. */
+  /**
+   * Renames a row and moves its file. The row keeps its version and becomes the newest of its new name. Returns undefined if
+   * the row is gone.
+   */
   rename(id: number, name: ImageName, file: string | undefined): ContainerRow | undefined {
     this.#sql.rename.run({
       id,
@@ -150,7 +153,7 @@ export class Containers {
     this.#sql.remove.run(id);
   }
 
-  /** Id of the collection, made if it is new. The token is what the Python client gives each one. */
+  /** Id of the collection; adds a new one. Each gets a token, as in the Python client. */
   #collection(name: string): number {
     this.#sql.addCollection.run(name, randomUUID(), formatTime(new Date()));
     return (this.#sql.collection.get(name) as { id: number }).id;

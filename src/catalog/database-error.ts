@@ -37,7 +37,7 @@ const REASONS: Readonly<Record<string, Reason>> = {
   },
 };
 
-/** The SregistryError for what SQLite threw; anything else comes back as it is. */
+/** The SregistryError for an error of SQLite; any other error unchanged. */
 export function databaseError(path: string, error: unknown): unknown {
   if (!(error instanceof Sqlite.SqliteError)) return error;
   const code = /^SQLITE_([A-Z]+)/.exec(error.code)?.[1] ?? '';
@@ -55,7 +55,7 @@ export function databaseError(path: string, error: unknown): unknown {
   });
 }
 
-/** `act`, throwing {@link databaseError}s. */
+/** Runs `act`. Converts what it throws with {@link databaseError}. */
 export function guarded<A extends unknown[], R>(path: string, act: (...args: A) => R): (...args: A) => R {
   return (...args) => {
     try {

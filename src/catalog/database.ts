@@ -5,7 +5,7 @@
  * The schema's version is `PRAGMA user_version`: the number of migrations that were applied. They run in one exclusive
  * transaction, so of several processes that open an old file at once, one migrates it.
  *
- * A database holds names of private images, so only its owner may read its file. SQLite gives its log and journal the same
+ * A database holds names of private images, so only its owner may read its file. SQLite gives the log and the journal the same
  * mode.
  */
 import { existsSync, lstatSync, statSync } from 'node:fs';
@@ -36,8 +36,8 @@ export interface DatabaseOptions {
   /** Open an existing file and never change it, not even its schema. */
   readonly readonly?: boolean;
   /**
-   * Milliseconds that a statement waits for another process's lock, and the event loop with it. Default 5,000, for a
-   * database on a network file system.
+   * Milliseconds that a statement waits for another process's lock, which blocks the event loop. Default 5,000, for a database
+   * on a network file system.
    */
   readonly busyTimeout?: number;
   /** Called when a statement finds the file damaged, before it throws. */
@@ -83,8 +83,8 @@ class GuardedDatabase extends Sqlite {
   }
 
   /**
-   * After a write has waited for a lock in vain, writes no longer wait, until one succeeds: the holder may be a process that
-   * is stopped, and every wait stops the event loop.
+   * After a write has waited for a lock in vain, writes do not wait until one succeeds: the holder may be a stopped process,
+   * and every wait blocks the event loop.
    */
   #writing<A extends unknown[], R>(act: (...args: A) => R): (...args: A) => R {
     return (...args) => {
@@ -129,7 +129,7 @@ export function openDatabase(path: string, options: DatabaseOptions): Database {
 }
 
 /**
- * Opens the database at `path` if it is there with the newest schema, so that nothing has to be made; else undefined.
+ * Opens the database at `path` if it exists and has the newest schema; else returns undefined and changes nothing.
  *
  * @throws {SregistryError} as {@link openDatabase}.
  */
@@ -211,7 +211,7 @@ function protect(path: string, audience: Audience = 'folder'): void {
   }
 }
 
-/** Is the folder a group's, or the file there another user's, or a link to where the user wants it? */
+/** Does the folder belong to a group, or is the file another user's, or a link to a place that the user has chosen? */
 function isOfOthers(path: string): boolean {
   if ((statSync(dirname(path)).mode & 0o2020) !== 0) return true;
   const stats = lstatSync(path, { throwIfNoEntry: false });

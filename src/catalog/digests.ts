@@ -19,7 +19,7 @@ export class Digests {
     this.#sql = prepare(db);
   }
 
-  /** `sha256:<hex>` of the file at `path` as it is now, where that is known. */
+  /** `sha256:<hex>` of the file at `path` as it is now; undefined if that is not known. */
   get(path: string): string | undefined {
     const known = this.#sql.get.get(path);
     return known !== undefined && known.revision === revisionAt(path) ? known.digest : undefined;
@@ -30,7 +30,7 @@ export class Digests {
     return this.#sql.paths.all(digest).map(({ path }) => path);
   }
 
-  /** The file at `path`, as it is now, has this digest. */
+  /** Notes that the file at `path`, as it is now, has this digest. */
   put(path: string, digest: string): void {
     this.#sql.put.run(path, digest, revisionAt(path));
   }

@@ -1,6 +1,6 @@
 /**
- * One timer in each process. It shows other processes that this one still runs, and tries again what a busy database
- * refused. It runs only while there is something to show or to do, and never keeps the process alive.
+ * One timer in each process. Its beats show other processes that this one still runs, and retry writes that a busy database
+ * refused. It runs only while a beat has something to do, and never keeps the process alive.
  */
 
 /** Milliseconds between beats. */
@@ -29,7 +29,7 @@ export class Heartbeat {
     this.start();
   }
 
-  /** Ends the timer; what is deferred is tried once more, and given up where it fails. */
+  /** Ends the timer. Tries deferred work once more, and drops what fails. */
   stop(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;

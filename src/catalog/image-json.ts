@@ -1,7 +1,7 @@
 /** Remote images and listings as JSON text, dates included. */
 import type { ListEntry, RemoteImage } from '../image/remote.ts';
 
-/** What a RemoteImage is after JSON: `modified` has become text, or null if it was no valid date. */
+/** A RemoteImage after JSON.stringify: `modified` has become text, or null if it was not a valid date. */
 type EncodedImage = Omit<RemoteImage, 'modified'> & { readonly modified?: string | null };
 
 type ImageEntry = Extract<ListEntry, { kind: 'image' }>;

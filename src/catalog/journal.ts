@@ -1,7 +1,7 @@
 /**
- * The journal of pushes: every image that someone wrote and that is not yet in its registry, so that neither a crash nor
- * an unreachable service loses one. The staged files themselves lie beside the database. A record belongs to one
- * process at a time; when that process is dead, another may adopt it.
+ * The journal of pushes: every image that someone wrote and that is not yet in its registry, so that neither a crash nor an
+ * unreachable service loses one. The staged files themselves lie beside the database. A record belongs to one process at a
+ * time. When that process is dead, another may adopt the record.
  */
 import { randomUUID } from 'node:crypto';
 import { basename } from 'node:path';
@@ -22,15 +22,15 @@ const SUPERSEDED = {
   hint: 'sregistry push --kept pushes it anyway; sregistry push --drop removes it',
 } as const;
 
-/** Milliseconds without a sign of progress after which a push is not waited for. */
+/** Milliseconds without progress after which other pushes do not wait for a push. */
 const STUCK = 30_000;
 
-/** Refused pushes are only there to be shown: so many of the newest are. */
+/** Number of refused pushes to keep, the newest ones. They are kept only to be shown. */
 const REFUSED_KEPT = 100;
 
 const prepare = (db: Database) => ({
   get: db.prepare<[string], PushRow>('SELECT * FROM pushes WHERE id = ?'),
-  // What is staged is what the path holds; a refused attempt after it changed nothing.
+  // A staged file is what the path holds. A refused attempt after it changed nothing.
   findByPath: db.prepare<[string, string], PushRow>(
     `SELECT * FROM pushes WHERE backend = ? AND path = ?
        ORDER BY staged IS NULL, created DESC, rowid DESC LIMIT 1`,
@@ -55,7 +55,7 @@ const prepare = (db: Database) => ({
 
 export class Journal {
   readonly #db: Database;
-  /** Does the owner of a record live? */
+  /** Is the owner of a record alive? */
   readonly isAlive: IsAlive;
   readonly #sql: ReturnType<typeof prepare>;
 
@@ -75,7 +75,7 @@ export class Journal {
     });
   }
 
-  /** Makes a record of a staged file that has none. Of several processes that try at once, one does. */
+  /** Adds a record of a staged file that has none. Of several processes that try at once, one succeeds. */
   recover(push: NewPush & { readonly staged: string }): void {
     this.#exclusive(() => {
       const isKnown = this.list().some(
@@ -85,7 +85,7 @@ export class Journal {
     });
   }
 
-  /** Changes what `changes` names; a property given as undefined is cleared. Undefined when the record is gone. */
+  /** Changes the properties that `changes` names; undefined clears a property. Returns undefined if the record is gone. */
   update(id: string, changes: PushChanges): PushRecord | undefined {
     return this.#exclusive(() => this.#change(this.get(id), changes));
   }
@@ -94,7 +94,7 @@ export class Journal {
     return optional(this.#sql.get.get(id));
   }
 
-  /** What was written last to `path` and is staged, else what was last refused there. */
+  /** The record of the file staged last at `path`, else of the file refused last there. */
   findByPath(backend: string, path: string): PushRecord | undefined {
     return optional(this.#sql.findByPath.get(backend, path));
   }
@@ -105,8 +105,9 @@ export class Journal {
   }
 
   /**
-   * An image was pushed to `uri` that was whole at `since` (milliseconds since the epoch): what was closed for that name before
-   * is not pushed without being asked any more. A push under way by a living process goes on; should it fail, it is not kept.
+   * Notes that an image was pushed to `uri` that was whole at `since` (milliseconds since the epoch). Files that were closed
+   * for that name before are pushed only on request from then on. A push under way by a living process continues; if it fails,
+   * it is not tried again.
    */
   supersede(uri: string, since: number): void {
     this.#exclusive(() => {
@@ -119,8 +120,7 @@ export class Journal {
   }
 
   /**
-   * Is a newer file being written or pushed to the same name, by a living process? One being written is newer than all that
-   * are closed.
+   * Is a living process writing or pushing a newer file of the same name? A file being written is newer than every closed one.
    */
   hasNewer(record: PushRecord): boolean {
     return this.list().some(
@@ -133,8 +133,8 @@ export class Journal {
   }
 
   /**
-   * Is a file that was closed before this one being pushed to the same name, by a living process that gets on with it? Of
-   * two pushes at the same time either may come last.
+   * Is a living process pushing a file of the same name that was closed before this one, and does that push progress? Of two
+   * pushes at the same time, either may end last.
    */
   isOlderUnderWay(id: string): boolean {
     const record = this.get(id);
@@ -150,7 +150,7 @@ export class Journal {
     );
   }
 
-  /** Lists a file instead of having it pushed: something newer has its name. */
+  /** Only lists a file from now on, and does not push it: a newer one has its name. */
   setAside(id: string): void {
     this.update(id, { state: 'incomplete', superseded: true, ...SUPERSEDED });
   }
@@ -160,14 +160,14 @@ export class Journal {
     return this.list().filter((record) => this.#isFreeFor(record, owner));
   }
 
-  /** Not an error if it is gone already. */
+  /** Removes a record. Not an error if it is gone already. */
   remove(id: string): void {
     this.#sql.remove.run(id);
   }
 
   /**
-   * Makes `owner` the owner of a record whose own is dead, or that is already its own. Of several processes that try
-   * at once, one succeeds. Undefined when another living process has it, or when it is gone.
+   * Makes `owner` the owner of a record whose present owner is dead, or is `owner` itself. Of several processes that try at
+   * once, one succeeds. Returns undefined if another living process owns the record, or if it is gone.
    */
   adopt(id: string, owner: ProcessId): PushRecord | undefined {
     return this.#exclusive(() => {

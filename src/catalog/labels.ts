@@ -1,4 +1,4 @@
-/** Reads an image's facts, above all its labels, from a container's metrics, whichever program wrote them. */
+/** Reads what a container's metrics tell of an image, above all its labels, in the forms of either program. */
 import { sameInAnyCase } from '../base/any-case.ts';
 import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
 import { type Attributes, toAttributes } from '../image/attributes.ts';
@@ -17,7 +17,7 @@ export interface LabelFilter {
   readonly value?: string | undefined;
 }
 
-/** The Python client lays labels flat among these, which say what the image is called. */
+/** Keys that say what the image is called. The Python client puts labels flat among them. */
 const NAMES = new Set([
   'collection',
   'image',
@@ -31,7 +31,7 @@ const NAMES = new Set([
   'version',
 ]);
 
-/** Of `inspect`; text as well, but no labels. */
+/** Further keys with text that are not labels: those of `inspect`. */
 const SECTIONS = new Set([
   'deffile',
   'environment',
@@ -58,7 +58,7 @@ export function labelsOf(metrics: Json): Record<string, string> {
   );
 }
 
-/** All that `inspect` told when the image was added; undefined if that was not kept. */
+/** What `inspect` told when the image was added; undefined if the row does not have it. */
 export function inspectedOf(metrics: Json): Attributes | undefined {
   const attributes = object(object(metrics.data)?.attributes);
   if (attributes !== undefined) return toAttributes(attributes);

@@ -1,7 +1,7 @@
 /**
- * The schema of sregistry.db. `collection` and `container` are the Python client's, in SQLAlchemy's own words, so that each
- * program can use the other's database; nothing may be added to them. What only this program knows is in a table of its
- * own, which the Python client ignores.
+ * The schema of sregistry.db. The tables `collection` and `container` are exactly those that SQLAlchemy makes for the Python
+ * client, so that each program can use the other's database. Never add to them. A table of its own, which the Python client
+ * ignores, has what only this program knows.
  */
 
 const COLLECTION = `CREATE TABLE IF NOT EXISTS collection (

@@ -1,6 +1,6 @@
 /**
- * Opens sregistry.db when it is needed: not at all to read what was never written, and read-only where it cannot be
- * written (a colleague's, a read-only file system).
+ * Opens sregistry.db when it is needed. Reading does not create it. A database that cannot be written (a colleague's, or on a
+ * read-only file system) is opened read-only.
  */
 import { accessSync, constants, existsSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -11,7 +11,7 @@ import { LIBRARY_MIGRATIONS } from './library-schema.ts';
 
 export interface Tables {
   readonly containers: Containers;
-  /** Undefined in a database that only the Python client has written to and that we may not. */
+  /** Undefined for a read-only database that only the Python client has written to. */
   readonly digests: Digests | undefined;
 }
 

@@ -17,20 +17,20 @@ export interface LibraryOptions {
 }
 
 export interface Addition {
-  /** Its version is what it is stored under; without one, the sha256 of the file. */
+  /** It is stored under its version; if it has none, under the sha256 of the file. */
   readonly name: ImageName;
-  /** Without a file, only the address is entered. */
+  /** Undefined: only the address is added. */
   readonly file?: string | undefined;
   /** Default `move`. */
   readonly transfer?: Transfer | undefined;
-  /** EXISTS if an image with a file has the name, whatever its version. Decided by the transaction that enters it. */
+  /** Throw EXISTS if an image with a file has the name, in any version. The transaction that adds the image decides. */
   readonly ifAbsent?: boolean | undefined;
   /** The backend it comes from. */
   readonly client: string;
   readonly url?: string | undefined;
-  /** What is known about it: labels, the service's manifest. Its names are added. */
+  /** What is known about it: labels, the service's manifest. The library adds its names. */
   readonly metrics?: Readonly<Record<string, unknown>> | undefined;
-  /** `sha256:<hex>` of the file, where the caller knows it. A copy is compared with it; a file that moves is believed. */
+  /** `sha256:<hex>` of the file, if the caller knows it. A copy is compared with it; for a moved file it is trusted. */
   readonly digest?: string | undefined;
   readonly progress?: ((done: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -47,23 +47,26 @@ export interface Library {
   add(addition: Addition): Promise<Container>;
   get(query: Query): Container | undefined;
   /**
-   * Images whose name, tag or URI contains each word of `query`; all of them without a query, or for `''` and `*`. By name, then the
-   * newest first.
+   * Images whose name, tag or URI contains each word of `query`; all images without a query, or for `''` and `*`. By name, then
+   * the newest first.
    */
   images(query?: string): Container[];
   /** The row itself, as the Python client prints it. */
   inspect(query: Query): ContainerFields;
-  /** Moves the file to `path`, a folder or a new file, out of the storage. EXISTS if something is there. */
+  /** Moves the file out of the storage to `path`, a folder or a new file. Throws EXISTS if the file exists. */
   mv(query: Query, path: string): Promise<Container>;
-  /** Gives an image another name, its version kept; its file moves within the storage. EXISTS if that is taken. */
+  /**
+   * Gives an image another name and moves its file within the storage. The image keeps its version. Throws EXISTS if the name
+   * is taken.
+   */
   rename(query: Query, to: Query): Promise<Container>;
-  /** Removes the row and the file. Returns what the row was. */
+  /** Removes the row and the file. Returns the removed container. */
   rm(query: Query): Promise<Container>;
-  /** Labels of that key, that value, both or any. */
+  /** Labels with the given key and value; all labels without either. */
   labels(filter?: LabelFilter): LabelUse[];
   /** An image whose file has this digest (`sha256:<hex>`) now. */
   findByDigest(digest: string): Container | undefined;
-  /** `sha256:<hex>` of an image's file as it is now, where that is known without reading it. */
+  /** `sha256:<hex>` of an image's file as it is now; undefined if that is not known without reading it. */
   digestOf(container: Container): string | undefined;
   close(): void;
 }

@@ -60,7 +60,7 @@ export class Listings {
     this.#sql.put.run(backend, collection, encodeEntries(entries), complete ? 1 : 0, fetchedAt);
   }
 
-  /** One collection, or every one of the backend. */
+  /** Forgets one collection, or every collection of the backend. */
   forget(backend: string, collection?: string): void {
     if (collection === undefined) this.#sql.forgetAll.run(backend);
     else this.#sql.forget.run(backend, collection);

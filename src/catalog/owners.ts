@@ -1,10 +1,10 @@
 /**
  * Tells which of the processes that share a state database are alive, also in other pid namespaces.
  *
- * Each process holds a lock on a file of its own, `owners/<pid>-<hash of its start time>` beside the database, from
- * opening the database to its end. /proc answers for processes of the same pid namespace. For another namespace (a
- * container that uses the same cache) the lock answers: if it can be taken, its holder has died. The lock is
- * SQLite's own on an empty file, a kernel lock that reaches across namespaces and ends with its holder.
+ * Each process holds a lock on a file of its own, `owners/<pid>-<hash of its start time>` beside the database, from opening the
+ * database until the process ends. /proc answers for processes of the same pid namespace. For another namespace (a container
+ * that uses the same cache) the lock answers: if it can be taken, its holder has died. The lock is SQLite's own on an empty
+ * file, a kernel lock that reaches across namespaces and ends with its holder.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
@@ -13,10 +13,10 @@ import Sqlite from 'better-sqlite3';
 import { liveness, type ProcessId } from '../base/process.ts';
 import { guarded } from './database-error.ts';
 
-/** Tells whether the owner of a record lives. */
+/** Tells whether the owner of a record is alive. */
 export type IsAlive = (process: ProcessId) => boolean;
 
-/** Milliseconds to wait while another process looks whether the lock of this one can be taken. */
+/** Milliseconds to wait while another process tests whether it can take this one's lock. */
 const LOOK_TIMEOUT = 1_000;
 
 /** Nothing is ever written, so no journal has to lie beside the file. */
@@ -35,7 +35,7 @@ export class Owners {
   readonly #file: string;
 
   /**
-   * Says in `folder` that this process lives.
+   * Shows in `folder` that this process is alive.
    *
    * @throws {SregistryError} DATABASE or NO_SPACE if the lock cannot be made.
    */
@@ -54,7 +54,7 @@ export class Owners {
     return held.has(file) || !isFree(file);
   };
 
-  /** Removes the lock files of dead processes; how many. */
+  /** Removes the lock files of dead processes. Returns how many. */
   sweep(): number {
     const dead = readdirSync(this.#folder)
       .map((name) => join(this.#folder, name))
@@ -77,7 +77,10 @@ function lockName({ pid, startTime }: ProcessId): string {
   return `${pid}-${createHash('sha256').update(startTime).digest('hex').slice(0, 16)}`;
 }
 
-/** A process that sweeps may take a file for a dead one's before it is locked: then it is gone, and made again. */
+/**
+ * Makes the lock file and locks it. Before it is locked, a sweep may take it for a dead process's and remove it; then makes it
+ * again.
+ */
 function takeLock(folder: string, file: string): Sqlite.Database {
   return guarded(file, () => {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -90,7 +93,7 @@ function takeLock(folder: string, file: string): Sqlite.Database {
   })();
 }
 
-/** Nobody holds the lock: its holder died, or removed the file when it ended. */
+/** Is the lock free? Then its holder has died, or has removed the file when it ended. */
 function isFree(file: string): boolean {
   return withFreeLock(file, () => {});
 }
@@ -99,7 +102,7 @@ function removeIfFree(file: string): boolean {
   return withFreeLock(file, () => rmSync(file, { force: true }));
 }
 
-/** Runs `body` with the lock taken. False if another process holds it. */
+/** Runs `body` with the lock taken. Returns false if another process holds it. */
 function withFreeLock(file: string, body: () => void): boolean {
   if (!existsSync(file)) return true;
   let lock: Sqlite.Database | undefined;

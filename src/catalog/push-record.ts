@@ -26,13 +26,13 @@ export interface PushRecord {
   readonly staged?: string | undefined;
   readonly created: number;
   readonly updated: number;
-  /** When its bytes were found whole and their first push began; none while they are being changed. */
+  /** When its bytes were found whole and their first push began; undefined while they are being changed. */
   readonly closedAt?: number | undefined;
-  /** Was something newer pushed to its name? Then it is not pushed any more without being asked. */
+  /** Was a newer image pushed to its name? Then it is pushed only on request. */
   readonly superseded?: boolean | undefined;
   /** The process that works on it. */
   readonly owner: ProcessId;
-  /** What the driver needs to go on where an interrupted push ended: plain JSON. */
+  /** What the driver needs to resume an interrupted push: plain JSON. */
   readonly resume?: Readonly<Record<string, unknown>> | undefined;
   /** Metadata to store beside the image. */
   readonly annotations?: Readonly<Record<string, string>> | undefined;

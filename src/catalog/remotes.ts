@@ -47,7 +47,7 @@ const prepare = (db: Database) => ({
   ),
 });
 
-/** Names that are absent are only kept to save a question: so many of the newest are, give or take one step. */
+/** Number of absent names to keep, the newest ones, give or take one step. They are kept only to save a question. */
 const ABSENT_MAX = 5_000;
 const ABSENT_STEP = 500;
 
@@ -90,7 +90,7 @@ export class Remotes {
     this.#sql.dropAbsent.run(ABSENT_MAX);
   }
 
-  /** One name, or every one of the backend. */
+  /** Forgets one name, or every name of the backend. */
   forget(backend: string, name?: string): void {
     if (name === undefined) this.#sql.forgetAll.run(backend);
     else this.#sql.forget.run(backend, name);

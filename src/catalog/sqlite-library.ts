@@ -89,7 +89,7 @@ export class SqliteLibrary implements Library {
     if (namesake !== undefined && folderOf(fromRow(namesake).name) === folderOf(name)) {
       throw exists(formatImageName(name));
     }
-    // Only what has a version has a place in the storage; the file of any other stays where it is.
+    // Only an image with a version has a place in the storage. The file of any other stays where it is.
     if (row.image === null || version === undefined) {
       return fromRow(
         containers.exclusive(() => containers.rename(row.id, name, row.image ?? undefined)) ?? row,
@@ -136,7 +136,7 @@ export class SqliteLibrary implements Library {
     if (file === undefined) return undefined;
     const known = this.#tables.read()?.digests?.get(file);
     if (known !== undefined) return known;
-    // The Python client's version is the sha256 it had when it was added; a later change shows in its time.
+    // The Python client's version is the sha256 of the file when it was added. The file's time shows a later change.
     const stats = statSync(file, { throwIfNoEntry: false });
     if (stats === undefined || created === undefined || stats.mtimeMs > created.getTime() + 1000)
       return undefined;
@@ -152,7 +152,7 @@ export class SqliteLibrary implements Library {
     if (row !== undefined) return row;
     const text = typeof query === 'string' ? query : formatImageName(query);
     throw new SregistryError('NOT_FOUND', `${text} is not in the library`, {
-      hint: 'sregistry images lists what is',
+      hint: 'sregistry images lists the images in the library',
     });
   }
 
@@ -179,7 +179,7 @@ export class SqliteLibrary implements Library {
   }
 }
 
-/** What the staged bytes are: their digest, and the version it gives where the name has none. */
+/** The digest of the staged bytes, and the version of the image: its name's, else the digest. */
 async function identify(staged: string, name: ImageName, addition: Addition) {
   try {
     const digest = await digestOfStaged(staged, addition);
@@ -210,8 +210,8 @@ function nameOf(query: Query): ImageName {
 }
 
 /**
- * The name as the Python client would take its text apart, so that one image has one row: what comes as a path of the
- * mount does not know a registry from a collection.
+ * Parses the name again as the Python client parses its text, so that one image has one row: a path of the mount does not tell
+ * a registry from a collection.
  */
 function canonical(name: ImageName): ImageName {
   const whole = { ...name, collection: name.collection || DEFAULT_COLLECTION };
@@ -221,7 +221,7 @@ function canonical(name: ImageName): ImageName {
   return { registry, collection, image, tag, version };
 }
 
-/** Undefined for a name that no text gives. It may be looked for; storing it is refused. */
+/** Undefined for a name that no text gives. Such a name finds nothing and cannot be stored. */
 function parseAgain(name: ImageName): ImageName | undefined {
   try {
     return parseImageName(formatImageName(name), { lowercase: false });
@@ -230,7 +230,7 @@ function parseAgain(name: ImageName): ImageName | undefined {
   }
 }
 
-/** The Python client keeps the names among the metrics, over what the image says of itself. */
+/** Adds the names to the metrics, as the Python client does. They win over what the image says of itself. */
 function metricsOf({ metrics }: Addition, name: ImageName): Record<string, unknown> {
   const { registry, collection, image, tag, version } = name;
   const names = { registry, collection, image, tag, version, uri: formatImageName(name) };
@@ -242,14 +242,14 @@ function fileOf(row: ContainerRow): string {
   const uri = formatImageName(fromRow(row).name);
   throw new SregistryError(
     'NOT_FOUND',
-    `The file of ${uri} is not there: ${row.image ?? 'it was never stored'}`,
+    `The file of ${uri} does not exist: ${row.image ?? 'it was never stored'}`,
     {
       hint: `Pull it again, or remove it with: sregistry rm ${uri}`,
     },
   );
 }
 
-/** `row` is what the name finds: without a registry in it, that may be an image of another folder. */
+/** `row` is what the name finds. If the name has no registry, that may be an image of another folder. */
 function refuseNamesake(row: ContainerRow | undefined, name: ImageName): void {
   const isThere = row !== undefined && row.image !== null && existsSync(row.image);
   if (isThere && folderOf(fromRow(row).name).toLowerCase() === folderOf(name).toLowerCase())

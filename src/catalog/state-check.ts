@@ -1,13 +1,13 @@
 /**
- * Decides when a database has to be checked for damage. `<database>.sound` holds the revision (size, time, inode) that the file
- * had when it was last found sound or closed, and the time of the last check. A file of another revision was changed by a
- * process that did not close it, or by another program. Losing this note costs a check.
+ * Decides when to check a database for damage. `<database>.sound` holds the revision (size, time, inode) of the file when it
+ * was last found sound or closed, and the time of the last check. If the file has another revision, a process changed it and
+ * did not close it, or another program changed it. Losing this note costs one check.
  */
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileRevision, temporaryName } from '../base/files.ts';
 
-/** Milliseconds after which a file is looked through again, whatever is known of it: disks rot. */
+/** Milliseconds after which a file is checked again in any case: disks rot. */
 const CHECK_EVERY = 24 * 60 * 60 * 1000;
 
 interface Note {
@@ -24,7 +24,7 @@ export function revisionOf(path: string): string | undefined {
   return stats && fileRevision(stats);
 }
 
-/** Is the file as it was left, and was it looked through within a day? */
+/** Has the file its noted revision, and was it checked within a day? */
 export function isKnownSound(path: string): boolean {
   const note = read(path);
   if (note === undefined || note.revision !== revisionOf(path)) return false;
@@ -32,12 +32,12 @@ export function isKnownSound(path: string): boolean {
   return age >= 0 && age < CHECK_EVERY;
 }
 
-/** It was looked through when it had this revision, and nothing was found. */
+/** Notes that a check of this revision found no damage. */
 export function noteSound(path: string, revision: string | undefined): void {
   if (revision !== undefined) write(path, { revision, checked: Date.now() });
 }
 
-/** It was closed: what it is now was written by this program. */
+/** Notes the present revision as written by this program, when the database is closed. */
 export function noteClosed(path: string): void {
   const note = read(path);
   const revision = revisionOf(path);
@@ -45,7 +45,7 @@ export function noteClosed(path: string): void {
     write(path, { ...note, revision });
 }
 
-/** The next process that opens it looks it through. */
+/** Makes the next process that opens the database check it. */
 export function forgetCheck(path: string): void {
   rmSync(noteOf(path), { force: true });
 }
@@ -59,7 +59,7 @@ function read(path: string): Note | undefined {
   }
 }
 
-/** A file system that is full or read-only keeps no note. */
+/** Writes the note. A full or read-only file system is not an error. */
 function write(path: string, note: Note): void {
   const temporary = join(dirname(path), temporaryName());
   try {

@@ -1,11 +1,11 @@
 /**
- * state.db: what sregistry remembers about services and its cache, shared by every process on one cache directory.
- * All of it can be made again except the journal of pushes, whose staged files lie beside it. So a damaged file is
- * moved aside, and a new one is made with what can still be read of the journal.
+ * state.db: what sregistry remembers about services and its cache, shared by every process on one cache directory. All of it
+ * can be rebuilt except the journal of pushes, whose staged files lie beside it. So a damaged file is moved aside, and a new
+ * one gets what can still be read of the journal.
  *
- * Looking for damage reads the whole file, so it is done where there is a reason: the file is not as it was when it was last
- * checked or closed (state-check.ts), the last check is a day old, or a statement met damage. Making, migrating and replacing
- * the file happens under a lock; opening one that is sound takes none.
+ * A check for damage reads the whole file, so it needs a reason: the file has changed since it was last checked or closed
+ * (state-check.ts), the last check is a day old, or a statement met damage. Making, migrating and replacing the file happens
+ * under a lock. Opening a sound file takes none.
  */
 import { renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ import { TextIndex } from './text-index.ts';
 const debug = debugLog('catalog');
 
 export interface StateOptions {
-  /** Default `wal`, which is only safe where every process is on this machine; `delete` on a network file system. */
+  /** Default `wal`, which is safe only if every process is on this machine; `delete` on a network file system. */
   readonly journalMode?: JournalMode;
 }
 
@@ -46,19 +46,19 @@ export interface State {
   readonly texts: TextIndex;
   readonly journal: Journal;
   readonly cacheIndex: CacheIndex;
-  /** Tells which processes that share this database live. */
+  /** Tells which of the processes that share this database are alive. */
   readonly owners: Owners;
-  /** Where a damaged state.db was moved when this one was opened. */
+  /** Where the damaged state.db was moved that this one replaces, if any. */
   readonly movedAside: string | undefined;
   close(): void;
 }
 
-/** Milliseconds for which it is worth remembering that a name was absent, whatever the caller's time to live. */
+/** Milliseconds for which an absent name is remembered, whatever the caller's time to live. */
 const ABSENT_KEPT = 24 * 60 * 60 * 1000;
 
 /**
- * Milliseconds that a statement waits for another process's lock. The event loop of a mount waits with it. Transactions take
- * about a millisecond: of 8 processes that write without a pause on 2 cores, none waited in vain for so long.
+ * Milliseconds that a statement waits for another process's lock. The wait blocks the event loop of a mount. Transactions take
+ * about a millisecond: with 8 processes that write without a pause on 2 cores, no wait took so long.
  */
 const BUSY_TIMEOUT = 1_000;
 
@@ -110,13 +110,13 @@ function ownersOf(cacheDir: string, self: ProcessId, db: Database): Owners {
   }
 }
 
-/** Housekeeping, which can wait until the catalog can be written. */
+/** Removes old answers. A failure can wait until the catalog can be written. */
 function forgetOld(remotes: Remotes): void {
   try {
     remotes.forgetAbsent(Date.now() - ABSENT_KEPT);
   } catch (error) {
     if (!isError(error, 'DATABASE', 'NO_SPACE')) throw error;
-    debug('old answers stay: %o', error);
+    debug('old answers could not be removed: %o', error);
   }
 }
 
@@ -128,7 +128,7 @@ function openIfSound(path: string, options: DatabaseOptions): Opened | undefined
     const file = inodeOf(path);
     const db = openMigrated(path, options);
     if (db === undefined) return undefined;
-    // A process that replaces a damaged file may have moved it between the opening of the file and of its log.
+    // Another process may have moved a damaged file between the opening of the file and of its log.
     if (inodeOf(path) === file) return { db: checked(path, db), movedAside: undefined };
     db.close();
     return undefined;
@@ -148,7 +148,7 @@ function openOrReplace(path: string, options: DatabaseOptions): Opened {
   } catch (error) {
     if (!(error instanceof DamagedDatabaseError)) throw error;
     const movedAside = moveAside(path);
-    bot.warning(`${describeError(error)}. It was moved to ${movedAside} and a new one made`);
+    bot.warning(`${describeError(error)}. It was moved to ${movedAside}, and a new one was made`);
     const db = openDatabase(path, options);
     salvageJournal(movedAside, db);
     return { db, movedAside };
@@ -159,7 +159,7 @@ function openOrReplace(path: string, options: DatabaseOptions): Opened {
 function checked(path: string, db: Database): Database {
   try {
     if (isKnownSound(path)) return db;
-    // What is written meanwhile is for the next check.
+    // The next check covers what is written meanwhile.
     const revision = revisionOf(path);
     const fault = quickCheck(db);
     if (fault !== undefined) throw new DamagedDatabaseError(path, fault);
@@ -171,7 +171,9 @@ function checked(path: string, db: Database): Database {
   }
 }
 
-/** The write-ahead log goes with its database: a new one must not find it, and it may hold the newest records. */
+/**
+ * Moves the database and its write-ahead log: a new database must not find the log, and the log may hold the newest records.
+ */
 function moveAside(path: string): string {
   const aside = `${path}.damaged-${new Date().toISOString().replaceAll(':', '-')}`;
   for (const suffix of ['', ...COMPANIONS]) {
@@ -184,7 +186,7 @@ function moveAside(path: string): string {
   return aside;
 }
 
-/** Copies what can be read of the pushes, row by row up to the damage; the rest is lost, and said. */
+/** Copies the pushes row by row up to the damage. Warns that the rest may be lost. */
 function salvageJournal(damaged: string, db: Database): void {
   try {
     const old = openDatabase(damaged, { migrations: STATE_MIGRATIONS, readonly: true });

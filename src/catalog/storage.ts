@@ -1,7 +1,7 @@
 /**
  * Files of the library: where an image lies and how it gets there. A file first gets a hidden name in its folder, as a hard
- * link or as a copy, and its own name within the transaction that adds its row. Until that is committed the original stays
- * where it was, so the only copy is never at risk.
+ * link or as a copy. The transaction that adds its row gives it its own name. The original stays where it was until the commit,
+ * so the only copy is never at risk.
  */
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { link, lstat, mkdir, realpath, rmdir, stat, unlink } from 'node:fs/promises';
@@ -14,7 +14,7 @@ import { bot } from '../log/index.ts';
 
 export type Transfer = 'move' | 'copy';
 
-/** link(2) failed for these where the file system or the owner does not allow it: then the bytes are copied. */
+/** Errors of link(2) if the file system or the owner does not allow a link. Then the bytes are copied. */
 const NO_LINK = ['EXDEV', 'EPERM', 'EACCES', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
 
 /** Folder of every version of an image: `<storage>/[registry/]<collection>/<image>`. */
@@ -33,8 +33,8 @@ export function imagePath(storage: string, name: ImageName & { readonly version:
 }
 
 /**
- * Brings the bytes of `file` into `folder`, made if need be, under a hidden name; its path. The original stays.
- * Only a regular file of its own can be moved; what a symbolic link points to is copied.
+ * Brings the bytes of `file` into `folder` under a hidden name, and returns its path. Makes a missing folder. The original
+ * stays. The target of a symbolic link is copied, never linked.
  */
 export async function stage(
   file: string,
@@ -66,8 +66,8 @@ async function tryLink(source: string, staged: string): Promise<boolean> {
 }
 
 /**
- * Gives the staged file the name `path` within a transaction: `transact` runs one, and calls back where the row is
- * written. If it fails, neither row nor file are there.
+ * Gives the staged file the name `path` within a transaction. `transact` runs the transaction, and calls back when the row is
+ * written. If it fails, neither the row nor the file exists.
  */
 export function settle<T>(staged: string, path: string, transact: (place: () => void) => T): T {
   let made = false;
@@ -82,12 +82,12 @@ export function settle<T>(staged: string, path: string, transact: (place: () => 
     if (made) rmSync(path, { force: true });
     throw fileError('store', path, error);
   } finally {
-    // Renaming between two names of one file does nothing, so it may still be there.
+    // A rename between two names of one file does nothing, so the hidden name may still exist.
     rmSync(staged, { force: true });
   }
 }
 
-/** Ends a move: `file` is now at `path`, its old name goes. */
+/** Ends a move: removes the old name of `file`, which is now at `path`. */
 export async function removeOriginal(file: string, path: string): Promise<void> {
   if ((await realpath(file)) === (await realpath(path))) return;
   try {

@@ -1,7 +1,7 @@
 /**
- * What images say of themselves, to find them again by a word of it: names, labels, definition files and help texts of
- * every image that was seen, in an index for full text (SQLite FTS5). It follows {@link Remotes}, and also learns
- * what was read in an image. It keeps the words of texts, not the texts; it keeps labels whole, for exact matches.
+ * A full-text index (SQLite FTS5) of every image that was seen: names, labels, definition files and help texts. It follows
+ * {@link Remotes}, and also learns what was read in an image. It keeps only the words of texts, but whole labels, for exact
+ * matches.
  */
 import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
 import type { Attributes } from '../image/attributes.ts';
@@ -28,7 +28,7 @@ interface SeenRow {
   readonly id: number;
   readonly revision: string;
   readonly labels: string;
-  /** Is all known that `inspect` tells, or the labels alone? */
+  /** Is everything known that `inspect` tells? Else only the labels are. */
   readonly inspected: 0 | 1;
 }
 
@@ -40,9 +40,9 @@ interface Entry {
   readonly inspected: boolean;
 }
 
-/** Words of a question that count: SQLite nests an expression for each, 256 deep at most. */
+/** Number of words of a query that count. SQLite nests an expression for each, 256 deep at most. */
 const MAX_WORDS = 32;
-/** Characters of a question that count. */
+/** Number of characters of a query that count. */
 const MAX_QUESTION = 1024;
 
 const prepare = (db: Database) => ({
@@ -76,7 +76,7 @@ export class TextIndex {
     this.#sql = prepare(db);
   }
 
-  /** Notes what a service told of an image. Costs one look where it told nothing new. */
+  /** Notes what a service told of an image. Costs one look if that is nothing new. */
   put(backend: string, name: string, { annotations, revision }: RemoteImage): void {
     const known = this.#sql.get.get(backend, name);
     const isSame = known?.revision === revision;
@@ -94,7 +94,7 @@ export class TextIndex {
     this.#write({ backend, name, revision, attributes, inspected: true });
   }
 
-  /** Notes all the images that a backend has: what else was known of it is forgotten. */
+  /** Notes all images that a backend has, and forgets all others. */
   replace(backend: string, images: readonly RemoteImage[]): void {
     this.#db
       .transaction(() => {
@@ -105,7 +105,7 @@ export class TextIndex {
       .immediate();
   }
 
-  /** One name, or every one of the backend. */
+  /** Forgets one name, or every name of the backend. */
   forget(backend: string, name?: string): void {
     const names = name === undefined ? this.#sql.list.all(backend).map((row) => row.name) : [name];
     for (const each of names) {
@@ -117,8 +117,8 @@ export class TextIndex {
   }
 
   /**
-   * Names of the images in which each word of `text` begins a word, the best match first. Any text is a question: what is
-   * neither letter nor digit only parts words.
+   * Names of the images in which each word of `text` begins a word, the best match first. Any text is a valid query: characters
+   * other than letters and digits only separate words.
    */
   find(backend: string, text: string): string[] {
     const question = toQuestion(text);
@@ -155,7 +155,7 @@ function encode(labels: Labels = {}): string {
   return JSON.stringify(labels);
 }
 
-/** In FTS5's language: each word in quotes, so that nothing in it is an operator, as a prefix. */
+/** The query in FTS5's language: each word as a prefix, in quotes, so that no word is an operator. */
 function toQuestion(text: string): string {
   const words = text.slice(0, MAX_QUESTION).replaceAll('\0', ' ').split(/\s+/);
   return words

@@ -13,7 +13,7 @@ export default defineCommand({
           type: 'string',
           demandOption: true,
           requiresArg: true,
-          describe: 'What to call it: COLLECTION/IMAGE:TAG',
+          describe: 'Name in the library: COLLECTION/IMAGE:TAG',
         },
         copy: { type: 'boolean', describe: 'Copy the file instead of moving it' },
         ...JSON_OPTION,

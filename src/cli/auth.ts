@@ -10,7 +10,7 @@ import {
   logoutFromHost,
 } from '../client/auth-host.ts';
 import type { Session } from '../client/session.ts';
-import { preferredClient } from '../client/target.ts';
+import { preferredBackend } from '../client/target.ts';
 import { terminal } from '../client/terminal.ts';
 import { bot } from '../log/index.ts';
 import { defineSubcommand, type Group } from './command.ts';
@@ -25,8 +25,7 @@ const BACKEND = {
 
 const loginCommand = defineSubcommand({
   command: 'login [backend]',
-  describe:
-    'Log in, and keep what that takes: in the secrets file, or where docker and apptainer do for a host',
+  describe: 'Log in, and keep the login: in the secrets file, or for a host where docker and apptainer look',
   build: (yargs) =>
     yargs.positional('backend', BACKEND).options({
       username: { type: 'string', alias: 'u', requiresArg: true, describe: 'User' },
@@ -38,17 +37,17 @@ const loginCommand = defineSubcommand({
       browser: {
         type: 'boolean',
         default: true,
-        describe: 'Is there a browser on this machine? --no-browser asks for what another one shows',
+        describe:
+          'Use a browser on this machine; --no-browser asks for the address that one elsewhere ends at',
       },
     }),
   examples: [
-    ['sregistry auth login lab', 'Be asked for what lab needs, or led to its page in a browser'],
+    ['sregistry auth login lab', 'Answer the questions of lab, or log in on its page in a browser'],
     [
       'sregistry auth login ghcr.io -u me --token-stdin < token.txt',
       'For all backends, docker and apptainer',
     ],
     ['sregistry auth login google-drive --no-browser', 'On a machine without a browser'],
-    ['sregistry auth login lab -u me --password-stdin < token.txt', 'Without questions'],
   ],
 
   async run({ backend, username, passwordStdin, browser }, context) {
@@ -63,7 +62,9 @@ const loginCommand = defineSubcommand({
       return;
     }
     const wasTried = await loginWith(name, ui, session, { given, signal });
-    bot.info(wasTried ? `Logged in to ${name}` : `Credentials for ${name} are kept; they could not be tried`);
+    bot.info(
+      wasTried ? `Logged in to ${name}` : `The credentials for ${name} are saved, but could not be tried`,
+    );
   },
 });
 
@@ -75,9 +76,9 @@ const withoutBrowser = (ui: LoginUi): LoginUi => ({
 });
 
 function backendOf(given: string | undefined, session: Session): string {
-  const name = given ?? preferredClient(session);
+  const name = given ?? preferredBackend(session);
   if (name !== undefined) return name;
-  throw new SregistryError('USAGE', 'Say which backend is meant: none is active', {
+  throw new SregistryError('USAGE', 'No backend is given and none is active', {
     hint: `There are ${session.backendNames.join(', ')}`,
   });
 }
@@ -104,12 +105,12 @@ const logoutCommand = defineSubcommand({
 
 const statusCommand = defineSubcommand({
   command: 'status [backend]',
-  describe: 'Which credentials there are, where they come from, and whether the services accept them',
+  describe: 'Show the credentials, where they come from, and whether the services accept them',
   build: (yargs) =>
     yargs
-      .positional('backend', { ...BACKEND, defaultDescription: 'all that are configured' })
+      .positional('backend', { ...BACKEND, defaultDescription: 'all configured ones' })
       .options(JSON_OPTION),
-  examples: [['sregistry auth status', 'Of all backends']],
+  examples: [['sregistry auth status', 'Show the logins of all backends']],
 
   async run({ backend, json }, context) {
     await using session = await openSession(context);

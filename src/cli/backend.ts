@@ -10,7 +10,7 @@ import { isJsonObject } from '../settings/json.ts';
 import { getPaths } from '../settings/paths.ts';
 import {
   activateClient,
-  activeClient,
+  activeBackend,
   deactivateClient,
   deleteClient,
   readClientSecrets,
@@ -32,12 +32,12 @@ const ls = defineSubcommand({
   describe: 'List the backends, or show the settings of one; secrets are masked',
   build: (yargs) =>
     yargs.positional('name', { type: 'string', describe: 'Name of the backend' }).options({
-      capabilities: { type: 'boolean', describe: 'What each kind of backend can do' },
+      capabilities: { type: 'boolean', describe: 'Show what each kind of backend can do' },
       ...JSON_OPTION,
     }),
   examples: [
-    ['sregistry backend ls', 'Those that are configured'],
-    ['sregistry backend ls --capabilities', 'Those that there are'],
+    ['sregistry backend ls', 'List the configured backends'],
+    ['sregistry backend ls --capabilities', 'List all kinds of backends'],
   ],
 
   async run({ name, capabilities, json }, { env }) {
@@ -80,14 +80,14 @@ function toRow(backend: BackendSummary): string[] {
 
 const status = defineSubcommand({
   command: 'status',
-  describe: 'How many clients are in the secrets file, and which is active',
+  describe: 'Show how many backends are in the secrets file, and which is active',
   build: (yargs) => yargs.options(JSON_OPTION),
   examples: [['sregistry backend status', 'Which one is active?']],
 
   async run({ json }, { env }) {
     const { secrets } = await configurationOf(env);
     const clients = Object.values(secrets).filter(isJsonObject).length;
-    const active = activeClient(secrets);
+    const active = activeBackend(secrets);
     if (json) return printJson({ clients, active });
     bot.data(`There are ${clients} clients found in secrets.`);
     bot.data(active === undefined ? 'There is no active client.' : `active: ${active}`);
@@ -96,7 +96,7 @@ const status = defineSubcommand({
 
 const activate = defineSubcommand({
   command: 'activate <name>',
-  describe: 'Use this backend for names that do not say which',
+  describe: 'Use this backend for names without one',
   build: (yargs) => yargs.positional('name', NAME),
   examples: [['sregistry backend activate lab', 'Make lab the default']],
 
@@ -110,9 +110,9 @@ const activate = defineSubcommand({
 
 const deactivate = defineSubcommand({
   command: 'deactivate',
-  describe: 'Have no default backend',
+  describe: 'Use no backend by default',
   build: (yargs) => yargs,
-  examples: [['sregistry backend deactivate', 'Have no default backend']],
+  examples: [['sregistry backend deactivate', 'Use no backend by default']],
 
   async run(_args, { env }) {
     const wasActive = await deactivateClient(getPaths(env).secretsFile);
@@ -136,10 +136,10 @@ const add = defineSubcommand({
         driver: {
           type: 'string',
           requiresArg: true,
-          describe: 'Kind of service, where the name does not say it',
+          describe: 'Kind of service; default: the name',
           choices: drivers.map(({ name }) => name),
         },
-        force: { type: 'boolean', alias: 'f', describe: 'Replace what is set' },
+        force: { type: 'boolean', alias: 'f', describe: 'Replace settings' },
       }),
   examples: [
     [
@@ -184,7 +184,7 @@ function parseSettings(settings: readonly string[]): Record<string, string> {
 const rm = defineSubcommand({
   command: 'rm <name> <key>',
   aliases: ['remove'],
-  describe: 'Take one setting of a backend out of the secrets file',
+  describe: 'Remove one setting of a backend from the secrets file',
   build: (yargs) =>
     yargs
       .positional('name', NAME)
@@ -203,7 +203,7 @@ const rm = defineSubcommand({
 
 const deletion = defineSubcommand({
   command: 'delete <name>',
-  describe: 'Take a backend with all its settings out of the secrets file',
+  describe: 'Remove a backend with all its settings from the secrets file',
   build: (yargs) => yargs.positional('name', NAME),
   examples: [['sregistry backend delete lab', 'Forget the backend lab']],
 
@@ -219,7 +219,7 @@ const deletion = defineSubcommand({
 
 const creation = defineSubcommand({
   command: 'new <name>',
-  describe: 'Begin a driver for another kind of service, in a checkout of sregistry',
+  describe: 'Start a driver for another kind of service, in a checkout of sregistry',
   build: (yargs) =>
     yargs.positional('name', { type: 'string', demandOption: true, describe: 'Name of the driver' }).options({
       dir: { type: 'string', requiresArg: true, default: '.', describe: 'The checkout' },
@@ -231,7 +231,7 @@ const creation = defineSubcommand({
     const files = await newBackend({ name, checkout: resolve(dir) });
     if (json) return printJson(files);
     bot.data(files.join('\n'));
-    bot.info('docs/contributing-a-backend.md says how to go on');
+    bot.info('Continue with docs/contributing-a-backend.md');
   },
 });
 

@@ -19,7 +19,7 @@ const ls = defineSubcommand({
   command: 'ls',
   describe: 'List the images in the cache, most recently used first',
   build: (yargs) => yargs.options(JSON_OPTION),
-  examples: [['sregistry cache ls', 'What is cached, and how much of it']],
+  examples: [['sregistry cache ls', 'Show which images are cached, and how much of each']],
 
   async run({ json }, context) {
     await using session = await openSession(context);
@@ -37,7 +37,7 @@ const du = defineSubcommand({
   command: 'du',
   describe: 'Show how much disk the cache uses and may use',
   build: (yargs) => yargs.options(JSON_OPTION),
-  examples: [['sregistry cache du', 'Used, allowed and free']],
+  examples: [['sregistry cache du', 'Show used, allowed and free space']],
 
   async run({ json }, context) {
     await using session = await openSession(context);
@@ -70,7 +70,7 @@ function pinning(command: string, describe: string, pinned: boolean) {
 
 const verifyCommand = defineSubcommand({
   command: 'verify',
-  describe: 'Repair the cache, compare whole images with their digests, and remove what is wrong',
+  describe: 'Repair the cache, compare whole images with their digests, and remove wrong ones',
   build: (yargs) => yargs.options(JSON_OPTION),
   examples: [['sregistry cache verify', 'After trouble with a disk']],
 
@@ -90,7 +90,7 @@ const verifyCommand = defineSubcommand({
   },
 });
 
-/** What steps found to do, a line each. */
+/** The lines for what each step found to do. */
 function mended(counts: VerifyCounts): string[] {
   const { compare, ...steps } = counts;
   const lost = compare?.lostBlocks ?? 0;
@@ -115,7 +115,7 @@ const pruneCommand = defineSubcommand({
     }),
   examples: [
     ['sregistry cache prune', 'Empty it'],
-    ['sregistry cache prune --unused-for 30d', 'Remove what was not used for a month'],
+    ['sregistry cache prune --unused-for 30d', 'Remove images that were not used for a month'],
   ],
 
   async run({ unusedFor, downTo, json }, context) {
@@ -132,15 +132,17 @@ const pruneCommand = defineSubcommand({
 function bytesOf(text: string): number {
   const size = parseSize(text, '--down-to');
   if ('bytes' in size) return size.bytes;
-  throw new SregistryError('USAGE', '--down-to is an amount of bytes', { hint: 'Write for instance 10G' });
+  throw new SregistryError('USAGE', '--down-to must be an amount of bytes', {
+    hint: 'Write for instance 10G',
+  });
 }
 
 export default {
   subcommands: [
     ls,
     du,
-    pinning('pin', 'Keep an image in the cache whatever happens', true),
-    pinning('unpin', 'Let an image leave the cache again', false),
+    pinning('pin', 'Keep an image in the cache until it is unpinned', true),
+    pinning('unpin', 'Allow evicting an image from the cache again', false),
     verifyCommand,
     pruneCommand,
   ],

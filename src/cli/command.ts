@@ -1,7 +1,7 @@
-/** A command: the arguments it takes, and what it does with them. Each is a module of its own, loaded when it is used. */
+/** A command: its arguments and its action. Each command is a module of its own, loaded when it is used. */
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 
-/** A command line, and what it does. */
+/** A command: a command line and its action. */
 export type Example = readonly [commandLine: string, what: string];
 
 export interface Context {

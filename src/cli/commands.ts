@@ -1,4 +1,4 @@
-/** The table of commands. Each module is loaded when its command is used, so that the others cost nothing at the start. */
+/** The table of commands. Each module is loaded when its command is used, so the others do not slow the start. */
 import type { Command, Group } from './command.ts';
 
 export interface CommandEntry {

@@ -36,7 +36,7 @@ export function addCompletion(parser: Argv, env: NodeJS.ProcessEnv): void {
       done([...(own ?? []), ...(await backendWords(current, words, env))]);
     });
   };
-  // The command of yargs' own is called something else: it prints, and then goes on as if it were unknown.
+  // yargs' own completion command gets another name: it prints, and then continues as if the command were unknown.
   parser.completion('completion-script', false, answer);
 }
 

@@ -20,7 +20,7 @@ export default defineCommand({
         ...JSON_OPTION,
       }),
   examples: [
-    ['sregistry delete lab://demo/hello:1.0', 'Delete an image from the backend lab, after a question'],
+    ['sregistry delete lab://demo/hello:1.0', 'Delete an image from the backend lab, after confirmation'],
   ],
 
   async run({ uri, force, json }, context) {

@@ -16,7 +16,7 @@ export default defineCommand({
     const place = found?.file ?? found?.url;
     if (found === undefined || place === undefined) {
       throw new SregistryError('NOT_FOUND', `${query} is not in the library`, {
-        hint: 'sregistry images lists what is; sregistry pull brings more',
+        hint: 'sregistry images lists what the library has; sregistry pull adds to it',
       });
     }
     if (json) printJson(containerJson(found));

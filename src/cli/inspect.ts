@@ -12,7 +12,7 @@ import { JSON_OPTION, printJson } from './json.ts';
 import { openSession } from './session.ts';
 
 const SAYS = 'What the image says of itself, as apptainer inspect shows it:';
-const INSIDE = 'What is in it:';
+const INSIDE = 'What the image contains:';
 
 /** The flags that show one part, and the parts' names. */
 const PARTS = {
@@ -36,10 +36,15 @@ export default defineCommand({
         demandOption: true,
         describe: 'BACKEND://COLLECTION/IMAGE:TAG, the path of a file, or a name in the library',
       })
-      .positional('path', { type: 'string', describe: 'With --files: list what is below this path' })
+      .positional('path', { type: 'string', describe: 'With --files: list the files below this path' })
       .options({
         labels: { type: 'boolean', alias: 'l', group: SAYS, describe: 'Labels' },
-        deffile: { type: 'boolean', alias: 'd', group: SAYS, describe: 'The definition it was built from' },
+        deffile: {
+          type: 'boolean',
+          alias: 'd',
+          group: SAYS,
+          describe: 'The definition file it was built from',
+        },
         runscript: { type: 'boolean', alias: 'r', group: SAYS, describe: 'What "run" runs' },
         startscript: { type: 'boolean', alias: 's', group: SAYS, describe: 'What "instance start" runs' },
         environment: { type: 'boolean', alias: 'e', group: SAYS, describe: 'The environment it sets' },
@@ -60,9 +65,9 @@ export default defineCommand({
       .conflicts('files', ['signatures', 'all', 'app', ...Object.keys(PARTS)])
       .conflicts('signatures', ['all', 'app', ...Object.keys(PARTS)]),
   examples: [
-    ['sregistry inspect lab://demo/hello:1.0', 'All that is known of an image, without pulling it'],
-    ['sregistry inspect hello.sif --deffile', 'Of a file, without Singularity: what it was built from'],
-    ['sregistry inspect lab://demo/hello:1.0 --files /opt', 'What is in it, without mounting it'],
+    ['sregistry inspect lab://demo/hello:1.0', 'Show all that is known of an image, without pulling it'],
+    ['sregistry inspect hello.sif --deffile', 'Show the definition of a file, without Singularity'],
+    ['sregistry inspect lab://demo/hello:1.0 --files /opt', 'List files in an image, without mounting it'],
   ],
 
   async run(args, context) {

@@ -18,7 +18,7 @@ interface Result {
   readonly error?: string;
 }
 
-/** Decides for the files of `uri`, or for all; 1 where one could not be pushed or dropped. */
+/** Pushes or drops the files of `uri`, or all. Returns 1 if one could not be pushed or dropped. */
 export async function decideKept(
   act: Act,
   { uri, json }: { uri: string | undefined; json: boolean | undefined },
@@ -51,7 +51,7 @@ async function decide(act: Act, session: Session, kept: Kept, context: Context):
   }
 }
 
-/** A file of a living mount is that mount's to push or drop. */
+/** Asks the mount that owns the file: only that mount may push or drop it. */
 async function askItsMount(act: Act, session: Session, kept: Kept, { signal }: Context): Promise<void> {
   const { runtimeDir } = session.paths;
   const mount = (await listMounts(runtimeDir)).find(({ pid }) => pid === kept.owner.pid);

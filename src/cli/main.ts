@@ -1,6 +1,6 @@
 /**
  * The command line: parses `argv` (without node and script), runs one command, returns the exit code: 0 done, 1 failed, 2
- * usage, 130 interrupted. Data goes to stdout, all else to stderr.
+ * usage, 130 interrupted. Data goes to stdout, everything else to stderr.
  */
 import yargs, { type Argv } from 'yargs';
 import { isError, SregistryError } from '../base/errors.ts';
@@ -41,7 +41,7 @@ async function run(argv: string[], context: Context): Promise<number> {
   const modules = await loadModules(argv);
   let code = 0;
   const execute = async (command: Command, args: Record<string, unknown>) => {
-    // To complete a line, yargs parses it, and would run it.
+    // yargs parses a line to complete it, and would run it.
     if (isCompletion(argv)) return;
     if (args.quiet) bot.setLevel('QUIET');
     if (args.debug) bot.setLevel('DEBUG');
@@ -66,8 +66,8 @@ async function run(argv: string[], context: Context): Promise<number> {
 }
 
 /**
- * Moves the options in front of a command or a subcommand behind it (`backend -f add lab ...`), as only the command says which
- * options there are. These options take no values.
+ * Moves options in front of a command or a subcommand (`backend -f add lab ...`) behind it, as only the command declares its
+ * options. These options take no values.
  */
 function commandFirst(argv: readonly string[], modules: Modules): readonly string[] {
   const isGroup = [...modules.values()].some((module) => 'subcommands' in module);
@@ -84,7 +84,7 @@ const isCompletion = (argv: readonly string[]) => argv.includes(COMPLETION_FLAG)
 
 type Modules = ReadonlyMap<CommandEntry, Command | Group>;
 
-/** The modules of the commands that `argv` may mean. A command that does not exist is the error USAGE. */
+/** The modules of the commands that `argv` may mean. Throws USAGE if the command does not exist. */
 async function loadModules(argv: readonly string[]): Promise<Modules> {
   const [word, next] = wordsOf(argv);
   const isWhole = !isCompletion(argv);
@@ -102,7 +102,7 @@ async function loadModules(argv: readonly string[]): Promise<Modules> {
   return modules;
 }
 
-/** Options that are allowed in front of a command take no values, so that the first words are the command. */
+/** The words of the command. Options in front of a command take no values, so the first words are the command. */
 function refuseUnknown(word: string | undefined, names: readonly string[], before: string): void {
   if (word === undefined || names.includes(word)) return;
   const meant = nearest(word, names);
@@ -162,7 +162,7 @@ function createParser(argv: readonly string[]): Argv {
     .locale('en')
     .exitProcess(false)
     .fail((message, error) => {
-      // A line that is being completed is not whole.
+      // A line that is being completed may lack arguments.
       if (!isCompletion(argv)) throw error ?? usageError(message, argv);
     });
 }
@@ -174,7 +174,7 @@ function usageError(message: string, argv: readonly string[]): SregistryError {
   });
 }
 
-/** Says what went wrong; the exit code. */
+/** Prints what went wrong. Returns the exit code. */
 function report(error: unknown): number {
   if (isError(error, 'CANCELED')) return INTERRUPTED;
   bot.error(error);

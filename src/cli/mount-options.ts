@@ -1,6 +1,6 @@
 /**
- * The options of `mount -o`, as mount(8) and fstab(5) hand them on: our own flags by their names (`cache_size=50G`, with
- * `_` or `-`), FUSE's own options, and words that only concern who mounts and when.
+ * The options of `mount -o`, as mount(8) and fstab(5) pass them: the flags of `sregistry mount` by their names
+ * (`cache_size=50G`, with `_` or `-`), FUSE's own options, and words that only concern who mounts and when.
  */
 import { SregistryError } from '../base/errors.ts';
 
@@ -46,7 +46,7 @@ const IGNORED = new Set(
 );
 const IGNORED_PREFIX = /^(?:x-|comment=)/;
 
-/** Throws USAGE for an unknown option, and for one that lacks its value. */
+/** Throws USAGE for an unknown option, and for an option without its value. */
 export function parseMountOptions(lists: readonly string[]): MountFlags {
   const flags: Record<string, string | boolean> = {};
   const backend: string[] = [];

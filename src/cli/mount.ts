@@ -6,8 +6,8 @@ import { type Context, defineCommand } from './command.ts';
 import { type MountFlags, parseMountOptions } from './mount-options.ts';
 import { mountpointOf } from './mountpoint.ts';
 
-const WHAT = 'What is shown:';
-const HOW = 'What is allowed:';
+const WHAT = 'What the mount shows:';
+const HOW = 'What the mount allows:';
 const CACHE = 'Cache:';
 const PROCESS = 'Process:';
 
@@ -31,7 +31,7 @@ export default defineCommand({
         offline: {
           type: 'boolean',
           group: WHAT,
-          describe: 'Ask no service: show what catalog and cache have',
+          describe: 'Ask no service; show what catalog and cache have',
         },
         ttl: {
           type: 'string',
@@ -82,7 +82,7 @@ export default defineCommand({
       }),
   examples: [
     ['sregistry mount', 'Show all configured registries in the default place'],
-    ['sregistry mount ~/images --backend lab --read-only', 'One backend, to be read only'],
+    ['sregistry mount ~/images --backend lab --read-only', 'Show one backend, read-only'],
     ['sregistry mount /mnt/sregistry -o ro,cache_size=50G', 'As fstab does'],
   ],
 
@@ -97,7 +97,7 @@ export default defineCommand({
   },
 });
 
-/** The flags that were given, which win over `-o`. */
+/** The given flags. They take precedence over `-o`. */
 function given(flags: MountFlags): MountFlags {
   return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined));
 }
@@ -120,7 +120,7 @@ function requestOf(mountpoint: string, flags: MountFlags): MountRequest {
   };
 }
 
-/** Serves the mount until it is asked to end or unmounted by someone. */
+/** Serves the mount until it ends, on request or because someone unmounted it. */
 async function serve(request: MountRequest, { env, signal }: Context): Promise<never> {
   becomeFrugal(env);
   const mount = await Mount.start(request, (message) => bot.info(message));
@@ -128,6 +128,6 @@ async function serve(request: MountRequest, { env, signal }: Context): Promise<n
   if (signal.aborted) end();
   signal.addEventListener('abort', end);
   const failed = await mount.ended;
-  // libfuse's threads would keep the process.
+  // libfuse's threads would keep the process alive.
   process.exit(failed.length > 0 ? 1 : 0);
 }

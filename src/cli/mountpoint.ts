@@ -8,7 +8,7 @@ export async function mountpointOf(given: string | undefined, env: NodeJS.Proces
   return withoutLinks(resolve(given ?? (env.SREGISTRY_MOUNTPOINT || DEFAULT_MOUNTPOINT)));
 }
 
-/** What does not exist, or is a mount whose process is dead, keeps its own name below its resolved folder. */
+/** For a path that does not exist, or a mount whose process is dead, resolves the folder above it and keeps the name. */
 async function withoutLinks(path: string): Promise<string> {
   try {
     return await realpath(path);

@@ -20,7 +20,8 @@ export default defineCommand({
         force: { type: 'boolean', alias: 'f', describe: 'Replace the file if it exists' },
         'no-cache': {
           type: 'boolean',
-          describe: 'Do not store it in the library; without --name, write a file in the working directory',
+          describe:
+            'Do not store the image in the library; without --name, write it to the working directory',
         },
         ...JSON_OPTION,
       }),
@@ -32,7 +33,7 @@ export default defineCommand({
 
   async run({ uri, name, force, noCache, json }, context) {
     if (name !== undefined && uri.length > 1)
-      throw new SregistryError('USAGE', 'One --name cannot be the file of several images');
+      throw new SregistryError('USAGE', '--name is one file, and several images were given');
     const { signal } = context;
     await using session = await openSession(context);
     const pulled = [];

@@ -18,9 +18,9 @@ export default defineCommand({
         name: {
           type: 'string',
           requiresArg: true,
-          describe: 'What to call it there: BACKEND://COLLECTION/IMAGE:TAG',
+          describe: 'Name in the registry: BACKEND://COLLECTION/IMAGE:TAG',
         },
-        tag: { type: 'string', requiresArg: true, describe: 'Tag, instead of that in --name' },
+        tag: { type: 'string', requiresArg: true, describe: 'Tag, instead of the one in --name' },
         'no-overwrite': { type: 'boolean', describe: 'Refuse to push over a tag that exists' },
         kept: {
           type: 'boolean',
@@ -38,7 +38,7 @@ export default defineCommand({
   examples: [
     ['sregistry push hello.sif --name lab://demo/hello:1.0', 'Send an image to the backend lab'],
     ['sregistry push --kept', 'Push what sregistry status lists as not pushed'],
-    ['sregistry push --drop lab://demo/hello:1.0', 'Remove what was written there and not pushed'],
+    ['sregistry push --drop lab://demo/hello:1.0', 'Remove the file that was written there and not pushed'],
   ],
 
   async run({ file, name, tag, noOverwrite, kept, drop, json }, context) {

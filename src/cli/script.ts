@@ -1,4 +1,6 @@
-/** Scripts from stdin, as ES modules of the working directory in which `import ... from 'sregistry'` is this library. */
+/**
+ * Runs scripts from stdin as ES modules of the working directory. In them, `import ... from 'sregistry'` gives this library.
+ */
 import { registerHooks } from 'node:module';
 import { extname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -7,7 +9,7 @@ import { Script } from 'node:vm';
 /** This copy of the library: `.ts` in src, `.js` in dist. */
 const LIBRARY = new URL(`../client/index${extname(import.meta.url)}`, import.meta.url).href;
 
-/** Resolves when the script has run to its end. Throws what it throws; a syntax error says where it is, if that can be told. */
+/** Resolves when the script has run to its end. Throws what it throws. A syntax error has its position, if that is known. */
 export async function runScript(source: string): Promise<void> {
   const url = pathToFileURL(join(process.cwd(), 'stdin')).href;
   const hooks = registerHooks({
@@ -27,7 +29,10 @@ export async function runScript(source: string): Promise<void> {
   }
 }
 
-/** Node tells the place of a syntax error in a script, not in a module: the same text is read as one, and never run. */
+/**
+ * Finds the position of a syntax error. Node tells it for a script, not for a module, so the text is parsed as a script and not
+ * run.
+ */
 function located(error: SyntaxError, source: string): unknown {
   const opening = 'async () => {';
   try {

@@ -33,13 +33,13 @@ export default defineCommand({
         },
         offline: {
           type: 'boolean',
-          describe: 'Ask no service: find what was seen before, and what is on this machine',
+          describe: 'Ask no service; search images seen before and those on this machine',
         },
         ...JSON_OPTION,
       }),
   examples: [
-    ['sregistry search numpy', 'By a part of the name, or a word of what images say of themselves'],
-    ['sregistry search "demo/*" --backend lab --json', 'All of a collection, for programs'],
+    ['sregistry search numpy', 'Search by a part of the name, or a word in labels, definition or help'],
+    ['sregistry search "demo/*" --backend lab --json', 'List a whole collection as JSON'],
     ['sregistry search --label org.label-schema.build-arch=arm64', 'By a label'],
   ],
 
@@ -64,12 +64,12 @@ export default defineCommand({
     context.signal.throwIfAborted();
     warnOf(searched, failures);
     const hasTrouble = failures.length > 0 || session.problems.length > 0;
-    // The library on this machine always answers, and says nothing of the services.
+    // The library on this machine always answers, so its answer does not count.
     return hasTrouble && searched.every((name) => name === LOCAL) ? 1 : 0;
   },
 });
 
-/** A backend that fails is a warning, unless it is the only one that was to be searched. */
+/** Warns about backends that failed. Throws if the only backend to search failed. */
 function warnOf(searched: readonly string[], failures: readonly SearchFailure[]): void {
   const [first, ...more] = failures;
   if (first !== undefined && searched.length === 0 && more.length === 0) throw first.error;
@@ -84,7 +84,7 @@ function parseLabel(label: string): [string, string] {
   return [key, value];
 }
 
-/** Images come one by one: columns of a fixed width stay aligned. */
+/** Images come one by one, so the columns have fixed widths. */
 function printRow({ size, modified, uri, seen }: FoundImage): void {
   const row = [formatSize(size).padStart(8), formatTime(modified).padEnd(16), uri];
   bot.table([seen === undefined ? row : [...row, `(seen ${formatTime(seen)})`]], { numbered: false });

@@ -31,7 +31,7 @@ export default defineCommand({
     const seconds = expires === undefined ? undefined : parseDuration(expires, '--expires');
     await using session = await openSession(context);
     const link = await share(session, uri, { email, expires: seconds, signal: context.signal });
-    // The link is what was asked for, signature and all.
+    // The person asked for the link, so print its signature too.
     bot.disclose(json ? JSON.stringify({ uri, link }, null, 2) : link);
   },
 });

@@ -31,7 +31,7 @@ export default defineCommand({
 
   async run({ backend }, context) {
     await using client = await getClient(backend, { env: context.env });
-    // Values of this realm: an error of the library is an instance of Error for the script, too.
+    // Use the values of this realm, so that an error of the library is an instance of Error for the script, too.
     Object.assign(globalThis, helpers, { client });
     if (process.stdin.isTTY) await converse(client, context);
     else return await tell(runScript(await text(process.stdin)));
@@ -70,14 +70,17 @@ function explain(error: SregistryError): string {
   return error.hint === undefined ? message : `${message}\nHint: ${error.hint}`;
 }
 
-/** What was entered is kept for the next time, readable to this user alone. */
+/** Keeps the history of input for the next time, readable to this user only. */
 function keepHistory(server: REPLServer, file: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.setupHistory(file, (error) => (error ? reject(error) : resolve()));
   });
 }
 
-/** What goes wrong in a script is its author's to mend, so its place is told; the errors of the library speak for themselves. */
+/**
+ * An error of the script's own code is printed with its position, for the script's author. An error of the library has its own
+ * message.
+ */
 async function tell(script: Promise<void>): Promise<Outcome> {
   try {
     await script;

@@ -8,16 +8,16 @@ import { bot } from '../log/index.ts';
 
 export interface ShutdownSignal extends Disposable {
   readonly signal: AbortSignal;
-  /** The exit code that the end asked for means; undefined if none was. */
+  /** The exit code for the request to end; undefined if there was none. */
   readonly code: number | undefined;
 }
 
-/** As a shell tells of a command that a signal ended: 128 and the signal's number. */
+/** The exit code of a command that a signal ended, as shells report it: 128 plus the signal's number. */
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 export function watchForShutdown(): ShutdownSignal {
   const controller = new AbortController();
-  // Each request and copy under way listens.
+  // Each request and copy under way adds a listener.
   setMaxListeners(0, controller.signal);
   let code: number | undefined;
   const end = (wanted: number) => {
@@ -41,7 +41,7 @@ export function watchForShutdown(): ShutdownSignal {
     [Symbol.dispose]() {
       for (const signal of signals) process.off(signal, stop);
       process.stdout.off('error', closed);
-      // What was printed is still on its way, and its reader may go meanwhile.
+      // The output is still being written, and its reader may close the pipe meanwhile.
       if (!process.stdout.listeners('error').includes(ignore)) process.stdout.on('error', ignore);
     },
   };

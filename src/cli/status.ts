@@ -18,12 +18,12 @@ export default defineCommand({
     yargs
       .positional('mountpoint', {
         type: 'string',
-        describe: 'Only this mount',
+        describe: 'Show only this mount',
         defaultDescription: 'all of yours',
       })
       .options(JSON_OPTION),
   examples: [
-    ['sregistry status', 'What is mounted, cached, on its way'],
+    ['sregistry status', 'Show mounts, caches and transfers'],
     ['sregistry status --json', 'The same for programs'],
   ],
 
@@ -43,13 +43,13 @@ export default defineCommand({
   },
 });
 
-/** Root of the cache that this environment names, if there is one yet. */
+/** Root of the cache that this environment names; undefined if it does not exist yet. */
 async function ownCache(env: NodeJS.ProcessEnv): Promise<string | undefined> {
   const { cacheDir } = getPaths(env);
   return existsSync(cacheDir) ? (await locateCache(cacheDir)).root : undefined;
 }
 
-/** Each cache has a journal, and a mount may have been started with a cache of its own. */
+/** The caches whose journals to read. A mount may have a cache of its own. */
 async function pushesOf(mounts: readonly MountStatus[], own: string | undefined): Promise<PushSummary[]> {
   const roots = new Set(mounts.map(({ cache }) => cache.path));
   if (own !== undefined) roots.add(own);
@@ -85,7 +85,7 @@ function describeMount({ mountpoint, pid, since, ...mount }: MountStatus): strin
   ];
 }
 
-/** Paths that are listed of a mount's open files. */
+/** Number of a mount's open files to list. */
 const OPEN_SHOWN = 10;
 
 function describeOpen(open: MountStatus['open']): string[] {

@@ -29,7 +29,7 @@ export default defineCommand({
 
   async run(args, { env, signal }) {
     const mountpoint = await mountpointOf(args.mountpoint, env);
-    // What works in a folder of the mount uses it: the shell may, this process need not.
+    // A process that works in a folder of the mount uses it. This process inherits that from the shell, so it leaves.
     process.chdir('/');
     const cut = await unmount(mountpoint, args.force ?? false, env, signal);
     if (args.json) return printJson({ mountpoint, cut });

@@ -1,6 +1,6 @@
 /**
- * The logins of ../backends/oauth-login.ts on the terminal of this process, for scripts and the shell. They ask nothing without a
- * terminal.
+ * The logins of ../backends/oauth-login.ts on the terminal of this process, for scripts and the shell. Without a terminal, they
+ * throw instead of asking.
  */
 import type { Invitation } from '../backends/backend.ts';
 import type { OAuthOptions, OAuthService, Tokens } from '../backends/oauth.ts';
@@ -10,13 +10,13 @@ import { terminal } from './terminal.ts';
 export type { Invitation, OAuthService, Tokens };
 
 export interface FlowOptions extends OAuthOptions {
-  /** Shows the invitation. Default: it is printed. */
+  /** Shows the invitation. Default: prints it. */
   readonly show?: ((invitation: Invitation) => void) | undefined;
 }
 
 /**
- * The code that a person gets at that address. Throws SETTINGS if there is no terminal to ask on, CANCELED if they enter
- * nothing.
+ * Asks for the code that a person gets at that address. Throws SETTINGS if there is no terminal to ask on, CANCELED if they
+ * enter nothing.
  */
 export function authFlow(url: string | URL): Promise<string> {
   return loginByCode(url, terminal);
@@ -28,7 +28,7 @@ export function authFlowLoopback(service: OAuthService, options: FlowOptions = {
   return loginByRedirect(service, { show }, options);
 }
 
-/** Tokens by a code that is entered on whatever device, as `loginByDevice` gets them. */
+/** Tokens by a code that a person enters on any device, as `loginByDevice` gets them. */
 export function authFlowDevice(service: OAuthService, options: FlowOptions = {}): Promise<Tokens> {
   const { show = terminal.show } = options;
   return loginByDevice(service, { show }, options);

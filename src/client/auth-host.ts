@@ -1,6 +1,6 @@
 /**
- * Logging in to an OCI registry by its host, without a backend of its own: `ghcr.io`. The login is tried, and kept where docker and
- * apptainer find it, too.
+ * Logs in to an OCI registry by its host (`ghcr.io`), without a backend of its own. Tries the login, and keeps it where docker
+ * and apptainer find it, too.
  */
 import type { LoginUi } from '../backends/backend.ts';
 import { isHost } from '../backends/oci/reference.ts';
@@ -25,7 +25,9 @@ export function isRegistryHost(name: string, { secrets }: Session): boolean {
   }
 }
 
-/** Tries a login to a registry and keeps it. Returns where. Throws UNAUTHORIZED if it is refused; then nothing is kept. */
+/**
+ * Tries a login to a registry, keeps it, and returns where. Keeps nothing and throws UNAUTHORIZED if the registry refuses it.
+ */
 export async function loginToHost(
   host: string,
   ui: LoginUi,
@@ -50,7 +52,7 @@ export async function loginToHost(
   return places;
 }
 
-/** Takes the login to a registry out of the configurations of docker and apptainer. False if there was none. */
+/** Removes the login to a registry from the configurations of docker and apptainer. Returns false if there was none. */
 export async function logoutFromHost(host: string, { env }: Session, signal?: AbortSignal): Promise<boolean> {
   const erased = await eraseDockerLogin(host, env, signal);
   const left = await findDockerCredentials(host, env, '', signal);
@@ -61,7 +63,7 @@ export async function logoutFromHost(host: string, { env }: Session, signal?: Ab
 /** The hosts that docker, apptainer or podman have a login to. */
 export const hostsWithLogin = ({ env }: Session) => dockerLoginHosts(env);
 
-/** Which login there is to a registry, where it comes from, and what the registry says to it. */
+/** The login to a registry, where it comes from, and whether the registry accepts it. */
 export async function hostStatus(host: string, session: Session, signal?: AbortSignal): Promise<LoginStatus> {
   const found = await findDockerCredentials(host, session.env, '', signal);
   const status = {
@@ -79,7 +81,7 @@ export async function hostStatus(host: string, session: Session, signal?: AbortS
   }
 }
 
-/** Asks the registry, with this login or with the one that is found for it. Returns its address. */
+/** Asks the registry, with this login or else the one found for it. Returns the registry's address. */
 async function check(
   host: string,
   { env, secrets }: Session,

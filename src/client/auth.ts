@@ -1,6 +1,6 @@
 /**
- * Logging in to a backend. Its driver decides what a login is; where it does not say, a login is the options that are
- * credentials. What comes of it is tried, and kept in the secrets file.
+ * Logs in to a backend. Its driver decides what a login is; by default, a login is the options that are credentials. The login
+ * is tried, and kept in the secrets file.
  */
 import type { Backend, LoginContext, LoginUi, OptionChanges } from '../backends/backend.ts';
 import { type DriverEntry, drivers } from '../backends/registry.ts';
@@ -46,7 +46,7 @@ export interface LoginStatus {
   readonly error?: string;
 }
 
-/** Drivers that use the logins of docker and apptainer. */
+/** Names of the drivers that use the logins of docker and apptainer. */
 const OCI_DRIVERS = ['oci', 'aws'];
 const USER = /^(?:user(?:name)?|accessKeyId)$/i;
 
@@ -73,7 +73,7 @@ function roleOf(option: string, spec: OptionSpec): Credential['role'] | undefine
   return spec.required ? 'required' : undefined;
 }
 
-/** A user and a secret that are known without a question. */
+/** A user and a secret that the caller knows already. */
 export interface GivenLogin {
   readonly user?: string | undefined;
   readonly secret?: string | undefined;
@@ -81,7 +81,7 @@ export interface GivenLogin {
 
 /**
  * Logs in to a backend with its driver's own login, else by asking for its credentials, and keeps the login as {@link login}
- * does. Throws UNSUPPORTED if the backend has no login, USAGE if something is missing and no person is there to ask.
+ * does. Throws UNSUPPORTED if the backend has no login, USAGE if something is missing and there is no terminal to ask on.
  */
 export async function loginWith(
   name: string,
@@ -108,7 +108,7 @@ function contextOf(
   return { name: instance.name, options: values, env: session.env, signal };
 }
 
-/** The given values, and a person's answers for the others if one is there. */
+/** The given values, and a person's answers for the others if there is a terminal. */
 async function askForCredentials(
   backend: string,
   credentials: readonly Credential[],
@@ -123,7 +123,7 @@ async function askForCredentials(
     const value = role === 'required' ? undefined : pending[role];
     if (value !== undefined && role !== 'required') {
       values[name] = value;
-      // A driver may take several kinds of secrets: the first is the one meant.
+      // A driver may take several kinds of secrets. The first one is meant.
       pending[role] = undefined;
     } else if (ui.isInteractive && given.secret === undefined && !(role === 'required' && source)) {
       const answer = await ui.ask(`${name} (${spec.describe}):`, { secret: role === 'secret' });
@@ -138,9 +138,9 @@ async function askForCredentials(
 }
 
 /**
- * Tries the values and keeps them if the service accepts them. Tells whether it was asked: not every backend can be.
- * Errors of the service, such as UNAUTHORIZED; then nothing is kept. Variables that set other values of the same options do not
- * take part, but they will in use, which is a warning.
+ * Tries the values and keeps them if the service accepts them. Returns whether the service was asked: some backends cannot.
+ * Keeps nothing and throws the service's error, such as UNAUTHORIZED, if it refuses. Ignores variables that set other values of
+ * the same options, but warns that they take precedence in use.
  */
 export async function login(
   name: string,
@@ -190,8 +190,8 @@ function without(env: NodeJS.ProcessEnv, variables: readonly string[]): NodeJS.P
 }
 
 /**
- * Takes the user and the secrets of a backend out of the secrets file, and revokes the login where its driver can. False if
- * there were none.
+ * Removes the user and the secrets of a backend from the secrets file, and revokes the login if its driver can. Returns false
+ * if there were none.
  */
 export async function logout(name: string, session: Session, signal?: AbortSignal): Promise<boolean> {
   const { secretsFile } = session.paths;
@@ -212,7 +212,7 @@ export async function logout(name: string, session: Session, signal?: AbortSigna
   return removed;
 }
 
-/** Whether the service can be told or not, the login is forgotten here. */
+/** Revokes the login at the service. Only warns if that fails, as the login is forgotten here in any case. */
 async function revoke(
   instance: Instance<DriverEntry>,
   session: Session,
@@ -239,7 +239,7 @@ function entriesOf(name: string, session: Session): string[] {
   });
 }
 
-/** Which credentials a backend has, and what its service says to them. */
+/** The credentials of a backend, and whether its service accepts them. */
 export async function loginStatus(
   name: string,
   session: Session,
@@ -267,7 +267,7 @@ export async function loginStatus(
   }
 }
 
-/** The login that a backend of an OCI registry without its own takes from docker's and apptainer's. */
+/** The login that a backend of an OCI registry takes from docker's and apptainer's, if it has none of its own. */
 async function dockerLogin(
   { target }: Backend,
   driver: DriverEntry,

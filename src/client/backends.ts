@@ -1,19 +1,19 @@
-/** The backends of this user as they are configured, and what each driver can do. Nothing is asked of any service. */
+/** The backends of this user as they are configured, and what each driver can do. Asks no service. */
 import { CAPABILITIES, type Capability } from '../backends/backend.ts';
 import { drivers } from '../backends/registry.ts';
 import { configuredInstances, instanceNamed, resolveInstance } from '../settings/instances.ts';
 import type { OptionSpec } from '../settings/options.ts';
 import type { OptionSource } from '../settings/resolve.ts';
 import type { Session } from './session.ts';
-import { preferredClient } from './target.ts';
+import { preferredBackend } from './target.ts';
 
-/** What takes the place of a secret wherever settings are shown. */
+/** Shown instead of a secret. */
 const MASK = '***';
 
 type Configuration = Pick<Session, 'env' | 'secrets'>;
 
 export interface OptionSummary {
-  /** As it is set; a secret masked. Undefined if it is not set. */
+  /** The value; masked if it is secret, undefined if it is not set. */
   readonly value: string | boolean | number | undefined;
   readonly source: OptionSource | undefined;
   readonly required: boolean;
@@ -67,10 +67,10 @@ export function describeBackend(name: string, configuration: Configuration): Bac
 }
 
 function isActive(name: string, configuration: Configuration): boolean {
-  const client = preferredClient(configuration);
-  if (client === undefined) return false;
+  const preferred = preferredBackend(configuration);
+  if (preferred === undefined) return false;
   try {
-    return instanceNamed(client, { drivers, ...configuration }).name === name;
+    return instanceNamed(preferred, { drivers, ...configuration }).name === name;
   } catch {
     return false;
   }

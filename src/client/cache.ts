@@ -63,7 +63,7 @@ export async function cacheUsage({ cache }: Session): Promise<CacheUsage> {
   };
 }
 
-/** Keeps the revision that a name stands for in the cache, as far as it is or will be there; or no longer. Its URI. */
+/** Pins or unpins the revision that a name stands for, as far as the cache has or will have it. Returns its URI. */
 export async function pin(
   session: Session,
   text: string,
@@ -99,8 +99,8 @@ export function prune(session: Session, { unusedFor = 0, downTo = 0 }: PruneOpti
 }
 
 /**
- * Mends the cache folder and its index, then compares every whole image with its digest; what is wrong is removed. One
- * result an image, then what each step counted.
+ * Repairs the cache folder and its index, then compares every whole image with its digest and removes wrong ones. Yields one
+ * result an image, then returns what each step counted.
  */
 export function verify(
   { cache: { root }, state: { cacheIndex: index } }: Session,

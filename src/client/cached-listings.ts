@@ -1,6 +1,6 @@
 /**
- * The cache of listings: what each backend listed in a collection, in memory and in the catalog. Where a service cannot list,
- * or is not to be asked, the images that were seen before stand in.
+ * The cache of listings: what each backend listed in a collection, in memory and in the catalog. If a service cannot list, or
+ * must not be asked, the images that were seen before stand in.
  */
 import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
@@ -15,7 +15,7 @@ import type { MetadataOptions } from './metadata-options.ts';
 import { remembered } from './remembered.ts';
 import { StaleIfError } from './stale-if-error.ts';
 
-/** Milliseconds after which a lookup that misses in a listing may list again. */
+/** Milliseconds after which a lookup that finds nothing in a listing may list again. */
 const RELIST_AFTER = 2_000;
 
 /** What is in a collection, as far as is known. An entry that is missing in an incomplete listing may still exist. */
@@ -42,7 +42,7 @@ export class CachedListings {
     return this.#service.answer({ id: idOf(backend, collection), known, ask, signal });
   }
 
-  /** Is there such a collection? Lists its parent again where the listing at hand is too old to say no. */
+  /** Does the collection exist? Lists its parent again if the known listing lacks it and is too old to rely on. */
   async hasCollection(backend: Backend, collection: string, signal?: AbortSignal): Promise<boolean> {
     if (collection === '') return true;
     const parent = parentOf(collection);
@@ -63,8 +63,8 @@ export class CachedListings {
   }
 
   /**
-   * Lists this collection and its parents anew when they are next asked for, as after a push into it. What was known
-   * is kept for a service that cannot be reached then.
+   * Makes the next question list this collection and its parents anew, for instance after a push into it. Keeps the known
+   * listings in case the service cannot be reached then.
    */
   expire(backend: Backend, collection: string): void {
     for (let folder = collection; ; folder = parentOf(folder)) {
@@ -133,7 +133,7 @@ function idOf(backend: Backend, collection: string): string {
   return `${identityOf(backend)}\n${collection}`;
 }
 
-/** `''`, the top, is its own parent. */
+/** The parent of a collection; of `''`, the top, itself. */
 function parentOf(collection: string): string {
   return collection.slice(0, Math.max(0, collection.lastIndexOf('/')));
 }

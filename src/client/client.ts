@@ -48,37 +48,37 @@ interface Interruptible {
 type SearchOptions = Omit<SearchRequest, 'backends' | 'found'>;
 
 /**
- * `image` is a name, or a URI. What a backend cannot do is the error UNSUPPORTED, whose hint says who can; the other
- * errors are those of the functions that it stands for.
+ * `image` is a name, or a URI. A method that the backend cannot do throws UNSUPPORTED, whose hint names the drivers that can.
+ * Other errors are those of the functions behind the methods.
  */
 export interface Client extends Settings, AsyncDisposable {
   /** Name of the backend. */
   readonly clientName: string;
   readonly backend: Backend;
-  /** For the functions of the library that take one. */
+  /** The session behind it, for functions of the library that take one. */
   readonly session: Session;
   /**
    * get, post, put, delete, head, paginate, stream, download and healthy, as in the Python client: with the backend's
-   * credentials and their renewal after a 401, or without any where it has no service that speaks HTTP.
+   * credentials, renewed after a 401; without any if the backend has no service that speaks HTTP.
    */
   readonly http: HttpClient;
 
-  /** Says who the client is, where its images and where its database are, unless it is quiet. */
+  /** Prints the client's name, and where its images and its database are, unless it is quiet. */
   speak(): void;
-  /** Speaks at the beginning of a command, but for those of which only the output matters. */
+  /** Calls {@link speak} at the beginning of a command, except one whose output alone matters. */
   announce(command: string): void;
 
   pull(image: string, options?: PullOptions): Promise<Pulled>;
   push(file: string, image: string, options?: PushOptions): Promise<Pushed>;
-  /** Everything for no query. */
+  /** Without a query, finds everything. */
   search(query?: string, options?: Omit<SearchOptions, 'query'>): Promise<FoundImage[]>;
   /** A link, which may be a secret of its own. */
   share(image: string, options?: ShareOptions & Interruptible): Promise<string>;
-  /** Copies an image to another name, by the service itself where it can. */
+  /** Copies an image to another name; the service copies by itself if it can. */
   cp(from: string, to: string, options?: CopyOptions): Promise<Copied>;
-  /** Removes an image from its service, and tells what it was. */
+  /** Removes an image from its service, and returns it. */
   delete(image: string, options?: Interruptible): Promise<RemoteImage>;
-  /** Of a file, of a URI, or of a name: in the library, else at the backend. */
+  /** Inspects a file, a URI, or a name: that of an image in the library, else at the backend. */
   inspect(image: string, options?: Interruptible): Promise<Facts>;
 
   /** Moves an image file into the library, or copies it. */
@@ -126,7 +126,7 @@ export async function getClient(which = '', options: ClientOptions = {}): Promis
   }
 }
 
-/** Commands whose output alone matters: it is used in scripts. */
+/** Commands whose output alone matters, as scripts use it. */
 const UNANNOUNCED = ['add', 'backend', 'get', 'images', 'inspect', 'labels'];
 
 function createClient(
@@ -149,7 +149,7 @@ function createClient(
     ...settings,
     clientName: backend.name,
     backend,
-    // Printed, it would show the whole environment.
+    // Hidden from console.log, which would print the whole environment.
     get session() {
       return session;
     },

@@ -1,4 +1,6 @@
-/** Copying an image to another name: within a service by the service itself where it can, else through the cache. */
+/**
+ * Copies an image to another name. Within a service that can copy, the service does it, else the bytes go through the cache.
+ */
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Progress } from '../backends/backend.ts';
@@ -22,7 +24,7 @@ export interface Copied {
   readonly within: boolean;
 }
 
-/** Errors: those of resolving `from` and of pushing to `to`. */
+/** Throws the errors of resolving `from` and of pushing to `to`. */
 export async function copy(
   session: Session,
   from: string,
@@ -38,7 +40,7 @@ export async function copy(
   return { uri, image: await copyAcross(session, source, image, target, options), within: false };
 }
 
-/** Undefined if the service cannot do it by itself. */
+/** Copies within the service. Undefined if the service cannot. */
 async function copyWithin(
   session: Session,
   source: Target,

@@ -1,8 +1,8 @@
 /**
- * Uses an image as it is remembered. What is remembered may be outdated: the service has replaced the image, or another version of the
- * driver wrote its handle. Drivers report both as STALE. Then the service is asked once what the name stands for now. If that is the
- * same revision, the work is done again with the new handle. If it is another one, STALE stays the outcome, and `noteChange` gets the
- * answer, so that whoever opens the name again gets the new revision.
+ * Uses an image as it is remembered. The remembered image may be outdated: the service has replaced it, or another version of
+ * the driver wrote its handle. Drivers report both as STALE. Then the service is asked once what the name stands for now. If
+ * that is the same revision, the work is done again with the new handle. If it is another one, STALE stays the outcome, and
+ * `noteChange` gets the answer, so that whoever opens the name again gets the new revision.
  */
 import type { Backend } from '../backends/backend.ts';
 import { isError, type SregistryError } from '../base/errors.ts';

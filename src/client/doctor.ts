@@ -23,7 +23,7 @@ const run = promisify(execFile);
 /** Milliseconds after which a service counts as unreachable. */
 const TIME_LIMIT = 10_000;
 
-/** Bytes of free space below which the cache can hardly hold an image. */
+/** Bytes of free space below which the cache has hardly room for an image. */
 const LITTLE_SPACE = 2 * 1024 ** 3;
 
 /** Checks of this machine, which matter to every backend. */
@@ -70,7 +70,7 @@ export async function backendChecks(env: NodeJS.ProcessEnv): Promise<Check[]> {
   const { instances, problems } = configuredInstances({ drivers, env, secrets });
   const checks = instances.map(({ name }) => ({
     name: `backend ${name}`,
-    // Other backends work without it.
+    // Not required: other backends work without it.
     required: false,
     run: (signal?: AbortSignal) => checkBackend(name, env, signal),
   }));

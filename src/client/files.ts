@@ -1,4 +1,4 @@
-/** Helpers, as in the Python client, for files that a client keeps for itself, such as `client.credentialCache`. */
+/** Helpers of the Python client for files that a client keeps for itself, such as `client.credentialCache`. */
 import { mkdir, readFile as read } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { requireTexts } from '../base/arguments.ts';
@@ -6,7 +6,7 @@ import { fileError } from '../base/files.ts';
 
 export { readJsonObject as readJson } from '../settings/json.ts';
 
-/** Makes a folder, and those above it, for this user alone. What is there already stays as it is. */
+/** Makes a folder, and those above it, for this user alone. Existing ones stay as they are. */
 export async function mkdirP(path: string): Promise<void> {
   requireTexts('mkdirP(path)', { path });
   await mkdir(path, { recursive: true, mode: 0o700 }).catch((error) => {
@@ -22,10 +22,10 @@ export async function readFile(path: string): Promise<string> {
   });
 }
 
-/** Replaces a file in one step, its folder made, for this user alone: most of these hold credentials. */
+/** Replaces a file in one step, for this user alone, as most of these files hold credentials. Makes a missing folder. */
 export async function writeFile(path: string, text: string | Buffer): Promise<void> {
   requireTexts('writeFile(path, text)', { path, ...(Buffer.isBuffer(text) ? {} : { text }) });
-  // It puts handlers on every signal: only who writes pays for that.
+  // Imported only to write: it installs handlers on every signal.
   const { default: writeFileAtomic } = await import('write-file-atomic');
   try {
     await mkdirP(dirname(path));
@@ -35,7 +35,7 @@ export async function writeFile(path: string, text: string | Buffer): Promise<vo
   }
 }
 
-/** As {@link writeFile}, a value as JSON. */
+/** As {@link writeFile}, for a value as JSON. */
 export async function writeJson(path: string, value: unknown): Promise<void> {
   await writeFile(path, `${JSON.stringify(value, null, 4)}\n`);
 }

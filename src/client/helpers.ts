@@ -1,4 +1,4 @@
-/** Helpers of the Python client for people who write or try a client. `sregistry shell` knows them too. */
+/** Helpers of the Python client for people who write or try a client. `sregistry shell` has them as globals. */
 export { formatImageName, getUri, parseImageName, removeUri } from '../image/names.ts';
 export { getThumbnail } from '../image/thumbnail.ts';
 export { bot } from '../log/index.ts';

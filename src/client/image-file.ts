@@ -12,7 +12,7 @@ export interface LocalImage extends Identification {
   readonly size: number;
 }
 
-/** What a file is. NOT_FOUND and FORBIDDEN as the file system says, NOT_AN_IMAGE if it is not a regular file. */
+/** Identifies a file. Throws NOT_FOUND or FORBIDDEN as the file system does, NOT_AN_IMAGE if it is not a regular file. */
 export async function identifyFile(path: string): Promise<LocalImage> {
   try {
     if (!(await stat(path)).isFile()) {
@@ -27,7 +27,7 @@ export async function identifyFile(path: string): Promise<LocalImage> {
   }
 }
 
-/** NOT_AN_IMAGE for a file that is not a whole image. */
+/** Throws NOT_AN_IMAGE unless the file is a whole image. */
 export async function requireWholeImage(path: string): Promise<LocalImage> {
   const image = await identifyFile(path);
   if (image.state === 'whole') return image;
@@ -39,7 +39,7 @@ export async function requireWholeImage(path: string): Promise<LocalImage> {
   });
 }
 
-/** What the library keeps of an image beside its names; nothing if it cannot be read inside. */
+/** What the library keeps of an image beside its names; empty if its inside cannot be read. */
 export async function metricsOfFile(
   path: string,
   signal?: AbortSignal,

@@ -1,4 +1,4 @@
-/** The bytes of a registry's image as a source for src/image: in place where it is local, else through the cache. */
+/** The bytes of a registry's image as a source for src/image: read in place if the image is local, else through the cache. */
 import type { Backend } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
 import type { RemoteImage } from '../image/remote.ts';

@@ -10,7 +10,7 @@ export const LOCAL = 'local';
 
 export interface AddRequest {
   readonly file: string;
-  /** The name it gets; a scheme says which client it comes from. */
+  /** The name it gets; a scheme names the backend it comes from. */
   readonly name: string;
   /** Leave the file where it is. */
   readonly copy?: boolean | undefined;
@@ -33,7 +33,10 @@ export interface ImageSummary {
   readonly url: string | undefined;
 }
 
-/** Adds a file to the library, under its name in lower case, as in the Python client. NOT_AN_IMAGE if it is not an image. */
+/**
+ * Adds a file to the library, under its name in lower case, as the Python client does. Throws NOT_AN_IMAGE if it is not an
+ * image.
+ */
 export async function addImage(library: Library, request: AddRequest): Promise<Container> {
   const { file, copy, progress, signal } = request;
   await requireWholeImage(file);
@@ -49,7 +52,7 @@ export async function addImage(library: Library, request: AddRequest): Promise<C
   });
 }
 
-/** Gives an image another name; that, too, in lower case. */
+/** Gives an image another name, also in lower case. */
 export function renameImage(library: Library, query: Query, to: string): Promise<Container> {
   return library.rename(query, parseImageName(removeUri(to)));
 }

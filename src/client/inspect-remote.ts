@@ -1,6 +1,6 @@
 /**
- * What is known of a registry's image without a pull: what the service states, and what is inside it. The latter comes from
- * the metadata that was pushed with the image, or else from the few blocks of the image that hold it.
+ * What is known of a registry's image without a pull: what the service states, and what is inside it. The latter comes from the
+ * metadata that was pushed with the image, else from the few blocks of the image that hold it.
  */
 import type { Backend } from '../backends/backend.ts';
 import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
@@ -51,7 +51,7 @@ export async function labelsOf(
   return data.attributes.labels ?? {};
 }
 
-/** What the image says of itself, as it was pushed with it or else as the image has it. */
+/** What the image says of itself: the metadata pushed with it, else read from the image. */
 export async function inspectionOf(
   session: Session,
   backend: Backend,

@@ -1,4 +1,7 @@
-/** The image that a text names for `inspect` and `verify`: a file on this machine, an image of the library or of a backend. */
+/**
+ * Finds the image that a text names for `inspect` and `verify`: a file on this machine, or an image of the library or a
+ * backend.
+ */
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { SregistryError } from '../base/errors.ts';
@@ -23,7 +26,7 @@ export type Facts = Readonly<Record<string, unknown>>;
 export interface InspectTarget {
   /** Path or URI. */
   readonly title: string;
-  /** What is known of it beside what it says of itself, as plain JSON. */
+  /** What is known of it from elsewhere, as plain JSON. */
   facts(): Promise<Facts>;
   /** What it says about itself; `unknown` if that cannot be read. */
   inspection(): Promise<Inspection>;
@@ -75,7 +78,10 @@ function imageFile(path: string, signal?: AbortSignal): InspectTarget {
   };
 }
 
-/** The facts are its row, as the Python client prints it; where its file is gone, the row also tells what was inside. */
+/**
+ * An image of the library. The facts are its row, as the Python client prints it. If its file is gone, the row also tells what
+ * was inside.
+ */
 function libraryImage(session: Session, container: Container, signal?: AbortSignal): InspectTarget {
   const { file, metrics, name, uri } = container;
   const facts = async () => ({ ...session.library.inspect(name) });

@@ -23,9 +23,7 @@ export async function inspectAll(session: Session, text: string, signal?: AbortS
   return { data, type, ...(unknown && { unknown }) };
 }
 
-/**
- * What an image says of itself, of which the selected parts are to be shown. Throws UNSUPPORTED if one of them cannot be read.
- */
+/** What an image says of itself. Throws UNSUPPORTED if one of the selected parts cannot be read. */
 export async function inspectParts(
   session: Session,
   text: string,
@@ -45,7 +43,7 @@ export async function inspectParts(
 }
 
 /**
- * The files inside an image at and below `path`, parents first; of a remote one only its directories are read. NOT_FOUND,
+ * The files inside an image at and below `path`, parents first. Reads only the directories of a remote image. Throws NOT_FOUND,
  * and UNSUPPORTED if only Singularity can look inside.
  */
 export async function* listFiles(

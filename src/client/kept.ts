@@ -18,18 +18,18 @@ import { parseTarget } from './target.ts';
 /** A record with a staged file. */
 export type Kept = PushRecord & { readonly staged: string };
 
-/** Files that are not pushed, oldest first; with `uri`, only those for it. Throws NOT_FOUND if none is for it. */
+/** Files that are not pushed, oldest first. With `uri`, only those for it; throws NOT_FOUND if there are none. */
 export function listKept(session: Session, uri?: string): Kept[] {
   const all = session.state.journal.list().filter((record): record is Kept => record.staged !== undefined);
   if (uri === undefined) return all;
   const named = all.filter((record) => record.uri === uri);
   if (named.length > 0) return named;
   throw new SregistryError('NOT_FOUND', `No file is kept for ${uri}`, {
-    hint: 'sregistry status lists the files that are',
+    hint: 'sregistry status lists the kept files',
   });
 }
 
-/** Does a living process, usually a mount, work on it? */
+/** Is a living process, usually a mount, working on it? */
 export function isTaken({ state }: Session, { id }: Kept): boolean {
   return state.journal.adopt(id, ownProcess()) === undefined;
 }

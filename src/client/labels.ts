@@ -7,7 +7,7 @@ import type { Session } from './session.ts';
 
 const debug = debugLog('client');
 
-/** Every label that the filter lets through, with the URIs of the images that have it. No service is asked. */
+/** Every label that the filter lets through, with the URIs of the images that have it. Asks no service. */
 export async function listLabels(
   session: Session,
   filter: LabelFilter = {},
@@ -17,7 +17,7 @@ export async function listLabels(
   return labelUses(labelled.flat(), filter);
 }
 
-/** A backend that lacks settings, or a directory that is away, adds what was seen of it, or nothing. */
+/** The labels of one backend. If it lacks settings or its directory is not mounted, only what was seen of it before. */
 async function labelsSeen(session: Session, name: string, signal?: AbortSignal) {
   try {
     const backend = await session.backend(name);

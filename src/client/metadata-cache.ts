@@ -1,11 +1,11 @@
 /**
- * What the configured registries say of their images, remembered so that looking at an image again costs no request: a cache
- * of images (resolved-images.ts) and one of listings (cached-listings.ts). Each answer has a time to live, in memory and in the
- * catalog. A catalog that does not work costs requests, and nothing else: memory is enough.
+ * What the configured registries say of their images, remembered so that looking at an image again costs no request: a cache of
+ * images (resolved-images.ts) and one of listings (cached-listings.ts). Each answer has a time to live, in memory and in the
+ * catalog. A catalog that does not work only costs requests: memory is enough.
  *
- * A service that cannot be reached never makes an image "absent": what was known stays known, and what was not is an error
- * (stale-if-error.ts). All who ask for the same thing at the same time share one request, each with a signal of its own. An
- * answer is not kept if a push or a removal told more meanwhile.
+ * A service that cannot be reached never makes an image "absent": known answers stay, and any other question is an error
+ * (stale-if-error.ts). Callers that ask for the same thing at the same time share one request, each with a signal of its own.
+ * An answer is not kept if a push or a removal happened meanwhile.
  */
 import type { Backend } from '../backends/backend.ts';
 import type { ImageName } from '../image/name.ts';
@@ -23,7 +23,7 @@ export class MetadataCache {
     this.listings = new CachedListings(options);
   }
 
-  /** Notes what a name stands for after a push, a copy or a removal; listings that would show it are made anew. */
+  /** Notes what a name stands for after a push, a copy or a removal. Listings that would show it are fetched anew. */
   noteChange(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
     this.images.put(backend, name, image);
     this.listings.expire(backend, name.collection);

@@ -3,8 +3,8 @@ import type { State } from '../catalog/state.ts';
 /** Options of the caches of what registries say. */
 export interface MetadataOptions {
   readonly state: State;
-  /** Milliseconds for which an image or a listing is believed. */
+  /** Milliseconds for which an image or a listing is trusted. */
   readonly ttl: number;
-  /** Answer from what is known alone; never ask a service. */
+  /** Answer from memory and catalog only; never ask a service. */
   readonly offline: boolean;
 }

@@ -20,7 +20,7 @@ const TEMPLATE = 'template';
 const REGISTRY = 'src/backends/registry.ts';
 const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
 
-/** Makes the driver's files; their paths, relative to the checkout, and last that of the table it was added to. */
+/** Makes the driver's files. Returns their paths, relative to the checkout, and last that of the changed table. */
 export async function newBackend({ name, checkout }: NewBackend): Promise<string[]> {
   checkName(name);
   await checkCheckout(checkout);
@@ -50,7 +50,7 @@ function checkName(name: string): void {
     });
 }
 
-/** What is installed has no tests and no docs to go with a driver. */
+/** Throws NOT_FOUND outside a checkout: an installed sregistry has no tests and docs to add to. */
 async function checkCheckout(checkout: string): Promise<void> {
   if (await isThere(join(checkout, 'src/backends', TEMPLATE))) return;
   throw new SregistryError('NOT_FOUND', `${checkout} is not a checkout of sregistry`, {
@@ -70,7 +70,7 @@ async function filesOf(checkout: string): Promise<string[]> {
 async function checkAbsent(checkout: string, paths: readonly string[]): Promise<void> {
   for (const path of paths) {
     if (await isThere(join(checkout, path)))
-      throw new SregistryError('EXISTS', `${path} is there already`, { hint: 'choose another name' });
+      throw new SregistryError('EXISTS', `${path} exists already`, { hint: 'choose another name' });
   }
 }
 
@@ -87,7 +87,7 @@ function renamed(text: string, name: string): string {
 
 const IMPORT = /^import .* from '(.*)';$/;
 
-/** The table of drivers with one more: an import among the imports, in their order, and an entry at the end. */
+/** The table of drivers with one driver more: its import in order, and its entry at the end. */
 function registered(table: string, name: string): string {
   const identifier = name.replace(/-(.)/g, (_dash, letter: string) => letter.toUpperCase());
   const lines = table.split('\n');

@@ -7,11 +7,11 @@ export function isInteractive(): boolean {
   return process.stdin.isTTY === true && process.stderr.isTTY === true;
 }
 
-/** The answer, which may be empty. CANCELED on Ctrl-C. */
+/** Asks a question. The answer may be empty. Throws CANCELED on Ctrl-C. */
 export async function ask(question: string, options: { readonly secret?: boolean } = {}): Promise<string> {
   using _keys = takeKeys();
   const code = process.exitCode;
-  // Ctrl-D closes the terminal's input: the answer never comes, and the process ends as one that failed.
+  // Ctrl-D closes the terminal's input. No answer comes then, and the process ends with a failure.
   process.exitCode = 1;
   try {
     return await read({
@@ -27,12 +27,12 @@ export async function ask(question: string, options: { readonly secret?: boolean
   }
 }
 
-/** Asks a question of yes or no; anything but yes is no. */
+/** Asks a yes-no question. Anything but yes means no. */
 export async function confirm(question: string): Promise<boolean> {
   return /^y(es)?$/i.test((await ask(`${question} [y/N]`)).trim());
 }
 
-/** Whoever else reads keys, such as a shell that runs the code which asks, gets none until this is disposed of. */
+/** Stops other readers of keys, such as the shell that runs the asking code, until this is disposed of. */
 function takeKeys(): Disposable {
   const { stdin } = process;
   const others = stdin.listeners('keypress') as ((...args: unknown[]) => void)[];

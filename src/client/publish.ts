@@ -1,4 +1,4 @@
-/** Pushing an image file: metadata, the backend's push, and what the catalog and the cache learn from it. */
+/** Pushes an image file: collects its metadata, calls the backend's push, and tells the catalog and the cache. */
 import type { Backend, Progress, PushState } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
 import { flattenAnnotations } from '../image/annotations.ts';
@@ -24,7 +24,7 @@ export interface PublishRequest {
   readonly resume?: PushState | undefined;
   /** When the file was whole, in milliseconds since the epoch; default: now. */
   readonly closedAt?: number | undefined;
-  /** Refuse to replace what the service has under the name when the image is whole there. */
+  /** Refuse to replace an image that the service has under the name by the end of the upload. */
   readonly ifAbsent?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -52,8 +52,8 @@ export async function publish(session: Session, request: PublishRequest): Promis
 }
 
 /**
- * An early refusal, which saves the upload; the push itself decides. Asks the service: what is remembered of the name may be older
- * than what others pushed to it.
+ * Refuses early, which saves the upload; the push itself decides. Asks the service, as the remembered answer may be older than
+ * a push by others.
  */
 async function checkAbsent(
   session: Session,
@@ -69,7 +69,7 @@ async function checkAbsent(
   });
 }
 
-/** What a push that failed left for the same name must not replace what was pushed after it. */
+/** Supersedes files kept from failed pushes to the same name: they must not replace the image that was pushed after them. */
 function forgetOlder(session: Session, uri: string, closedAt: number): void {
   try {
     session.state.journal.supersede(uri, closedAt);
@@ -79,7 +79,7 @@ function forgetOlder(session: Session, uri: string, closedAt: number): void {
   }
 }
 
-/** What the image says of itself, for the service to keep beside it; an image that cannot be read inside has a name. */
+/** What the image says of itself, for the service to keep beside it. If its inside cannot be read, only its name. */
 async function annotationsOf(
   file: string,
   name: ImageName,
@@ -94,8 +94,8 @@ async function annotationsOf(
 }
 
 /**
- * Gives the bytes of an image that was pushed to the cache, where the file may be taken from its place. `image` is what the
- * push made: the name may stand for another revision by now.
+ * Moves the file of a pushed image into the cache. `image` is the result of the push, as the name may stand for another
+ * revision by now.
  */
 export async function adoptPublished(
   session: Session,

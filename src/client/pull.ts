@@ -1,4 +1,4 @@
-/** Pulling: an image of a backend into a file, into the library, or both. Bytes that the cache has are not fetched again. */
+/** Pulls an image of a backend into a file, into the library, or both. Bytes that the cache has are not fetched again. */
 import { chmod, lstat, mkdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Progress } from '../backends/backend.ts';
@@ -14,9 +14,12 @@ import type { Session } from './session.ts';
 import { defaultFileName, findUsableImage, parseTarget, type Target } from './target.ts';
 
 export interface PullOptions {
-  /** Path to write the image to. Default: its place in the library; without one, a file in the working directory. */
+  /**
+   * Path to write the image to. Default: its place in the library, or a file in the working directory if the library does not
+   * keep it.
+   */
   readonly file?: string | undefined;
-  /** Replace the file if it is there. */
+  /** Replace an existing file. */
   readonly force?: boolean | undefined;
   /** Keep the image out of the library. */
   readonly noLibrary?: boolean | undefined;
@@ -32,8 +35,8 @@ export interface Pulled {
 }
 
 /**
- * Errors: EXISTS if the file is there, NOT_FOUND, NOT_PRESENTABLE, CORRUPT if the bytes are not those the service stated, and
- * the backend's own.
+ * Throws EXISTS if the file exists, NOT_FOUND, NOT_PRESENTABLE, CORRUPT if the bytes do not have the stated digest; else the
+ * backend's errors.
  */
 export async function pull(session: Session, text: string, options: PullOptions = {}): Promise<Pulled> {
   const { signal } = options;
@@ -53,7 +56,7 @@ export async function pull(session: Session, text: string, options: PullOptions 
   return { uri, image, path: file ?? stored };
 }
 
-/** The name with the version that the service has of the image, if it has its own. */
+/** The name, with the service's own version of the image if it has one. */
 function versioned({ name }: Target, { version }: RemoteImage): ImageName {
   return { ...name, version: name.version ?? version };
 }
@@ -67,7 +70,7 @@ async function refuseToReplace(file: string): Promise<void> {
     throw new SregistryError('EXISTS', `${file} exists already`, { hint: 'Replace it with --force' });
 }
 
-/** The file appears when it is whole, and replaces what was there. */
+/** Writes the file under a temporary name and renames it when it is whole. */
 async function writeFile(
   session: Session,
   target: Target,
@@ -112,7 +115,7 @@ async function keep(
   }
 }
 
-/** The library's own copy of exactly this image, under this name, from this backend. */
+/** The library's copy of exactly this image, under this name and from this backend. */
 function knownContainer(
   { library }: Session,
   { backend, name }: Target,
@@ -144,7 +147,7 @@ async function addToLibrary(
   return container.file as string;
 }
 
-/** Writes a new file with the image's bytes. Everyone who may read it may execute it. */
+/** Writes the image to a new file, which everyone who may read it may execute. */
 async function bring(
   session: Session,
   { backend }: Target,

@@ -10,7 +10,7 @@ import { parseTarget } from './target.ts';
 export interface PushOptions {
   /** Wins over the tag in the URI. */
   readonly tag?: string | undefined;
-  /** EXISTS if the name stands for an image, instead of replacing it. */
+  /** Throw EXISTS instead of replacing an image that has the name. */
   readonly ifAbsent?: boolean | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -21,7 +21,10 @@ export interface Pushed {
   readonly image: RemoteImage;
 }
 
-/** Errors: NOT_AN_IMAGE for a file that is not a whole image, UNSUPPORTED if the backend cannot be pushed to, its own. */
+/**
+ * Throws NOT_AN_IMAGE for a file that is not a whole image, UNSUPPORTED if the backend cannot be pushed to; else the backend's
+ * errors.
+ */
 export async function push(
   session: Session,
   file: string,

@@ -1,4 +1,4 @@
-/** The unfinished pushes of all mounts: under way, kept after a failure, or refused. Asks no service. */
+/** Lists the unfinished pushes of all mounts: under way, kept after a failure, or refused. Asks no service. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { networkFileSystem } from '../cache/location.ts';
@@ -14,11 +14,11 @@ export interface PushSummary {
   /** Why it failed or was refused. */
   readonly error: string | undefined;
   readonly hint: string | undefined;
-  /** ISO 8601: when it was last heard of. */
+  /** ISO 8601: when its record last changed. */
   readonly updated: string;
 }
 
-/** Those in the journal of the cache at `root`, oldest first; none where nothing was ever cached there. */
+/** The pushes in the journal of the cache at `root`, oldest first. Empty if nothing was ever cached there. */
 export async function listPushes(root: string): Promise<PushSummary[]> {
   if (!existsSync(join(root, 'state.db'))) return [];
   const isNetwork = (await networkFileSystem(root)) !== undefined;

@@ -1,6 +1,6 @@
 import { isError, SregistryError } from '../base/errors.ts';
 
-/** The error for a refused login, which says so; any other error as it is. */
+/** For a refused login, an error that says so; any other error unchanged. */
 export function refusal(service: string, error: unknown, user?: string): unknown {
   if (!isError(error, 'UNAUTHORIZED', 'FORBIDDEN')) return error;
   const whose = user === undefined ? 'this login' : `the login of ${user}`;

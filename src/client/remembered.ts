@@ -1,10 +1,9 @@
 /**
- * The catalog remembers what services answered so that asking again costs nothing. It is never needed for a right answer:
- * a catalog that is full, locked, read-only or damaged keeps nothing and knows nothing. Only a failure of the journal of
- * pushes is an error.
+ * The catalog remembers what services answered so that asking again costs nothing. A right answer never needs it: a catalog
+ * that is full, locked, read-only or damaged only remembers nothing. Only a failure of the journal of pushes is an error.
  *
- * Waiting for another program's lock blocks the event loop. After one such wait nobody asks the catalog for a while, so that
- * a lock that stays costs little time.
+ * Waiting for another program's lock blocks the event loop. After one such wait the catalog is not asked for a while, so that a
+ * lasting lock costs little time.
  */
 import { SregistryError, systemCode } from '../base/errors.ts';
 import type { State } from '../catalog/state.ts';
@@ -18,7 +17,7 @@ const PAUSE = 10_000;
 const pausedUntil = new WeakMap<State, number>();
 let warned = false;
 
-/** Reads or writes what is remembered. Undefined if the catalog fails, which a person is told once a process. */
+/** Reads or writes the catalog. Returns undefined if the catalog fails, and warns once a process. */
 export function remembered<T>(state: State, act: (state: State) => T): T | undefined {
   if (performance.now() < (pausedUntil.get(state) ?? 0)) return undefined;
   try {

@@ -4,7 +4,7 @@ import type { Session } from './session.ts';
 import { findImage, type Target } from './target.ts';
 import { unsupported } from './unsupported.ts';
 
-/** What would be removed. Throws UNSUPPORTED if the backend cannot remove, NOT_FOUND if the image does not exist. */
+/** Finds the image to remove. Throws UNSUPPORTED if the backend cannot remove, NOT_FOUND if the image does not exist. */
 export async function findRemovable(
   session: Session,
   target: Target,

@@ -13,7 +13,7 @@ import type { MetadataOptions } from './metadata-options.ts';
 import { remembered } from './remembered.ts';
 import { StaleIfError } from './stale-if-error.ts';
 
-/** Milliseconds for which "does not exist" is believed: short, as someone may be about to push it. */
+/** Milliseconds for which "does not exist" is trusted. Short, as someone may be about to push the image. */
 const ABSENT_TTL = 2_000;
 
 export class ResolvedImages {
@@ -40,7 +40,7 @@ export class ResolvedImages {
     return this.#service.answer({ id: idOf(backend, name), known: known?.image, ask, signal });
   }
 
-  /** Notes what a name stands for now, as after a push or a removal. */
+  /** Notes what a name stands for now, for instance after a push or a removal. */
   put(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
     if (isLocal(backend)) return;
     const id = idOf(backend, name);

@@ -1,6 +1,6 @@
 /**
- * Searches the backends, all at the same time. What a service finds comes first. Images seen before are searched too, also
- * for words that services do not search.
+ * Searches the backends, all at the same time. What a service finds comes first. Images seen before are searched too, also by
+ * words that the service's search does not cover.
  */
 import type { Backend, SearchQuery } from '../backends/backend.ts';
 import { hasLabels } from '../backends/name-match.ts';
@@ -19,8 +19,8 @@ export interface SearchRequest extends SearchQuery {
   /** Ask no service: find what was seen, and what is on this machine. */
   readonly offline?: boolean | undefined;
   /**
-   * Called once with each image as it is found, in no order among backends. `seen` is set where the service was not asked or
-   * did not find it: when it last told of the image.
+   * Called once with each image as it is found, in no order among backends. `seen` is set if the service was not asked or did
+   * not find the image: the time when it last told of it.
    */
   found(image: RemoteImage, backend: Backend, seen?: Date): void;
 }
@@ -46,11 +46,11 @@ export interface FoundImage {
   /** ISO 8601. */
   readonly modified: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
-  /** ISO 8601: when the service last told of it, where that is remembered and was not told now. */
+  /** ISO 8601: when the service last told of it. Undefined if the service told of it now, or if that time is not known. */
   readonly seen: string | undefined;
 }
 
-/** Resolves when every backend has answered or failed; a backend that is named and cannot be searched is a failure. */
+/** Resolves when every backend has answered or failed. A named backend that cannot be searched is a failure. */
 export async function search(session: Session, request: SearchRequest): Promise<SearchOutcome> {
   const names = request.backends ?? session.backendNames;
   const searched: string[] = [];
@@ -83,14 +83,14 @@ async function searchOne(session: Session, backend: Backend, request: SearchRequ
   return wasSearched;
 }
 
-/** Images on this machine are all looked at, whatever they say. */
+/** Searches the images on this machine, all of them. */
 async function searchHere(session: Session, backend: Backend, request: SearchRequest): Promise<boolean> {
   const images = await lookAround(session, backend, request.signal);
   for (const image of images.filter(matcherOf(session, backend, request))) request.found(image, backend);
   return backend.search !== undefined;
 }
 
-/** False if the backend has no search. Adds to `found` the names that it finds. */
+/** Asks the service, and adds the names that it finds to `found`. Returns false if the backend has no search. */
 async function searchService(
   session: Session,
   backend: Backend,
@@ -108,7 +108,10 @@ async function searchService(
   return true;
 }
 
-/** A search may tell less of an image than a lookup, and not even its size. What is known already is kept then. */
+/**
+ * Remembers an image that a search found. A search may tell less than a lookup, and not even the size. Then the known answer
+ * stays.
+ */
 function remember({ state, metadata }: Session, backend: Backend, image: RemoteImage): void {
   const known = state.remotes.get(identityOf(backend), formatImageName(image.name));
   const isNew = known?.image?.revision !== image.revision;
@@ -132,7 +135,7 @@ function recall(
   }
 }
 
-/** What is told of an image that was found. */
+/** The JSON of an image that was found. */
 export function summarize(session: Session, image: RemoteImage, backend: Backend, seen?: Date): FoundImage {
   const { name, size, digest, modified, annotations } = image;
   const known = session.state.texts.labelsOf(identityOf(backend), formatImageName(name));

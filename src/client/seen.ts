@@ -1,6 +1,6 @@
 /**
- * What is known of a backend's images without asking its service: those that were seen, found by their names, their labels
- * and the words in what they say of themselves. Images on this machine are read instead, which is as cheap.
+ * What is known of a backend's images without asking its service: those that were seen, found by their names, their labels and
+ * the words in what they say of themselves. For images on this machine, reads the images, which is as cheap.
  */
 import type { Backend, SearchQuery } from '../backends/backend.ts';
 import { hasLabels, isPattern, nameMatcher } from '../backends/name-match.ts';

@@ -10,7 +10,8 @@ import { type DriverEntry, drivers } from '../backends/registry.ts';
 import type { SregistryError } from '../base/errors.ts';
 import { copyFile } from '../base/files.ts';
 import { ImageCache } from '../cache/cache.ts';
-import { type CachedImage, isFull } from '../cache/image.ts';
+import { isFull } from '../cache/degraded.ts';
+import type { CachedImage } from '../cache/image.ts';
 import { type CacheLocation, locateCache, totalSpace } from '../cache/location.ts';
 import type { Library } from '../catalog/library.ts';
 import { openState, type State } from '../catalog/state.ts';
@@ -34,24 +35,24 @@ import { openUserLibrary } from './library.ts';
 import { MetadataCache } from './metadata-cache.ts';
 import { streamTo } from './stream.ts';
 
-/** The cache takes this part of its file system unless told otherwise, and at most {@link MAX_CACHE}. */
+/** Default size of the cache: this part of its file system, at most {@link MAX_CACHE}. */
 const CACHE_FRACTION = 0.2;
 const MAX_CACHE = 50 * 1024 ** 3;
 const DEFAULT_MIN_FREE = '2GiB';
-/** Seconds for which a resolved tag or a listing is believed. */
+/** Seconds for which a resolved tag or a listing is trusted. */
 const DEFAULT_TTL = '30';
 
 export interface SessionOptions {
   readonly env?: NodeJS.ProcessEnv | undefined;
-  /** Names of the backends; default: the configured ones (DESIGN: named, in the secrets file, in the environment, active). */
+  /** Names of the backends. Default: those that {@link configuredInstances} finds. */
   readonly backends?: readonly string[] | undefined;
   /** `50G`, `20%`. */
   readonly cacheSize?: string | undefined;
   readonly cacheMinFree?: string | undefined;
-  /** Extension for listed images whose service stores none. */
+  /** Extension of listed images whose service stores none. */
   readonly extension?: string | undefined;
   readonly offline?: boolean | undefined;
-  /** Seconds, or with a unit: how long a tag or a listing is believed. */
+  /** How long a tag or a listing is trusted: seconds, or a number with a unit. */
   readonly ttl?: string | undefined;
 }
 
@@ -61,7 +62,7 @@ export class Session {
   readonly secrets: Secrets;
   /** Names of the backends this session shows, each a folder of the mount. */
   readonly backendNames: readonly string[];
-  /** Entries of the secrets file that mean no backend. */
+  /** Errors for entries of the secrets file without a known driver. */
   readonly problems: readonly SregistryError[];
   readonly location: CacheLocation;
   readonly state: State;
@@ -96,7 +97,7 @@ export class Session {
     });
   }
 
-  /** Opens catalog and cache. Nothing is asked of any service yet. */
+  /** Opens catalog and cache. Asks no service. */
   static async open(options: SessionOptions = {}): Promise<Session> {
     const { env = process.env } = options;
     const paths = getPaths(env);
@@ -122,20 +123,20 @@ export class Session {
     return join(this.location.root, 'staging');
   }
 
-  /** The backend of that name or alias. SETTINGS where there is none or an option is missing. */
+  /** The backend of that name or alias. Throws SETTINGS if none has it, or if an option is missing. */
   backend(name: string): Promise<Backend> {
     const known = this.#backends.get(name);
     if (known !== undefined) return known;
     const backend = createBackend(this.#instance(name), this);
     this.#backends.set(name, backend);
-    // A failure is told, not remembered: settings may be mended meanwhile.
+    // Do not remember a failure: the settings may be corrected meanwhile.
     backend.catch(() => this.#backends.delete(name));
     return backend;
   }
 
   /**
-   * The backend of texts that begin with `http://`. Without a base, it speaks plain http to all hosts; the backend `http` itself does
-   * so for this machine only.
+   * The backend for texts that begin with `http://`. Without a base, it speaks plain http to all hosts; the backend `http` does
+   * so only to this machine.
    */
   plainHttp(): Promise<Backend> {
     this.#plainHttp ??= createBackend(this.#instance('http'), {
@@ -157,7 +158,7 @@ export class Session {
     return this.cache.cachedBytes(backend.target, image);
   }
 
-  /** An image for use as it is remembered. `noteChange` gets what its name stands for if the image is STALE. */
+  /** An image to use as it is remembered. If it is STALE, `noteChange` gets the image that its name stands for now. */
   current(
     backend: Backend,
     image: RemoteImage,
@@ -179,8 +180,8 @@ export class Session {
   }
 
   /**
-   * Brings the whole image to a path, through the cache; sharing blocks with it where the file system can. Where the
-   * cache has no room for it, past the cache.
+   * Writes the whole image to a path, through the cache. Shares blocks with the cache if the file system can. Goes past the
+   * cache if it has no room.
    */
   async copyTo(
     backend: Backend,
@@ -224,7 +225,7 @@ export class Session {
   }
 }
 
-/** A backend with the options it has in that environment and those secrets. SETTINGS where a required one is missing. */
+/** A backend with the options it has in that environment and those secrets. Throws SETTINGS if a required one is missing. */
 export async function createBackend(
   instance: Instance<DriverEntry>,
   { env, secrets }: Pick<Session, 'env' | 'secrets'>,
@@ -245,7 +246,7 @@ interface Opened {
   readonly cache: ImageCache;
 }
 
-/** Copies an image from its open file, which it closes. STALE where it was changed meanwhile. */
+/** Copies an image from its open file, and closes the file. Throws STALE if the file was changed meanwhile. */
 async function copyOpened(opened: FileHandle, { name, revision }: RemoteImage, file: string): Promise<void> {
   try {
     await copyFile(`/proc/self/fd/${opened.fd}`, file);

@@ -1,4 +1,4 @@
-/** Sharing an image: a link to it, or access for someone. */
+/** Shares an image: makes a link to it, or gives someone access. */
 import type { ShareOptions } from '../backends/backend.ts';
 import type { Session } from './session.ts';
 import { findUsableImage, parseTarget } from './target.ts';

@@ -15,12 +15,12 @@ import { findInspectTarget } from './inspect-target.ts';
 import type { Session } from './session.ts';
 
 export interface VerifyOptions {
-  /** Called with bytes read of those there are. */
+  /** Called with the bytes read and their total. */
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Who is said to have signed an image; nothing is checked, and of a remote image only its headers are read. */
+/** The claimed signers of an image. Checks nothing, and reads only the headers of a remote image. */
 export async function signaturesOf(
   session: Session,
   text: string,

@@ -1,17 +1,17 @@
 /**
- * Answers questions by asking a service. Callers with the same question at the same time share one request. Where the service
- * cannot be reached, the last known answer stands in (RFC 5861 calls this stale-if-error), and for a moment the service is not
- * asked the same thing again.
+ * Answers questions by asking a service. Callers with the same question at the same time share one request. If the service
+ * cannot be reached, the last known answer stands in (stale-if-error, RFC 5861), and the same question is not asked again for a
+ * moment.
  */
 import { LRUCache } from 'lru-cache';
 import { isError, type SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 
-/** Milliseconds for which a service that failed is not asked again for the same thing. */
+/** Milliseconds for which a service that failed is not asked the same question again. */
 const FAILURE_TTL = 2_000;
 
 export interface Question<T> {
-  /** Equal questions have equal ids. Begins with the backend's identity and a line break. */
+  /** Equal questions have equal ids. An id begins with the backend's identity and a line break. */
   readonly id: string;
   /** The last known answer. */
   readonly known: T | undefined;
@@ -24,7 +24,7 @@ export class StaleIfError<T> {
   readonly #calls = new SingleFlight<T>();
   readonly #failures = new LRUCache<string, SregistryError>({ max: 10_000, ttl: FAILURE_TTL });
 
-  /** @throws {SregistryError} what `ask` throws, where the service answered or no answer is known. */
+  /** @throws {SregistryError} what `ask` throws, if the service answered or no answer is known. */
   async answer({ id, known, ask, signal }: Question<T>): Promise<T> {
     const recent = this.#failures.get(id);
     if (recent !== undefined) {
@@ -47,12 +47,12 @@ export class StaleIfError<T> {
     }
   }
 
-  /** Does not keep the answer that is under way: someone knows better. */
+  /** Drops the answer of a request under way, as the caller knows a newer one. */
   supersede(id: string): void {
     this.#calls.forget(id);
   }
 
-  /** Asks anew from now on, also a service that failed just now. */
+  /** Asks anew from now on, even a service that failed just now. */
   retry(id: string): void {
     this.#calls.forget(id);
     this.#failures.delete(id);
@@ -65,7 +65,7 @@ export class StaleIfError<T> {
   }
 }
 
-/** The service did not answer, which says nothing about the image. */
+/** Did the service not answer? That says nothing about the image. */
 function isUnavailable(error: unknown): error is SregistryError {
   return isError(error, 'UNREACHABLE', 'TIMED_OUT', 'RATE_LIMITED', 'SERVICE');
 }

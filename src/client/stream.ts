@@ -1,4 +1,4 @@
-/** An image straight from its service into a file, for what the cache has no room for. */
+/** Fetches an image from its service straight into a file, if the cache has no room for it. */
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -9,7 +9,7 @@ import { SregistryError } from '../base/errors.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 
-/** Writes the new file `file`; it is removed where that fails. Throws CORRUPT if the bytes do not have the stated digest. */
+/** Writes the new file `file`, and removes it on failure. Throws CORRUPT if the bytes do not have the stated digest. */
 export async function streamTo(
   backend: Backend,
   image: RemoteImage,

@@ -1,13 +1,13 @@
 /**
  * Finds the backend and the name that a command's text means. The backend is the scheme (`lab://demo/x:1`: an
- * instance's own name, or an alias of a driver), else `SREGISTRY_CLIENT`, else the active client, else `hub`.
+ * instance's own name, or an alias of a driver), else `SREGISTRY_CLIENT`, else the active backend, else `hub`.
  */
 import type { Backend } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
 import type { ImageName } from '../image/name.ts';
 import { formatImageName, parseImageName, removeUri, splitExtension, uriScheme } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
-import { ACTIVE, activeClient, entryOf } from '../settings/secrets.ts';
+import { ACTIVE, activeBackend, entryOf } from '../settings/secrets.ts';
 import type { Session } from './session.ts';
 
 /** The default backend, as in the Python client. */
@@ -45,7 +45,7 @@ export async function parseTarget(
   return { backend, name: { registry, collection, image, tag, version, ...writtenFile(text) } };
 }
 
-/** The file name at the end of a text, if it has the extension of an image. */
+/** The file name at the end of a text, if its extension is an image's. */
 function writtenFile(text: string): Pick<ImageName, 'file'> {
   const file = text.slice(text.lastIndexOf('/') + 1);
   return splitExtension(file).extension === undefined ? {} : { file };
@@ -69,22 +69,22 @@ export async function backendOf(text: string, session: Session): Promise<Backend
 
 /** The name of the text's scheme, else of the preferred backend; undefined if there is neither. */
 export function clientOf(text: string, configuration: Configuration): string | undefined {
-  return schemeOf(text, configuration) ?? preferredClient(configuration);
+  return schemeOf(text, configuration) ?? preferredBackend(configuration);
 }
 
-/** The client that `SREGISTRY_CLIENT` or the secrets file choose. */
-export function preferredClient({ env, secrets }: Configuration): string | undefined {
-  return env[ACTIVE] || activeClient(secrets);
+/** The backend that `SREGISTRY_CLIENT` or the secrets file choose. */
+export function preferredBackend({ env, secrets }: Configuration): string | undefined {
+  return env[ACTIVE] || activeBackend(secrets);
 }
 
-/** An instance is called as it is written in the secrets file; other schemes are folded. */
+/** The name of a scheme: an instance's as it is in the secrets file; any other in lower case. */
 function schemeOf(text: string, { secrets }: Configuration): string | undefined {
   const written = /^([^/]+):\/\//.exec(text)?.[1];
   if (written !== undefined && entryOf(secrets, written) !== undefined) return written;
   return uriScheme(text);
 }
 
-/** The image that a target is now, according to the service. Throws NOT_FOUND if it does not exist. */
+/** The image that a target stands for now, according to the service. Throws NOT_FOUND if it does not exist. */
 export async function findImage(
   session: Session,
   { backend, name }: Target,
@@ -103,7 +103,7 @@ export async function findImage(
   });
 }
 
-/** The name in lower case, if it is another one and an image has it. */
+/** The name in lower case, if it differs and an image has it. */
 async function inLowerCase(
   backend: Backend,
   name: ImageName,
@@ -121,7 +121,7 @@ async function inLowerCase(
   return found && folded;
 }
 
-/** As {@link findImage}; NOT_PRESENTABLE if it is not an image that can be run. */
+/** As {@link findImage}. Throws NOT_PRESENTABLE if it is not an image that can be run. */
 export async function findUsableImage(
   session: Session,
   target: Target,
@@ -134,8 +134,8 @@ export async function findUsableImage(
 }
 
 /**
- * The name of the file that an image is written to unless told otherwise, as the Python client has it: all of the name with `-` for
- * each slash, `<collection>-<image>:<tag>[@<version>].sif`.
+ * The default file name of a pulled image, as in the Python client: the whole name with `-` for each slash,
+ * `<collection>-<image>:<tag>[@<version>].sif`.
  */
 export function defaultFileName(name: ImageName): string {
   return `${formatImageName(name).replaceAll('/', '-')}.sif`;

@@ -17,7 +17,7 @@ export const terminal: LoginUi = {
   show({ url, code }: Invitation) {
     requireTerminal(`Someone has to allow access at ${url}`);
     const entering = code === undefined ? '' : `, and enter the code ${code}`;
-    // Not even a quiet bot keeps it to itself: nothing would go on.
+    // Printed even if the bot is quiet: without the address, the login cannot continue.
     bot.log(`Open this address in a browser, allow access${entering}:\n${url}`);
   },
 };
@@ -25,6 +25,6 @@ export const terminal: LoginUi = {
 function requireTerminal(what: string): void {
   if (isInteractive()) return;
   throw new SregistryError('SETTINGS', `${what}, and there is no terminal to ask on`, {
-    hint: 'Do it once in a terminal; what it gives is kept, or can be set with: sregistry backend add NAME VARIABLE VALUE',
+    hint: 'Log in once in a terminal, or set the credentials with: sregistry backend add NAME VARIABLE VALUE',
   });
 }

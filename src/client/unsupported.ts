@@ -1,4 +1,4 @@
-/** The error for what a backend cannot do. It says which drivers' backends can. */
+/** The error for what a backend cannot do. It names the drivers whose backends can. */
 import type { Backend, Capability } from '../backends/backend.ts';
 import { drivers } from '../backends/registry.ts';
 import { SregistryError } from '../base/errors.ts';

@@ -33,7 +33,7 @@ export interface FileFacts {
   readonly modified?: Date | undefined;
   /** Bytes on local disk. */
   readonly local?: number;
-  /** Who may open it, if not everybody: nobody if it is not an image, the owner if it is not published yet. */
+  /** Who may open it: nobody if it is not an image, its owner until it is published. Default: everybody. */
   readonly access?: 'nobody' | 'owner' | undefined;
 }
 
@@ -48,7 +48,7 @@ export function fileAttributes(owner: Ownership, facts: FileFacts): Attributes {
   );
 }
 
-/** A name that may or may not exist: it can be written, and nothing is known of its bytes. */
+/** The attributes of a name that may or may not exist. It can be written, and nothing is known of its bytes. */
 export function unseenAttributes(owner: Ownership): Attributes {
   return attributes(owner, S_IFREG | 0o200, 0, 0, owner.since);
 }

@@ -1,7 +1,7 @@
 /**
  * Changes the bytes of a file being written. Before that it cancels a push of them, fetches the bytes that stay, and makes a
- * record in the journal. The change itself happens in one step with a last look at the file's state. On a full disk it takes
- * the room of cached images.
+ * record in the journal. The change itself happens in one step with a last look at the file's state. On a full disk, cached
+ * images make room for it.
  */
 import pRetry from 'p-retry';
 import { isError } from '../base/errors.ts';
@@ -17,11 +17,11 @@ import type { FindWriters, Writer } from './writers.ts';
 const RECORD_ROOM = 256 * 1024;
 
 /**
- * Bytes that files being written leave on the disk: a mount that is started needs room for its database, or what is kept
- * could never be pushed.
+ * Bytes of the disk that files being written leave free. A mount that starts needs them for its database; without them, kept
+ * files could never be pushed.
  */
 const LAST_ROOM = 1024 * 1024;
-/** Bytes for which room is looked for at once, and milliseconds for which the finding counts. */
+/** How many bytes of room one look asks for, and for how many milliseconds its result counts. */
 const STEP = 1024 * 1024;
 const RESERVED_FOR = 100;
 
@@ -61,8 +61,8 @@ export class Changes {
   }
 
   /**
-   * Changes bytes after their push has ended and the journal has a record. Throws IN_USE if somebody reads them as a published
-   * revision.
+   * Changes bytes, after it has waited for the end of their push and for a record in the journal. Throws IN_USE if somebody
+   * reads them as a published revision.
    */
   change(staged: StagedFile, { bytes, inPlace, act }: Change): Promise<void> {
     return this.withRoom(staged, bytes, async () => {
@@ -105,11 +105,11 @@ export class Changes {
     await staged.fetch();
   }
 
-  /** A file that was closed is about to be changed. */
+  /** Prepares the change of a file that was closed. */
   async #open(staged: StagedFile): Promise<void> {
     await staged.closing?.catch(() => {});
     if (staged.state !== 'open' && staged.state !== 'pushing' && staged.state !== 'discarded') {
-      staged.enter('change');
+      staged.apply('change');
       staged.forgetWriters();
     }
   }
@@ -128,7 +128,7 @@ export class Changes {
     return this.withRoom(staged, RECORD_ROOM, () => this.journaled(() => this.#journal.begin(staged)));
   }
 
-  /** Writes to the journal. Where another process holds the database, waits a while for it. */
+  /** Writes to the journal. Waits a while if another process holds the database. */
   async journaled(act: () => void): Promise<void> {
     await pRetry(act, { ...BUSY_JOURNAL, shouldRetry: ({ error }) => isError(error, 'DATABASE') });
   }

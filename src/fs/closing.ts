@@ -1,8 +1,8 @@
 /**
  * Closes a file being written: looks at its bytes, and pushes them if they are a whole image under an image's name.
  *
- * All who close a file at the same time share one push and its outcome. A change cancels a push under way: the bytes
- * never change during a push, and whoever closed the file before the change gets the answer of an early close.
+ * Callers that close a file at the same time share one push and its outcome. A change cancels a push under way, so the bytes
+ * never change during a push. Callers that closed the file before the change get the result of an early close.
  */
 import { describeError, isError, SregistryError } from '../base/errors.ts';
 import type { ByteRange } from '../base/extents.ts';
@@ -23,9 +23,9 @@ type Finding =
   | { readonly kind: 'part' | 'foreign'; readonly reason: string; readonly hint?: string };
 
 export interface ClosingEvents {
-  /** A file turned out not to be an image. */
+  /** Called for a file that is not an image. */
   onRefused(staged: StagedFile): void;
-  /** The closing of a file that nobody has open is done. */
+  /** Called when the closing of a file that nobody has open is done. */
   onClosed(staged: StagedFile): Promise<void>;
 }
 
@@ -54,7 +54,9 @@ export class Closing {
     if (staged.state === 'open') await this.#start(staged);
   }
 
-  /** Cancels a push under way; resolves when it has ended, with or without success. The caller decides what comes next. */
+  /**
+   * Cancels a push under way. Resolves when the push has ended, with or without success. The caller decides what comes next.
+   */
   async cancel(staged: StagedFile): Promise<void> {
     while (staged.closing !== undefined) {
       staged.cancelPush?.();
@@ -67,7 +69,7 @@ export class Closing {
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
   }
 
-  /** Ends every push, and lets none begin. What is being pushed is kept. */
+  /** Ends every push and refuses new ones. Files whose push was ended are kept. */
   async stop(): Promise<void> {
     this.#stop.abort(new SregistryError('CANCELED', 'The mount was ended before the push was done'));
     await this.idle();
@@ -111,7 +113,7 @@ export class Closing {
     const { backend, name, extension } = parsed;
     const { file, size } = staged;
     const { changes } = staged;
-    staged.enter('whole');
+    staged.apply('whole');
     // They finished. Who has it open still is looked up again when it is changed.
     staged.forgetWriters();
     try {
@@ -139,21 +141,21 @@ export class Closing {
       this.#keep(staged, error);
     }
     if (staged.changes !== changes) return this.#reopen(staged);
-    staged.enter('done');
+    staged.apply('done');
     this.#journal.pushed(staged);
   }
 
   /** The bytes have changed since the push began: the next close pushes again. */
   #reopen(staged: StagedFile): void {
-    staged.enter('cancel');
+    staged.apply('cancel');
     this.#journal.note(staged, { state: 'staging', ...UNCLOSED });
   }
 
-  /** The file could not be read, or not be pushed. */
+  /** Notes that the file could not be read, or could not be pushed. */
   #keep(staged: StagedFile, error: unknown): never {
     if (staged.state === 'open' || staged.state === 'pushing') {
       staged.failure = error;
-      staged.enter('fail');
+      staged.apply('fail');
       const hint = (isError(error) && error.hint) || KEPT_HINT;
       // What must not be replaced would be in the way of every further attempt.
       const state = isError(error, 'EXISTS') ? 'incomplete' : 'kept';
@@ -162,9 +164,9 @@ export class Closing {
     throw error;
   }
 
-  /** Closed, and not to be pushed: it stays, and the journal says what it waits for. */
+  /** Leaves a closed file unpushed. The journal says what it waits for. */
   #setAside(staged: StagedFile, error: string, hint?: string): void {
-    staged.enter('part');
+    staged.apply('part');
     this.#journal.note(staged, { state: 'incomplete', error, hint });
   }
 
@@ -173,7 +175,7 @@ export class Closing {
       hint: 'Only container images (SIF, SquashFS, Singularity 2.x) can be copied into a registry',
     });
     staged.failure = failure;
-    staged.enter('foreign');
+    staged.apply('foreign');
     // At once: what the path had before is whole for whoever opens it next, before its writer has let go of this.
     this.#events.onRefused(staged);
     this.#journal.refuse(staged, failure);

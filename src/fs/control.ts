@@ -1,6 +1,6 @@
 /**
- * The mount's control socket: one JSON request a line, one JSON answer a line. It lies in the runtime directory, which
- * only its owner can enter, under a name made from the mount point; mount-record.ts says which mounts there are.
+ * The mount's control socket: one JSON request a line, one JSON answer a line. The socket lies in the runtime directory, which
+ * only its owner can enter. Its name is made from the mount point. mount-record.ts lists the mounts.
  */
 import { lstatSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -33,21 +33,21 @@ export interface MountStatus {
 export interface ControlRequests {
   status: { request: object; answer: MountStatus };
   /**
-   * Unmounts, and answers when that is done. Without `force` it waits for the pushes under way; it answers BUSY where the
-   * mount is in use, and changes nothing then, nor if the client hangs up first. With `force` it unmounts at once, and
-   * answers what it cut off.
+   * Unmounts, and answers when that is done. Without `force`, waits for the pushes under way. If the mount is in use, answers
+   * BUSY and changes nothing; if the caller hangs up first, also changes nothing. With `force`, unmounts at once and answers
+   * what was cut off.
    */
   unmount: { request: { force: boolean }; answer: { cut: Cut } };
-  /** Pushes a file that was not pushed, as it is, or drops it; `record` is its id in the journal. */
+  /** Pushes a kept file as it is, or drops it. `record` is its id in the journal. */
   kept: { request: { record: string; act: 'push' | 'drop' }; answer: object };
-  /** Forgets what is known of a backend, or of all. */
+  /** Forgets the answers of one backend, or of all. */
   forget: { request: { backend?: string }; answer: object };
 }
 
 type Handlers = {
   [K in keyof ControlRequests]: (
     request: ControlRequests[K]['request'],
-    /** Fires when the client hangs up. */
+    /** Fires when the caller hangs up. */
     signal: AbortSignal,
   ) => Promise<ControlRequests[K]['answer']>;
 };
@@ -70,10 +70,10 @@ function unlistenable(socket: string, cause: Error): SregistryError {
   });
 }
 
-/** Milliseconds that clients get to take their last answer. */
+/** Milliseconds that callers have to read their last answer. */
 const FAREWELL = 1_000;
 
-/** Stops listening and waits until clients have taken their answers, but not long. */
+/** Stops listening. Waits for callers to read their answers, but not long. */
 export async function closeControl(server: Server | undefined): Promise<void> {
   if (server === undefined) return;
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -156,7 +156,10 @@ export async function askMount<K extends keyof ControlRequests>(
   }
 }
 
-/** The path of a mount's socket. Throws SETTINGS if it, or its directory, is not ours: its listener would see the requests. */
+/**
+ * The path of a mount's socket. Throws SETTINGS if the socket or its directory belongs to another user, who would see the
+ * requests.
+ */
 function ownSocket(runtimeDir: string, mountpoint: string): string {
   const path = socketPath(runtimeDir, mountpoint);
   const stats = hasRuntimeDir(runtimeDir) ? lstatSync(path, { throwIfNoEntry: false }) : undefined;

@@ -1,4 +1,4 @@
-/** Mounts in the background: starts the process that serves a mount, asks it, and ends it. */
+/** Mounts in the background: starts, asks and ends the process that serves a mount. */
 import { spawn } from 'node:child_process';
 import { rename, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
@@ -29,15 +29,15 @@ const END_TIMEOUT = 30_000;
 const TERM_TIMEOUT = 5_000;
 
 /**
- * For the process of a mount, which lives for months beside the jobs of its node. V8 would let its young generation grow to 96 MiB, and
- * glibc would give each thread a heap of its own; both keep what they took once.
+ * Memory limits for the process of a mount, which runs for months beside the jobs of its node. Without them, V8's young
+ * generation grows to 96 MiB, and glibc gives each thread a heap of its own. Both keep what they took once.
  */
 const FRUGAL_NODE = ['--max-semi-space-size=8'];
 const FRUGAL_MALLOC = { MALLOC_ARENA_MAX: '2' };
 
 /**
- * Starts this process anew with the same limits, in its place: V8 takes no limit of its heap while it runs. Returns if it has
- * them, or cannot be replaced.
+ * Replaces this process by one with these limits: V8 accepts no heap limit while it runs. Returns if the process has the limits
+ * already, or cannot be replaced.
  */
 export function becomeFrugal(env: NodeJS.ProcessEnv): void {
   const { execArgv, execPath, argv } = process;
@@ -94,18 +94,18 @@ export async function mountStatuses(
 }
 
 export interface UnmountOptions {
-  /** Cut off all users of the mount, and end a process that does not answer. Default: use of it is the error BUSY. */
+  /** Cut off all users of the mount, and end a process that does not answer. Default: a mount in use is the error BUSY. */
   readonly force: boolean;
   readonly env: NodeJS.ProcessEnv;
-  /** Called about once a second while pushes are waited for. */
+  /** Called about once a second during the wait for pushes. */
   readonly onWait?: (status: MountStatus) => void;
-  /** Ends the wait; a mount that is not unmounted by then stays mounted. */
+  /** Ends the wait. A mount that is not unmounted by then stays mounted. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Unmounts and waits for the process to end. Returns what was cut off, which is nothing without `force`. Without `force` it
- * waits for pushes under way; with it they stay in the journal.
+ * Unmounts and waits for the process to end. Without `force`, waits for pushes under way. With `force`, leaves pushes in the
+ * journal, and returns what was cut off.
  */
 export async function unmountAt(mountpoint: string, options: UnmountOptions): Promise<Cut> {
   const { runtimeDir } = getPaths(options.env);
@@ -114,7 +114,7 @@ export async function unmountAt(mountpoint: string, options: UnmountOptions): Pr
   try {
     const cut = options.force
       ? (await askMount(runtimeDir, mountpoint, 'unmount', { force: true }, END_ANSWER_TIMEOUT)).cut
-      : await leave(runtimeDir, mountpoint, options);
+      : await askToUnmount(runtimeDir, mountpoint, options);
     await hasEnded(record, END_TIMEOUT);
     return cut;
   } catch (error) {
@@ -123,8 +123,8 @@ export async function unmountAt(mountpoint: string, options: UnmountOptions): Pr
   }
 }
 
-/** Asks the mount to end when it can, and looks meanwhile whether it still answers. */
-async function leave(runtimeDir: string, mountpoint: string, options: UnmountOptions): Promise<Cut> {
+/** Asks the mount to end when it can, and checks meanwhile that it still answers. */
+async function askToUnmount(runtimeDir: string, mountpoint: string, options: UnmountOptions): Promise<Cut> {
   const { onWait, signal } = options;
   const hangUp = new AbortController();
   const signals = signal === undefined ? [hangUp.signal] : [hangUp.signal, signal];
@@ -156,7 +156,7 @@ async function cutOff(record: MountRecord): Promise<Cut> {
   return { files, pushes: [] };
 }
 
-/** Tells a hung process to end, and kills it if it does not. Only if it is the mount's. */
+/** Ends a hung process with SIGTERM, then SIGKILL, if it is the mount's. */
 async function endProcess(record: MountRecord): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     if (!isMountProcess(record)) return;
@@ -171,7 +171,7 @@ async function hasEnded(record: MountRecord, milliseconds: number): Promise<bool
   return !isAlive(record);
 }
 
-/** A mount whose process is dead, or belongs to another user, or has its record elsewhere. */
+/** Unmounts a mount without a record: its process is dead, belongs to another user, or has its record elsewhere. */
 async function unmountForeign(mountpoint: string, force: boolean): Promise<Cut> {
   if (!(await isMounted(mountpoint))) {
     const others = await mountedPaths();
@@ -180,7 +180,7 @@ async function unmountForeign(mountpoint: string, force: boolean): Promise<Cut> 
     });
   }
   const files = await usedPaths(mountpoint, []);
-  // Whoever uses a dead mount was cut off when its process died.
+  // The users of a dead mount were cut off when its process died.
   if (force || (await serviceOf(mountpoint)) === 'dead') {
     await unmountLazily(mountpoint);
     return { files, pushes: [] };

@@ -31,7 +31,7 @@ const ERRNO: Record<ErrorCode, number> = {
   NO_SPACE: errno.ENOSPC,
   BUSY: errno.EBUSY,
   IN_USE: errno.ETXTBSY,
-  // EINTR would have the caller try again, for ever.
+  // EINTR would make the caller try again forever.
   CANCELED: errno.EIO,
   DATABASE: errno.EIO,
   MISSING_DEPENDENCY: errno.EIO,

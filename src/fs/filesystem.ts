@@ -50,7 +50,7 @@ import { attributeNames, attributeValue } from './xattrs.ts';
 export interface FilesystemOptions extends PermissionOptions {
   /** Milliseconds within which an operation that asks a service ends. Pushes end when the service does. */
   readonly deadline: number;
-  /** Which images may be read; default: all. Another one's error is what opening it gives. */
+  /** Throws for an image that may not be read; opening the image then gives that error. Default: all may be read. */
   readonly verify?: Verify | undefined;
 }
 
@@ -129,7 +129,7 @@ export class Filesystem {
     return this.#textAttributes(await this.#lookup.inspectText(backend, image, signal), image);
   }
 
-  /** Fails as reading the folder does. */
+  /** Throws what reading the folder throws. */
   async opendir(path: string): Promise<void> {
     const parsed = parsePath(path);
     if (parsed?.kind === 'folder' && parsed.collection !== '') await this.readdir(path);
@@ -221,7 +221,7 @@ export class Filesystem {
     await this.#naming.rmdir(path);
   }
 
-  /** Attributes that registries do not keep (mode, owner, times) are accepted and not kept, so that copies succeed. */
+  /** Accepts attributes that registries do not keep (mode, owner, times) and ignores them, so that copies succeed. */
   async setAttributes(path: string): Promise<void> {
     this.#permissions.checkWritable(path);
     await this.getattr(path);
@@ -256,8 +256,9 @@ export class Filesystem {
   }
 
   /**
-   * A folder on the way to an image is taken to exist where images can be written, so that copying into a new collection needs no
-   * mkdir: the kernel looks up each folder of a path, and does not say what for. Reading the folder says what is there.
+   * Does the folder exist? In a writable backend, every folder that may lead to an image counts as existing, so that copying
+   * into a new collection needs no mkdir: the kernel looks up each folder of a path, and does not say what for. Reading the
+   * folder shows what is there.
    */
   async #hasFolder(path: string, parsed: FolderPath, signal: AbortSignal): Promise<boolean> {
     if (this.#staging.hasBelow(path)) return true;
@@ -295,13 +296,13 @@ export class Filesystem {
     return fileAttributes(this.#owner, { size: text.length, modified });
   }
 
-  /** Does libfuse count a path as open? Handles may have this path though their file has another one by now. */
+  /** Does libfuse count a path as open? A handle may have this path although its file has another one by now. */
   #mayBeOpen(path: string): boolean {
     if (this.#staging.find(path)?.handles !== 0) return true;
     return this.#files.has(path);
   }
 
-  /** libfuse keeps a removed or replaced open file under a hidden name: its handles stay good. */
+  /** libfuse keeps a removed or replaced open file under a hidden name, so its handles stay valid. */
   async #hide(from: string, to: string): Promise<void> {
     const staged = this.#staging.find(from);
     const attributes = await this.getattr(from).catch((error: unknown) => {
@@ -327,7 +328,7 @@ export class Filesystem {
   }
 }
 
-/** Names that desktops and shells look for everywhere; no registry has them, so none is asked. */
+/** Names that desktops and shells look for everywhere. No registry has them, so none is asked. */
 function isForeign(path: string): boolean {
   return baseOf(path).startsWith('.');
 }

@@ -1,7 +1,7 @@
 /**
- * The adapter to fuse-native, and the only file that knows it. It answers every operation exactly once, with an errno if
- * the filesystem threw. It sets no time limit: each operation of the filesystem has its own, and a push takes as long as it
- * needs.
+ * The adapter to fuse-native, and the only file that knows it. It answers every operation exactly once, with an errno if the
+ * filesystem threw. It sets no time limit: each operation of the filesystem has a deadline of its own, and a push takes as long
+ * as it needs.
  */
 import { readdir, readlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -42,7 +42,7 @@ interface FuseClass {
     options: object,
   ): FuseInstance & FuseInternals;
 }
-/** What fuse-native's class does that this adapter does better. */
+/** Methods of fuse-native's class that this adapter replaces. */
 interface FuseInternals {
   _fuseOptions(): string;
   _op_getxattr(signal: Answer, path: string, name: string, target: Buffer): void;
@@ -57,20 +57,20 @@ export interface MountOptions {
   readonly extra: readonly string[];
 }
 
-/** Mounts the filesystem; resolves when the kernel has it. MISSING_DEPENDENCY where libfuse 2 is not installed. */
+/** Mounts the filesystem. Resolves when the kernel has it. Throws MISSING_DEPENDENCY if libfuse 2 is not installed. */
 export async function mountFuse(filesystem: Filesystem, options: MountOptions): Promise<void> {
   const Fuse = loadFuse();
   class Mount extends Fuse {
-    /** fuse-native has no option for these: 128 KiB writes instead of 4 KiB, and what `-o` gave. */
+    /** Options that fuse-native does not know: 128 KiB writes instead of 4 KiB, and those of `-o`. */
     override _fuseOptions(): string {
       const more = ['big_writes', ...options.extra];
       if (options.readOnly) more.push('ro');
-      // The adapter does not learn who calls: with other users let in, the kernel must hold them to the modes.
+      // The adapter does not learn who calls. If other users may use the mount, the kernel must check the modes.
       if (options.allowOther) more.push('default_permissions');
       return [super._fuseOptions(), ...more].join(',');
     }
 
-    /** fuse-native's own answers more bytes than the caller has room for; xattr(7) wants ERANGE. */
+    /** fuse-native's own method answers more bytes than the caller has room for. xattr(7) requires ERANGE. */
     override _op_getxattr(signal: Answer, path: string, name: string, target: Buffer): void {
       const answer = (result: number) => signal(result, target.buffer);
       run('getxattr', path, answer, async () => {
@@ -102,8 +102,8 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
 }
 
 /**
- * Does the kernel still send operations? It ends the connection when the last user of an unmounted filesystem lets go, and
- * may drop the release of that last file. libfuse closes its device then.
+ * Does the kernel still send operations? The kernel ends the connection when the last user of an unmounted filesystem closes
+ * its files, and may drop the release of the last file. libfuse then closes its device.
  */
 export async function isConnected(): Promise<boolean> {
   const folder = '/proc/self/fd';
@@ -112,7 +112,7 @@ export async function isConnected(): Promise<boolean> {
   return targets.includes('/dev/fuse');
 }
 
-/** The class that mounts. MISSING_DEPENDENCY where libfuse 2 cannot be loaded. */
+/** The class that mounts. Throws MISSING_DEPENDENCY if libfuse 2 cannot be loaded. */
 export function loadFuse(): FuseClass {
   try {
     return createRequire(import.meta.url)('fuse-native') as FuseClass;
@@ -131,7 +131,10 @@ function mountError(mountpoint: string, cause: Error): SregistryError {
   });
 }
 
-/** Answers that are not failures: a missing file, an attribute longer than the caller guessed, attributes that we do not keep. */
+/**
+ * Errors that are no failures for the log: a missing file, an attribute longer than the caller's buffer, attributes that the
+ * mount does not keep.
+ */
 const EXPECTED = new Set([ENOENT, ENODATA, ERANGE, ENOTSUP]);
 
 type Run = (name: string, path: string, answer: Answer, body: () => Promise<number | unknown[]>) => void;
@@ -192,7 +195,7 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
       run('getattr', path, answer, async () => [await attributesOf(path)]),
     fgetattr: (path: string, _handle: number, answer: Answer) =>
       run('fgetattr', path, answer, async () => [await attributesOf(path)]),
-    // A C library reads ENOENT of readdir as the end of the folder, so opening it says whether it is there.
+    // A C library takes ENOENT of readdir for the end of the folder, so opendir reports a missing folder.
     opendir: (path: string, _flags: number, answer: Answer) =>
       run('opendir', path, answer, async () => {
         await filesystem.opendir(path);
@@ -223,7 +226,7 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
     chmod: plain('chmod', (path) => filesystem.setAttributes(path)),
     chown: plain('chown', (path) => filesystem.setAttributes(path)),
     utimens: plain('utimens', (path) => filesystem.setAttributes(path)),
-    // Answered by Mount's own methods; named here so that the kernel learns that they exist.
+    // Mount's own methods answer these. They are named here so that the kernel learns that they exist.
     listxattr: () => {},
     getxattr: () => {},
     setxattr: plain('setxattr', async () => Promise.reject(systemError(ENOTSUP))),

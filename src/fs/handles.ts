@@ -11,17 +11,17 @@ import type { Staging } from './staging.ts';
 export interface OpenFile {
   /** Path it was opened under. */
   readonly path: string;
-  /** The revision it shows; none for files that are not an image of a registry. */
+  /** The revision it shows; undefined for a file that is not an image of a registry. */
   readonly image?: RemoteImage;
-  /** Set where it was opened to a file being written. */
+  /** Set if it was opened on a file being written. */
   readonly staged?: StagedFile;
   /** Was it opened for writing? */
   readonly writes?: boolean;
   /** Reads up to `length` bytes at `offset` into `target`; fewer only at the end. */
   read(target: Uint8Array, offset: number, length: number, signal?: Signal): Promise<number>;
   /**
-   * Brings all bytes of an image to local disk. Resolves to a text that changes when the bytes do. `signal` limits each
-   * step, so that a slow service has time and a stalled one does not.
+   * Brings all bytes of an image to local disk. Resolves to a text that changes when the bytes change. `signal` limits each
+   * step, not the whole: a slow service has time, a stalled one does not.
    */
   settle?(signal: () => AbortSignal): Promise<string>;
   close(): Promise<void>;
@@ -64,9 +64,9 @@ export class CachedFile implements OpenFile {
 }
 
 /**
- * An image in a directory of this machine, read in place as long as nobody changes it there. Renaming, replacing or removing
- * it does not disturb its readers, unless its bytes were verified ({@link settle}): the kernel cannot tell such a change from
- * changed bytes whose time was set back, so it ends reading too.
+ * An image in a directory of this machine, read in place as long as nobody changes it there. Its readers keep it when it is
+ * renamed, replaced or removed. After its bytes were verified ({@link settle}), such a change ends reading too: the kernel does
+ * not distinguish it from changed bytes whose time was set back.
  */
 export class LocalFile implements OpenFile {
   readonly path: string;
@@ -125,7 +125,7 @@ export class TextFile implements OpenFile {
   async close(): Promise<void> {}
 }
 
-/** A file being written, opened to write it or to read what is there so far. */
+/** A file being written, opened for writing, or for reading what is there so far. */
 export class StagedHandle implements OpenFile {
   readonly path: string;
   readonly staged: StagedFile;

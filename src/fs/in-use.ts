@@ -1,17 +1,17 @@
 /**
- * Who uses a mount, for people: processes that have a file open, mapped or run, or that work in a folder; loop devices;
- * other mounts. All of it is read from /proc and /sys, where no look touches the mount itself, so it also works on one
- * that does not answer. Only root sees processes of other users. The kernel decides whether a mount can be
- * unmounted; this module only finds the names.
+ * Who uses a mount, for people: processes that have a file open, mapped or run, or that work in a folder; loop devices; other
+ * mounts. All of it is read from /proc and /sys, without touching the mount itself, so it also works on a mount that does not
+ * answer. Only root sees processes of other users. The kernel decides whether a mount can be unmounted; this module only finds
+ * the names.
  *
- * In this process's mount namespace, a path below the mount point shows use. In another one (a container) the mount may lie
- * elsewhere, and the number of the file system (major:minor) shows it.
+ * In this process's mount namespace, a path below the mount point shows use. In another namespace (a container) the mount may
+ * lie elsewhere, so the number of the file system (major:minor) shows use.
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { SregistryError } from '../base/errors.ts';
 import { type MountEntry, mountTable } from './mountpoint.ts';
 
-/** Used paths that a message names. */
+/** Number of used paths that a message names. */
 const NAMED = 10;
 
 /** How something uses a path of the mount. `on` is a device, or where the other mount is. */
@@ -30,7 +30,7 @@ export interface Holder {
 /** A path in the mount, beginning with `/`. */
 export interface OpenPath {
   readonly path: string;
-  /** Was it opened to a file being written? */
+  /** Was it opened on a file being written? */
   readonly writing: boolean;
 }
 
@@ -99,7 +99,7 @@ async function findUses(mountpoint: string): Promise<Found[]> {
   const found = [...mount.otherMounts(), ...(await loopDevices(mount))];
   for (const name of await readdir('/proc')) {
     const pid = Number(name);
-    // A process that ends meanwhile uses nothing any more; one of another user is not ours to see.
+    // The process ended meanwhile, or belongs to another user.
     if (pid > 0 && pid !== process.pid) found.push(...(await usesOf(pid, mount).catch(() => [])));
   }
   return found;

@@ -1,5 +1,5 @@
 /**
- * Why the last operation on a path failed, for `user.sregistry.error`: an errno cannot say it. A failure is noted on the
+ * Why the last operation on a path failed, for `user.sregistry.error`: an errno does not tell enough. A failure is noted on the
  * path and on its folder, since a refused file no longer has its path.
  */
 import { LRUCache } from 'lru-cache';

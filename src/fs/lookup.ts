@@ -2,7 +2,7 @@
  * What the registries have at a path: images, folders, listings. An open image stays at the revision it was opened at. A
  * folder that mkdir made exists until the registry has an image in it.
  *
- * Every question takes the signal of the operation that asks it, so that an operation with several has one deadline.
+ * Every method takes the signal of the operation that calls it, so that an operation with several questions has one deadline.
  */
 import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
@@ -30,8 +30,8 @@ export class Lookup {
   readonly #shown = new LRUCache<string, RemoteImage>({ max: 10_000, ttl: SHOWN });
 
   /**
-   * `deadline`: milliseconds within which an operation ends. `isLeaving`: has this image left its name, though its registry
-   * still has it?
+   * `deadline`: milliseconds within which an operation ends. `isLeaving`: was this image removed from its name, although its
+   * registry still has it?
    */
   constructor(session: Session, deadline: number, isLeaving: (key: string) => boolean) {
     this.#session = session;
@@ -44,14 +44,14 @@ export class Lookup {
     return AbortSignal.timeout(this.#deadline);
   }
 
-  /** The backend that is shown under this name. NOT_FOUND where there is none. */
+  /** The backend that is shown under this name. Throws NOT_FOUND if none is. */
   async backend(name: string): Promise<Backend> {
     if (!this.#session.backendNames.includes(name))
       throw new SregistryError('NOT_FOUND', `There is no backend ${name} in this mount`);
     return this.#session.backend(name);
   }
 
-  /** The image a path shows now, or undefined where there is none. */
+  /** The image that a path shows now; undefined if it shows none. */
   async image(parsed: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
     const key = imageKey(parsed.backend, parsed.name);
     const open = this.openRevisions.get(key);
@@ -61,7 +61,7 @@ export class Lookup {
     return this.#session.metadata.images.resolve(backend, parsed.name, signal);
   }
 
-  /** {@link image}, and NOT_FOUND where there is none. */
+  /** As {@link image}, but throws NOT_FOUND if the path shows none. */
   async existingImage(path: string, parsed: OfImage, signal: AbortSignal): Promise<RemoteImage> {
     const image = await this.image(parsed, signal);
     if (image === undefined) throw notFound(path);
@@ -109,7 +109,7 @@ export class Lookup {
     this.#madeFolders.add(path);
   }
 
-  /** Forgets a folder that mkdir made; false if mkdir did not make it, or it holds another. */
+  /** Forgets a folder that mkdir made. Returns false if mkdir did not make it, or if another folder is in it. */
   removeFolder(path: string): boolean {
     const isParent = [...this.#madeFolders].some((folder) => parentOf(folder) === path);
     return !isParent && this.#madeFolders.delete(path);
@@ -121,7 +121,7 @@ export class Lookup {
     this.#session.metadata.noteChange(backend, name, image);
   }
 
-  /** An image for use as it is remembered, of which a later open must get the next revision if it is STALE. */
+  /** An image to use as it is remembered. If it is STALE, the next open gets the new revision. */
   current(backend: Backend, image: RemoteImage): CurrentImage {
     return this.#session.current(backend, image, this.changeOf(backend, image));
   }

@@ -36,7 +36,7 @@ try {
   await new Promise<void>((resolve) => tell({ ready: false, code, message, hint }, resolve));
   process.exitCode = 1;
 }
-// libfuse's threads would keep the process.
+// libfuse's threads would keep the process alive.
 process.exit();
 
 function tell(message: ReadyMessage, then: () => void = () => {}): void {

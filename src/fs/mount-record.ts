@@ -1,7 +1,7 @@
 /**
- * What is known of a mount without asking it: a small file in the runtime directory, beside the mount's control
- * socket. A record is trusted only if the directory and the file belong to this user and no link leads there. It may still
- * be old, so a process is ended only after /proc has confirmed that it is the mount's.
+ * What is known of a mount without asking it: a small file in the runtime directory, beside the mount's control socket. A
+ * record is trusted only if the directory and the file belong to this user and neither is a link. A record may be old, so a
+ * process is ended only after /proc has confirmed that it is the mount's.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
@@ -48,8 +48,8 @@ export async function removeRecord(runtimeDir: string, mountpoint: string): Prom
 }
 
 /**
- * The mounts of this user whose processes are alive; removes records of dead ones. A runtime directory that is not ours has
- * none, and a warning says why.
+ * The mounts of this user whose processes are alive. Removes records of dead ones. If the runtime directory is another user's,
+ * returns none and prints a warning.
  */
 export async function listMounts(runtimeDir: string): Promise<MountRecord[]> {
   if (!isReadable(runtimeDir)) return [];
@@ -63,7 +63,7 @@ export async function listMounts(runtimeDir: string): Promise<MountRecord[]> {
   return mounts;
 }
 
-/** May the process be ended for the mount's sake: is it ours, the one that wrote the record, and serving that mount? */
+/** May the process be ended with the mount? It must be this user's, have written the record, and serve that mount. */
 export function isMountProcess(record: MountRecord): boolean {
   try {
     const owner = statSync(`/proc/${record.pid}`);

@@ -2,9 +2,9 @@
  * A mount, from opening the session to the last handle closed, in the process that serves it. It ends in one of three
  * ways:
  *
- * - asked over the control socket, after its pushes and only where nobody uses it; forced, at once;
- * - by a signal (SIGTERM, SIGINT), after its pushes but within a limit, even if it is in use;
- * - unmounted by someone from outside, when the last file is closed.
+ * - asked over the control socket: after its pushes and only if nobody uses it, or at once if forced;
+ * - by a signal (SIGTERM, SIGINT): after its pushes but within a limit, even if it is in use;
+ * - unmounted by someone from outside: when the last file is closed.
  *
  * The log says what was cut off. Then the end is a list of steps (shutdown.ts); each runs even if an earlier one failed.
  */
@@ -32,7 +32,7 @@ import { writersBelow } from './writers.ts';
 
 /** Seconds within which an operation that asks a service ends, retries included. */
 const DEFAULT_TIMEOUT = '120';
-/** Milliseconds between looks whether the mount is still there. */
+/** Milliseconds between two checks that the mount is still there. */
 const WATCH_INTERVAL = 1_000;
 /** Milliseconds for which a signal waits for pushes: with the rest it has to fit into the 90 s that systemd gives a service. */
 const PUSH_LIMIT = 60_000;
@@ -42,7 +42,7 @@ const GRACE = 5_000;
 const STEP_LIMIT = 10_000;
 /** Milliseconds for which the kernel may call the mount busy without a visible user: a lookup in progress holds it too. */
 const BUSY_TIMEOUT = 2_000;
-/** Milliseconds between looks whether something is over. */
+/** Milliseconds between two checks whether something is over. */
 const LOOK_INTERVAL = 50;
 
 /** Plain JSON, so that it can be handed to the background process. */
@@ -52,7 +52,7 @@ export interface MountRequest extends Omit<SessionOptions, 'env'> {
   readonly allowOther?: boolean;
   readonly allowDelete?: boolean;
   readonly noOverwrite?: boolean;
-  /** Path of a file of public keys: an image that none of them signed cannot be read. */
+  /** Path of a file of public keys. Only images that one of them signed can be read. */
   readonly requireSigned?: string | undefined;
   /** Options passed to FUSE as they are. */
   readonly fuseOptions?: readonly string[];
@@ -72,11 +72,11 @@ export class Mount {
   readonly #since = Date.now();
   readonly #ended = Promise.withResolvers<readonly string[]>();
   #control: Server | undefined;
-  /** Is the end under way? From then on nobody else begins it. */
+  /** Is the end under way? It begins only once. */
   #isEnding = false;
   /** Requests to unmount that are under way. */
   #unmounts = 0;
-  /** Fires when the users of the mount are cut off: nothing waits for them any more. */
+  /** Fires when the users of the mount are cut off, so that nothing waits for them any more. */
   readonly #cut = new AbortController();
 
   private constructor(request: MountRequest, session: Session, keys: KeyRing | undefined, log: Log) {
@@ -116,14 +116,14 @@ export class Mount {
     }
   }
 
-  /** Resolves when the mount has ended and everything is closed, to the steps that failed. */
+  /** Resolves to the steps that failed, when the mount has ended and everything is closed. */
   get ended(): Promise<readonly string[]> {
     return this.#ended.promise;
   }
 
   /**
-   * Ends the mount as a service manager expects: waits up to 60 seconds for pushes, which then stay in the journal, and cuts
-   * off all who still use the mount.
+   * Ends the mount as a service manager expects: waits up to 60 seconds for pushes, leaves the others in the journal, and cuts
+   * off everyone who still uses the mount.
    */
   async end(): Promise<void> {
     // Unmounted already, it waits for files to be closed.
@@ -151,7 +151,7 @@ export class Mount {
     this.#control = await serveControl(socketPath(this.#runtimeDir, this.mountpoint), {
       status: async () => this.#status(),
       unmount: async ({ force }, signal) => {
-        const cut = await this.#unmounting(() => (force ? this.#cutOff() : this.#leave(signal)));
+        const cut = await this.#unmounting(() => (force ? this.#cutOff() : this.#unmountWhenUnused(signal)));
         void this.#end([]);
         return { cut };
       },
@@ -197,7 +197,7 @@ export class Mount {
     for (const each of names) this.#session.metadata.forget(await this.#session.backend(each));
   }
 
-  /** Runs what unmounts, so that {@link #watch} does not take it for somebody else's doing. */
+  /** Runs `act`, which unmounts. Meanwhile {@link #watch} does not take the unmounting for somebody else's. */
   async #unmounting<T>(act: () => Promise<T>): Promise<T> {
     this.#unmounts += 1;
     try {
@@ -207,9 +207,9 @@ export class Mount {
     }
   }
 
-  /** Unmounts after pushes under way. BUSY if the mount is in use, which then continues. */
-  async #leave(signal: AbortSignal): Promise<Cut> {
-    // The kernel does not count those in other mount namespaces: they are looked for first.
+  /** Unmounts after the pushes under way. If the mount is in use, throws BUSY and the mount continues. */
+  async #unmountWhenUnused(signal: AbortSignal): Promise<Cut> {
+    // The kernel does not count users in other mount namespaces, so look for them first.
     const seen = await this.#used();
     if (isHeld(seen)) throw inUse(this.mountpoint, seen);
     await Promise.race([Promise.all([this.#staging.idle(), this.#filesystem.idle()]), rejection(signal)]);
@@ -244,7 +244,7 @@ export class Mount {
     return usedPaths(this.mountpoint, this.#filesystem.openPaths);
   }
 
-  /** Ends the process's part when someone unmounted from outside; files still open are served until they are closed. */
+  /** Ends the process after someone unmounted from outside. Files still open are served until they are closed. */
   async #watch(): Promise<void> {
     while (!this.#isEnding) {
       await sleep(WATCH_INTERVAL, undefined, { ref: false });
@@ -253,7 +253,7 @@ export class Mount {
         return true;
       });
       if (isThere || this.#isEnding || this.#unmounts > 0) continue;
-      this.#log(`${this.mountpoint} was unmounted from outside; what is open is served until it is closed`);
+      this.#log(`${this.mountpoint} was unmounted from outside; open files are served until they are closed`);
       await this.#end([]);
     }
   }
@@ -312,8 +312,8 @@ function rejection(signal: AbortSignal): Promise<never> {
 }
 
 /**
- * A login without a registry is sent to every registry that is asked for. Other users of a mount could ask for a registry of
- * theirs, so such a login is not used then.
+ * A login without a registry is sent to every registry that is asked for. Other users of a shared mount could name a registry
+ * of theirs, so a shared mount does not use such a login.
  */
 function environmentOf({ allowOther }: MountRequest): NodeJS.ProcessEnv {
   if (!allowOther) return process.env;

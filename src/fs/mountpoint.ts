@@ -9,7 +9,7 @@ const run = promisify(execFile);
 /** Milliseconds a call of fusermount or a look at a mount point may take: a hung mount blocks every process that touches it. */
 const TIME_LIMIT = 10_000;
 
-/** For programs whose messages are read here. */
+/** Environment for programs whose messages are parsed here. */
 const IN_ENGLISH = { ...process.env, LC_ALL: 'C' };
 
 /** File system type that our mounts have in /proc/self/mounts. */
@@ -56,8 +56,8 @@ export async function isMounted(mountpoint: string): Promise<boolean> {
 }
 
 /**
- * Prepares a folder for a mount: creates it, and unmounts what a dead process left there. BUSY where a process serves it,
- * even one that does not answer now; throws USAGE if it is not a folder.
+ * Prepares a folder for a mount: creates it, and unmounts what a dead process left there. Throws BUSY if a process serves a
+ * mount there, even if that process does not answer now; USAGE if it is not an empty folder.
  */
 export async function prepareMountpoint(mountpoint: string): Promise<void> {
   if (await isMounted(mountpoint)) {
@@ -75,7 +75,7 @@ export async function prepareMountpoint(mountpoint: string): Promise<void> {
   try {
     await mkdir(mountpoint, { recursive: true });
   } catch (cause) {
-    throw new SregistryError('USAGE', `${mountpoint} cannot be made a folder to mount on`, {
+    throw new SregistryError('USAGE', `Cannot create the folder ${mountpoint} to mount on`, {
       hint: 'Name a folder of yours, or one that you may create',
       cause,
     });
@@ -93,7 +93,7 @@ export type Service = 'alive' | 'dead' | 'silent';
 
 export async function serviceOf(mountpoint: string): Promise<Service> {
   try {
-    // A process of its own, because it can be killed: a call that waits for a mount would keep this one from ending.
+    // A process of its own can be killed. A call that waits for a hung mount would keep this process from ending.
     await run('stat', ['--', mountpoint], { timeout: TIME_LIMIT, killSignal: 'SIGKILL', env: IN_ENGLISH });
     return 'alive';
   } catch (error) {
@@ -105,16 +105,16 @@ export async function serviceOf(mountpoint: string): Promise<Service> {
 }
 
 /**
- * Unmounts a mount that nobody uses. False if the kernel says that it is in use: then nothing has changed. Not an error if
- * nothing is mounted there any more. Throws MISSING_DEPENDENCY if it cannot be unmounted at all.
+ * Unmounts a mount that nobody uses. Returns false and changes nothing if the kernel says that it is in use. Not an error if
+ * nothing is mounted there any more. Throws MISSING_DEPENDENCY if no program can unmount it.
  */
 export async function unmountUnused(mountpoint: string): Promise<boolean> {
   return (await fusermount(mountpoint, 'unused')) !== 'busy';
 }
 
 /**
- * Unmounts at once: the mount leaves the tree, and ends for its users when they let go. Tells whether it was in use.
- * Not an error where nothing is mounted any more. MISSING_DEPENDENCY where it cannot be unmounted at all.
+ * Unmounts at once: the mount leaves the tree, and ends for its users when they close it. Returns whether it was in use. Not an
+ * error if nothing is mounted there any more. Throws MISSING_DEPENDENCY if no program can unmount it.
  */
 export async function unmountLazily(mountpoint: string): Promise<'unused' | 'used'> {
   if (await unmountUnused(mountpoint).catch(() => false)) return 'unused';
@@ -122,7 +122,7 @@ export async function unmountLazily(mountpoint: string): Promise<'unused' | 'use
   return 'used';
 }
 
-/** Programs that unmount, the best first, and their options for both ways. */
+/** Programs that unmount, the best first, and the options of each for both ways. */
 const PROGRAMS = [
   { program: 'fusermount3', unused: ['-u'], lazily: ['-uz'] },
   { program: 'fusermount', unused: ['-u'], lazily: ['-uz'] },

@@ -1,7 +1,7 @@
 /**
- * Operations on names, of files being written and of images in registries: removes, renames, and makes folders.
+ * Operations on names: removes and renames files being written and images in registries, and makes folders.
  *
- * A rename to another spelling of the same image (`x:1.simg` to `x:1.sif`) changes nothing, as rename(2) has it for two names
+ * A rename to another spelling of the same image (`x:1.simg` to `x:1.sif`) changes nothing, as rename(2) requires for two names
  * of one file.
  */
 import type { Backend } from '../backends/backend.ts';
@@ -46,7 +46,7 @@ export class Naming {
     if (staged !== undefined) await this.#staging.discard(staged);
   }
 
-  /** Frees the name of an open image, which is about to be removed, or replaced by a rename. */
+  /** Frees the name of an open image that is about to be removed, or replaced by a rename. */
   hide(path: string, signal: AbortSignal): Promise<void> {
     return this.#holding(path, (staged) => this.#hide(path, staged, signal));
   }
@@ -73,7 +73,7 @@ export class Naming {
   }
 
   async rename(from: string, to: string, signal: AbortSignal): Promise<void> {
-    // Whatever comes of the rename, what libfuse has hidden for it is not to be removed.
+    // libfuse has hidden the file for this rename, so it is not removed, even if the rename fails.
     await this.#removals.supersede(keyOf(to));
     await this.#holding(from, (staged) => this.#rename(from, to, staged, signal));
   }
@@ -108,10 +108,16 @@ export class Naming {
 
   async rmdir(path: string): Promise<void> {
     if (this.#staging.list(path).length === 0 && this.#lookup.removeFolder(path)) return;
-    throw new SregistryError('FORBIDDEN', `${path} cannot be removed: a collection goes with its last image`);
+    throw new SregistryError(
+      'FORBIDDEN',
+      `${path} cannot be removed: a collection disappears with its last image`,
+    );
   }
 
-  /** Runs `act` on the file being written at a path, while no push of it is under way. Its state tells what the path stands for. */
+  /**
+   * Runs `act` on the file being written at a path, while no push of it is under way. The file's state tells what the path
+   * stands for.
+   */
   async #holding(path: string, act: (staged: StagedFile | undefined) => Promise<void>): Promise<void> {
     const staged = this.#staging.find(path);
     if (staged === undefined) return act(undefined);
@@ -123,7 +129,7 @@ export class Naming {
     }
   }
 
-  /** The registry's image at a path; `staged` is the file that shows it, where one does. */
+  /** The registry's image at a path. `staged` is the file that shows the image, if any. */
   async #imageOf(
     path: string,
     parsed: ImagePath,
@@ -167,7 +173,7 @@ export class Naming {
     await this.#staging.rename(staged, to);
   }
 
-  /** Within a backend that can copy by itself; the old name is removed, which needs the permission to. */
+  /** Renames within a backend that can copy by itself. That removes the old name, so the mount must allow deletes. */
   async #renameImage(
     from: string,
     source: ImagePath,
@@ -192,7 +198,7 @@ export class Naming {
     return copied;
   }
 
-  /** EXISTS if the path exists and must not be replaced. */
+  /** Throws EXISTS if the path exists and must not be replaced. */
   async #checkNew(path: string, parsed: ImagePath, signal: AbortSignal): Promise<void> {
     if (!this.#permissions.keepsExisting) return;
     const isThere = this.#staging.find(path)?.isInRegistry || (await this.#lookup.image(parsed, signal));
@@ -200,8 +206,8 @@ export class Naming {
   }
 
   /**
-   * BUSY where the image is open for reading under another spelling of its name: for the kernel that is another file, which
-   * would show its readers bytes of both. (Readers under this very path follow it: see removals.ts.)
+   * Throws BUSY if the image is open for reading under another spelling of its name. The kernel takes that for another file,
+   * whose readers would see bytes of both images. (Readers under this very path keep their revision: see removals.ts.)
    */
   #checkUnread(path: string): void {
     if (!this.#lookup.openRevisions.isHeldElsewhere(keyOf(path), path)) return;
@@ -210,7 +216,7 @@ export class Naming {
     });
   }
 
-  /** Discards the file being written at a path that something else takes. */
+  /** Discards the file being written at a path, which another file replaces. */
   async #replaceStaged(path: string): Promise<void> {
     const replaced = this.#staging.find(path);
     if (replaced !== undefined) await this.#staging.discard(replaced);

@@ -6,7 +6,7 @@ import type { RevisionReference } from './open-revisions.ts';
 import { readOnly } from './permissions.ts';
 import type { StagedFile } from './staged-file.ts';
 
-/** fuse-native keeps 32 bits of a handle, and takes 0 for none. */
+/** fuse-native keeps 32 bits of a handle. 0 means no handle. */
 const MAX_HANDLE = 0x7fff_ffff;
 
 interface Entry {
@@ -25,7 +25,9 @@ export class OpenFiles {
     return this.#entries.size;
   }
 
-  /** For each handle the present path of its file, the path it was opened as, and whether for writing. */
+  /**
+   * For each handle: the present path of its file, the path under which it was opened, and whether it was opened for writing.
+   */
   get paths(): (OpenPath & { readonly openedAs: string })[] {
     return [...this.#entries.values()].map(({ file, path }) => ({
       path,
@@ -34,7 +36,7 @@ export class OpenFiles {
     }));
   }
 
-  /** A new handle on a file. `reference`, if any, is released with it. */
+  /** Adds a handle on a file. Releasing the handle releases `reference`, if any. */
   add(file: OpenFile, reference?: RevisionReference): number {
     do this.#last = this.#last === MAX_HANDLE ? 1 : this.#last + 1;
     while (this.#entries.has(this.#last));
@@ -42,12 +44,12 @@ export class OpenFiles {
     return this.#last;
   }
 
-  /** EBADF if there is no such handle. */
+  /** Throws EBADF if the handle does not exist. */
   get(handle: number): OpenFile {
     return this.#entry(handle).file;
   }
 
-  /** The file that a handle was opened to write. READ_ONLY where it was opened for reading. */
+  /** The file that a handle was opened to write. Throws READ_ONLY if it was opened for reading. */
   staged(handle: number): StagedFile {
     const { staged, writes, path } = this.get(handle);
     if (staged === undefined || !writes) throw readOnly(path, 'it was opened for reading');

@@ -7,7 +7,7 @@ import type { RemoteImage } from '../image/remote.ts';
 /** One revision, held by a reader. */
 export interface RevisionReference {
   readonly image: RemoteImage;
-  /** One reader fewer. */
+  /** Ends this reader. */
   release(): void;
 }
 
@@ -23,9 +23,9 @@ interface Reader {
 }
 
 interface Held {
-  /** Where it is found; changes when the image is renamed. */
+  /** The image as the registry names it; changes when it is renamed. */
   key: string;
-  /** What further readers get. */
+  /** The revision that further readers get. */
   image: RemoteImage;
   readonly readers: Set<Reader>;
 }
@@ -37,7 +37,7 @@ export class OpenRevisions {
     return this.#held.get(key)?.image;
   }
 
-  /** Adds a reader under `path`, of `image` or of the revision that is already held. */
+  /** Adds a reader under `path`. It gets the revision that is already held, else `image`. */
   acquire(key: string, image: RemoteImage, path: string): RevisionReference {
     const held = this.#held.get(key) ?? { key, image, readers: new Set() };
     const reader = { path };
@@ -50,7 +50,7 @@ export class OpenRevisions {
     return { image: held.image, release };
   }
 
-  /** Is the image open under another path than this one? */
+  /** Is the image open under a path other than this one? */
   isHeldElsewhere(key: string, path: string): boolean {
     return [...(this.#held.get(key)?.readers ?? [])].some((reader) => reader.path !== path);
   }

@@ -1,9 +1,9 @@
 /**
  * Opens files, for reading, for writing or for both: decides what a path stands for.
  *
- * A path is, in this order: a file being written, a revision that is open, what the registry says. An open decides which of
- * these holds, and acquires the file or the revision, in one step after the last answer of a service: an operation that came
- * first meanwhile wins.
+ * A path is, in this order: a file being written, a revision that is open, what the registry says. After the last answer of a
+ * service, one step decides which of these holds and acquires the file or the revision. So an operation that finished meanwhile
+ * wins.
  */
 import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';
@@ -27,7 +27,7 @@ const { O_CREAT, O_EXCL, O_RDONLY, O_TRUNC, O_WRONLY } = constants;
 /** The bits of open(2)'s flags that say whether it is for reading, writing, or both. */
 const O_ACCMODE = 3;
 
-/** Stands for an image that may or may not exist. */
+/** Stands in for an image that may or may not exist. */
 const UNSEEN = 'unseen';
 
 export interface OpeningOptions {
@@ -93,7 +93,10 @@ export class Opening {
     });
   }
 
-  /** What an image that was STALE when it was opened has become; throws the error if that is no other image, or it is another error. */
+  /**
+   * The image to open after `error`: the revision that has replaced a STALE one. Rethrows any other error, and STALE if nothing
+   * has replaced it.
+   */
   async #afterStale(
     error: unknown,
     path: string,
@@ -108,7 +111,7 @@ export class Opening {
     return current;
   }
 
-  /** A handle on a new file, or on what is being written at its path, emptied. */
+  /** A handle on a new file, or on the file being written at the path, which is emptied. */
   async create(path: string): Promise<number> {
     checkLength(path);
     this.#permissions.checkWritable(path);
@@ -126,7 +129,7 @@ export class Opening {
     return this.#add(this.#stagedHandle(path, this.#staging.create(path), true));
   }
 
-  /** Resolves when it is known what the path stands for, and the cache has the bytes that were pushed there. */
+  /** Resolves when no removal of the path is pending, and the cache has the bytes that were pushed there. */
   async #settled(path: string): Promise<void> {
     await this.#removals.settled(keyOf(path));
     await this.#staging.settled(path);
@@ -203,8 +206,8 @@ export class Opening {
   }
 
   /**
-   * A name that may or may not exist, as its service did not answer: it can be written anew. In place it can be written only
-   * if it turns out not to exist: its writer was told nothing of the bytes it would change.
+   * Opens a name that may or may not exist, because its service did not answer. The name can be written anew. It can be written
+   * in place only if it turns out not to exist: the writer was told nothing of the bytes it would change.
    */
   async #openUnseen(path: string, backend: Backend, { name }: OfImage, flags: number): Promise<number> {
     await this.#permissions.checkPush(path, backend.name);
@@ -222,8 +225,8 @@ export class Opening {
   }
 
   /**
-   * STALE if the registry has another revision by now: what is known of an unreachable service may be old, and updating it
-   * would undo what others have pushed since.
+   * Throws STALE if the registry has another revision by now. The known revision of an unreachable service may be old, and
+   * updating it would undo what others have pushed since.
    */
   async #checkCurrent(path: string, backend: Backend, { name, revision }: RemoteImage): Promise<void> {
     const current = await backend.resolve(name, this.#lookup.signal());
@@ -234,7 +237,7 @@ export class Opening {
     });
   }
 
-  /** IN_USE where an image is open for reading. */
+  /** Throws IN_USE if an image is open for reading. */
   #checkUnread(path: string): void {
     if (this.#lookup.openRevisions.get(keyOf(path)) !== undefined) throw inUse(path);
   }
@@ -245,14 +248,14 @@ export class Opening {
   }
 }
 
-/** Bytes that were not known when the file was opened to be written. */
+/** The error for bytes that were not known when the file was opened for writing. */
 function unseen(path: string): SregistryError {
-  return new SregistryError('STALE', `The registry did not answer when ${path} was opened to be written`, {
+  return new SregistryError('STALE', `The registry did not answer when ${path} was opened for writing`, {
     hint: 'Open it again when the registry answers, or write the whole file',
   });
 }
 
-/** With --require-signed: bytes that can still change cannot be verified. */
+/** The error for reading a file being written with --require-signed: bytes that can still change cannot be verified. */
 function beingWritten(path: string): SregistryError {
   return new SregistryError('NOT_SIGNED', `${path} cannot be read while it is being written`);
 }

@@ -1,4 +1,4 @@
-/** What a mount allows: the options it was mounted with, and what its backends can do. */
+/** What a mount allows, by its options and by what its backends can do. */
 import type { Backend } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
 import type { Lookup } from './lookup.ts';
@@ -18,12 +18,12 @@ export class Permissions {
     this.#lookup = lookup;
   }
 
-  /** READ_ONLY on a read-only mount. */
+  /** Throws READ_ONLY on a read-only mount. */
   checkWritable(path: string): void {
     if (this.#options.readOnly) throw readOnly(path, 'mounted with --read-only');
   }
 
-  /** READ_ONLY where the backend cannot be pushed to. */
+  /** Throws READ_ONLY if the backend cannot be pushed to. */
   async checkPush(path: string, backendName: string): Promise<void> {
     const backend = await this.#lookup.backend(backendName);
     if (backend.push === undefined)
@@ -35,7 +35,10 @@ export class Permissions {
     return !this.#options.readOnly && backend.push !== undefined;
   }
 
-  /** FORBIDDEN if the mount does not remove images from registries; `act` is the message. */
+  /**
+   * Throws FORBIDDEN if the mount may not remove images from registries. `act` is the message, `alternative` completes the
+   * hint.
+   */
   checkDelete(act: string, alternative: string): void {
     if (this.#options.allowDelete) return;
     throw new SregistryError('FORBIDDEN', act, { hint: `Mount with --allow-delete, or ${alternative}` });
@@ -47,8 +50,8 @@ export class Permissions {
   }
 
   /**
-   * May a name be written though its service cannot be reached? Such a name may or may not exist: it is shown as a file that
-   * can be written but not read, so that a copy to it is staged and kept.
+   * May a name be written although its service cannot be reached? Such a name may or may not exist. The mount shows it as a
+   * file that can be written but not read, so that a copy to it is staged and kept.
    */
   mayWriteUnseen(backend: Backend, error: unknown): boolean {
     return isError(error, 'UNREACHABLE') && !this.#options.noOverwrite && this.mayPush(backend);

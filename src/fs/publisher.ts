@@ -1,13 +1,13 @@
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
 
-/** What staging needs from the rest: pushing an image, and what to do with a file that was pushed. */
+/** What staging needs from outside: pushing an image, and taking over a file that was pushed. */
 export interface Publisher {
   /** `sregistry` URI of a name, for people. */
   uri(backend: string, name: ImageName): string;
   /** Pushes a whole image; resolves to what the registry has then. Throws EXISTS if the mount must not replace what is there. */
   push(request: PushRequest): Promise<RemoteImage>;
-  /** Moves the bytes of a pushed file that nobody has open into the cache if it takes them, else deletes them. */
+  /** Moves a pushed file that nobody has open into the cache, or deletes it if the cache does not take it. */
   settle(backend: string, image: RemoteImage, file: string): Promise<void>;
   /** Frees so many bytes on the disk of the staging folder; false if that is not possible. */
   makeRoom(bytes: number): Promise<boolean>;

@@ -1,11 +1,11 @@
 /**
  * Removing and replacing images that somebody has open.
  *
- * Before it removes or replaces a file that is open, libfuse renames it to a hidden name: the same call, whether `rm`
- * follows or a rename over it. So the image leaves its name at once, its readers keep their revision under the hidden name,
- * and the registry is asked to remove it only if no rename to the name follows shortly. If the removal is not allowed, it
- * fails at once, unless a closed file may be about to replace the image. Lookups of the name wait meanwhile, so that nobody
- * finds it missing while it is replaced.
+ * Before libfuse removes or replaces an open file, it renames the file to a hidden name. That call is the same for `rm` and for
+ * a rename over the file. So the image leaves its name at once, and its readers keep their revision under the hidden name. The
+ * registry is asked to remove the image only if no rename to the name follows shortly. A removal that is not allowed fails at
+ * once, unless a closed file may be about to replace the image. Meanwhile lookups of the name wait, so that nobody finds the
+ * name missing while the image is replaced.
  */
 /** Milliseconds within which libfuse sends the rename that follows: it does so as soon as it has the answer. */
 const GRACE = 100;
@@ -29,37 +29,37 @@ export class Removals {
   readonly #pending = new Map<string, Pending>();
   readonly #onFailure: (path: string, error: unknown) => void;
 
-  /** `onFailure` is called for a removal that failed after its caller had returned. */
+  /** `onFailure` is called when a removal fails after its caller has returned. */
   constructor(onFailure: (path: string, error: unknown) => void) {
     this.#onFailure = onFailure;
   }
 
-  /** Is the image on its way out, so that its name stands for nothing? */
+  /** Is the image being removed, so that its name stands for nothing? */
   has(key: string): boolean {
     return this.#pending.has(key);
   }
 
-  /** Frees the name of an image. `mayBeReplaced`: a rename over it may follow. Throws if it must not be removed. */
+  /** Frees the name of an image. `mayBeReplaced`: a rename over it may follow. Throws if the image must not be removed. */
   begin(key: string, removal: Removal, mayBeReplaced: boolean): void {
     if (!mayBeReplaced) removal.check();
-    // The rename may wait in line behind what kept the event loop: it gets one more turn.
+    // The rename may wait behind what blocked the event loop, so give it one more turn.
     const timer = setTimeout(() => setImmediate(() => void this.#carryOut(key)), GRACE);
     this.#pending.set(key, { removal, timer, settled: Promise.withResolvers() });
   }
 
-  /** Resolves when it is known what the name stands for. Lookups and uses of the name wait for it. */
+  /** Resolves when no removal of the name is pending. Lookups and uses of the name wait for it. */
   async settled(key: string): Promise<void> {
     await this.#pending.get(key)?.settled.promise;
   }
 
-  /** Something else takes the name, so the removal is dropped. Waits for a removal under way. */
+  /** Drops the pending removal, as something else takes the name. Waits for a removal under way. */
   async supersede(key: string): Promise<void> {
     const pending = this.#pending.get(key);
     if (pending?.timer !== undefined) this.#settle(key, pending);
     else await pending?.settled.promise;
   }
 
-  /** Carries out what is pending. */
+  /** Carries out the pending removals. */
   async finishAll(): Promise<void> {
     await Promise.all([...this.#pending.keys()].map((key) => this.#carryOut(key)));
   }

@@ -2,9 +2,9 @@
  * Takes over what earlier mounts left in the journal.
  *
  * A file that was closed whole (kept, or being pushed) is pushed. Any other file is only listed (`sregistry status`): its
- * writer had not closed it, so only its owner knows whether it is finished (`sregistry push --kept`). Of several closed
- * files of one name the newest is pushed. A file whose name another process writes anew is only listed too, and so is a
- * file that the journal has lost.
+ * writer had not closed it, so only its owner knows whether it is finished (`sregistry push --kept`). Of several closed files
+ * of one name, only the newest is pushed. Two more kinds are only listed: a file whose name another process is writing anew,
+ * and a file whose record the journal has lost.
  */
 import { lstat, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -21,7 +21,7 @@ import { keyOf, parsePath } from './tree.ts';
 
 const debug = debugLog('staging');
 
-/** Pushes at once of files that were left: each hashes its file and takes bandwidth from readers. */
+/** Parallel pushes of files that were left. Each hashes its file and takes bandwidth from readers. */
 const CONCURRENCY = 2;
 
 const LEFT = {
@@ -35,7 +35,7 @@ export interface StagedPaths {
   /** Is the file of this record in place already? */
   has(record: string): boolean;
   isFree(path: string): boolean;
-  /** Puts a file in its place; false if another was faster. */
+  /** Puts a file in its place. Returns false if another file is there. */
   place(staged: StagedFile): boolean;
   /** Takes a file from its place. */
   withdraw(staged: StagedFile): void;
@@ -65,8 +65,8 @@ export async function takeOver(
 }
 
 /**
- * Removes files of dead processes that no record names: never written, or pushed already. After a loss of the journal, a file
- * whose bytes would be lost gets a record again.
+ * Removes files of dead processes that no record names: they were never written, or are pushed already. After a loss of the
+ * journal, gives a record to each file whose bytes would be lost.
  */
 export async function removeOrphans(folder: string, journal: Journal): Promise<void> {
   const names = await readdir(folder).catch((error) => {
@@ -102,7 +102,9 @@ async function sizeOf(file: string): Promise<number> {
   return stats?.isFile() ? stats.size : 0;
 }
 
-/** A part whose name is not an image's hides nothing. The mount shows it, so that it can be finished, renamed or removed. */
+/**
+ * Shows a part whose name is not an image's in the mount, where it hides nothing. There it can be finished, renamed or removed.
+ */
 async function placePart(journal: Journal, record: Staged, tree: StagedPaths): Promise<void> {
   const path = pathOf(record);
   if (parsePath(path)?.kind === 'image' || !tree.isFree(path)) return;
@@ -133,7 +135,7 @@ async function placeClosed(
   }
   const push = async () => {
     try {
-      // Said first, so that one of two processes that look at each other's records at the same time sees the other.
+      // Noted first: of two processes that look at each other's records at the same time, at least one sees the other.
       journal.update(newest.id, { state: 'pushing' });
       // While it waited for its turn, something newer may have been pushed to its name, or be about to.
       const isNewerPushed = journal.get(newest.id)?.superseded;
@@ -165,7 +167,7 @@ async function adopt(
   }
 }
 
-/** The path shows the registry's image again; if somebody has the file open, it stays as a failed one. */
+/** Makes the path show the registry's image again. A file that somebody has open stays, as one whose push failed. */
 async function withdraw(
   journal: Journal,
   record: Staged,
@@ -179,7 +181,7 @@ async function withdraw(
   await staged.close();
 }
 
-/** Lets others take over a record whose file has no place here. */
+/** Lets other processes take over a record whose file has no place here. */
 function giveBack(journal: Journal, { id, owner }: Staged): void {
   journal.update(id, { owner });
 }

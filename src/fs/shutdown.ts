@@ -1,6 +1,6 @@
 /**
- * Ends something that has many parts by a list of named steps. Each step runs even if an earlier one failed, so that one
- * failure leaves nothing half ended.
+ * Shuts down by a list of named steps. Each step runs even if an earlier one failed, so that one failure leaves nothing half
+ * closed.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, SregistryError } from '../base/errors.ts';
@@ -8,7 +8,7 @@ import { describeError, SregistryError } from '../base/errors.ts';
 export interface Step {
   /** What it does, as in "could not <name>". */
   readonly name: string;
-  /** Milliseconds after which the next step begins anyway; default: as long as it takes. */
+  /** Milliseconds after which the next step begins anyway. Default: no limit. */
   readonly limit?: number;
   run(): unknown;
 }
@@ -30,7 +30,10 @@ export async function runSteps(steps: readonly Step[], log: (message: string) =>
   return failed;
 }
 
-/** Waits at most for so many milliseconds, and until the signal fires. Tells whether the promise resolved; throws its error. */
+/**
+ * Waits for the promise, but at most for `milliseconds` and until the signal fires. Returns whether the promise resolved;
+ * throws its error.
+ */
 export async function isDoneWithin(
   promise: Promise<unknown>,
   milliseconds: number,

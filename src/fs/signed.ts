@@ -1,8 +1,8 @@
 /**
- * Decides which images a mount with `--require-signed` opens: those that `apptainer verify` would accept with the keys of the
- * ring. An unsigned image is refused by its headers. Any other is fetched to local disk before it is verified, so that readers
- * get the bytes that were verified. The outcome is remembered for these bytes; another revision, or a copy that was fetched
- * anew, is verified again.
+ * Decides which images a mount with `--require-signed` opens: those that `apptainer verify` accepts with the keys of the ring.
+ * The headers suffice to refuse an unsigned image. Any other image is fetched to local disk before it is verified, so that
+ * readers get the bytes that were verified. The outcome is remembered for these bytes. Another revision, or a copy that was
+ * fetched anew, is verified again.
  */
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../base/errors.ts';
@@ -10,13 +10,13 @@ import { findMissingSignature, type KeyRing, verifySignatures } from '../image/s
 import type { ByteSource } from '../image/source.ts';
 import type { OpenFile } from './handles.ts';
 
-/** NOT_SIGNED for a file that may not be read. `signal` is that of {@link OpenFile.settle}. */
+/** Throws NOT_SIGNED for a file that may not be read. `signal` is that of {@link OpenFile.settle}. */
 export type Verify = (file: OpenFile, signal: () => AbortSignal) => Promise<void>;
 
 /** Why a file may not be read; undefined if it may. */
 type Outcome = string | undefined;
 
-/** Files whose outcome is remembered. */
+/** Number of files whose outcome is remembered. */
 const MAX_OUTCOMES = 10_000;
 
 export function signedOnly(keys: KeyRing): Verify {
@@ -31,7 +31,7 @@ export function signedOnly(keys: KeyRing): Verify {
     if (known !== undefined) return known;
     const outcome = check(file, keys, signal);
     outcomes.set(settled, outcome);
-    // A file that could not be read says nothing of its signatures.
+    // A failed read says nothing about the signatures.
     outcome.catch(() => outcomes.delete(settled));
     return outcome;
   };

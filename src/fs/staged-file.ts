@@ -17,41 +17,41 @@ import type { Writer } from './writers.ts';
 
 const { O_CREAT, O_NOFOLLOW, O_RDWR } = constants;
 
-/** Brings the revision being updated to a path where nothing is yet. */
+/** Copies the revision being updated to a new file. */
 export type CopyUp = (to: string) => Promise<void>;
 
 export interface Original {
   readonly copyUp: CopyUp;
   /** Bytes of the revision. */
   readonly size: number;
-  /** May it be that there is no such revision? */
+  /** Is it unknown whether the revision exists? */
   readonly isUnseen?: boolean;
 }
 
 export class StagedFile {
   /** Path of its bytes on local disk. */
   readonly file: string;
-  /** Id in the journal; none while there is nothing to lose. */
+  /** Id in the journal; undefined while there is nothing to lose. */
   record: string | undefined;
-  /** What the journal says of it. */
+  /** Its record in the journal. */
   recorded: PushPhase | undefined;
   /** Open handles. */
   handles = 0;
-  /** Of these, the ones that opened it for reading when it was what the registry has. */
+  /** Handles that were opened for reading when the file was what the registry has. */
   publishedReaders = 0;
   /** How often it was opened for writing. */
   openings = 0;
-  /** Does somebody who canceled its push decide what comes next? */
+  /** Does the caller that canceled its push decide what comes next? */
   isHeld = false;
   /** Why the push of the present bytes failed, or why they were refused. */
   failure: unknown;
-  /** What the registry has, where it was pushed or renamed from here. */
+  /** The registry's image, if the file was pushed or renamed from here. */
   remote: RemoteImage | undefined;
-  /** Who changes a file in place that was whole. */
+  /** The processes that change in place a file that was whole. */
   writers: readonly Writer[] = [];
   /** {@link openings} when the writers were looked up. */
   lookedUpAt = 0;
-  /** Looking at it and pushing it, where that is under way. */
+  /** The look at the file and its push, while they are under way. */
   closing: Promise<void> | undefined;
   /** Ends the push under way. */
   cancelPush: (() => void) | undefined;
@@ -59,17 +59,17 @@ export class StagedFile {
   modified = Date.now();
   #path: string;
   #state: StagedState;
-  /** Counts changes, to tell whether it changed while it was looked at. */
+  /** Counts changes, to tell whether the file changed during a look at it. */
   #changes = 0;
-  /** Changes when a writer last closed it. */
+  /** The number of changes when a writer last closed it. */
   #closedAt: number | undefined;
   #size: number;
   /** Bytes from the start that are still the original's. */
   #original: number;
   readonly #written = new Extents();
-  /** What a writer wanted to write and could not, until somebody writes there. */
+  /** Ranges that a writer failed to write, until somebody writes them. */
   #lost: readonly ByteRange[] = [];
-  /** Did each write begin where the last one ended, or behind that? */
+  /** Did each write begin at or behind the end of the last one? */
   #isInOrder = true;
   /** Where the last write ended. */
   #end = 0;
@@ -88,7 +88,7 @@ export class StagedFile {
     this.#beganUnseen = original?.isUnseen ?? false;
   }
 
-  /** A file that another process staged, closed and left. Its bytes count as written. */
+  /** Opens a file that another process staged, closed and left. Its bytes count as written. */
   static async restore(
     path: string,
     { file, record, state }: { file: string; record: string; state: 'kept' | 'incomplete' },
@@ -109,7 +109,7 @@ export class StagedFile {
     return this.#path;
   }
 
-  /** What the path stands for, whatever its spelling: see keyOf. */
+  /** The key of the path, the same for every spelling: see keyOf. */
   get key(): string {
     return keyOf(this.#path);
   }
@@ -118,22 +118,22 @@ export class StagedFile {
     return this.#state;
   }
 
-  /** Bytes it has, or will have once the revision it updates is copied. */
+  /** Its bytes, counting those of the revision it updates that are not copied yet. */
   get size(): number {
     return this.#size;
   }
 
-  /** Changes when the bytes do. */
+  /** Changes when the bytes change. */
   get changes(): number {
     return this.#changes;
   }
 
-  /** Is what it shows what the registry has? */
+  /** Does it show what the registry has? */
   get isInRegistry(): boolean {
     return this.#state === 'pushed' || this.#state === 'unchanged';
   }
 
-  /** Is nothing known of its bytes, not even whether there are any? */
+  /** Is it unknown whether it has any bytes? */
   get isUnseen(): boolean {
     return this.#beganUnseen && this.#state === 'unchanged';
   }
@@ -143,7 +143,7 @@ export class StagedFile {
     return this.#original > 0;
   }
 
-  enter(event: StagedEvent): void {
+  apply(event: StagedEvent): void {
     const wasWhole = this.#state === 'pushed' || this.#state === 'kept';
     this.#state = nextState(this.#state, event);
     if (wasWhole && this.#state === 'open') this.#takeAsOriginal();
@@ -153,7 +153,7 @@ export class StagedFile {
     this.#path = path;
   }
 
-  /** A writer closed it. */
+  /** Notes that a writer closed it. */
   noteClose(): void {
     this.#closedAt = this.#changes;
   }
@@ -163,15 +163,18 @@ export class StagedFile {
     return this.#closedAt === this.#changes;
   }
 
-  /** A write of these bytes failed: the file is not what its writer means. Not if nothing of the file was changed. */
+  /**
+   * Notes that a write of these bytes failed, so that the file is not what its writer means. Ignored if nothing of the file was
+   * changed.
+   */
   noteLost(start: number, end: number): void {
     if (this.#state === 'open') this.#lost = [...this.#lost, { start, end }];
   }
 
   /**
-   * The first bytes of `wanted` that nobody wrote. Where the original is updated its bytes count as written, unless a write of
-   * them failed, or the writer began to overwrite it from its first byte and stopped before the end. A small hole that a writer
-   * passed over on its way from the beginning to the end counts as written: copies leave out runs of zeros.
+   * The first bytes of `wanted` that nobody wrote. The bytes of an original being updated count as written, unless a write of
+   * them failed, or the writer began to overwrite the original from its first byte and stopped before the end. If the writer
+   * went from the beginning to the end, a small hole counts as written: copies leave out runs of zeros.
    */
   missing(wanted: readonly ByteRange[]): ByteRange | undefined {
     const known = new Extents();
@@ -185,12 +188,12 @@ export class StagedFile {
     return wanted.map((range) => firstHole(known, range, allowed)).find((hole) => hole !== undefined);
   }
 
-  /** Are the bytes of the revision it updates here, where any are needed? */
+  /** Are the needed bytes of the revision it updates copied? */
   get isHere(): boolean {
     return this.#copyUp === undefined;
   }
 
-  /** Copies the revision it updates; where that fails it is as it was. */
+  /** Copies the revision it updates. A failure changes nothing. */
   async fetch(): Promise<void> {
     await this.#open();
   }
@@ -200,7 +203,7 @@ export class StagedFile {
     this.lookedUpAt = 0;
   }
 
-  /** Takes the bytes as they are for what is meant. */
+  /** Counts all bytes as written, as they are. */
   accept(): void {
     this.#written.add(0, this.#size);
     this.#lost = [];
@@ -213,7 +216,7 @@ export class StagedFile {
     return bytesRead;
   }
 
-  /** Writes bytes. The state and the journal are the caller's. */
+  /** Writes bytes. The caller takes care of the state and the journal. */
   write(source: Uint8Array, offset: number, length: number): Promise<void> {
     return this.#changing(async (handle) => {
       for (let done = 0; done < length; ) {
@@ -254,7 +257,7 @@ export class StagedFile {
     await handle.datasync();
   }
 
-  /** Closes it on disk; it is opened again when its bytes are needed. */
+  /** Closes the file on disk. It is opened again when its bytes are needed. */
   async close(): Promise<void> {
     const opening = this.#handle;
     this.#handle = undefined;
@@ -268,7 +271,7 @@ export class StagedFile {
     await removeStaged(this.file);
   }
 
-  /** Counts the change before the first byte moves, so that nobody takes a file that is being changed for settled. */
+  /** Counts the change before the first byte changes, so that nobody takes a file that is being changed for a settled one. */
   async #changing(change: (handle: FileHandle) => Promise<void>): Promise<void> {
     this.#changes += 1;
     this.modified = Date.now();
@@ -277,7 +280,7 @@ export class StagedFile {
     try {
       await run;
     } catch (error) {
-      // What is missing now is not a run of zeros that a copy left out.
+      // A hole that is there now is not a run of zeros that a copy left out.
       this.#isInOrder = false;
       throw error;
     } finally {
@@ -285,7 +288,7 @@ export class StagedFile {
     }
   }
 
-  /** The bytes are those of a whole image: what is written from now on changes it. */
+  /** Makes the present bytes, a whole image, the original that later writes change. */
   #takeAsOriginal(): void {
     this.#original = this.#size;
     this.#written.clip(0);
@@ -293,7 +296,7 @@ export class StagedFile {
     this.#end = 0;
   }
 
-  /** Is what was written one run from byte 0 that ends inside a part of the image, behind its beginning? */
+  /** Did the writer overwrite the image from byte 0 and stop inside one of its parts? */
   #isInterruptedOverwrite(wanted: readonly ByteRange[]): boolean {
     const [run, ...others] = this.#written.ranges;
     if (run === undefined || others.length > 0 || run.start > 0) return false;
@@ -302,7 +305,7 @@ export class StagedFile {
     return run.end > Math.max(header, OVERWRITE) && isInside;
   }
 
-  /** Opens it once, when its bytes are first needed; what fails is tried again by the next who needs them. */
+  /** Opens the file once, when its bytes are first needed. After a failure, the next caller tries again. */
   #open(): Promise<FileHandle> {
     if (this.#handle === undefined) {
       const opening = this.#openNow();
@@ -319,7 +322,7 @@ export class StagedFile {
     if (this.#state === 'unchanged') noteSpare(this.file);
     await this.#copyUp?.(this.file);
     this.#copyUp = undefined;
-    // Bytes that somebody has taken away are an error, not a file of zeros.
+    // A removed file is an error, not a file of zeros.
     const create = this.#original > 0 ? 0 : O_CREAT;
     return open(this.file, O_RDWR | O_NOFOLLOW | create, 0o600);
   }
@@ -343,11 +346,11 @@ function firstHole(known: Extents, range: ByteRange, allowed: number): ByteRange
 }
 
 /**
- * Bytes of the longest run of zeros that a copy may leave out of an image: SquashFS keeps no block of zeros (128 KiB unless told
- * otherwise), so it has at most the end of one block and the beginning of the next. `cp` leaves them out where its source says
- * that it is sparse, as an image of a mount is that is not all cached.
+ * Bytes of the longest run of zeros that a copy may leave out of an image. SquashFS stores no block of zeros (a block has 128
+ * KiB by default), so a run has at most the end of one block and the beginning of the next. `cp` leaves such runs out if its
+ * source is sparse, as is an image of a mount that is only partly cached.
  */
 const SPARSE = 256 * 1024;
 
-/** Bytes from the beginning of an image up to which a write is a patch of its header, not the start of another image. */
+/** A write that ends within so many bytes from the beginning patches the header; it does not start another image. */
 const OVERWRITE = 64 * 1024;

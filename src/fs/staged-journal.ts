@@ -15,10 +15,10 @@ import { parsePath } from './tree.ts';
 
 const debug = debugLog('staging');
 
-/** Milliseconds between two looks at whether another process is done. */
+/** Milliseconds between two checks whether another process is done. */
 const TURN_INTERVAL = 50;
 
-/** Of a file whose bytes, or whose name, are not those that were pushed. */
+/** The record's fields for a file whose bytes or name are not those that were pushed. */
 export const UNCLOSED = { closedAt: undefined, superseded: undefined } as const;
 
 export class StagedJournal {
@@ -31,7 +31,7 @@ export class StagedJournal {
     this.#uri = uri;
   }
 
-  /** Notes that the file is being changed. Throws where that cannot be noted: then the change must not happen. */
+  /** Notes that the file is being changed. If this throws, the change must not happen. */
   begin(staged: StagedFile): void {
     const cleared = { error: undefined, hint: undefined, resume: undefined, ...UNCLOSED } as const;
     const draft = this.#draft(staged);
@@ -41,7 +41,10 @@ export class StagedJournal {
     staged.recorded = 'staging';
   }
 
-  /** Notes that the file was found whole and is pushed. Returns since when it is whole: another attempt does not change that. */
+  /**
+   * Notes that the file was found whole and is being pushed. Returns when it was found whole; a further attempt does not change
+   * that.
+   */
   beginPush(staged: StagedFile): number {
     let closedAt: number | undefined;
     this.#tolerate(staged, () => {
@@ -52,7 +55,10 @@ export class StagedJournal {
     return closedAt;
   }
 
-  /** Resolves when no file that was closed before this one is on its way to the same name: the last to be closed counts. */
+  /**
+   * Resolves when no file that was closed before this one is being pushed to the same name. So the file that was closed last
+   * wins.
+   */
   async turn(staged: StagedFile, signal: AbortSignal): Promise<void> {
     const { record } = staged;
     if (record === undefined) return;
@@ -67,7 +73,7 @@ export class StagedJournal {
     }
   }
 
-  /** Notes where a file stands. A database that is busy or full does not change where that is. */
+  /** Notes the state of a file. A database that is busy or full is not an error: the state holds without the note. */
   note(staged: StagedFile, changes: PushChanges): void {
     const { record } = staged;
     if (record === undefined) return;
@@ -77,22 +83,22 @@ export class StagedJournal {
     });
   }
 
-  /** Notes the path that the file is about to get. Throws where that cannot be noted: then it must keep its own. */
+  /** Notes the path that the file is about to get. If this throws, the file must keep its own. */
   rename(staged: StagedFile, to: string): void {
     const { record, file } = staged;
     if (record === undefined) return;
     const place = this.#placeOf(to);
-    // What a driver kept of an interrupted push belongs to the old name, and so does what was pushed there since.
+    // What a driver kept of an interrupted push belongs to the old name, as does what was pushed there since.
     this.#journal.update(record, { ...place, resume: undefined, ...UNCLOSED });
     this.#tolerate(staged, () => noteStaged(file, place));
   }
 
-  /** What the driver kept of a push that was interrupted. */
+  /** The state that the driver kept of an interrupted push. */
   resume({ record }: StagedFile): Record<string, unknown> | undefined {
     return record === undefined ? undefined : this.#journal.get(record)?.resume;
   }
 
-  /** Ends the record: the bytes are in the registry, or given up. */
+  /** Removes the record: the bytes are in the registry, or given up. */
   end(staged: StagedFile): void {
     const { record } = staged;
     if (record === undefined) return;
@@ -102,7 +108,7 @@ export class StagedJournal {
     staged.recorded = undefined;
   }
 
-  /** The bytes are in the registry: what was refused at that path before is not told any more. */
+  /** Removes the record of bytes that are in the registry, and the notice of a refusal at that path. */
   pushed(staged: StagedFile): void {
     this.end(staged);
     const { backend, path } = this.#placeOf(staged.path);
@@ -112,7 +118,7 @@ export class StagedJournal {
     });
   }
 
-  /** Turns the record into the notice of a refusal, which no file belongs to. */
+  /** Turns the record into the notice of a refusal, which has no file. */
   refuse(staged: StagedFile, { message, hint }: SregistryError): void {
     if (staged.record === undefined) this.begin(staged);
     this.#tolerate(staged, () => noteSpare(staged.file));

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { ownProcess, type ProcessId } from '../base/process.ts';
 
-/** In neither part of a process's identity, nor in a UUID. */
+/** Occurs neither in the parts of a process's identity nor in a UUID. */
 const SEPARATOR = '~';
 
 export function newStagedName({ pid, startTime }: ProcessId = ownProcess()): string {
@@ -14,7 +14,7 @@ export function isStagedName(name: string): boolean {
   return name.includes(SEPARATOR);
 }
 
-/** The process that made the file. For a foreign name, a process that does not exist. */
+/** The process that made the file. For any other name, a process that does not exist. */
 export function ownerOf(name: string): ProcessId {
   const [pid = '', ...rest] = name.split(SEPARATOR);
   return { pid: Number.parseInt(pid, 10) || 0, startTime: rest.slice(0, -1).join(':') };

@@ -8,10 +8,10 @@ export function inUse(path: string): SregistryError {
 }
 
 export function ended(path: string): SregistryError {
-  return new SregistryError('CANCELED', `${path} is not written any more: its mount was ended`);
+  return new SregistryError('CANCELED', `${path} cannot be written any more: its mount has ended`);
 }
 
-/** For a full disk under the staging folder, an error that says which disk and what to do; any other as it is. */
+/** For a full disk, the error that says which disk and what to do; any other error unchanged. */
 export function errorOfStaging(path: string, cause: unknown): unknown {
   return isFull(cause) ? diskFull(path, cause) : cause;
 }

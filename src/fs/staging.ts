@@ -1,9 +1,9 @@
 /**
- * Everything written into the mount and not yet in a registry.
+ * Holds everything that was written into the mount and is not yet in a registry.
  *
- * A file is staged on disk, journaled from its first byte, and pushed when a writer closes it and it is a whole image under
- * an image's name. states.ts says what each operation does in each state; closing.ts looks and pushes; restore.ts takes over
- * what processes that ended left.
+ * A file is staged on disk, journaled from its first byte, and pushed when a writer closes it and it is a whole image under an
+ * image's name. states.ts says what each operation does in each state; closing.ts looks and pushes; restore.ts takes over what
+ * earlier processes left.
  *
  * A file leaves the paths of the mount in the same step in which its last handle is released: the next open of
  * the path gets the registry's image, and waits until its bytes are in the cache ({@link Staging.settled}).
@@ -60,7 +60,7 @@ export class Staging {
     return this.#files.get(keyOf(path));
   }
 
-  /** Resolves when a file that was pushed to this path is where the next reader finds its bytes. */
+  /** Resolves when the bytes that were pushed to this path are where the next reader finds them. */
   async settled(path: string): Promise<void> {
     await this.#leaving.get(keyOf(path));
   }
@@ -89,12 +89,12 @@ export class Staging {
     return this.#closing.active;
   }
 
-  /** A new, empty file, at a path where none is staged. */
+  /** Makes an empty file at a path where none is staged. */
   create(path: string): StagedFile {
     return this.#add(path);
   }
 
-  /** A file that starts as the revision now at `path`, where none is staged. */
+  /** Makes a file that starts as the revision now at `path`, where none is staged. */
   update(path: string, original: Original): StagedFile {
     return this.#add(path, original);
   }
@@ -130,45 +130,48 @@ export class Staging {
     return this.#changes.withRoom(staged, staged.size, () => staged.sync());
   }
 
-  /** A writer closed the file: see {@link Closing.flush}. */
+  /** Handles a writer's close of the file: see {@link Closing.flush}. */
   flush(staged: StagedFile): Promise<void> {
     staged.noteClose();
     return this.#closing.flush(staged);
   }
 
-  /** Ends a push of the file and waits for its end; the state then tells the outcome. Nothing else happens to the file until letGo. */
+  /**
+   * Ends a push of the file and waits for its end. The state then tells the outcome. Nothing else happens to the file until
+   * {@link letGo}.
+   */
   async hold(staged: StagedFile): Promise<void> {
     staged.isHeld = true;
     await this.#closing.cancel(staged);
   }
 
-  /** What {@link hold} was for is done, or failed: the file goes on as its state says. */
+  /** Ends a {@link hold}. The file continues as its state says. */
   async letGo(staged: StagedFile): Promise<void> {
     staged.isHeld = false;
     if (staged.handles === 0 && staged.closing === undefined) await this.#rest(staged);
   }
 
-  /** One handle fewer. */
+  /** Releases one handle. */
   async release(staged: StagedFile): Promise<void> {
     staged.handles -= 1;
     if (staged.handles === 0 && staged.closing === undefined) await this.#rest(staged);
   }
 
-  /** Forgets the file; its bytes go when its last handle is released. */
+  /** Forgets the file. Its bytes are removed when its last handle is released. */
   async discard(staged: StagedFile): Promise<void> {
     this.#drop(staged);
     staged.isHeld = true;
     await this.#closing.cancel(staged);
     staged.isHeld = false;
     if (staged.state === 'gone' || staged.state === 'discarded') return;
-    staged.enter('discard');
+    staged.apply('discard');
     this.#journal.end(staged);
     if (staged.handles === 0) await this.#leave(staged);
   }
 
   /**
-   * Moves the file to another path, over what is staged there. Where it was closed it is looked at again, as its name may
-   * be an image's now: throws what closing it there would.
+   * Moves the file to another path, over what is staged there. A closed file is looked at again, as its name may be an image's
+   * now. Throws what closing it there would.
    */
   async rename(staged: StagedFile, path: string): Promise<void> {
     const replaced = this.find(path);
@@ -186,8 +189,8 @@ export class Staging {
   }
 
   /**
-   * Takes over what processes that ended left in the journal for the given backends. Resolves when the files are in place;
-   * their pushes go on.
+   * Takes over the files of the given backends that earlier processes left in the journal. Resolves when the files are in
+   * place; their pushes continue.
    */
   async restore(backends: readonly string[]): Promise<void> {
     const { folder, journal } = this.#options;
@@ -205,7 +208,7 @@ export class Staging {
     });
   }
 
-  /** Pushes a file on its owner's word, as it is. BUSY while it is open; throws NOT_AN_IMAGE if it is not whole. */
+  /** Pushes a file as it is, because its owner asks for it. Throws BUSY while it is open, NOT_AN_IMAGE if it is not whole. */
   async pushKept(record: string): Promise<void> {
     const staged = this.#idleFile(record);
     staged.accept();
@@ -220,7 +223,7 @@ export class Staging {
     );
   }
 
-  /** Removes a file on its owner's word. BUSY while it is open. */
+  /** Removes a file, because its owner asks for it. Throws BUSY while it is open. */
   async dropKept(record: string): Promise<void> {
     await this.discard(this.#idleFile(record));
   }
@@ -233,7 +236,7 @@ export class Staging {
     } while (this.#closing.active > 0 || this.#leaving.size > 0);
   }
 
-  /** Ends pushes, which stay in the journal, and closes the files. Who is still writing gets an error. */
+  /** Ends pushes, which stay in the journal, and closes the files. Further writes are an error. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#changes.end();
@@ -245,13 +248,13 @@ export class Staging {
     }
   }
 
-  /** Looks at a file anew that was closed before. */
+  /** Looks again at a file that was closed before. */
   async #pushAgain(staged: StagedFile): Promise<void> {
-    if (staged.state !== 'open') staged.enter('change');
+    if (staged.state !== 'open') staged.apply('change');
     await this.flush(staged);
   }
 
-  /** The file of a record, when nobody has it open. */
+  /** The file of a record. Throws NOT_FOUND if it is gone, BUSY if it is open or being pushed. */
   #idleFile(record: string): StagedFile {
     const staged = this.#all().find((each) => each.record === record);
     if (staged === undefined)
@@ -282,7 +285,7 @@ export class Staging {
     if (this.#files.get(staged.key) === staged) this.#files.delete(staged.key);
   }
 
-  /** Nobody has the file open any more. */
+  /** Called when the last handle of the file is released. */
   async #rest(staged: StagedFile): Promise<void> {
     if (staged.handles > 0 || staged.isHeld) return;
     switch (staged.state) {
@@ -300,20 +303,20 @@ export class Staging {
     }
   }
 
-  /** Its last writer has left: it was closed before its push was canceled, or never closed. */
+  /** Called when the last writer is gone. The file was closed before its push was canceled, or never closed. */
   async #abandon(staged: StagedFile): Promise<void> {
     if (this.#stopped) return;
     if (staged.isClosed) {
       void this.#closing.flush(staged).catch((error) => debug('%s: %o', staged.path, error));
       return;
     }
-    staged.enter('part');
+    staged.apply('part');
     this.#journal.note(staged, { state: 'incomplete', error: 'Its writer ended without closing it' });
   }
 
   #settle(staged: StagedFile): Promise<void> {
     const { key } = staged;
-    staged.enter('leave');
+    staged.apply('leave');
     this.#drop(staged);
     const leaving = this.#keep(staged).finally(() => {
       if (this.#leaving.get(key) === leaving) this.#leaving.delete(key);
@@ -322,7 +325,7 @@ export class Staging {
     return leaving;
   }
 
-  /** Gives the bytes to the cache, where it takes them; then they are gone from the staging folder. */
+  /** Gives the bytes to the cache, if it takes them. Then they are gone from the staging folder. */
   async #keep(staged: StagedFile): Promise<void> {
     const [, backend = ''] = staged.path.split('/');
     try {
@@ -336,7 +339,7 @@ export class Staging {
   }
 
   async #leave(staged: StagedFile): Promise<void> {
-    staged.enter('leave');
+    staged.apply('leave');
     this.#drop(staged);
     await staged.remove();
   }

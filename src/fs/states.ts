@@ -52,7 +52,7 @@ export type StagedEvent =
   | 'part'
   | 'whole'
   | 'foreign'
-  /** The push ended with success; the push, or the look before it, with an error; the push was canceled for a change. */
+  /** The push succeeded; the push, or the look before it, failed; a change canceled the push. */
   | 'done'
   | 'fail'
   | 'cancel'

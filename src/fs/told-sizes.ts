@@ -1,15 +1,15 @@
 /**
- * The sizes that the kernel was told lately. It keeps the attributes of a path for a moment and cuts reads to their size. If the
- * path stands for other bytes by then (a write was refused, others moved the tag), a reader would get the new bytes up to the old
- * size. So opening waits until the kernel asks again.
+ * Remembers the sizes that the kernel was told lately. It keeps the attributes of a path for a moment and cuts reads to their
+ * size. If the path stands for other bytes by then (a write was refused, others moved the tag), a reader would get the new
+ * bytes up to the old size. So opening waits until the kernel asks again.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 
-/** Paths: more than can be told of within the moment. */
+/** Number of paths: more than the kernel asks for within the moment. */
 const MAX = 10_000;
 
-/** Moments to wait for: somebody may ask for a changing path again and again. */
+/** Number of moments to wait at most: somebody may ask for a changing path again and again. */
 const ROUNDS = 3;
 
 export class ToldSizes {
@@ -20,12 +20,12 @@ export class ToldSizes {
     this.#sizes = new LRUCache({ max: MAX, ttl: moment, ttlResolution: 0 });
   }
 
-  /** The kernel is told that the path has so many bytes. */
+  /** Notes that the kernel was told that the path has so many bytes. */
   note(path: string, size: number): void {
     this.#sizes.set(path, size);
   }
 
-  /** The kernel gives a file another path. */
+  /** Follows a rename. */
   rename(from: string, to: string): void {
     const size = this.#sizes.get(from);
     this.#sizes.delete(from);

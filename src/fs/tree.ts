@@ -1,5 +1,5 @@
 /**
- * What a path of the mount stands for: `/<backend>/<collection...>/<image>:<tag>[@<version>].<ext>`. Pure: the
+ * What a path of the mount stands for: `/<backend>/<collection...>/<image>:<tag>[@<version>].<ext>`. Only parses; the
  * filesystem finds out whether something is there.
  */
 import { SregistryError } from '../base/errors.ts';
@@ -34,7 +34,7 @@ const INSPECT_SUFFIX = '.json';
 /** Bytes of the longest file name (NAME_MAX of Linux's file systems). */
 const NAME_MAX = 255;
 
-/** What an absolute path stands for; undefined if nothing of ours can have that path. */
+/** What an absolute path stands for; undefined if nothing in a mount can have that path. */
 export function parsePath(path: string): ParsedPath | undefined {
   const parts = path.split('/').filter((part) => part !== '');
   if (!parts.every(isPathComponent)) return undefined;
@@ -55,7 +55,7 @@ export function parsePath(path: string): ParsedPath | undefined {
 }
 
 /**
- * The same for every path that stands for the same thing: an image has several file names (`x.sif`, `x:latest.simg`), all
+ * A key that is the same for every path of one thing. An image has several file names (`x.sif`, `x:latest.simg`); everything
  * else has one.
  */
 export function keyOf(path: string): string {
@@ -79,8 +79,8 @@ export function fileNameOf(name: ImageName, extension: string): string | undefin
 }
 
 /**
- * May a folder of this name be taken to exist, so that a file can be written below it? A name with a dot or a colon may as well be
- * that of a file on its way to another name (`tool:1.0.sif.part`).
+ * May a folder of this name count as existing, so that a file can be written below it? A name with a dot or a colon may as well
+ * be that of a file that is renamed later (`tool:1.0.sif.part`).
  */
 export function mayBeCollection(path: string): boolean {
   return !/[.:]/.test(baseOf(path));
@@ -94,12 +94,15 @@ export function baseOf(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);
 }
 
-/** Is a part of a path short enough to be a file name? The kernel refuses the whole listing of a folder for one that is far longer. */
+/**
+ * Is a part of a path short enough to be a file name? The kernel refuses the whole listing of a folder if one name in it is too
+ * long.
+ */
 export function isShortEnough(part: string): boolean {
   return part.length <= NAME_MAX && Buffer.byteLength(part) <= NAME_MAX;
 }
 
-/** NAME_TOO_LONG where a part of a path is longer than a file name can be. */
+/** Throws NAME_TOO_LONG if a part of a path is longer than a file name can be. */
 export function checkLength(path: string): void {
   if (path.length <= NAME_MAX || path.split('/').every(isShortEnough)) return;
   throw new SregistryError('NAME_TOO_LONG', `A part of ${path} is longer than ${NAME_MAX} bytes`);

@@ -40,7 +40,9 @@ export function writersBelow(mountpoint: string): FindWriters {
   };
 }
 
-/** Of `writers`, those that may still be at work, and whether one ended before it was done: killed, or never seen to end. */
+/**
+ * Sorts `writers`: those that may still be at work, and whether one ended before it was done (killed, or never seen to end).
+ */
 export async function lookAfter(
   writers: readonly Writer[],
 ): Promise<{ left: readonly Writer[]; killed: boolean }> {

@@ -1,4 +1,4 @@
-/** The extended attributes `user.sregistry.*`: what is known of a path, readable without a pull. */
+/** The extended attributes `user.sregistry.*`, which tell what is known of a path without a pull. */
 import type { Backend } from '../backends/backend.ts';
 import { inspectRemote, labelsOf } from '../client/inspect-remote.ts';
 import type { Session } from '../client/session.ts';
@@ -10,7 +10,7 @@ export interface XattrTarget {
   readonly backend?: string | undefined;
 }
 
-/** Where the path is an image of a registry, these are set as well. */
+/** Attributes of a path that is an image of a registry. */
 interface ImageTarget extends XattrTarget {
   readonly session: Session;
   readonly signal: AbortSignal;

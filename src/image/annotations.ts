@@ -1,9 +1,9 @@
 /**
  * Turns metadata into flat strings, which services keep beside an image (OCI annotations, object metadata), and back.
  *
- * An image's labels go under their own keys, as Docker puts them, so that other tools show them; all that `inspect`
- * tells goes as JSON into one more. Registries refuse manifests beyond a few MiB and some far smaller ones, so what does
- * not fit is left out; the image still has it.
+ * An image's labels get their own keys, as with Docker, so that other tools show them. Everything that `inspect` tells goes
+ * into one more key as JSON. Registries limit the size of manifests, some to far less than a few MiB, so what does not fit is
+ * left out. The image still has it.
  */
 import { type Attributes, toAttributes, toStrings } from './attributes.ts';
 import type { Metadata } from './metadata.ts';
@@ -32,13 +32,13 @@ export function flattenAnnotations(metadata: Metadata): Record<string, string> {
   ]);
 }
 
-/** What annotations tell about an image: everything where `inspect` was stored, else the labels alone. */
+/** What annotations tell about an image: everything if the result of `inspect` was stored, else only the labels. */
 export function readAnnotations(annotations: Readonly<Record<string, string>> = {}): Attributes {
   const { [INSPECT_KEY]: inspection, ...labels } = annotations;
   return parse(inspection) ?? toAttributes({ labels: toStrings(labels) });
 }
 
-/** The entries in order as far as they fit; one too large does not keep out the next. */
+/** The entries that fit, in order. Skips an entry that is too large and continues with the next. */
 function withinTotal(entries: readonly (readonly [string, string])[]): Record<string, string> {
   let left = MAX_TOTAL;
   const kept = entries.filter(([key, value]) => {

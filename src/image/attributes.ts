@@ -9,7 +9,7 @@ export interface AppAttributes {
   readonly helpfile?: string | undefined;
 }
 
-/** What a container does not have is absent. */
+/** Absent keys: the container has none of it. */
 export interface Attributes extends AppAttributes {
   readonly apps?: Readonly<Record<string, AppAttributes>> | undefined;
   readonly deffile?: string | undefined;
@@ -29,8 +29,8 @@ export const ATTRIBUTE_NAMES = [
 ] as const satisfies readonly (keyof Attributes)[];
 
 /**
- * Attributes from JSON of unknown origin: what is not of the expected shape or is empty is left out, the rest comes in
- * Apptainer's order, maps sorted by key.
+ * Reads attributes from JSON of unknown origin. Leaves out values that are empty or do not have the expected shape. Sorts the
+ * rest in Apptainer's order, and maps by key.
  */
 export function toAttributes(value: unknown): Attributes {
   const given = toRecord(value);
@@ -76,7 +76,7 @@ function sorted<T>(record: Record<string, T>): Record<string, T> {
   return Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** Without what is undefined or an empty object. */
+/** The object without values that are undefined or empty objects. */
 function compact<T extends object>(record: T): T {
   const entries = Object.entries(record).filter(
     ([, value]) =>

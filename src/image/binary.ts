@@ -1,5 +1,6 @@
 /**
- * Reads little-endian fields of on-disk structures without trusting them: a number must be one that JavaScript holds exactly.
+ * Reads little-endian fields of on-disk structures without trusting them. A number must be one that JavaScript represents
+ * exactly.
  */
 import { SregistryError } from '../base/errors.ts';
 

@@ -1,13 +1,13 @@
 /**
- * A source in front of a slow one. It keeps what was read in whole pages, so that many small reads of headers and tables
- * become few requests.
+ * A source in front of a slow one. It reads and keeps whole pages, so that many small reads of headers and tables become few
+ * requests.
  */
 import { LRUCache } from 'lru-cache';
 import type { ByteSource } from './source.ts';
 
-/** Enough for a SIF's header, descriptors, definition file and metadata in one request. */
+/** Bytes of a page: enough for a SIF's header, descriptors, definition file and metadata in one request. */
 const PAGE_SIZE = 64 * 1024;
-/** 4 MiB in all. */
+/** Pages to keep: 4 MiB in all. */
 const MAX_PAGES = 64;
 
 /** Pages of `source`, each fetched once while it stays in the cache; missing neighbours come in one read. */

@@ -28,7 +28,7 @@ export function isPathComponent(text: string): boolean {
   return text !== '' && text !== '.' && text !== '..' && !text.includes('/') && !CONTROL.test(text);
 }
 
-/** `name` before its image extension, and that extension without the dot; undefined if it has none. */
+/** Splits `name` into the part before its image extension and that extension without the dot. Undefined if it has none. */
 export function splitExtension(name: string): { stem: string; extension: ImageExtension | undefined } {
   const dot = name.lastIndexOf('.');
   const extension = IMAGE_EXTENSIONS.find((known) => name.slice(dot + 1) === known);
@@ -37,7 +37,7 @@ export function splitExtension(name: string): { stem: string; extension: ImageEx
     : { stem: name.slice(0, dot), extension };
 }
 
-/** `image[:tag][@version]` taken apart, empty parts refused with undefined. */
+/** Parses `image[:tag][@version]`. Undefined if a part is empty. */
 export function splitReference(
   text: string,
 ): { image: string; tag: string | undefined; version: string | undefined } | undefined {
@@ -49,8 +49,8 @@ export function splitReference(
 }
 
 /**
- * A file name taken apart; undefined when it is not an image's: another extension, a leading dot (temporary and
- * hidden files), `/` or control characters, an empty part, a second tag.
+ * Parses a file name. Undefined if it is not an image's: another extension, a leading dot (temporary and hidden files), `/` or
+ * control characters, an empty part, a second tag.
  */
 export function parseFileName(fileName: string): FileName | undefined {
   if (fileName.startsWith('.') || !isPathComponent(fileName)) return undefined;

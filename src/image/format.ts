@@ -1,9 +1,9 @@
 /**
- * Tells whether bytes are an image, of which kind, how long it is when whole, and whether it is whole.
+ * Tells whether bytes are an image, its kind, its length when whole, and whether it is whole.
  *
- * The answer comes from the image's own header, so a writer's `close()` can tell a finished copy from an early one
- * without being told the size. A header that is not there yet (nothing written, zeros, the beginning of a known one)
- * is `unknown`: its writer may still write it. Bytes that no image can begin with are `not-an-image` at once.
+ * The answer comes from the image's own header, so a writer's `close()` can tell a finished copy from an early one without
+ * being told the size. If the header is not there yet (nothing written, zeros, the beginning of a known one), the answer is
+ * `unknown`, as its writer may still write it. Bytes that no image can begin with are `not-an-image` at once.
  */
 import { isError } from '../base/errors.ts';
 import type { ByteRange } from '../base/extents.ts';
@@ -23,30 +23,30 @@ export type ImageKind =
 
 export interface Identification {
   readonly kind: ImageKind | undefined;
-  /** Bytes of the whole image; a file may be longer (padding). Undefined while the header does not tell. */
+  /** Bytes of the whole image; a file may be longer (padding). Undefined as long as the header does not tell. */
   readonly length: number | undefined;
-  /** Are all `length` bytes there? */
+  /** Are all `length` bytes present? */
   readonly whole: boolean;
   readonly state: 'whole' | 'partial' | 'unknown' | 'not-an-image';
   /**
-   * The bytes that every writer of the image writes, as far as its header tells. What lies between is padding, or may be a
-   * hole, as in a sparse ext file system.
+   * The bytes that every writer of the image writes, as far as its header tells. Bytes between them are padding, or may be
+   * holes, as in a sparse ext file system.
    */
   readonly parts: readonly ByteRange[];
   /** The state in one sentence for a person. */
   readonly reason: string;
 }
 
-/** In front of the file system of Singularity 2 images and, padded with NUL, in SIF. */
+/** The launch line in front of the file system of Singularity 2 images and, padded with NUL, in SIF. */
 const LAUNCH_LINE = '#!/usr/bin/env run-singularity\n';
 const LAUNCH_WORD = ' run-singularity';
 /** The longest launch line looked for. */
 export const MAX_LAUNCH = 256;
 const HEAD_SIZE = MAX_LAUNCH + EXT_HEADER_SIZE;
-/** This many zeros are a header still to be written. */
+/** So many zeros count as a header that is still to be written. */
 const ZERO_HEADER = SIF_MAGIC.offset + SIF_MAGIC.text.length;
 
-/** Errors of the source itself are thrown; whatever the bytes are, the answer is an {@link Identification}. */
+/** Identifies an image. Any bytes give an {@link Identification}; only errors of the source are thrown. */
 export async function identify(source: ByteSource): Promise<Identification> {
   const head = await source.read(0, HEAD_SIZE);
   try {

@@ -10,7 +10,7 @@ export interface Image {
   readonly kind: ImageKind;
   /** Header and descriptors, of a SIF. */
   readonly sif: Sif | undefined;
-  /** Keeps what it has read. */
+  /** The bytes of the image, with a cache. */
   readonly source: ByteSource;
 }
 
@@ -32,7 +32,7 @@ export async function openImage(source: ByteSource): Promise<Image> {
   return { kind, source: buffered, sif: kind === 'sif' ? await readSif(buffered) : undefined };
 }
 
-/** The container's root file system, as far as it can be read without Singularity. */
+/** The container's root file system, or why it cannot be read without Singularity. */
 export async function openRoot({ kind, sif, source }: Image): Promise<SquashFs | Unreadable> {
   if (kind === 'ext3' || kind === 'singularity2-ext3') return { unreadable: 'an ext file system' };
   if (sif === undefined) {
@@ -48,7 +48,7 @@ export async function openRoot({ kind, sif, source }: Image): Promise<SquashFs |
 }
 
 /**
- * What is inside an image at and below `path`, parents first, without mounting it.
+ * The files inside an image at and below `path`, parents first, without mounting it.
  *
  * @throws {SregistryError} NOT_FOUND if `path` does not exist, UNSUPPORTED if only Singularity can look inside, and the errors of
  * {@link openImage}.

@@ -8,11 +8,11 @@ import type { SquashFs } from './squashfs/filesystem.ts';
 
 const CONTAINER = '/.singularity.d';
 const APPS = '/scif/apps';
-/** Scripts, labels and definition files are written by people. */
+/** Bytes of one file at most: people write scripts, labels and definition files. */
 const MAX_FILE = 1024 * 1024;
-/** Of all of them together; also bounds how many apps and scripts are looked at. */
+/** Bytes of all files together; this also bounds the number of apps and scripts. */
 const MAX_TOTAL = 16 * 1024 * 1024;
-/** What a file counts for beyond its bytes. */
+/** What each file counts for in addition to its bytes. */
 const FILE_COST = 4096;
 
 /** @throws {SregistryError} NOT_AN_IMAGE if the file system is damaged or its files are impossibly large. */

@@ -5,12 +5,12 @@ import { type AppAttributes, type Attributes, toAttributes } from './attributes.
 export interface Selection {
   /** Each names a flag (`apps` is `--list-apps`, `helpfile` `--helpfile`, ...); none means `labels`. */
   readonly sections: readonly (keyof Attributes)[];
-  /** Show this app's instead of the container's; there is one definition file for both. */
+  /** Show the parts of this app instead of the container's. Both share one definition file. */
   readonly app?: string | undefined;
 }
 
 /**
- * The chosen attributes, which with `--json` are the answer.
+ * The chosen attributes: the answer with `--json`.
  *
  * @throws {SregistryError} NOT_FOUND if the image has no such app.
  */

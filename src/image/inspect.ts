@@ -16,7 +16,7 @@ import { SquashFs } from './squashfs/filesystem.ts';
 export interface Inspection {
   readonly data: { readonly attributes: Attributes };
   readonly type: 'container';
-  /** Present where not everything could be read: which attributes there may still be, and why. */
+  /** Set if not everything could be read: which further attributes there may be, and why they are unknown. */
   readonly unknown?: { readonly attributes: readonly (keyof Attributes)[]; readonly reason: string };
 }
 
@@ -75,7 +75,10 @@ export function olderView({ data: { attributes } }: Inspection): OlderInspection
   };
 }
 
-/** The inspection of an image that is damaged inside, or packed in a way only Singularity may know; rethrows the rest. */
+/**
+ * The inspection of an image that is damaged inside, or packed in a way that only Singularity may know. Rethrows any other
+ * error.
+ */
 export function unreadable(error: unknown): Inspection {
   if (!isError(error, 'NOT_AN_IMAGE', 'CORRUPT')) throw error;
   const unknown = { attributes: ATTRIBUTE_NAMES, reason: error.message };
@@ -86,7 +89,7 @@ function known(attributes: Attributes): Inspection {
   return { data: { attributes: toAttributes(attributes) }, type: 'container' };
 }
 
-/** The facts as the builder stored them; undefined if it did not, or not legibly. */
+/** The facts as the builder stored them; undefined if there are none, or if they are malformed. */
 async function readMetadataObject(image: Image): Promise<Attributes | undefined> {
   const text = await readText(image, 'json', METADATA_NAME);
   if (text === undefined) return undefined;

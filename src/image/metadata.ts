@@ -15,7 +15,7 @@ export type Names = Omit<ParsedName, 'original'>;
 
 /** In the terms of the Python client; `olderView` gives `data` under the names it had there. */
 export interface Metadata extends Names, Inspection {
-  /** When the image was built, ISO 8601, where it says so. */
+  /** When the image was built, ISO 8601; undefined if it does not say. */
   readonly created?: string | undefined;
 }
 

@@ -1,6 +1,6 @@
 /** The parts of an image's name, as every room passes them around. Parsed and formatted in names.ts. */
 export interface ImageName {
-  /** Host of the registry, where the name gives one (`quay.io`, `localhost:5000`). */
+  /** Host of the registry, if the name gives one (`quay.io`, `localhost:5000`). */
   readonly registry?: string | undefined;
   /** Everything between registry and image, `/`-separated; may be empty if the service allows it. */
   readonly collection: string;

@@ -33,14 +33,14 @@ export interface ParseNameOptions {
   /** Default `latest`. */
   readonly defaultTag?: string | undefined;
   /**
-   * What the first of three or more components is. `registry` (default): always the registry, as in the Python client.
-   * `host`: only if it looks like one (a dot, a colon, or `localhost`), as Docker reads names; else the collection is
-   * nested.
+   * The meaning of the first of three or more components. `registry` (default): always the registry, as in the Python client.
+   * `host`: the registry only if it looks like a host (a dot, a colon, or `localhost`), as Docker reads names; else part of a
+   * nested collection.
    */
   readonly first?: 'registry' | 'host' | undefined;
 }
 
-/** A name in the Python client's terms. Where `defaults` is off, `collection` and `tag` may be `''`: not given. */
+/** A name in the Python client's terms. Without `defaults`, `collection` and `tag` are `''` if not given. */
 export interface ParsedName extends ImageName {
   readonly registry: string | undefined;
   readonly version: string | undefined;
@@ -121,14 +121,14 @@ function withoutBase(text: string, base: string | undefined): string {
   return rest.slice(start, end);
 }
 
-/** `before` is everything in front of the image. */
+/** `before` has the components in front of the image. */
 function isRegistry(before: readonly string[], first: 'registry' | 'host'): boolean {
   const [candidate = ''] = before;
   if (before.length > 1 && first === 'registry') return true;
   return /^.+[.:]/u.test(candidate) || (first === 'host' && candidate === 'localhost');
 }
 
-/** What came from options instead of the text is held to the same rules. */
+/** Checks parts that came from options by the same rules as the text. */
 function checkGiven(text: string, name: ImageName): void {
   const collectionIsFine = name.collection === '' || name.collection.split('/').every(isPathComponent);
   const tagIsFine = name.tag === '' || (isPathComponent(name.tag) && !/[:@]/.test(name.tag));

@@ -1,26 +1,26 @@
 import type { ImageName } from './name.ts';
 
-/** What a service answers for a name: one immutable revision of one image. */
+/** The answer of a service for a name: one immutable revision of one image. */
 export interface RemoteImage {
   readonly name: ImageName;
   /** Bytes of the image file. */
   readonly size: number;
-  /** When this revision was made, where the service says so. */
+  /** When this revision was made, if the service says so. */
   readonly modified?: Date | undefined;
-  /** `sha256:<64 hex>` of the image file, where the service states one. */
+  /** `sha256:<64 hex>` of the image file, if the service states it. */
   readonly digest?: string | undefined;
   /** Changes whenever the bytes change: digest, ETag, generation. */
   readonly revision: string;
-  /** The service's own version of the image (a commit, an MD5), where the library keeps it as the version of what was pulled. */
+  /** The service's own version of the image (a commit, an MD5), if the library keeps it as the version of a pulled image. */
   readonly version?: string | undefined;
   /**
-   * Who serves the bytes, where the backend speaks to several services (`ghcr.io`): until they are verified, bytes of
-   * one never count as another's, whatever digest it states.
+   * The service that has the bytes, if the backend speaks to several (`ghcr.io`). Until bytes are verified, those of one
+   * service never count as another's, whatever digest it states.
    */
   readonly origin?: string | undefined;
   /** Metadata stored beside the image: labels, annotations. Flat strings. */
   readonly annotations?: Readonly<Record<string, string>> | undefined;
-  /** Extension it is stored under (`sif`, `simg`), where the service stores one. */
+  /** Extension it is stored under (`sif`, `simg`), if the service stores one. */
   readonly extension?: string | undefined;
   /**
    * Set when the name exists but is not one image file (a plain Docker image, a signature): why, in one sentence.
@@ -28,11 +28,11 @@ export interface RemoteImage {
    */
   readonly unpresentable?: string | undefined;
   /**
-   * The service sends the file only as a whole, from its beginning. The cache then fetches all of it with one read, however little is
-   * asked for.
+   * The service sends the file only as a whole, from its beginning. The cache then fetches all of it with one read, even for a
+   * small part.
    */
   readonly sequential?: boolean | undefined;
-  /** What the driver needs to read it again; plain JSON, so that it survives in the catalog. */
+  /** What the driver needs to read it again; plain JSON, so that the catalog can keep it. */
   readonly handle: Readonly<Record<string, unknown>>;
 }
 
@@ -43,8 +43,8 @@ export type ListEntry =
   | {
       readonly kind: 'image';
       readonly name: ImageName;
-      /** Where the listing itself told enough; else the caller resolves the name when it needs to. */
+      /** Set if the listing told enough; else the caller resolves the name when needed. */
       readonly remote?: RemoteImage | undefined;
-      /** As {@link RemoteImage.extension}, where the listing told that alone. */
+      /** As {@link RemoteImage.extension}, if the listing told only that. */
       readonly extension?: string | undefined;
     };

@@ -24,11 +24,14 @@ import { type ByteSource, readExactly } from './source.ts';
 export const SIF_MAGIC = { offset: 32, text: 'SIF_MAGIC\0' } as const;
 export const SIF_HEADER_SIZE = 128;
 const DESCRIPTOR_SIZE = 585;
-/** Apptainer makes 48; a table of this many takes 9.6 MB, which bounds what a hostile header can have us read. */
+/**
+ * Most descriptors of an image. Apptainer makes 48. A table of this many takes 9.6 MB, which bounds the reads that a hostile
+ * header can cause.
+ */
 const MAX_DESCRIPTORS = 16_384;
-/** The only version there is. */
+/** The only known version. */
 const VERSION = '01';
-/** The upper bits of a group id, and what tells a link to a group from one to an object. */
+/** The upper bits of a group id, which also tell a link to a group from a link to an object. */
 const GROUP_MASK = 0xf0000000;
 
 export type SifDataType = Named<typeof DATA_TYPES>;
@@ -94,7 +97,7 @@ export interface Sif {
 }
 
 /**
- * The header; undefined while a writer has not got that far.
+ * The header; undefined as long as it is not written.
  * @throws {SregistryError} NOT_AN_IMAGE if it cannot be right.
  */
 export async function readSifHeader(source: ByteSource): Promise<SifHeader | undefined> {
@@ -127,7 +130,7 @@ export async function readSifHeader(source: ByteSource): Promise<SifHeader | und
 }
 
 /**
- * Header and descriptors; undefined while they are not all written.
+ * Header and descriptors; undefined until all are written.
  * @throws {SregistryError} NOT_AN_IMAGE if they cannot be right.
  */
 export async function readSif(source: ByteSource): Promise<Sif | undefined> {
@@ -163,7 +166,7 @@ export async function readSifData(
   return readExactly(source, descriptor.offset, descriptor.size, what);
 }
 
-/** Where the descriptor table lies, entries not in use included. */
+/** The range of the descriptor table, including unused entries. */
 export function tableOf({ descriptors: { offset, total } }: SifHeader): ByteRange {
   return { start: offset, end: offset + total * DESCRIPTOR_SIZE };
 }

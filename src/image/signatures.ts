@@ -2,9 +2,8 @@
  * Signatures of SIF images: tells who signed what, and verifies it.
  *
  * `apptainer sign` adds an object for each group of objects: a PGP clear-signed message whose text lists digests (see
- * integrity.ts). An image counts as verified when every object belongs to a group, every group has a valid signature by
- * a key of the ring, and no signature by a key of the ring is broken. Signatures by other keys are reported and decide
- * nothing.
+ * integrity.ts). An image counts as verified when every object belongs to a group, every group has a valid signature by a key
+ * of the ring, and no signature by a key of the ring is broken. Signatures by other keys are reported and do not count.
  */
 import { SregistryError } from '../base/errors.ts';
 import { importOptional } from '../base/optional.ts';
@@ -28,18 +27,18 @@ export const OPENPGP = {
 export interface Signature {
   /** Of the signature's own SIF object. */
   readonly id: number;
-  /** What it vouches for: a group of objects, or one object. */
+  /** The signed objects: a group, or one object. */
   readonly signs: { readonly to: 'object' | 'group'; readonly id: number } | undefined;
-  /** Of the key that is said to have signed, upper-case hex; empty for other than PGP signatures. */
+  /** Fingerprint of the claimed key, upper-case hex; empty for a signature that is not PGP. */
   readonly fingerprint: string;
-  /** When the object was added, where the image says so. */
+  /** When the object was added, if the image says so. */
   readonly created: Date | undefined;
 }
 
 export interface VerifiedSignature extends Signature {
   /** `unknown-key`: not in the ring. `unsupported`: of a kind that cannot be checked here. */
   readonly state: 'valid' | 'invalid' | 'unknown-key' | 'unsupported';
-  /** User ids of the key, where it is in the ring. */
+  /** User ids of the key, if it is in the ring. */
   readonly signer: readonly string[];
   /** The state in one sentence. */
   readonly reason: string;
@@ -54,7 +53,7 @@ export interface Verification {
 /** Public keys as {@link readKeyRing} gives them. */
 export type KeyRing = Awaited<ReturnType<typeof readKeyRing>>;
 
-/** Who is said to have signed an image; nothing is checked. Empty for a file that is not a SIF. */
+/** The claimed signers of an image. Checks nothing. Empty for a file that is not a SIF. */
 export async function listSignatures(source: ByteSource): Promise<Signature[]> {
   const { sif } = await openImage(source);
   return sif === undefined ? [] : signatureObjects(sif).map(toSignature);
@@ -82,7 +81,7 @@ export async function readKeyRing(bytes: Uint8Array) {
 }
 
 /**
- * Why an image cannot be a verified one, as far as its headers tell; undefined if its data decide.
+ * Why an image cannot be verified, as far as its headers tell; undefined if only its data can tell.
  * @throws {SregistryError} NOT_AN_IMAGE, CORRUPT; also the errors of the source.
  */
 export async function findMissingSignature(source: ByteSource, keys: KeyRing): Promise<string | undefined> {
@@ -94,7 +93,7 @@ export async function findMissingSignature(source: ByteSource, keys: KeyRing): P
 }
 
 /**
- * Checks every signature of an image against the keys; reads all of the data they vouch for.
+ * Checks every signature of an image against the keys. Reads all signed data.
  * @throws {SregistryError} NOT_AN_IMAGE, CORRUPT; also the errors of the source. A bad signature is not an error.
  */
 export async function verifySignatures(source: ByteSource, keys: KeyRing): Promise<Verification> {
@@ -129,7 +128,7 @@ async function verifyObject(
   if (key === undefined) return { state: 'unknown-key', signer: [], reason: unknownKey(object) };
   const signer = key.getUserIDs();
   try {
-    // No date: keys are held to the time of the signature, and a clock that is behind makes none invalid.
+    // No date: keys are checked at the time of the signature, so a slow clock does not make a signature invalid.
     await verify({ message, verificationKeys: key, expectSigned: true, date: null });
   } catch (error) {
     return { state: 'invalid', signer, reason: `It does not verify: ${(error as Error).message}` };
@@ -137,7 +136,7 @@ async function verifyObject(
   return { signer, ...(await compare(source, sif, object, message.getText())) };
 }
 
-/** The text is the key's; does the image still have what it lists? */
+/** Compares the image with the signed text. */
 async function compare(source: ByteSource, sif: Sif, { link }: SifDescriptor, text: string) {
   if (text.startsWith('SIFHASH:'))
     return { state: 'unsupported', reason: 'It is of the old kind, which protects the data only' } as const;
@@ -149,7 +148,7 @@ async function compare(source: ByteSource, sif: Sif, { link }: SifDescriptor, te
   return { state: 'valid', reason: `Group ${link.id} is as it was signed` } as const;
 }
 
-/** Why these signatures do not make the image a verified one. */
+/** Why these signatures do not verify the image. */
 function findLack(sif: Sif, signatures: readonly VerifiedSignature[]): string | undefined {
   const broken = signatures.find(({ state }) => state === 'invalid');
   if (broken !== undefined) return broken.reason;
@@ -164,7 +163,7 @@ function findLack(sif: Sif, signatures: readonly VerifiedSignature[]): string | 
   return undefined;
 }
 
-/** The key that is said to have signed. */
+/** The claimed key. */
 function findKey({ signature }: SifDescriptor, keys: KeyRing): KeyRing[number] | undefined {
   return keys.find((key) => key.getFingerprint().toUpperCase() === signature?.fingerprint);
 }

@@ -7,22 +7,22 @@ import { systemCode } from '../base/errors.ts';
 import { type Attributes, toAttributes } from './attributes.ts';
 
 const PROGRAMS = ['apptainer', 'singularity'];
-/** It mounts the image and runs a shell in it; longer than this is a prompt or a hang. Milliseconds. */
+/** Milliseconds: it mounts the image and runs a shell in it. If it takes longer, it prompts or hangs. */
 const TIMEOUT = 60_000;
 const MAX_OUTPUT = 32 * 1024 * 1024;
 
 const run = promisify(execFile);
 
 /**
- * What `inspect --json --all` answers for an image file; undefined if no such program is installed or it cannot
- * open the image.
+ * The answer of `inspect --json --all` for an image file. Undefined if neither program is installed, or if it cannot open the
+ * image.
  */
 export async function inspectWithSingularity(
   path: string,
   signal?: AbortSignal,
 ): Promise<Attributes | undefined> {
   for (const program of PROGRAMS) {
-    // Starting a program that is not there stops a large process for 10 ms, which a mount would pay at every push.
+    // Look first: starting a missing program blocks a large process for 10 ms, at every push of a mount.
     if (!(await isInstalled(program))) continue;
     try {
       const options = { timeout: TIMEOUT, maxBuffer: MAX_OUTPUT, ...(signal && { signal }) };

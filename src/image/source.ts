@@ -5,11 +5,11 @@ import { SregistryError } from '../base/errors.ts';
 export interface ByteSource {
   /** Bytes in all. */
   readonly size: number;
-  /** The bytes from `offset`; fewer than `length` only where the source ends. Errors of the medium are thrown. */
+  /** The bytes from `offset`; fewer than `length` only at the end of the source. Throws the errors of the medium. */
   read(offset: number, length: number): Promise<Uint8Array>;
 }
 
-/** A {@link ByteSource} over an open file, of the size it has now. Closing the handle stays with the caller. */
+/** A {@link ByteSource} over an open file, of its present size. The caller closes the handle. */
 export async function fileSource(handle: FileHandle): Promise<ByteSource> {
   const { size } = await handle.stat();
   return { size, read: (offset, length) => readFully(handle, offset, length) };
@@ -20,7 +20,7 @@ export async function openFileSource(path: string): Promise<ByteSource & AsyncDi
   return handleSource(await open(path));
 }
 
-/** A {@link ByteSource} over an open file that it closes itself: `await using`, or where it fails. */
+/** A {@link ByteSource} over an open file. Closes the file itself: with `await using`, or if this call fails. */
 export async function handleSource(handle: FileHandle): Promise<ByteSource & AsyncDisposable> {
   try {
     return Object.assign(await fileSource(handle), { [Symbol.asyncDispose]: () => handle.close() });

@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 const ROBOT = fileURLToPath(new URL('../../assets/robot.png', import.meta.url));
 
 /**
- * Path of a picture for services that show one beside an image: `SREGISTRY_THUMBNAIL`, else a robot. Google Drive, which
- * set the measure, wants at least 220 pixels of width and at most 2 MB.
+ * Path of a picture for services that show one beside an image: `SREGISTRY_THUMBNAIL`, else a robot. Google Drive, whose limits
+ * it meets, requires a width of at least 220 pixels and at most 2 MB.
  */
 export function getThumbnail(env: NodeJS.ProcessEnv = process.env): string {
   return env.SREGISTRY_THUMBNAIL ? resolve(env.SREGISTRY_THUMBNAIL) : ROBOT;

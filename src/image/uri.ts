@@ -50,7 +50,7 @@ export function getUri(text: string, accepted: ReadonlySet<string> = KNOWN_URIS)
   return scheme !== undefined && accepted.has(scheme) ? scheme : undefined;
 }
 
-/** `text` without its scheme. Several in a row (`docker://https://host/x`) all go. */
+/** `text` without its scheme, or without several in a row (`docker://https://host/x`). */
 export function removeUri(text: string): string {
   requireTexts('removeUri(text)', { text });
   const at = text.lastIndexOf(SEPARATOR);

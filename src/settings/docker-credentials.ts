@@ -2,9 +2,9 @@
  * Finds logins for OCI registries that other tools made: `apptainer registry login`, `docker login`, `podman login` and credential
  * helpers.
  *
- * It searches the files below in order. In each file, it tries the helper of the longest matching key of `credHelpers`, then that of
- * `credsStore`, then the longest matching key of `auths`. At last it tries user and password in the environment, which apply to every
- * registry.
+ * It searches the files below in order. In each file, it tries the helper of the longest matching key of `credHelpers`, then
+ * that of `credsStore`, then the longest matching key of `auths`. Last, it tries user and password in the environment, which
+ * apply to every registry.
  *
  *   1. `SREGISTRY_DOCKERHUB_SECRETS`, as in the Python client
  *   2. `APPTAINER_AUTHFILE`, `SINGULARITY_AUTHFILE`

@@ -1,7 +1,7 @@
 /**
- * Keeps logins for OCI registries where `docker` and `apptainer` find them, and takes them out again. A login goes into Docker's
- * configuration, and into Apptainer's, which does not look into Docker's. If one of the two names a credential helper for the registry,
- * the helper keeps the password, and both files only name the helper.
+ * Keeps logins for OCI registries where `docker` and `apptainer` find them, and removes them again. A login goes into Docker's
+ * configuration, and into Apptainer's, which does not look into Docker's. If one of the two names a credential helper for the
+ * registry, the helper keeps the password, and both files only name the helper.
  */
 import { registerSecret } from '../log/index.ts';
 import { type HelperQuestion, tellHelper } from './credential-helper.ts';
@@ -24,7 +24,7 @@ export interface DockerLogin {
   readonly password: string;
 }
 
-/** The files of tools that may choose another file for themselves. */
+/** The files in which docker and apptainer keep logins. */
 const filesOf = (env: NodeJS.ProcessEnv) => [dockerFile(env), env.APPTAINER_AUTHFILE || apptainerFile(env)];
 
 /** The registry's key in `auths`, and its name for helpers. */
@@ -63,7 +63,7 @@ export async function storeDockerLogin(
   return helper === undefined ? files : [`docker-credential-${helper.name}`];
 }
 
-/** Takes the login to a registry out of both files and of their helpers. False if there was none. */
+/** Removes the login to a registry from both files and from their helpers. Returns false if there was none. */
 export async function eraseDockerLogin(
   host: string,
   env: NodeJS.ProcessEnv = process.env,
@@ -83,7 +83,7 @@ export async function eraseDockerLogin(
   return erased;
 }
 
-/** The registries that any of the tools' files has a login to, as names begin with them. */
+/** The hosts of all registries that any of the tools' files has a login to. */
 export async function dockerLoginHosts(env: NodeJS.ProcessEnv = process.env): Promise<string[]> {
   const hosts = new Set<string>();
   for (const file of configFiles(env)) {

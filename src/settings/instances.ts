@@ -8,7 +8,7 @@ import { isJsonObject } from './json.ts';
 import { nearestOption, unknownOption } from './option-value.ts';
 import type { OptionSchema } from './options.ts';
 import { optionNames, type ResolvedOptions, resolveOptions, variablesOf } from './resolve.ts';
-import { ACTIVE, activeClient, entryOf, type Secrets } from './secrets.ts';
+import { ACTIVE, activeBackend, entryOf, type Secrets } from './secrets.ts';
 import { upperSnake } from './variables.ts';
 
 /** What the settings need to know about a driver. */
@@ -30,8 +30,8 @@ export interface ConfiguredInstance {
   /** Name of the driver. */
   readonly driver: string;
   /**
-   * Why it is mounted: it needs no configuration, has an entry in the secrets file, is configured in the environment, or is the active
-   * backend.
+   * Why a mount shows it: it needs no configuration, has an entry in the secrets file, is configured in the environment, or is
+   * the active backend.
    */
   readonly reason: 'always' | 'secrets' | 'environment' | 'active';
 }
@@ -86,7 +86,7 @@ export function configuredInstances(surroundings: Surroundings): ConfiguredInsta
     if (name === 'registry' && entryOf(secrets, name) !== undefined) add({ name, driver }, 'secrets');
     if (isConfiguredByEnvironment(driver, env)) add({ name, driver }, 'environment');
   }
-  const active = env[ACTIVE] || activeClient(secrets);
+  const active = env[ACTIVE] || activeBackend(secrets);
   if (active !== undefined) addNamed(active, 'active');
   return { instances: [...instances.values()], problems };
 }

@@ -70,7 +70,7 @@ export async function removeClientSecret(
 export async function deleteClient(backend: string, file: string = secretsFile()): Promise<boolean> {
   return hasChanged((secrets) => {
     if (entryOf(secrets, backend) === undefined) return secrets;
-    const isActive = activeClient(secrets) === backend;
+    const isActive = activeBackend(secrets) === backend;
     return without(
       secrets,
       (key) =>
@@ -80,7 +80,7 @@ export async function deleteClient(backend: string, file: string = secretsFile()
 }
 
 /** The backend that is used if neither a URI nor the environment names one. */
-export function activeClient(secrets: Secrets): string | undefined {
+export function activeBackend(secrets: Secrets): string | undefined {
   const active = secrets[ACTIVE];
   return typeof active === 'string' && active !== '' ? active : undefined;
 }

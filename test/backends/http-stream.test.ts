@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { afterEach, expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import {
   createHttpClient,
   type HttpClient,
@@ -13,20 +13,15 @@ import { type FaultServer, sendRange, startFaultServer } from '../servers/http-f
 
 const BYTES = Buffer.from(Array.from({ length: 200_000 }, (_, i) => (i * 7 + (i >> 8)) & 0xff));
 
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
 async function serve(handler: Parameters<typeof startFaultServer>[0]): Promise<FaultServer> {
   const server = await startFaultServer(handler);
-  cleanups.push(() => server.close());
+  onTestFinished(() => server.close());
   return server;
 }
 
 function client(settings: HttpSettings = {}): HttpClient {
   const http = createHttpClient({ env: {}, ...settings });
-  cleanups.push(() => http.close());
+  onTestFinished(() => http.close());
   return http;
 }
 

@@ -4,27 +4,22 @@ import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { nextPage } from '../../src/backends/http/pages.ts';
 import { createHttpClient, type HttpClient, type HttpSettings } from '../../src/backends/http.ts';
 import { SregistryError } from '../../src/base/errors.ts';
 import { version } from '../../src/base/version.ts';
 import { type FaultServer, sendRange, startFaultServer } from '../servers/http-faults.ts';
 
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
 async function serve(handler: Parameters<typeof startFaultServer>[0]): Promise<FaultServer> {
   const server = await startFaultServer(handler);
-  cleanups.push(() => server.close());
+  onTestFinished(() => server.close());
   return server;
 }
 
 function client(settings: HttpSettings = {}): HttpClient {
   const http = createHttpClient({ env: {}, ...settings });
-  cleanups.push(() => http.close());
+  onTestFinished(() => http.close());
   return http;
 }
 
@@ -157,7 +152,7 @@ describe('requests', () => {
       socket.end('HTTP/1.1 403 Forbidden\r\n\r\n');
     });
     await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-    cleanups.push(async () => proxy.close());
+    onTestFinished(() => void proxy.close());
     const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
     const http = client({ env: { http_proxy: address, HTTPS_PROXY: address, no_proxy: 'direct.invalid' } });
     expect((await http.get(server.url)).text()).toBe('direct');
@@ -456,7 +451,7 @@ describe('credentials that never come', () => {
 describe('download', () => {
   test('a download arrives whole under its name, with progress, and resumed where it broke', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'sregistry-http-'));
-    cleanups.push(() => rm(folder, { recursive: true }));
+    onTestFinished(() => rm(folder, { recursive: true }));
     const bytes = Buffer.from('0123456789'.repeat(1000));
     const server = await serve((request, response, number) =>
       sendRange(request, response, bytes, number === 1 ? { cutAfter: 4000 } : {}),
@@ -473,7 +468,7 @@ describe('download', () => {
 
   test('a download that fails leaves nothing behind', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'sregistry-http-'));
-    cleanups.push(() => rm(folder, { recursive: true }));
+    onTestFinished(() => rm(folder, { recursive: true }));
     const server = await serve((_, response) => response.writeHead(404).end());
     expect((await failure(client().download(server.url, join(folder, 'file')))).code).toBe('NOT_FOUND');
     expect(await readdir(folder)).toEqual([]);

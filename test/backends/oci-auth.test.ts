@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
 import { createHttpClient } from '../../src/backends/http.ts';
 import { createAuth, type Login } from '../../src/backends/oci/auth.ts';
@@ -14,18 +14,13 @@ const LOGIN = { username: 'lab', password: 'lab-secret' };
 const NAME = { collection: 'demo', image: 'x', tag: '1' };
 const MANIFEST = { mediaType: 'application/vnd.oci.image.manifest.v1+json', layers: [] };
 
-const cleanups: (() => Promise<unknown> | undefined)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
 async function start(
   tokens?: Partial<TokenServerOptions>,
   options: FakeRegistryOptions = {},
 ): Promise<{ registry: FakeRegistry; tokens: TokenServer }> {
   const server = createTokenServer({ ...LOGIN, lifetime: 300, ...tokens });
   const registry = await startFakeRegistry({ tokens: server, ...options });
-  cleanups.push(() => registry.close());
+  onTestFinished(() => registry.close());
   registry.putManifest('demo/x', '1', MANIFEST);
   return { registry, tokens: server };
 }
@@ -37,7 +32,7 @@ function open(
 ): Backend {
   const options = { base, username: login.username, password: login.password, nohttps: undefined };
   const backend = oci.create({ name: 'lab', options, env: { HOME: '/nonexistent', ...env } });
-  cleanups.push(() => backend.close?.());
+  onTestFinished(() => backend.close?.());
   return backend;
 }
 
@@ -53,10 +48,8 @@ function client(registry: FakeRegistry, login: Login) {
       logins: { find: async () => login, forget: () => {} },
     }),
   });
-  cleanups.push(
-    () => plain.close(),
-    () => http.close(),
-  );
+  onTestFinished(() => plain.close());
+  onTestFinished(() => http.close());
   return http;
 }
 
@@ -132,7 +125,7 @@ describe('bearer tokens', () => {
         if (request.url?.startsWith('/token')) return void response.end(body);
         response.writeHead(401, { 'www-authenticate': `Bearer realm="${server.url}/token"` }).end();
       });
-      cleanups.push(() => server.close());
+      onTestFinished(() => server.close());
       await expect(open(server.url).resolve(NAME)).rejects.toMatchObject({ code: 'SERVICE' });
     }
   });
@@ -143,7 +136,7 @@ describe('bearer tokens', () => {
       if (request.url?.startsWith('/token')) return void response.on('close', closed.resolve);
       response.writeHead(401, { 'www-authenticate': `Bearer realm="${server.url}/token"` }).end();
     });
-    cleanups.push(() => server.close());
+    onTestFinished(() => server.close());
     const backend = open(server.url, LOGIN);
     await expect(backend.resolve(NAME, AbortSignal.timeout(300))).rejects.toMatchObject({
       code: 'TIMED_OUT',
@@ -157,10 +150,8 @@ describe('bearer tokens', () => {
       asked.resolve(() => response.end('{"token":"t"}')),
     );
     const http = createHttpClient({ env: {} });
-    cleanups.push(
-      () => http.close(),
-      () => server.close(),
-    );
+    onTestFinished(() => http.close());
+    onTestFinished(() => server.close());
     const logins = { find: async () => undefined, forget: () => {} };
     const auth = createAuth({ origin: new URL(server.url), http, logins });
     const url = new URL('/v2/demo/x/manifests/1', server.url);
@@ -182,13 +173,13 @@ describe('bearer tokens', () => {
     const server = await startFaultServer((_, response) =>
       response.writeHead(401, { 'www-authenticate': 'Bearer realm="file:///etc/passwd"' }).end(),
     );
-    cleanups.push(() => server.close());
+    onTestFinished(() => server.close());
     await expect(open(server.url, LOGIN).resolve(NAME)).rejects.toMatchObject({ code: 'SERVICE' });
   });
 
   test('credentials do not follow a blob to the storage that it is redirected to', async () => {
     const storage = await startFaultServer((_, response) => response.end('bytes'));
-    cleanups.push(() => storage.close());
+    onTestFinished(() => storage.close());
     const { registry } = await start({}, { storage: storage.url });
     const digest = `sha256:${'1'.repeat(64)}`;
     registry.blobs.set(`demo/x@${digest}`, Buffer.from('bytes'));
@@ -208,7 +199,7 @@ describe('basic logins', () => {
         return true;
       },
     });
-    cleanups.push(() => registry.close());
+    onTestFinished(() => registry.close());
     registry.putManifest('demo/x', '1', MANIFEST);
     return registry;
   }
@@ -227,7 +218,7 @@ describe('basic logins', () => {
 
   test('a login that is refused is UNAUTHORIZED, and looked up again for the next request', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'sregistry-auth-'));
-    cleanups.push(() => rm(folder, { recursive: true }));
+    onTestFinished(() => rm(folder, { recursive: true }));
     const registry = await startBasic();
     const logIn = (login: string) => {
       const auths = { [new URL(registry.url).host]: { auth: Buffer.from(login).toString('base64') } };

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
 import { declaration } from '../../src/backends/oci/declaration.ts';
 import { ociPreset } from '../../src/backends/oci/preset.ts';
@@ -14,11 +14,6 @@ import { createTokenServer } from '../servers/token-server.ts';
 
 const SIF = join(import.meta.dirname, '../fixtures/images/small-gzip.sif');
 const NAME = { collection: 'lab', image: 'x', tag: '1' };
-
-const cleanups: (() => Promise<unknown> | undefined)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
 /** A service as NVIDIA's: a fixed user, and an API key as its password. */
 const keyed = (base: string) =>
@@ -47,7 +42,7 @@ const lending = (base: string, login: () => Promise<TimedLogin | undefined>) =>
   });
 
 function opened(backend: Backend) {
-  cleanups.push(() => backend.close?.());
+  onTestFinished(() => backend.close?.());
   return backend as Backend & Required<Pick<Backend, 'push' | 'remove' | 'check' | 'search'>>;
 }
 
@@ -70,7 +65,7 @@ describe('A preset', () => {
   test('logs in to the token service of its registry, and works as any other registry then.', async () => {
     const tokens = createTokenServer({ username: '$oauthtoken', password: 'the-key', lifetime: 300 });
     const registry = await startFakeRegistry({ tokens });
-    cleanups.push(() => registry.close());
+    onTestFinished(() => registry.close());
     const backend = opened(keyed(registry.url).create({ ...context('keyed'), options: { key: 'the-key' } }));
     const { size } = await stat(SIF);
     const pushed = await backend.push({ path: SIF, size }, NAME);
@@ -82,7 +77,7 @@ describe('A preset', () => {
   test('without its login goes as nobody, and says how to log in where that does not do.', async () => {
     const tokens = createTokenServer({ username: '$oauthtoken', password: 'the-key', lifetime: 300 });
     const registry = await startFakeRegistry({ tokens });
-    cleanups.push(() => registry.close());
+    onTestFinished(() => registry.close());
     const backend = opened(keyed(registry.url).create({ ...context('ours'), options: { key: undefined } }));
     expect(await backend.resolve(NAME)).toBeUndefined();
     const { size } = await stat(SIF);
@@ -97,7 +92,7 @@ needs({ registry: true })('A preset whose passwords come from an API', () => {
   async function start(login: () => Promise<TimedLogin | undefined>) {
     const registry = await startRegistry({ auth: 'basic' });
     const driver = lending(registry.url, login);
-    cleanups.push(() => registry.remove());
+    onTestFinished(() => registry.remove());
     return opened(driver.create({ ...context('lending'), options: { region: 'here' } }));
   }
 

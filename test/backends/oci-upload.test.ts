@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createHttpClient } from '../../src/backends/http.ts';
 import { createCatalog } from '../../src/backends/oci/catalog.ts';
 import type { Repository } from '../../src/backends/oci/registries.ts';
@@ -28,18 +28,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
 async function start(options?: FakeRegistryOptions): Promise<{ fake: FakeRegistry; repository: Repository }> {
   const fake = await startFakeRegistry(options);
   const http = createHttpClient({ base: fake.url, env: {}, stall: 5_000 });
-  cleanups.push(
-    () => fake.close(),
-    () => http.close(),
-  );
+  onTestFinished(() => fake.close());
+  onTestFinished(() => http.close());
   const repository: Repository = {
     path: 'demo/x',
     host: new URL(fake.url).host,

@@ -3,7 +3,7 @@ import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Backend, ListEntry, RemoteImage } from '../../src/backends/backend.ts';
 import oci from '../../src/backends/oci/index.ts';
 import { needs } from '../helpers/skip.ts';
@@ -221,18 +221,11 @@ needs({ registry: true })('a real registry', () => {
 });
 
 describe('a registry of the specification', () => {
-  const cleanups: (() => Promise<unknown>)[] = [];
-  afterEach(async () => {
-    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-  });
-
   async function start(options?: FakeRegistryOptions): Promise<{ registry: FakeRegistry; backend: Full }> {
     const registry = await startFakeRegistry(options);
     const backend = open(registry.url);
-    cleanups.push(
-      () => registry.close(),
-      () => backend.close(),
-    );
+    onTestFinished(() => registry.close());
+    onTestFinished(() => backend.close());
     return { registry, backend };
   }
 
@@ -366,7 +359,7 @@ describe('a registry of the specification', () => {
   test('blobs are read from where the registry redirects to, which is remembered', async () => {
     const bytes = Buffer.from('0123456789'.repeat(100));
     const storage = await startFaultServer((request, response) => sendRange(request, response, bytes));
-    cleanups.push(() => storage.close());
+    onTestFinished(() => storage.close());
     const { registry, backend } = await start({ storage: storage.url });
     registry.blobs.set(`demo/x@${digest(bytes)}`, bytes);
     registry.putManifest('demo/x', '1.0', image(bytes));

@@ -2,29 +2,24 @@ import { createHash } from 'node:crypto';
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { afterEach, expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
 import driver from '../../src/backends/web/index.ts';
 import { parseImageName, removeUri } from '../../src/image/names.ts';
 import { type FileServer, type FileServerOptions, startFileServer } from '../servers/file-server.ts';
 
-const cleanups: (() => Promise<unknown> | undefined)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
 type Options = Parameters<typeof driver.create>[0]['options'];
 
 async function serve(options?: FileServerOptions): Promise<FileServer> {
   const server = await startFileServer(options);
-  cleanups.push(server.close);
+  onTestFinished(server.close);
   return server;
 }
 
 function connect(options: Partial<Options>): Backend {
   const none = { base: undefined, username: undefined, password: undefined, nohttps: undefined };
   const backend = driver.create({ name: 'http', options: { ...none, ...options }, env: {} });
-  cleanups.push(() => backend.close?.());
+  onTestFinished(() => backend.close?.());
   return backend;
 }
 

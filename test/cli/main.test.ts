@@ -115,7 +115,7 @@ describe('A failure', () => {
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     expect(stderr).toBe(
       'ERROR demo/none is not in the library\n' +
-        'Hint: sregistry images lists what is; sregistry pull brings more\n',
+        'Hint: sregistry images lists what the library has; sregistry pull adds to it\n',
     );
   });
 

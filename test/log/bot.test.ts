@@ -30,7 +30,7 @@ function saidAt(level: LevelName | number | string): string[] {
   return [...stderr.text().matchAll(/<(\w+)>/g)].map(([, name]) => name ?? '');
 }
 
-test('prints what the seed shows, with its prefixes', () => {
+test('prints what the Python client shows, with its prefixes', () => {
   const { bot, stderr, stdout } = botWith();
   bot.abort('Abort');
   bot.error('Error');
@@ -119,7 +119,7 @@ test('lets no control sequence of a service reach a terminal', () => {
   expect(stdout.text()).toBe('evil\uFFFD]0;title\uFFFD\uFFFD[2Jname\uFFFDline\n');
 });
 
-test('draws tables with tabs in a pipe, as the seed does, and aligned on a terminal', () => {
+test('draws tables with tabs in a pipe, as the Python client does, and aligned on a terminal', () => {
   const rows = [
     ['Dunkin', 'Donuts', 1],
     ['Starbucks', '日本', undefined],

@@ -68,7 +68,7 @@ test('an option that suffices makes a default instance of a driver that requires
   expect(configured({}, { SREGISTRY_DROPBOX_ROOT: 'x' }).instances).not.toContainEqual(found);
 });
 
-test('the active client is one, from the environment before the secrets file', () => {
+test('the active backend is one, from the environment before the secrets file', () => {
   const secrets = { SREGISTRY_CLIENT: 'hub' };
   expect(configured(secrets).instances[1]).toEqual({ name: 'hub', driver: 'hub', reason: 'active' });
   expect(configured(secrets, { SREGISTRY_CLIENT: 'google-storage' }).instances.slice(1)).toEqual([
@@ -108,6 +108,7 @@ test('an instance of the environment and file has its options from both', () => 
   expect(resolveInstance(instance, { env: { SREGISTRY_LAB_PASSWORD: 'pass-1' }, secrets })).toEqual({
     values: { base: 'http://localhost:5000', password: 'pass-1' },
     sources: { base: 'secrets', password: 'environment' },
+    places: expect.objectContaining({ password: expect.stringContaining('SREGISTRY_LAB_PASSWORD') }),
     missing: [],
   });
 });

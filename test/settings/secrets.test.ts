@@ -15,7 +15,7 @@ import { expect, test, vi } from 'vitest';
 import { bot } from '../../src/log/index.ts';
 import {
   activateClient,
-  activeClient,
+  activeBackend,
   deactivateClient,
   deleteClient,
   entryOf,
@@ -59,7 +59,7 @@ test('an empty file holds nothing', async () => {
 test('the file of the Python client is used unchanged', async () => {
   const secrets = await readClientSecrets(secretsFile(PYTHON));
   expect(secrets).toEqual(PYTHON);
-  expect(activeClient(secrets)).toBe('google-drive');
+  expect(activeBackend(secrets)).toBe('google-drive');
   expect(entryOf(secrets, 'registry')).toEqual({
     base: 'http://127.0.0.1',
     token: '3c00ebba888c238a50820bb9a1f38518c9360b31',
@@ -188,20 +188,20 @@ test("a registry's settings at the root of the file are removed with it", async 
   expect(onDisk(file)).toEqual({ hub: {} });
 });
 
-test('deleting the active client deactivates it', async () => {
+test('deleting the active backend deactivates it', async () => {
   const file = secretsFile(PYTHON);
   expect(await deleteClient('google-drive', file)).toBe(true);
   expect(await deleteClient('google-drive', file)).toBe(false);
   expect(onDisk(file)).not.toHaveProperty('SREGISTRY_CLIENT');
 });
 
-test('a client is activated and deactivated', async () => {
+test('a backend is activated and deactivated', async () => {
   const file = secretsFile();
   await activateClient('s3', file);
-  expect(activeClient(onDisk(file))).toBe('s3');
+  expect(activeBackend(onDisk(file))).toBe('s3');
   expect(await deactivateClient(file)).toBe(true);
   expect(await deactivateClient(file)).toBe(false);
-  expect(activeClient(onDisk(file))).toBeUndefined();
+  expect(activeBackend(onDisk(file))).toBeUndefined();
 });
 
 test('a value at the root of the file is not replaced by an entry', async () => {
@@ -215,7 +215,7 @@ test('a value at the root of the file is not replaced by an entry', async () => 
   expect(onDisk(file)).toEqual(PYTHON);
 });
 
-test('a client may be called like a property that every object has', async () => {
+test('a backend may be called like a property that every object has', async () => {
   const file = secretsFile();
   await updateClientSecrets('__proto__', { a: 'b' }, undefined, file);
   await updateClientSecrets('constructor', { c: 'd' }, undefined, file);

@@ -6,7 +6,7 @@ import type { Compressor } from './superblock.ts';
 
 type Decompress = (bytes: Uint8Array, limit: number) => Uint8Array | Promise<Uint8Array>;
 
-/** Each throws, whatever it throws, where the bytes are damaged or give more than `limit`. */
+/** Decompressors. Each throws some error if the bytes are damaged or give more than `limit`. */
 const DECOMPRESS: Record<Compressor, Decompress> = {
   gzip: (bytes, limit) => inflateSync(bytes, { maxOutputLength: limit }),
   zstd: (bytes, limit) => zstdDecompressSync(bytes, { maxOutputLength: limit }),
@@ -52,7 +52,7 @@ async function decompressXz(bytes: Uint8Array, limit: number): Promise<Uint8Arra
 async function decompressLz4(bytes: Uint8Array, limit: number): Promise<Uint8Array> {
   const { default: lz4 } = await import('lz4js');
   const output = new Uint8Array(limit);
-  // Writes behind the end of a typed array go nowhere; the length that comes back tells.
+  // Writes behind the end of a typed array have no effect, so check the returned length.
   const length = lz4.decompressBlock(bytes, output, 0, bytes.length, 0);
   if (!(length <= limit)) throw new RangeError(`LZ4 data gives more than ${limit} bytes`);
   return output.subarray(0, length);

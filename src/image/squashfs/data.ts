@@ -7,12 +7,15 @@ import type { FileInode } from './inode.ts';
 import type { MetadataReader } from './metadata.ts';
 import type { Superblock } from './superblock.ts';
 
-/** In a size word: stored as it is. The rest of the word is the size on disk; 0 is a block of zeros. */
+/**
+ * The bit of a size word for a block that is stored uncompressed. The rest of the word is the size on disk; 0 is a block of
+ * zeros.
+ */
 export const STORED_BLOCK = 1 << 24;
 const FRAGMENT_ENTRY_SIZE = 16;
 /** Fragment entries in a metadata block. */
 const ENTRIES_PER_BLOCK = 512;
-/** Small files that belong together share few fragments; of up to 1 MiB each. */
+/** Fragments to keep, of up to 1 MiB each. Small files that belong together share few. */
 const CACHED_FRAGMENTS = 4;
 
 export class DataReader {

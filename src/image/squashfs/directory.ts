@@ -7,7 +7,7 @@ export interface DirectoryEntry {
   readonly inode: { readonly block: number; readonly offset: number };
 }
 
-/** Bytes of a listing: half a million files in one directory; more is a damaged size. */
+/** Bytes of a listing at most: half a million files in one directory. More means a damaged size. */
 export const MAX_LISTING = 16 * 1024 * 1024;
 const HEADER_SIZE = 12;
 const ENTRY_SIZE = 8;
@@ -45,7 +45,7 @@ function needs(listing: Uint8Array, at: number, bytes: number): void {
   if (at + bytes > listing.length) throw malformed('A SquashFS directory ends within an entry');
 }
 
-/** Names that would lead elsewhere when joined to a path. */
+/** Refuses names that would lead elsewhere when joined to a path. */
 function checkName(name: string): void {
   if (name !== '.' && name !== '..' && !/[/\0]/.test(name)) return;
   throw malformed(`A SquashFS directory has the entry ${JSON.stringify(name)}`);

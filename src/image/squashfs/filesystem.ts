@@ -1,6 +1,6 @@
 /**
- * A SquashFS 4 image read in place: look up a path, read a file, list a directory. Nothing is extracted, and only the
- * metadata blocks on the way to a file are read, so the source may well be far away.
+ * A SquashFS 4 image read in place: look up a path, read a file, list a directory. Nothing is extracted, and only the metadata
+ * blocks on the way to a file are read, so the source may be remote.
  */
 import { posix } from 'node:path';
 import { malformed, startsWith } from '../binary.ts';
@@ -15,7 +15,7 @@ import { parseSuperblock, SQUASHFS_MAGIC, SUPERBLOCK_SIZE, type Superblock } fro
 const MAX_SYMLINKS = 40;
 /** Linux's PATH_MAX: no file can be reached deeper. */
 const MAX_PATH = 4096;
-/** All tables are read at once if they are not larger than this; they lie together at the end of the image. */
+/** Tables up to this size are read at once. They lie together at the end of the image. */
 const TABLES_AT_ONCE = 256 * 1024;
 
 export interface FileEntry {
@@ -72,7 +72,7 @@ export class SquashFs {
     return names;
   }
 
-  /** What is at a path; undefined if it does not exist. Follows symbolic links. */
+  /** The entry at a path; undefined if it does not exist. Follows symbolic links. */
   async stat(path: string): Promise<FileEntry | undefined> {
     const inode = await this.#resolve(path);
     return inode === undefined ? undefined : toEntry(absolute(path), inode);
@@ -91,7 +91,7 @@ export class SquashFs {
     }
   }
 
-  /** @param seen places of directories met so far; there are no hard links to directories, so each is met once. */
+  /** @param seen places of the directories visited so far. Directories have no hard links, so each is visited once. */
   async #children(parent: string, directory: DirectoryInode, seen: Set<string>) {
     const children: { path: string; inode: Inode }[] = [];
     for (const entry of await this.#entries(directory)) {

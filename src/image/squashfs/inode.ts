@@ -23,9 +23,9 @@ export const TYPES: readonly FileType[] = [
 ];
 export const EXTENDED = 7;
 export const NO_FRAGMENT = 0xffffffff;
-/** PATH_MAX; the kernel accepts no longer target either. */
+/** PATH_MAX, the longest target that the kernel accepts. */
 const MAX_TARGET = 4096;
-/** A listing's size counts three bytes that are not there, for `.` and `..`. */
+/** A listing's size includes three bytes for `.` and `..` that are not stored. */
 export const LISTING_EXTRA = 3;
 
 interface Common {

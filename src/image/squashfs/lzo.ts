@@ -1,12 +1,12 @@
 /**
- * Decompression of LZO1X, the bit stream of Linux Documentation/staging/lzo.rst. Written here because the packages
- * that exist either need a compiler at installation or run in browsers only.
+ * Decompression of LZO1X, the bit stream of Linux Documentation/staging/lzo.rst. Written here because the existing packages
+ * either need a compiler at installation or run only in browsers.
  *
  * The stream is a sequence of instructions, each "copy `length` bytes from `distance` back, then `trailing` (0 to 3)
  * literals". What an instruction below 16 means depends on how many literals were copied before it.
  */
 
-/** Literals copied before: 0 to 3 behind a match, or this after a run of literals of its own. */
+/** Number of literals copied before: 0 to 3 behind a match, or this after a run of literals. */
 const AFTER_RUN = 4;
 
 /**
@@ -23,7 +23,7 @@ export function decompressLzo(input: Uint8Array, limit: number): Uint8Array {
     if (byte === undefined) throw new RangeError('LZO data ends early');
     return byte;
   };
-  /** A length that does not fit its bits goes on in zeros, 255 each, and a last byte. */
+  /** Reads a length. One that does not fit its bits continues in zero bytes, 255 each, and a last byte. */
   const extended = (bits: number, mask: number): number => {
     if (bits !== 0) return bits;
     let length = mask;

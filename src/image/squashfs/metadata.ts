@@ -10,9 +10,9 @@ import { decompress } from './codec.ts';
 import type { Compressor } from './superblock.ts';
 
 export const METADATA_SIZE = 8192;
-/** In the size of a metadata block: stored as it is. */
+/** The bit of a metadata block's size for a block that is stored uncompressed. */
 export const STORED_METADATA = 0x8000;
-/** 1 MiB of decompressed blocks. */
+/** Blocks to keep: 1 MiB decompressed. */
 const CACHED_BLOCKS = 128;
 
 interface Block {
@@ -66,7 +66,7 @@ export class MetadataCursor {
     this.#offset = offset;
   }
 
-  /** The next `length` bytes. @throws {SregistryError} where they are not there. */
+  /** The next `length` bytes. @throws {SregistryError} if they are not there. */
   async read(length: number): Promise<Uint8Array> {
     const bytes = new Uint8Array(length);
     for (let done = 0; done < length; ) {

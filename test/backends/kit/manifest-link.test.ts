@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { RemoteImage } from '../../../src/backends/backend.ts';
 import { createHttpClient, type HttpSettings } from '../../../src/backends/http.ts';
 import { createLinks, parseLink } from '../../../src/backends/kit/manifest-link.ts';
@@ -8,11 +8,6 @@ import { sendRange, startFaultServer } from '../../servers/http-faults.ts';
 
 const BYTES = randomBytes(100_000);
 const NAME = { collection: 'lab', image: 'x', tag: '1' };
-
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
 /** A service whose manifests link to storage on another port, by addresses that are signed and expire. */
 async function start({ size, ...settings }: HttpSettings & { size?: number } = {}) {
@@ -39,11 +34,9 @@ async function start({ size, ...settings }: HttpSettings & { size?: number } = {
     response.end(JSON.stringify({ url, version: state.version }));
   });
   const http = createHttpClient({ base: service.url, env: {}, ...settings });
-  cleanups.push(
-    () => storage.close(),
-    () => service.close(),
-    () => http.close(),
-  );
+  onTestFinished(() => storage.close());
+  onTestFinished(() => service.close());
+  onTestFinished(() => http.close());
   const fetchLink = async (path: string, signal?: AbortSignal) => {
     const reply = await http.get(path, { allow: [404], signal });
     if (reply.status === 404) return undefined;

@@ -1,14 +1,9 @@
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { createHttpClient } from '../../../src/backends/http.ts';
 import { type AccessToken, bearerCredentials, TokenCache } from '../../../src/backends/kit/token.ts';
 import { SregistryError } from '../../../src/base/errors.ts';
 import { redact } from '../../../src/log/index.ts';
 import { startFaultServer } from '../../servers/http-faults.ts';
-
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
 /** Gives `token-1`, `token-2`, ..., each a moment after it was asked for. */
 function issuer(lifetime = 3600) {
@@ -27,10 +22,8 @@ async function startService(obtain: () => Promise<AccessToken>, isGood: (token: 
     response.writeHead(isGood(token) ? 200 : 401).end(token);
   });
   const http = createHttpClient({ base: server.url, env: {}, ...bearerCredentials(obtain) });
-  cleanups.push(
-    () => server.close(),
-    () => http.close(),
-  );
+  onTestFinished(() => server.close());
+  onTestFinished(() => http.close());
   return { server, http };
 }
 

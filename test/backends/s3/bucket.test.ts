@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Backend } from '../../../src/backends/backend.ts';
 import driver from '../../../src/backends/s3/index.ts';
 import { temporaryFolder } from '../../helpers/temporary.ts';
@@ -13,11 +13,6 @@ import { s3Options } from '../../servers/s3.ts';
 const NAME = { collection: 'lab', image: 'hello', tag: '1.0' };
 const LOGIN = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'the-secret-key' };
 
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
 async function serve(
   handler: (request: IncomingMessage, response: ServerResponse) => void,
 ): Promise<FaultServer> {
@@ -25,7 +20,7 @@ async function serve(
     request.resume();
     handler(request, response);
   });
-  cleanups.push(() => server.close());
+  onTestFinished(() => server.close());
   return server;
 }
 
@@ -35,7 +30,7 @@ function backend(options: Record<string, string>, env: NodeJS.ProcessEnv = {}): 
     options: s3Options({ bucket: 'images', ...LOGIN, ...options }),
     env,
   });
-  cleanups.push(async () => created.close?.());
+  onTestFinished(async () => created.close?.());
   return created;
 }
 
