@@ -34,11 +34,9 @@ const loginCommand = defineSubcommand({
         alias: 'token-stdin',
         describe: 'Read the password or token from stdin',
       },
-      browser: {
+      'no-browser': {
         type: 'boolean',
-        default: true,
-        describe:
-          'Use a browser on this machine; --no-browser asks for the address that one elsewhere ends at',
+        describe: 'Log in with a browser on another machine: asks for the address at which it ends',
       },
     }),
   examples: [
@@ -50,12 +48,12 @@ const loginCommand = defineSubcommand({
     ['sregistry auth login google-drive --no-browser', 'On a machine without a browser'],
   ],
 
-  async run({ backend, username, passwordStdin, browser }, context) {
+  async run({ backend, username, passwordStdin, noBrowser }, context) {
     await using session = await openSession(context);
     const name = backendOf(backend, session);
     const given = { user: username, secret: passwordStdin ? await readPassword() : undefined };
     const { signal } = context;
-    const ui = browser ? terminal : withoutBrowser(terminal);
+    const ui = noBrowser ? withoutBrowser(terminal) : terminal;
     if (isRegistryHost(name, session)) {
       const places = await loginToHost(name, ui, session, { given, signal });
       bot.info(`Logged in to ${name}; the login is kept in ${places.join(' and ')}`);
