@@ -81,17 +81,98 @@ test('Reads go to the object storage in ranges, without the token, and go on whe
   expect(gitlab.stored?.requests.every(({ headers }) => headers.range !== undefined)).toBe(true);
 });
 
+/** Puts a file beside that of {@link NAME}, as another program does. */
+const putBeside = (url: string, bytes: Buffer) =>
+  fetch(
+    `${url}/api/v4/projects/${encodeURIComponent(GITLAB_PROJECT)}/packages/generic/lab__hello/1.0/hello.sif`,
+    {
+      method: 'PUT',
+      body: new Uint8Array(bytes),
+      headers: { 'PRIVATE-TOKEN': GITLAB_TOKENS['private-token'] },
+    },
+  );
+
+test('A link that has ended does not lead to the file that has replaced it.', async () => {
+  const { gitlab, backend } = await start({ storage: true });
+  const bytes = randomBytes(1000);
+  const image = await backend.push(imageOf(bytes), NAME);
+  expect(await buffer(await backend.read(image, 0, 10))).toEqual(bytes.subarray(0, 10));
+  await putBeside(gitlab.url, randomBytes(1000));
+  expect(await buffer(await backend.read(image, 10, 10))).toEqual(bytes.subarray(10, 20));
+  gitlab.endLinks();
+  await expect(backend.read(image, 20, 10)).rejects.toMatchObject({ code: 'STALE' });
+  await expect(backend.read(image, 20, 10)).rejects.toMatchObject({ code: 'STALE' });
+});
+
+test('Two reads at once of a file that was replaced are both refused.', async () => {
+  let looks: (() => void)[] | undefined;
+  const { gitlab, backend } = await start({
+    storage: true,
+    // The first read waits in its look at the package, and the second one begins.
+    before: ({ url = '' }) =>
+      looks && /package_name/.test(url) ? new Promise<void>((go) => looks?.push(go)) : undefined,
+  });
+  const image = await backend.push(imageOf(randomBytes(1000)), NAME);
+  await putBeside(gitlab.url, randomBytes(1000));
+  looks = [];
+  const refused = () => expect(backend.read(image, 0, 10)).rejects.toMatchObject({ code: 'STALE' });
+  const first = refused();
+  await expect.poll(() => looks?.length).toBe(1);
+  const second = refused();
+  await expect.poll(() => looks?.length).toBe(2);
+  for (const go of looks) go();
+  looks = undefined;
+  await Promise.all([first, second]);
+});
+
+test('A project that was renamed is read, and its files are told apart.', async () => {
+  const { gitlab, connect, backend } = await start({ formerly: 'old/name' });
+  const bytes = randomBytes(1000);
+  await backend.push(imageOf(bytes), NAME);
+  const renamed = connect({ project: 'old/name' });
+  const image = await renamed.resolve(NAME);
+  if (image === undefined) throw new Error('absent');
+  expect(await read(renamed, image)).toEqual(bytes);
+  await putBeside(gitlab.url, randomBytes(1000));
+  await expect(renamed.read(image, 0, 10)).rejects.toMatchObject({ code: 'STALE' });
+});
+
+test('What GitLab stored otherwise than sent does not replace the image.', async () => {
+  let cut = 0;
+  const { gitlab, backend } = await start({ stores: (all) => all.subarray(cut) });
+  const bytes = randomBytes(1000);
+  await backend.push(imageOf(bytes), NAME);
+  const before = gitlab.files();
+  cut = 1;
+  await expect(backend.push(imageOf(randomBytes(1000)), NAME)).rejects.toMatchObject({ code: 'CORRUPT' });
+  cut = 0;
+  const image = await backend.resolve(NAME);
+  expect(image && (await read(backend, image))).toEqual(bytes);
+  expect(gitlab.files()).toEqual(before);
+});
+
+test('A removal spares what another push puts into the package meanwhile.', async () => {
+  const young = randomBytes(10);
+  let last: (() => Promise<unknown>) | undefined;
+  const { gitlab, backend } = await start({
+    before: async ({ method, url = '' }) => {
+      const put = last;
+      if (method !== 'DELETE' || !/package_files/.test(url) || gitlab.files().length !== 1) return;
+      last = undefined;
+      await put?.();
+    },
+  });
+  const image = await backend.push(imageOf(randomBytes(10)), NAME);
+  last = () => putBeside(gitlab.url, young);
+  await backend.remove(image);
+  expect(last).toBeUndefined();
+  const now = await backend.resolve(NAME);
+  expect(now && (await read(backend, now))).toEqual(young);
+});
+
 test('Of files of one name the newest is the image, and a removal leaves none of them.', async () => {
   const { gitlab, backend } = await start();
-  const put = (bytes: Buffer) =>
-    fetch(
-      `${gitlab.url}/api/v4/projects/${encodeURIComponent(GITLAB_PROJECT)}/packages/generic/lab__hello/1.0/hello.sif`,
-      {
-        method: 'PUT',
-        body: new Uint8Array(bytes),
-        headers: { 'PRIVATE-TOKEN': GITLAB_TOKENS['private-token'] },
-      },
-    );
+  const put = (bytes: Buffer) => putBeside(gitlab.url, bytes);
   const [old, young] = [randomBytes(10), randomBytes(10)];
   await put(old);
   const before = await backend.resolve(NAME);

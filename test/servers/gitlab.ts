@@ -13,6 +13,12 @@ import { type FaultServer, startFaultServer } from './http-faults.ts';
 
 export interface GitlabOptions {
   readonly storage?: boolean;
+  /** Called before each request is looked at. */
+  readonly before?: (request: IncomingMessage) => Promise<unknown> | undefined;
+  /** What is stored of the bytes that are sent. */
+  readonly stores?: (bytes: Buffer) => Buffer;
+  /** The path of a project that was renamed: its addresses lead to those of the new one. */
+  readonly formerly?: string;
   /** Entries in a page, whatever the client wishes. */
   readonly page?: number;
 }
@@ -73,7 +79,13 @@ export async function startFakeGitlab(options: GitlabOptions = {}): Promise<Fake
     : undefined;
 
   const server = await startFaultServer(async (request, response) => {
+    await options.before?.(request);
     const url = new URL(request.url ?? '', 'http://x');
+    const former = options.formerly && `/projects/${encodeURIComponent(options.formerly)}/`;
+    if (former && url.pathname.includes(former)) {
+      const location = request.url?.replace(former, `/projects/${ID}/`);
+      return void response.writeHead(302, { location }).end();
+    }
     const send = (status: number, value: unknown, headers: Record<string, string> = {}) => {
       response.writeHead(status, { 'content-type': 'application/json', ...headers });
       response.end(status === 204 || request.method === 'HEAD' ? undefined : JSON.stringify(value));
@@ -117,7 +129,8 @@ export async function startFakeGitlab(options: GitlabOptions = {}): Promise<Fake
         const created = new Date().toISOString();
         const within = own ?? { id: ++lastId, name, version, created };
         if (own === undefined) packages.push(within);
-        const one = { id: ++lastId, packageId: within.id, name: file, bytes: body, created };
+        const bytes = options.stores?.(body) ?? body;
+        const one = { id: ++lastId, packageId: within.id, name: file, bytes, created };
         files.push(one);
         const isFile = url.searchParams.get('select') === 'package_file';
         return send(201, isFile ? fileEntry(one) : { message: '201 Created' });

@@ -92,29 +92,38 @@ export function packageStore(http: HttpClient, base: URL, project: string | unde
     return file && toStored(key, file);
   }
 
-  /** Removes files of a key: those that are not `keep`, and then a package that is empty. */
-  async function removeFiles(place: PackagePlace, keep: number | undefined, signal?: AbortSignal) {
-    const { within, files } = (await unlessAbsent(find(place, signal))) ?? {};
-    if (within === undefined || files === undefined) return;
-    const home = `${apiOf(place.project)}/packages/${within.id}`;
-    const own = files.filter(({ name, id }) => name === place.file && (keep === undefined || id < keep));
-    const remove = (path: string) => http.delete(path, { allow: [404], signal });
+  /** Removes those files of a key whose ids are `unwanted`. Returns their package. */
+  async function removeFiles(place: PackagePlace, unwanted: (id: number) => boolean, signal?: AbortSignal) {
+    const { within, files = [] } = (await unlessAbsent(find(place, signal))) ?? {};
+    const own = files.filter(({ name, id }) => name === place.file && unwanted(id));
     // The oldest first: what is left of an interruption is the newest.
-    for (const { id } of own.reverse()) await remove(`${home}/package_files/${id}`);
-    if (own.length === files.length) await remove(home);
+    for (const { id } of own.reverse())
+      await http.delete(`${apiOf(place.project)}/packages/${within?.id}/package_files/${id}`, {
+        allow: [404],
+        signal,
+      });
+    return within;
   }
 
-  async function upload(key: string, body: Parameters<HttpClient['put']>[1]) {
+  /** Stores a file, and removes the older ones of its key once it is known to be whole. */
+  async function upload(
+    key: string,
+    body: Parameters<HttpClient['put']>[1],
+    isWhole: (file: PackageFile) => boolean = () => true,
+  ) {
     const place = placed(key);
     const query = { select: 'package_file' };
     const reply = await http.put(address(place), { ...body, query, timeout: Number.POSITIVE_INFINITY });
     const [file] = toFile(reply.json());
     if (file === undefined) throw new SregistryError('SERVICE', `${show(key)}: the answer is malformed`);
-    await removeFiles(place, file.id, body?.signal).catch((error: unknown) => {
+    const accepted = isWhole(file);
+    const unwanted = (id: number) => (accepted ? id < file.id : id === file.id);
+    await removeFiles(place, unwanted, body?.signal).catch((error: unknown) => {
       if (!isError(error) || error.code === 'CANCELED') throw error;
-      debug('%s: older files stay: %s', show(key), error.message);
+      debug('%s: unwanted files stay: %s', show(key), error.message);
     });
-    return file;
+    if (accepted) return file;
+    throw changedWhilePushed(`${show(key)}: GitLab has other bytes than were sent`);
   }
 
   return {
@@ -157,19 +166,31 @@ export function packageStore(http: HttpClient, base: URL, project: string | unde
     open: async (ref, { size: total, offset, length, signal }) => {
       const place = placed(ref.key);
       const id = String(ref.file);
-      const isPinned = redirects.has(id);
+      // Did GitLab's own address answer? It means the newest file, whose ids only grow; one in the object storage means one file.
+      let isAsked = false;
+      let target: string | undefined;
+      const ask = () => {
+        isAsked = true;
+        return undefined;
+      };
       const memory = {
-        get: () => redirects.get(id),
-        set: (_url: string, target: string) => redirects.set(id, target),
-        delete: () => redirects.delete(id),
+        get: () => redirects.get(id) ?? ask(),
+        set: (_url: string, found: string) => {
+          target = found;
+        },
+        delete: () => {
+          redirects.delete(id);
+          ask();
+        },
       };
       const stream = await http.stream(address(place), { offset, length, total, signal, redirects: memory });
-      // An address in the object storage means this file. GitLab's own means the newest, whose ids only grow.
       const verify = async () => {
-        if (redirects.has(id) && isPinned) return;
-        if ((await stat(ref.key, signal))?.ref.file === ref.file) return;
-        redirects.delete(id);
-        throw new SregistryError('STALE', `${show(ref.key)} was replaced since it was looked up`);
+        if (!isAsked) return;
+        if ((await stat(ref.key, signal))?.ref.file !== ref.file)
+          throw new SregistryError('STALE', `${show(ref.key)} was replaced since it was looked up`);
+        // A project that was renamed redirects to itself.
+        if (target !== undefined && new URL(target).origin !== base.origin) redirects.set(id, target);
+        isAsked = false;
       };
       try {
         await verify();
@@ -184,10 +205,9 @@ export function packageStore(http: HttpClient, base: URL, project: string | unde
 
     put: async (key, { open: body, size, digest }, { signal }) => {
       const headers = { 'content-length': String(size), 'content-type': 'application/octet-stream' };
-      const file = await upload(key, { body, headers, signal });
-      if (file.size !== size || (file.digest !== undefined && file.digest !== digest))
-        throw changedWhilePushed(`${show(key)}: GitLab has other bytes than were sent`);
-      return toStored(key, file);
+      const isWhole = (file: PackageFile) =>
+        file.size === size && (file.digest === undefined || file.digest === digest);
+      return toStored(key, await upload(key, { body, headers, signal }, isWhole));
     },
 
     getSmall: async (key, signal) => (await http.get(address(placed(key)), { signal })).bytes,
@@ -201,7 +221,10 @@ export function packageStore(http: HttpClient, base: URL, project: string | unde
       if (current === undefined) return;
       if (ref.file !== undefined && current.ref.file !== ref.file)
         throw new SregistryError('STALE', `${show(ref.key)} was replaced since it was looked up`);
-      await removeFiles(place, undefined, signal);
+      const within = await removeFiles(place, () => true, signal);
+      // Another push may have put something there meanwhile.
+      if (within !== undefined && (await unlessAbsent(filesOf(place.project, within, signal)))?.length === 0)
+        await http.delete(`${apiOf(place.project)}/packages/${within.id}`, { allow: [404], signal });
     },
 
     isRef: ({ file }) => file === undefined || typeof file === 'number',
