@@ -8,6 +8,11 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** Is it a number of bytes that a file can have? */
+export function isSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
 /** A file that does not hold a JSON object. */
 export class MalformedFile extends SregistryError {
   constructor(message: string, hint: string) {

@@ -265,3 +265,22 @@ test("curl, as GitLab's documentation writes it, reads what was pushed, and what
   const listed = await Array.fromAsync(backend.list('lab'));
   expect(listed).toMatchObject([{ name: { image: 'hello' } }, { name: { image: 'other_one', tag: '2' } }]);
 });
+
+test('What GitLab tells of a file may be anything.', async () => {
+  let told: object | undefined;
+  const { backend } = await start({
+    before: ({ url = '' }, response) => {
+      if (told === undefined || !/package_files/.test(url)) return undefined;
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify([null, 7, told]));
+      return true;
+    },
+  });
+  await backend.push(imageOf(randomBytes(10)), NAME);
+  const file = { id: 1000, file_name: 'hello.sif', size: 10, created_at: 'never' };
+  told = file;
+  expect((await backend.resolve(NAME))?.modified).toBeUndefined();
+  for (const size of [-1, 1e300, 1.5, '10', null]) {
+    told = { ...file, size };
+    expect(await backend.resolve(NAME)).toBeUndefined();
+  }
+});

@@ -13,8 +13,11 @@ import { type FaultServer, startFaultServer } from './http-faults.ts';
 
 export interface GitlabOptions {
   readonly storage?: boolean;
-  /** Called before each request is looked at. */
-  readonly before?: (request: IncomingMessage) => Promise<unknown> | undefined;
+  /** Sees every request first; true if it has answered it. */
+  readonly before?: (
+    request: IncomingMessage,
+    response: ServerResponse,
+  ) => Promise<unknown> | boolean | undefined;
   /** What is stored of the bytes that are sent. */
   readonly stores?: (bytes: Buffer) => Buffer;
   /** The path of a project that was renamed: its addresses lead to those of the new one. */
@@ -79,7 +82,7 @@ export async function startFakeGitlab(options: GitlabOptions = {}): Promise<Fake
     : undefined;
 
   const server = await startFaultServer(async (request, response) => {
-    await options.before?.(request);
+    if ((await options.before?.(request, response)) === true) return;
     const url = new URL(request.url ?? '', 'http://x');
     const former = options.formerly && `/projects/${encodeURIComponent(options.formerly)}/`;
     if (former && url.pathname.includes(former)) {

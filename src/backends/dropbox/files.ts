@@ -1,7 +1,7 @@
 /** Files and folders as Dropbox tells them (`Metadata` of the API). */
 import { parseDate } from '../../base/date.ts';
 import { SregistryError } from '../../base/errors.ts';
-import { isJsonObject } from '../../settings/json.ts';
+import { isJsonObject, isSize } from '../../settings/json.ts';
 import type { FileRef, StoredFile } from '../kit/store.ts';
 
 export interface DropboxRef extends FileRef {
@@ -49,12 +49,11 @@ export function toEntry(value: unknown): Entry {
 export function toFile(value: unknown): DropboxFile {
   const given = isJsonObject(value) ? value : {};
   const { id, rev, size, server_modified: modified, content_hash: hash, is_downloadable: can } = given;
-  if (typeof id !== 'string' || !isRev(rev) || !Number.isSafeInteger(size) || Number(size) < 0)
-    throw malformed('file');
+  if (typeof id !== 'string' || !isRev(rev) || !isSize(size)) throw malformed('file');
   return {
     id,
     rev,
-    size: Number(size),
+    size,
     modified: typeof modified === 'string' ? parseDate(modified) : undefined,
     hash: typeof hash === 'string' && /^[0-9a-f]{64}$/.test(hash) ? hash : undefined,
     canDownload: can !== false,

@@ -6,9 +6,10 @@
 import { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import pMap from 'p-map';
+import { parseDate } from '../../base/date.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
-import { isJsonObject, type JsonObject } from '../../settings/json.ts';
+import { isJsonObject, isSize, type JsonObject } from '../../settings/json.ts';
 import { type HttpClient, uriEncode } from '../http.ts';
 import { unlessAbsent } from '../kit/absent.ts';
 import { changedWhilePushed } from '../kit/changed.ts';
@@ -28,7 +29,7 @@ interface PackageFile {
   readonly name: string;
   readonly size: number;
   readonly digest: string | undefined;
-  readonly created: Date;
+  readonly created: Date | undefined;
 }
 
 /** The files of a package, the newest first. */
@@ -272,7 +273,7 @@ function toFile(value: unknown): PackageFile[] {
     file_sha256: sha256,
     created_at: created,
   } = isJsonObject(value) ? value : {};
-  if (typeof id !== 'number' || typeof name !== 'string' || !Number.isSafeInteger(size)) return [];
+  if (typeof id !== 'number' || typeof name !== 'string' || !isSize(size)) return [];
   const digest = /^[0-9a-f]{64}$/.test(String(sha256)) ? `sha256:${sha256}` : undefined;
-  return [{ id, name, size: size as number, digest, created: new Date(String(created)) }];
+  return [{ id, name, size, digest, created: parseDate(String(created)) }];
 }

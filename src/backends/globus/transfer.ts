@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError, untilAborted } from '../../base/abort.ts';
 import { parseDate } from '../../base/date.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
-import { isJsonObject, type JsonObject } from '../../settings/json.ts';
+import { isJsonObject, isSize, type JsonObject } from '../../settings/json.ts';
 import type { Progress } from '../backend.ts';
 import { createHttpClient, type HttpClient, type HttpSettings, type RequestOptions } from '../http.ts';
 import { unlessAbsent } from '../kit/absent.ts';
@@ -268,11 +268,10 @@ function toEndpoint(document: JsonObject): Endpoint {
 
 function toEntry({ name, type, size, last_modified: modified }: JsonObject): Entry {
   if (typeof type !== 'string') throw malformed('listing');
-  const isSize = typeof size === 'number' && Number.isSafeInteger(size) && size >= 0;
   return {
     name: typeof name === 'string' ? name : '',
     type,
-    size: isSize ? size : 0,
+    size: isSize(size) ? size : 0,
     modified: typeof modified === 'string' ? modified : '',
   };
 }

@@ -22,9 +22,22 @@ export const METADATA: MetadataLimits = {
 /** A value that is too long is stored in pieces: `annotations`, `annotations-1`, `annotations-2`, ... */
 export function toHeaders(metadata: Strings): Headers {
   const pieces = Object.entries(metadata).flatMap(([name, value]) =>
-    (value.match(/[\s\S]{1,256}/g) ?? []).map((piece, i) => [PREFIX + name + (i ? `-${i}` : ''), piece]),
+    piecesOf(value).map((piece, i) => [PREFIX + name + (i ? `-${i}` : ''), piece]),
   );
   return Object.fromEntries(pieces);
+}
+
+/** Only JSON is that long. The space at an edge of a piece, which a header would lose, is written as JSON may write it. */
+function piecesOf(value: string): string[] {
+  const pieces: string[] = [];
+  let rest = value;
+  while (rest.length > LONGEST) {
+    for (const edge of [LONGEST, LONGEST - 1])
+      if (rest[edge] === ' ') rest = `${rest.slice(0, edge)}\\u0020${rest.slice(edge + 1)}`;
+    pieces.push(rest.slice(0, LONGEST));
+    rest = rest.slice(LONGEST);
+  }
+  return rest === '' ? pieces : [...pieces, rest];
 }
 
 export function fromHeaders(headers: Headers): Strings {

@@ -2,6 +2,7 @@
 import type { Readable } from 'node:stream';
 import { parseDate } from '../../base/date.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
+import { isJsonObject, isSize } from '../../settings/json.ts';
 import type { Headers } from '../http.ts';
 import { unlessAbsent } from '../kit/absent.ts';
 import { followPages } from '../kit/pages.ts';
@@ -100,9 +101,9 @@ export function listEntries(
     const options = { query: { ...query, format: 'json', marker }, signal };
     const reply = await account.request('GET', container, options);
     const page = reply.status === 204 ? [] : reply.json();
-    if (!Array.isArray(page))
+    if (!Array.isArray(page) || !page.every(isJsonObject))
       throw new SregistryError('SERVICE', `${what}: the service sent a malformed listing`);
-    const last = page.at(-1) as Entry | undefined;
+    const last: Entry | undefined = page.at(-1);
     const next = last?.name ?? last?.subdir;
     return { page, next: typeof next === 'string' ? next : undefined };
   });
@@ -147,12 +148,12 @@ function toListed(container: string, entry: Entry): ListedFile[] {
   const key = `${container}/${name}`;
   const etag = typeof slo_etag === 'string' ? slo_etag : hash;
   // What is listed as empty may be described by a prefix, by another object, or in Ceph by a manifest, whose size is listed.
-  if (typeof etag !== 'string' || !MD5.test(opaque(etag)) || etag === EMPTY || !Number.isSafeInteger(bytes))
+  if (typeof etag !== 'string' || !MD5.test(opaque(etag)) || etag === EMPTY || !isSize(bytes))
     return [{ key }];
   // In UTC, without saying so. HEAD gives the time in seconds, rounded up.
   const time = parseDate(typeof modified === 'string' ? modified.replace(/\d$/, '$&Z') : undefined);
   const date = time && new Date(Math.ceil(time.getTime() / 1000) * 1000);
-  return [{ key, size: Number(bytes), modified: date, revision: opaque(etag), ref: { key, etag } }];
+  return [{ key, size: bytes, modified: date, revision: opaque(etag), ref: { key, etag } }];
 }
 
 /**

@@ -9,6 +9,7 @@
 import pMap from 'p-map';
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
+import { isJsonObject, isSize } from '../../settings/json.ts';
 import { unlessAbsent } from '../kit/absent.ts';
 import type { Account } from './account.ts';
 import { headObject, listEntries, opaque, partsOf } from './objects.ts';
@@ -87,10 +88,10 @@ async function readSegments(account: Account, key: string, signal?: AbortSignal)
     throw new SregistryError('UNSUPPORTED', `${account.show(key)}: the service does not show its manifest`);
   const entries = reply.json();
   const malformed = new SregistryError('SERVICE', `${account.show(key)}: its manifest is malformed`);
-  if (!Array.isArray(entries)) throw malformed;
+  if (!Array.isArray(entries) || !entries.every(isJsonObject)) throw malformed;
   return entries.map(({ name: path, hash: etag, bytes: size, range }) => {
-    const isWhole = typeof path === 'string' && typeof etag === 'string' && Number.isSafeInteger(size);
-    if (!isWhole || !/^\/[^/]+\/./.test(path) || /\/\.{1,2}(\/|$)/.test(path)) throw malformed;
+    if (typeof path !== 'string' || typeof etag !== 'string' || !isSize(size)) throw malformed;
+    if (!/^\/[^/]+\/./.test(path) || /\/\.{1,2}(\/|$)/.test(path)) throw malformed;
     if (range !== undefined)
       throw new SregistryError('UNSUPPORTED', `${account.show(key)}: its manifest names parts of segments`);
     return { path, etag: opaque(etag), size };
