@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { renameSync, utimesSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
@@ -11,6 +12,7 @@ import { bot } from '../../src/log/index.ts';
 import { resolveOptions } from '../../src/settings/resolve.ts';
 import { TRANSFER, TRANSFER_SCOPE } from '../servers/globus/auth.ts';
 import type { Collection } from '../servers/globus/collections.ts';
+import { Refusal } from '../servers/globus/refusal.ts';
 import { type FakeGlobus, type FakeGlobusOptions, startFakeGlobus } from '../servers/globus.ts';
 
 const closing: (() => Promise<unknown> | undefined)[] = [];
@@ -269,6 +271,63 @@ describe.each(['refuses', 'does'])('where a collection %s to rename over a file'
   });
 });
 
+describe('an image that a push cannot replace', () => {
+  const setUp = async (breaks: (renames: number) => 'refused' | 'lost' | undefined) => {
+    let renames = 0;
+    const fake = await start({
+      before: (_method, url, body) => {
+        if (!url.pathname.endsWith('/rename') || !String(body.new_path).endsWith('x:1.sif')) return;
+        const how = breaks(++renames);
+        if (how === undefined) return;
+        // It is carried out, but nobody is told.
+        if (how === 'lost') renameSync(one.onDisk(String(body.old_path)), one.onDisk(String(body.new_path)));
+        throw new Refusal(502, 'ExternalError', 'The endpoint broke');
+      },
+    });
+    const one = await fake.add({ kind: 'mapped' });
+    const backend = connect(fake, { login: fake.auth.login(consentTo(one)), endpoint: one.id });
+    const path = join(fake.folder, 'one.sif');
+    await put(one, '.singularity/shub/a/x:1.sif', 'the old one');
+    await writeFile(path, 'the new one!');
+    const pushed = backend.push?.({ path, size: 12 }, named('a/x:1'));
+    const files = async () =>
+      Promise.all(
+        (await readdir(one.onDisk('.singularity/shub/a'))).map(async (name) => [
+          name,
+          String(await readFile(one.onDisk(`.singularity/shub/a/${name}`))),
+        ]),
+      );
+    return { pushed, files, renames: () => renames };
+  };
+
+  test('stays as it was', async () => {
+    const { pushed, files, renames } = await setUp((count) => (count === 2 ? 'refused' : undefined));
+    await expect(pushed).rejects.toMatchObject({ message: expect.stringContaining('endpoint broke') });
+    expect(await files()).toEqual([['x:1.sif', 'the old one']]);
+    expect(renames()).toBe(3);
+  });
+
+  test('is replaced if only the answer was lost', async () => {
+    const { pushed, files } = await setUp((count) => (count === 2 ? 'lost' : undefined));
+    await expect(pushed).rejects.toMatchObject({ message: expect.stringContaining('endpoint broke') });
+    expect(await files()).toEqual([['x:1.sif', 'the new one!']]);
+  });
+
+  test('is named if it could not be brought back', async () => {
+    const { pushed, files } = await setUp((count) => (count >= 2 ? 'refused' : undefined));
+    const [[name, text] = []] =
+      (await pushed?.then(
+        () => [],
+        async (error) => {
+          const left = await files();
+          expect(error).toMatchObject({ message: expect.stringContaining(String(left[0]?.[0])) });
+          return left;
+        },
+      )) ?? [];
+    expect([name, text]).toEqual([expect.stringMatching(/^\.sregistry-/), 'the old one']);
+  });
+});
+
 test('a collection that states no entity tag and no time is compared by what Transfer tells', async () => {
   const fake = await start({ validator: 'none' });
   const one = await fake.add({ kind: 'mapped' });
@@ -336,6 +395,34 @@ describe('a collection without HTTPS', () => {
     expect(await readdir(far.onDisk('.singularity/shub/a'))).toEqual([]);
     await backend.close?.();
     expect(await readdir(local)).toEqual([]);
+  });
+
+  test('an image that is replaced while it is transferred is neither read nor copied', async () => {
+    const { fake, far, backend } = await setUp();
+    const file = await put(far, '.singularity/shub/x.sif', 'first');
+    const image = await found(backend, named('x'));
+    fake.transfer.onTask = ({ type }) => {
+      if (type !== 'TRANSFER') return;
+      writeFileSync(file, 'other');
+      utimesSync(file, 1000, 1000);
+    };
+    await expect(backend.copy?.(image, named('b/y:2'))).rejects.toMatchObject({ code: 'STALE' });
+    expect(await backend.resolve(named('b/y:2'))).toBeUndefined();
+    const again = await found(backend, named('x'));
+    fake.transfer.onTask = ({ type }) => {
+      if (type !== 'TRANSFER') return;
+      writeFileSync(file, 'third');
+      utimesSync(file, 2000, 2000);
+    };
+    await expect(backend.read(again, 0, 5)).rejects.toMatchObject({ code: 'STALE' });
+    fake.transfer.onTask = undefined;
+    expect(await bytesOf(backend, 'x')).toBe('third');
+  });
+
+  test('an empty file has no bytes', async () => {
+    const { far, backend } = await setUp();
+    await put(far, '.singularity/shub/x.sif', '');
+    expect(await bytesOf(backend, 'x')).toBe('');
   });
 
   test('a task that fails, or only has faults that stay, is an error in its own words', async () => {

@@ -21,6 +21,8 @@ import { type FaultServer, sendRange, startFaultServer } from './http-faults.ts'
 export interface FakeGlobusOptions extends TransferOptions {
   /** What collections tell of a revision over HTTPS. Default `etag`. */
   readonly validator?: 'etag' | 'modified' | 'none';
+  /** Sees every request to Transfer first; what it throws is the answer. */
+  readonly before?: (method: string, url: URL, body: Readonly<Record<string, unknown>>) => void;
 }
 
 export interface FakeGlobus extends FaultServer {
@@ -52,6 +54,7 @@ export async function startFakeGlobus(options: FakeGlobusOptions = {}): Promise<
     const grant = auth.check(request.headers.authorization, TRANSFER);
     if (grant === undefined) throw new Refusal(401, 'AuthenticationFailed', 'No credentials supplied');
     const body = await text(request);
+    options.before?.(request.method ?? '', url, body ? JSON.parse(body) : {});
     send(
       response,
       await transfer.answer(request.method ?? '', url, body ? JSON.parse(body) : {}, grant.scopes),

@@ -86,14 +86,15 @@ export class LocalFiles {
     }
   }
 
-  async #fetch(from: Place, { size }: Entry, name: string, signal: AbortSignal): Promise<string> {
+  async #fetch(from: Place, { size, modified }: Entry, name: string, signal: AbortSignal): Promise<string> {
     const { folder, at } = await this.#folder();
     const [path, part] = [join(folder, `in-${name}`), `part-${randomUUID()}`];
     this.#paths.add(path);
     try {
       await this.#run(from, { ...at, path: `${at.path}/${part}` }, size, signal);
       const arrived = await stat(join(folder, part));
-      if (arrived.size !== size)
+      const present = await this.#transfer.stat(from, signal);
+      if (arrived.size !== size || present?.size !== size || present.modified !== modified)
         throw new SregistryError(
           'STALE',
           `${from.endpoint}:${from.path} was replaced while Globus transferred it`,

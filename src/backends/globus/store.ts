@@ -3,7 +3,6 @@
  * HTTPS; for any other one, Transfer copies whole files to this machine and back (local.ts). A push writes a hidden file and renames it
  * when it is whole. Metadata are in sidecars.
  */
-import { randomUUID } from 'node:crypto';
 import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { SregistryError } from '../../base/errors.ts';
@@ -18,7 +17,7 @@ import { explainFor } from './failure.ts';
 import { LocalFiles } from './local.ts';
 import { credentialsFor } from './login.ts';
 import { isId, type Place, placeOf } from './places.ts';
-import { dateOf, type Entry, type Transfer } from './transfer.ts';
+import { dateOf, type Entry, hiddenBeside, type Transfer } from './transfer.ts';
 
 /** Milliseconds for removing the hidden file of a failed push. */
 const CLEANUP_LIMIT = 10_000;
@@ -113,7 +112,7 @@ export function globusStore(transfer: Transfer, context: GlobusContext): Store {
     write: (hidden: Spot) => Promise<void>,
   ): Promise<StoredFile> => {
     const folder = posix.dirname(spot.path);
-    const hidden = { ...spot, path: posix.join(folder, `.sregistry-${randomUUID()}`) };
+    const hidden = { ...spot, path: hiddenBeside(spot.path) };
     const present = await statSpot(spot, key, signal);
     if (present === undefined) await transfer.makeFolder({ ...spot, path: folder }, signal);
     try {
@@ -196,9 +195,10 @@ export function globusStore(transfer: Transfer, context: GlobusContext): Store {
     copy: async (from, key, { size, signal }) => {
       const [source, target] = await Promise.all([spotOf(from.key, signal), spotOf(key, signal)]);
       if ((await statSame(source, from, signal)) === undefined) throw absent(show(from.key));
-      return replace(target, key, { size, signal }, (hidden) =>
-        transfer.copy(source, hidden, size, { signal }),
-      );
+      return replace(target, key, { size, signal }, async (hidden) => {
+        await transfer.copy(source, hidden, size, { signal });
+        if ((await statSame(source, from, signal)) === undefined) throw absent(show(from.key));
+      });
     },
     isRef: ({ etag, modified, changed }) =>
       [etag, modified, changed].every((one) => one === undefined || typeof one === 'string'),

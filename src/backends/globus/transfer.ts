@@ -2,6 +2,8 @@
  * The API of Globus Transfer (version 0.10, docs.globus.org/api/transfer): what endpoints there are, operations on their files, and tasks,
  * which Globus carries out on its own. A task is submitted with an id, so that a repeated request does not make a second one.
  */
+import { randomUUID } from 'node:crypto';
+import { posix } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError, untilAborted } from '../../base/abort.ts';
 import { parseDate } from '../../base/date.ts';
@@ -51,6 +53,8 @@ const LONGEST_PAUSE = 5000;
 /** Milliseconds for which a task may have nothing but faults. Globus itself goes on for a day. */
 const FAULT_LIMIT = 60_000;
 const CANCEL_LIMIT = 10_000;
+/** Milliseconds for bringing back what a failed rename has put aside. */
+const CLEANUP_LIMIT = 10_000;
 /** Faults that do not pass. */
 const FATAL = /PERMISSION_DENIED|NOT_FOUND|NO_SUCH|QUOTA|CONSENT|AUTH|NO_SPACE/;
 
@@ -130,16 +134,36 @@ export class Transfer {
     }
   }
 
-  /** Renames a file. If the collection refuses to replace an existing file, removes that first. Throws EXISTS if it may not. */
+  /**
+   * Renames a file. If the collection refuses to replace an existing file, that gets a hidden name until the new one is there, and has
+   * its own again if that fails. Throws EXISTS if it may not be replaced.
+   */
   async rename({ endpoint, path }: Place, to: string, replace: boolean, signal?: AbortSignal): Promise<void> {
-    const move = () => this.#operate(endpoint, 'rename', { old_path: path, new_path: to }, signal);
+    const move = (from: string, target: string, limit = signal) =>
+      this.#operate(endpoint, 'rename', { old_path: from, new_path: target }, limit);
     try {
-      await move();
+      return await move(path, to);
     } catch (error) {
       if (!replace || !isError(error, 'EXISTS')) throw error;
-      await this.remove({ endpoint, path: to }, { signal });
-      await move();
+      if ((await this.stat({ endpoint, path: to }, signal))?.type !== 'file') throw error;
     }
+    const aside = hiddenBeside(to);
+    await move(to, aside);
+    try {
+      await move(path, to);
+    } catch (error) {
+      const limit = AbortSignal.timeout(CLEANUP_LIMIT);
+      await move(aside, to, limit).catch(async (failure: unknown) => {
+        // The answer to the rename was lost, or another push was faster.
+        if (isError(failure, 'EXISTS')) return this.remove({ endpoint, path: aside }, { signal: limit });
+        throw new SregistryError('SERVICE', `${endpoint}:${to} could not be replaced, and is ${aside} now`, {
+          hint: 'rename it back',
+          cause: error,
+        });
+      });
+      throw error;
+    }
+    await this.remove({ endpoint, path: aside }, { signal });
   }
 
   /** Copies a file, from one endpoint to another or within one. Globus compares the checksums of both. */
@@ -240,6 +264,9 @@ export class Transfer {
     for await (const page of pages) yield* page;
   }
 }
+
+/** A path in the same folder that no listing shows. */
+export const hiddenBeside = (path: string) => posix.join(posix.dirname(path), `.sregistry-${randomUUID()}`);
 
 const operation = ({ endpoint }: Place, verb: string) => `operation/endpoint/${endpoint}/${verb}`;
 /** An empty path would be the default folder. */

@@ -5,7 +5,7 @@
  * request. A store that finds the first existing file of several keys needs no more than that. For any other store, each key takes a
  * request.
  */
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { folderOf, type ImageName } from '../../image/name.ts';
 import { splitExtension } from '../../image/names.ts';
@@ -264,6 +264,7 @@ export async function readImage(
   const ref = handleOf(context, image);
   if (image.unpresentable !== undefined)
     throw new SregistryError('NOT_PRESENTABLE', `${store.show(ref.key)}: ${image.unpresentable}`);
+  if (range.length === 0) return Readable.from([]);
   try {
     return await store.open(ref, { ...range, size: image.size });
   } catch (error) {

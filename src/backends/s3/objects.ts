@@ -4,6 +4,7 @@
  */
 import { parseDate } from '../../base/date.ts';
 import { SregistryError } from '../../base/errors.ts';
+import { isSize } from '../../settings/json.ts';
 import type { Headers } from '../http.ts';
 import { unlessAbsent } from '../kit/absent.ts';
 import { followPages } from '../kit/pages.ts';
@@ -146,7 +147,7 @@ function toListed(element: Element, decode: (text: string) => string): ListedFil
   const size = Number(textOf(element, 'Size') ?? Number.NaN);
   const modified = parseDate(textOf(element, 'LastModified'));
   const etag = textOf(element, 'ETag');
-  if (key === '' || etag === undefined || !Number.isSafeInteger(size) || modified === undefined) return [];
+  if (key === '' || etag === undefined || !isSize(size) || modified === undefined) return [];
   return [{ key, size, modified, revision: opaque(etag), ref: { key, etag } }];
 }
 
