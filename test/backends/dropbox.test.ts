@@ -227,6 +227,36 @@ test('A copy replaces what is in its way, which comes back if the copy fails.', 
   expect((await backend.resolve({ ...NAME, tag: '2' }))?.digest).toBe(sha256(first));
 });
 
+describe('A copy over an image', () => {
+  /** Does something before the second request to copy, the one after the old file was removed. */
+  const setUpCopy = async (then: (service: FakeDropbox) => void) => {
+    let calls = 0;
+    const { service, backend } = await setUp({
+      fault: (request) => {
+        if (/copy_v2/.test(request.url ?? '') && ++calls === 2) then(service);
+        return false;
+      },
+    });
+    const image = await push(backend, randomBytes(10));
+    const old = randomBytes(20);
+    await push(backend, old, { ...NAME, tag: '2' });
+    return { service, old, copied: backend.copy?.(image, { ...NAME, tag: '2' }) };
+  };
+
+  test('does not take the place of what another push has put there meanwhile.', async () => {
+    const young = randomBytes(30);
+    const { service, copied } = await setUpCopy(({ put }) => put('/lab/hello:2.sif', young));
+    await expect(copied).rejects.toMatchObject({ code: 'EXISTS' });
+    expect(service.at('/lab/hello:2.sif')).toEqual(young);
+  });
+
+  test('brings it back if the original was replaced meanwhile.', async () => {
+    const { service, old, copied } = await setUpCopy(({ put }) => put('/lab/hello:1.0.sif', randomBytes(10)));
+    await expect(copied).rejects.toMatchObject({ code: 'STALE' });
+    expect(service.at('/lab/hello:2.sif')).toEqual(old);
+  });
+});
+
 describe('A link', () => {
   test('gives the bytes, and is the same the second time.', async () => {
     const { backend } = await setUp();
@@ -287,6 +317,17 @@ describe('A refusal', () => {
     await expect(push(backend, randomBytes(10))).rejects.toMatchObject({
       code: 'FORBIDDEN',
       hint: expect.stringContaining('developers/apps'),
+    });
+  });
+
+  test('of a token that is none says how to log in.', async () => {
+    const said =
+      'Error in call to API function "files/list_folder": The given OAuth 2 access token is malformed.';
+    const { backend } = await setUp({ fault: instead(/list_folder/, 400, said) });
+    await expect(backend.check?.()).rejects.toMatchObject({
+      code: 'UNAUTHORIZED',
+      message: expect.stringContaining('malformed'),
+      hint: expect.stringContaining('sregistry auth login dropbox'),
     });
   });
 

@@ -27,6 +27,7 @@ export class DropboxApi {
         hint: 'it is a number; the API tells it as root_namespace_id of the account',
       });
     this.hosts = hostsOf(name, base);
+    const loginHint = `log in with \`sregistry auth login ${name}\``;
     this.http = createHttpClient({
       base: this.hosts.api,
       origins: [this.hosts.content],
@@ -35,8 +36,8 @@ export class DropboxApi {
         headers: { 'dropbox-api-path-root': toHeader({ '.tag': 'namespace_id', namespace_id: pathRoot }) },
       }),
       ...dropboxCredentials(context),
-      interpret: explain,
-      hints: { UNAUTHORIZED: `log in with \`sregistry auth login ${name}\`` },
+      interpret: (error, answer) => explain(error, answer, loginHint),
+      hints: { UNAUTHORIZED: loginHint },
     });
   }
 

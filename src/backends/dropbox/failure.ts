@@ -77,10 +77,17 @@ export function isFailure(error: unknown, summary: RegExp): error is DropboxFail
   return error instanceof DropboxFailure && summary.test(error.summary);
 }
 
-/** The error by the summary in Dropbox's answer; unchanged if there is none. */
-export function explain(error: SregistryError, { text }: Pick<FailedResponse, 'text'>): SregistryError {
+/** The error by the summary in Dropbox's answer; unchanged if there is none. `loginHint`: what to do about a token that is none. */
+export function explain(
+  error: SregistryError,
+  { text }: Pick<FailedResponse, 'text'>,
+  loginHint: string,
+): SregistryError {
   const answer = parse(text);
   const { error_summary: given, error: details } = answer;
+  // Said in words, and not with 401.
+  if (error.status === 400 && /access token is malformed/.test(text))
+    return new SregistryError('UNAUTHORIZED', error.message, { hint: loginHint, status: 401, cause: error });
   if (typeof given !== 'string') return error;
   // Random characters or dots end it, so that nobody compares it as a whole.
   const summary = given

@@ -106,7 +106,10 @@ export function dropboxStore(api: DropboxApi, root = ''): Store {
     const copyNow = async () => {
       const arg = { from_path: pathOf(from.key), to_path: pathOf(key), autorename: false };
       const answer = await api.ask('files/copy_v2', arg, { signal });
-      return toFile(isJsonObject(answer) ? answer.metadata : undefined);
+      const made = toFile(isJsonObject(answer) ? answer.metadata : undefined);
+      if (made.hash === original?.hash) return made;
+      await remove({ key, rev: made.rev }, signal);
+      throw new SregistryError('STALE', `${show(from.key)} was replaced while it was copied`);
     };
     const made = await copyNow().catch(async (error: unknown) => {
       const present = isFailure(error, /to\/conflict/) ? await find(key, signal) : undefined;
@@ -115,13 +118,13 @@ export function dropboxStore(api: DropboxApi, root = ''): Store {
       if (present.id === original?.id) return present;
       await remove({ key, rev: present.rev }, signal);
       return copyNow().catch(async (failure: unknown) => {
-        await api.ask('files/restore', { path: pathOf(key), rev: present.rev });
+        // Another push may have taken the place.
+        if ((await find(key)) === undefined)
+          await api.ask('files/restore', { path: pathOf(key), rev: present.rev });
         throw failure;
       });
     });
-    if (made.hash === original?.hash) return toStored(key, made);
-    await remove({ key, rev: made.rev }, signal);
-    throw new SregistryError('STALE', `${show(from.key)} was replaced while it was copied`);
+    return toStored(key, made);
   }
 
   return {
