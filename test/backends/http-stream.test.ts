@@ -164,6 +164,25 @@ test('without an entity tag another time of modification is STALE, even where it
   expect(await read(server, { length: 10, ifUnmodifiedSince: now })).toHaveLength(10);
 });
 
+test('a stream that began by the time goes on by it: Ceph compares another entity tag than it states', async () => {
+  const modified = 'Sat, 31 Jan 2026 12:00:00 GMT';
+  let isReplaced = false;
+  const server = await serve((request, response, number) => {
+    response.setHeader('last-modified', modified);
+    if (request.headers['if-match'] !== undefined) response.writeHead(412).end();
+    else
+      sendRange(request, response, BYTES, {
+        etag: isReplaced ? '"2"' : '"1"',
+        ...(number % 2 === 1 && { cutAfter: 1000 }),
+      });
+  });
+  expect(await read(server, { length: 5000, ifUnmodifiedSince: modified })).toEqual(BYTES.subarray(0, 5000));
+  expect(server.requests.map(({ headers }) => headers['if-unmodified-since'])).toEqual([modified, modified]);
+  const stream = await client().stream(`${server.url}/blob`, { length: 5000, ifUnmodifiedSince: modified });
+  isReplaced = true;
+  expect((await failure(buffer(stream))).code).toBe('STALE');
+});
+
 test('bytes of two revisions are never mixed: a replaced resource ends the stream with STALE', async () => {
   const server = await serve((request, response, number) =>
     sendRange(request, response, BYTES, {

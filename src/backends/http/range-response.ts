@@ -14,6 +14,8 @@ export interface RangeRequest {
   readonly etag: string | undefined;
   /** Expected `Last-Modified`, compared if there is no entity tag. STALE if the resource has another one. */
   readonly modified: string | undefined;
+  /** Send the time as the condition, whatever tag the answers have: not every service compares the tags that it states. */
+  readonly byTime?: boolean | undefined;
   /** The service knows no ranges: skip to the offset, however far it is. */
   readonly sequential?: boolean | undefined;
 }
@@ -44,8 +46,8 @@ export function rangeHeader({ offset, length, sequential }: RangeRequest): Recor
 }
 
 /** The precondition that the resource still has this revision. A weak tag never matches `If-Match` (RFC 9110 section 13.1). */
-export function condition({ etag, modified }: RangeRequest): Record<string, string> {
-  if (etag !== undefined && !isWeak(etag)) return { 'if-match': etag };
+export function condition({ etag, modified, byTime }: RangeRequest): Record<string, string> {
+  if (etag !== undefined && !isWeak(etag) && !byTime) return { 'if-match': etag };
   return modified === undefined ? {} : { 'if-unmodified-since': modified };
 }
 

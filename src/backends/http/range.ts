@@ -82,6 +82,7 @@ export async function openStream(
     total: options.total,
     etag: options.ifMatch,
     modified: options.ifUnmodifiedSince,
+    byTime: options.ifMatch === undefined && options.ifUnmodifiedSince !== undefined,
     sequential: options.sequential,
   };
   if (wanted.length === 0) return { body: Readable.from([]), total: wanted.total };
