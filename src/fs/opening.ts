@@ -211,6 +211,7 @@ export class Opening {
    */
   async #openUnseen(path: string, backend: Backend, { name }: OfImage, flags: number): Promise<number> {
     await this.#permissions.checkPush(path, backend.name);
+    if (flags & O_EXCL) throw exists(path);
     const written = this.#staging.find(path);
     if (written !== undefined) return this.#openStaged(path, written, flags);
     this.#checkUnread(path);

@@ -10,8 +10,8 @@ import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
 import { copyIn, errnoOfCall, fixture, image, openWorld, readFileAt, temporaryFolder } from './support.ts';
 
-const { EHOSTUNREACH, ESTALE, ETIMEDOUT } = os.errno;
-const { O_RDONLY, O_WRONLY } = flags;
+const { EEXIST, EHOSTUNREACH, ESTALE, ETIMEDOUT } = os.errno;
+const { O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } = flags;
 /** "Wrong medium type", Linux's own. */
 const EMEDIUMTYPE = 124;
 
@@ -122,6 +122,19 @@ needs({ registry: true })('over a registry', () => {
     expect((await readFileAt(filesystem, names[0])).equals(small)).toBe(true);
     await filesystem.release(absent as number);
     expect(session.state.journal.list()).toMatchObject([{ state: 'incomplete', path: 'demo/new:1.0.simg' }]);
+  });
+
+  test('a name that was never seen may exist, so it is not made exclusively, and nothing is left of the attempt', async () => {
+    const { filesystem } = await published('small:1.0.simg');
+    const path = '/lab/demo/small:1.0.simg';
+    await registry.stop();
+    expect(await errnoOfCall(filesystem.open(path, O_WRONLY | O_CREAT | O_EXCL))).toBe(EEXIST);
+    await registry.restart();
+    // That it was away is remembered for a while.
+    await vi.waitFor(
+      async () => expect((await readFileAt(filesystem, path)).equals(small)).toBe(true),
+      20_000,
+    );
   });
 
   test('a name that was never seen can be truncated and written while its service is away', async () => {
