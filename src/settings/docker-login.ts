@@ -3,6 +3,7 @@
  * configuration, and into Apptainer's, which does not look into Docker's. If one of the two names a credential helper for the
  * registry, the helper keeps the password, and both files only name the helper.
  */
+import { SregistryError } from '../base/errors.ts';
 import { registerSecret } from '../log/index.ts';
 import { type HelperQuestion, tellHelper } from './credential-helper.ts';
 import {
@@ -33,7 +34,10 @@ function keyOf(host: string): string {
   return name === HUB ? HUB_KEY : name;
 }
 
-/** Keeps the login to a registry, and returns where. Throws SETTINGS if a file is malformed or a helper fails. */
+/**
+ * Keeps the login to a registry, and returns where. Throws SETTINGS if a file is malformed or a helper fails, USAGE for a user with a
+ * colon: it would be read as another user, with another password (RFC 7617).
+ */
 export async function storeDockerLogin(
   host: string,
   { username, password }: DockerLogin,
@@ -41,6 +45,10 @@ export async function storeDockerLogin(
   signal?: AbortSignal,
 ): Promise<string[]> {
   registerSecret(password);
+  if (username.includes(':'))
+    throw new SregistryError('USAGE', `A user of ${host} cannot have a colon in its name: ${username}`, {
+      hint: 'give the password or token by itself: --password-stdin',
+    });
   const key = keyOf(host);
   const files = filesOf(env);
   const helper = await helperOf(host, files);
