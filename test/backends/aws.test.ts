@@ -170,6 +170,13 @@ describe('The API', () => {
     const before = asked.length;
     await short.check();
     expect(asked.length).toBeGreaterThan(before);
+    // By a clock that is wrong, it has ended already.
+    lifetime = -43_200;
+    const late = connect({ base: server.url, endpoint: server.url, ...KEY });
+    await late.check();
+    const once = asked.length;
+    await late.check();
+    expect(asked.length).toBe(once);
   });
 
   test('of the public registry is another one.', async () => {

@@ -22,6 +22,8 @@ export interface EcrApi {
 
 /** Seconds that a password lives if the answer does not say ("GetAuthorizationToken"). */
 const LIFETIME = 12 * 3600;
+/** Seconds for which a password is used that has ended already by the clock of this machine, which must be wrong. */
+const DOUBTED_LIFETIME = 300;
 /** Entries in a page of repositories: the most there may be. */
 const PAGE_SIZE = 1000;
 /** Pages after which a listing counts as endless. */
@@ -126,7 +128,7 @@ function toLogin(data: unknown, { api }: Place): TimedLogin {
   if (username === undefined || password === undefined)
     throw new SregistryError('SERVICE', `${api.host}: the answer has no password for the registry`);
   const lifetime = typeof expiresAt === 'number' ? expiresAt - Date.now() / 1000 : LIFETIME;
-  return { username, password, lifetime: Math.min(lifetime, LIFETIME) };
+  return { username, password, lifetime: lifetime > 0 ? Math.min(lifetime, LIFETIME) : DOUBTED_LIFETIME };
 }
 
 function interpret(error: SregistryError, { text }: FailedResponse, instance: string): SregistryError {
