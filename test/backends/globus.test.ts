@@ -339,6 +339,12 @@ test('a collection that states no entity tag and no time is compared by what Tra
   await utimes(file, 1000, 1000);
   await expect(backend.read(image, 0, 5)).rejects.toMatchObject({ code: 'STALE' });
   await expect(backend.remove?.(image)).rejects.toMatchObject({ code: 'STALE' });
+
+  const again = await found(backend, named('x'));
+  const stream = await backend.read(again, 0, 5);
+  await writeFile(file, 'third');
+  await utimes(file, 2000, 2000);
+  await expect(buffer(stream)).rejects.toMatchObject({ code: 'STALE' });
 });
 
 describe('a collection without HTTPS', () => {

@@ -3,7 +3,6 @@
  * that is put again is kept beside the older one, and GitLab serves the newest; so the older ones are removed. The id of a file is its
  * revision.
  */
-import { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import pMap from 'p-map';
 import { parseDate } from '../../base/date.ts';
@@ -14,6 +13,7 @@ import { type HttpClient, uriEncode } from '../http.ts';
 import { unlessAbsent } from '../kit/absent.ts';
 import { changedWhilePushed } from '../kit/changed.ts';
 import type { FileRef, ListedFile, Page, Store, StoredFile } from '../kit/store.ts';
+import { verifiedStream } from '../kit/verified-stream.ts';
 import { encode, type PackagePlace, placeOf, stemOf } from './names.ts';
 
 const debug = debugLog('gitlab');
@@ -193,15 +193,7 @@ export function packageStore(http: HttpClient, base: URL, project: string | unde
         if (target !== undefined && new URL(target).origin !== base.origin) redirects.set(id, target);
         isAsked = false;
       };
-      try {
-        await verify();
-      } catch (error) {
-        stream.destroy();
-        throw error;
-      }
-      // A generator that has not begun would not end its source.
-      const body = Readable.from(verified(stream, verify), { objectMode: false });
-      return body.on('close', () => stream.destroy());
+      return verifiedStream(stream, verify);
     },
 
     put: async (key, { open: body, size, digest }, { signal }) => {
@@ -235,17 +227,6 @@ export function packageStore(http: HttpClient, base: URL, project: string | unde
     },
     close: () => http.close(),
   };
-}
-
-/** The stream may have been opened again after a broken connection: its last byte comes only after a look. */
-async function* verified(stream: Readable, verify: () => Promise<void>): AsyncGenerator<Buffer> {
-  let last: Buffer = Buffer.alloc(0);
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    for (const part of [last, chunk.subarray(0, -1)]) if (part.length > 0) yield part;
-    last = chunk.subarray(-1);
-  }
-  await verify();
-  if (last.length > 0) yield last;
 }
 
 function toStored(key: string, { id, size, digest, created }: PackageFile): StoredFile {

@@ -12,6 +12,7 @@ import { folderAddress, type HttpFileRef, type HttpFiles, httpFiles } from '../k
 import { SIDECAR_MAX } from '../kit/metadata.ts';
 import { Renewable } from '../kit/renewable.ts';
 import type { ListedFile, Page, PutOptions, SourceFile, Store, StoredFile } from '../kit/store.ts';
+import { verifiedStream } from '../kit/verified-stream.ts';
 import type { GlobusContext } from './context.ts';
 import { explainFor } from './failure.ts';
 import { LocalFiles } from './local.ts';
@@ -168,7 +169,10 @@ export function globusStore(transfer: Transfer, context: GlobusContext): Store {
         return spot.files.open({ ...ref, key: spot.path.slice(1) }, range);
       const entry = await sameEntry(spot, ref, range.signal);
       if (entry === undefined) throw absent(show(ref.key));
-      return spot.files?.open({ key: spot.path.slice(1) }, range) ?? local.open(spot, entry, range);
+      if (spot.files === undefined) return local.open(spot, entry, range);
+      return verifiedStream(await spot.files.open({ key: spot.path.slice(1) }, range), async () => {
+        if ((await sameEntry(spot, ref, range.signal)) === undefined) throw absent(show(ref.key));
+      });
     },
     put: async (key, file, put) => {
       const spot = await spotOf(key, put.signal);
