@@ -75,6 +75,8 @@ export function systemCode(error: unknown): string | undefined {
 export function describeError(error: unknown): string {
   const parts: string[] = [];
   for (let e: unknown = error; e !== undefined && e !== null && parts.length < 5; e = (e as Error).cause) {
+    // A library may give the whole answer of a service as the cause.
+    if (typeof e === 'object' && !(e instanceof Error) && parts.length > 0) break;
     const text = e instanceof Error ? e.message || systemCode(e) || e.name : String(e);
     if (!parts.some((part) => part.includes(text))) parts.push(text);
   }

@@ -84,8 +84,8 @@ function parseLabel(label: string): [string, string] {
   return [key, value];
 }
 
-/** Images come one by one, so the columns have fixed widths. */
+/** Images come one by one, so the columns have fixed widths. A size of 0 is one that the service does not tell. */
 function printRow({ size, modified, uri, seen }: FoundImage): void {
-  const row = [formatSize(size).padStart(8), formatTime(modified).padEnd(16), uri];
+  const row = [formatSize(size || undefined).padStart(8), formatTime(modified).padEnd(16), uri];
   bot.table([seen === undefined ? row : [...row, `(seen ${formatTime(seen)})`]], { numbered: false });
 }

@@ -125,16 +125,25 @@ async function askForCredentials(
       values[name] = value;
       // A driver may take several kinds of secrets. The first one is meant.
       pending[role] = undefined;
-    } else if (ui.isInteractive && given.secret === undefined && !(role === 'required' && source)) {
+    } else if (ui.isInteractive && given.secret === undefined && isAsked({ spec, role, source })) {
       const answer = await ui.ask(`${name} (${spec.describe}):`, { secret: role === 'secret' });
       if (answer !== '') values[name] = answer;
+      else if (spec.required && source === undefined)
+        throw new SregistryError('USAGE', `Nothing was entered, and ${backend} needs ${name}`);
     }
   }
   if (pending.user !== undefined) throw new SregistryError('USAGE', `${backend} has no option for a user`);
   if (Object.keys(values).length > 0) return values;
+  const hint = 'Run it in a terminal, or give --username and --password-stdin';
   throw new SregistryError('USAGE', `No credentials for ${backend} were given`, {
-    hint: 'Run it in a terminal, or give --username and --password-stdin',
+    hint: ui.isInteractive ? undefined : hint,
   });
+}
+
+/** A user that has a default, or an address that is set, is right as it is. */
+function isAsked({ spec, role, source }: Omit<Credential, 'name' | 'place'>): boolean {
+  if (role === 'secret') return spec.asked !== false;
+  return source === undefined || (role === 'user' && source !== 'default');
 }
 
 /**

@@ -13,6 +13,8 @@ export interface OptionSpec {
   /** Never printed, logged or listed. */
   readonly secret?: boolean;
   readonly default?: string;
+  /** False for a secret that `auth login` does not ask for, as it belongs to another kind of login or to none. */
+  readonly asked?: boolean;
   /** Default `string`. An `integer` must not be negative. The value of `json` is the text of an object. */
   readonly type?: 'string' | 'boolean' | 'url' | 'path' | 'integer' | 'json';
   /** Unit of an integer. Its value may then have a suffix: `16MiB`, `2m`. */

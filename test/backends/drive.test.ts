@@ -365,7 +365,10 @@ describe('Sharing', () => {
     const link = await backend.share?.(image, { email: 'zoe@example.org', expires: 3600 });
     const [file] = service.at('sregistry/lab/hello:1.0.sif');
     expect(file?.permissions).toEqual([
-      { role: 'reader', type: 'user', emailAddress: 'zoe@example.org', expirationTime: expect.any(String) },
+      {
+        ...{ id: expect.any(String), role: 'reader', type: 'user', emailAddress: 'zoe@example.org' },
+        expirationTime: expect.any(String),
+      },
     ]);
     expect(link).toBe(`${service.url}/file/d/${file?.id}/view`);
   });
@@ -562,6 +565,18 @@ describe('A login', () => {
     await backend.check?.();
     await push(backend, randomBytes(10));
     expect(await names(backend, 'lab')).toEqual(['hello:1.0']);
+  });
+
+  test('takes the path of the file as a person writes it.', async () => {
+    const { context, folder } = await startLogin();
+    const { options, env, name } = context();
+    const asked = { ...options, credentials: undefined } as unknown as DriveOptions;
+    const ui = { ...browser(), ask: async () => '~/client.json' };
+    const changes = await driver.login?.({ name, options: asked, env: { ...env, HOME: folder } }, ui);
+    expect(changes).toEqual({
+      credentials: join(folder, 'client.json'),
+      refreshToken: expect.any(String),
+    });
   });
 
   /** A person with a browser on another machine, who pastes what it could not open, or only the code in it. */

@@ -176,6 +176,19 @@ describe('logins', () => {
     expect(await bytesOf(backend, `${guest.id}:x/y:1`)).toBe('of the guest one');
   });
 
+  test('make the one collection that is named the default, if there is none', async () => {
+    const fake = await start();
+    const [mine, other] = [await fake.add({ kind: 'guest' }), await fake.add({ kind: 'guest' })];
+    const changesFor = async (settings: Settings, answer: string) =>
+      driver.login?.(
+        { name: 'globus', options: optionsOf(fake, settings), env: envOf(fake) },
+        person([answer]).ui,
+      );
+    expect(await changesFor({}, mine.id)).toMatchObject({ endpoint: mine.id });
+    expect(await changesFor({}, `${mine.id} ${other.id}`)).not.toHaveProperty('endpoint');
+    expect(await changesFor({ endpoint: other.id }, mine.id)).not.toHaveProperty('endpoint');
+  });
+
   test('of the Python client are used, and one code is enough to add a collection to them', async () => {
     const fake = await start();
     const guest = await fake.add({ kind: 'guest' });

@@ -19,6 +19,13 @@ import { ensurePrivateFile, ensurePrivateFolder } from '../../src/base/private.t
 import { needs } from '../helpers/skip.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 
+test('the cause of an error may be any value', () => {
+  const answer = { error: 'invalid_grant' };
+  const inner = new Error('refused by the service', { cause: answer });
+  expect(describeError(new Error('No login', { cause: inner }))).toBe('No login: refused by the service');
+  expect(describeError(new Error('No login', { cause: 'a text' }))).toBe('No login: a text');
+});
+
 test('a copy has the bytes of the original and the permissions of a new file', async () => {
   const folder = temporaryFolder();
   const [from, to, fresh] = ['from', 'to', 'fresh'].map((name) => join(folder, name)) as [

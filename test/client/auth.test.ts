@@ -33,7 +33,17 @@ vi.mock('../../src/backends/registry.ts', async (original) => {
     },
     load: async () => ({ ...entry, ...acme.driver }),
   };
-  return { drivers: [...drivers, entry] };
+  const keyed = {
+    ...entry,
+    name: 'keyed',
+    options: {
+      username: { default: '$key', describe: 'User' },
+      token: { required: true, secret: true, describe: 'Key' },
+      other: { secret: true, asked: false, describe: 'Key of another kind' },
+    },
+    load: async () => ({ ...keyed, ...acme.driver }),
+  };
+  return { drivers: [...drivers, entry, keyed] };
 });
 
 let home: TemporaryHome;
@@ -226,6 +236,24 @@ describe('A driver without one', () => {
       ['token (Token):', true],
     ]);
     expect(entry()).toEqual({ ...UNTOUCHED, username: 'me', token: 'my-token' });
+  });
+
+  test('is not asked for a user with a default, nor for secrets of another login.', async () => {
+    use({});
+    await using session = await home.open();
+    const { ui, asked } = person(['my-key']);
+    await loginWith('keyed', ui, session);
+    expect(asked).toEqual([['token (Key):', true]]);
+    expect(JSON.parse(readFileSync(home.path('.sregistry'), 'utf8')).keyed).toEqual({ token: 'my-key' });
+  });
+
+  test('takes no empty answer for what it needs.', async () => {
+    use({});
+    await using session = await home.open();
+    await expect(loginWith('keyed', person([]).ui, session)).rejects.toMatchObject({
+      code: 'USAGE',
+      message: 'Nothing was entered, and keyed needs token',
+    });
   });
 
   test('needs what is asked for to be given where there is nobody to ask.', async () => {

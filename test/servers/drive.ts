@@ -189,6 +189,11 @@ export async function startFakeDrive(options: FakeDriveOptions = {}): Promise<Fa
   const share = async (request: IncomingMessage, response: ServerResponse, url: URL, id: string) => {
     allow(url, 'permissions');
     const file = files.find(id, sees(url));
+    if (request.method === 'GET') {
+      const permissions = file.permissions.map((one) => ({ kind: 'drive#permission', ...one }));
+      const fields = url.searchParams.get('fields') || 'kind,permissions(kind,id,type,role)';
+      return send(response, pick({ kind: 'drive#permissionList', permissions }, fields));
+    }
     const given = parseResource(await buffer(request));
     const { type, role, emailAddress, expirationTime } = given;
     const isPerson = type === 'user' || type === 'group';
@@ -199,8 +204,8 @@ export async function startFakeDrive(options: FakeDriveOptions = {}): Promise<Fa
     if (request.method !== 'POST' || !isValid) throw invalid('The permission is not valid.');
     if (expirationTime !== undefined && (!isPerson || !(Date.parse(String(expirationTime)) > Date.now())))
       throw new Refusal(403, 'cannotSetExpiration', 'Expiration dates cannot be set on this item.');
-    file.permissions.push(given);
     const permission = { kind: 'drive#permission', id: randomUUID(), type, role };
+    file.permissions.push({ ...given, id: permission.id });
     send(response, pick(permission, url.searchParams.get('fields') || 'kind,id,type,role'));
   };
 

@@ -6,6 +6,8 @@
  * that client's cache of credentials (`~/.singularity/.sregistry/google-drive`, as oauth2client's Storage writes it).
  */
 import { rm } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { resolve } from 'node:path';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { registerSecret } from '../../log/index.ts';
 import { isJsonObject, type JsonObject, readJsonObject } from '../../settings/json.ts';
@@ -122,8 +124,7 @@ export async function logIn(
   ui: LoginUi,
 ): Promise<OptionChanges> {
   const { credentials: known, scope = 'drive' } = options;
-  const file = known ?? (await ui.ask('JSON file of the OAuth client or service account:')).trim();
-  if (file === '') throw new SregistryError('CANCELED', 'No file was named', { hint: CREATE_HINT });
+  const file = known ?? (await askForFile(ui, env));
   const changes = known === undefined ? { credentials: file } : {};
   const service = await oauthClientIn(file, scope);
   if (service === undefined) return changes;
@@ -133,6 +134,13 @@ export async function logIn(
       hint: 'remove the access of sregistry at https://myaccount.google.com/connections, then log in again',
     });
   return { ...changes, refreshToken };
+}
+
+/** The whole path, as the login is used in other folders too. No shell has expanded `~` in the answer. */
+async function askForFile(ui: LoginUi, env: NodeJS.ProcessEnv): Promise<string> {
+  const answer = (await ui.ask('JSON file of the OAuth client or service account:')).trim();
+  if (answer === '') throw new SregistryError('CANCELED', 'No file was named', { hint: CREATE_HINT });
+  return resolve(answer.replace(/^~(?=\/|$)/, env.HOME || homedir()));
 }
 
 /** Revokes the login, and removes what is kept of it outside the settings. */

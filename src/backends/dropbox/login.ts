@@ -64,7 +64,9 @@ export function dropboxCredentials(context: DropboxContext): Pick<HttpSettings, 
 
 export async function logIn(context: Login, ui: LoginUi): Promise<OptionChanges> {
   const { name, options, env, signal } = context;
-  const clientId = options.clientId ?? (await ui.ask('App key:')).trim();
+  const clientId =
+    options.clientId ??
+    (await ui.ask('App key, from the page of your app at https://www.dropbox.com/developers/apps:')).trim();
   if (clientId === '') throw new SregistryError('CANCELED', 'No app key was given', { hint: CREATE_HINT });
   const { refreshToken } = await loginByPastedCode(serviceOf(context, clientId), undefined, ui, {
     env,

@@ -80,7 +80,9 @@ export async function logIn(context: GlobusLoginContext, ui: LoginUi): Promise<O
   const scope = scopesFor(endpoints);
   const isGranted = scope === TRANSFER_SCOPE && tokens !== earlier;
   if (!isGranted) tokens = { ...tokens, ...(await grant(context, ui, scope)) };
-  return { login: JSON.stringify(tokens) };
+  const [only, ...others] = ids.filter((id) => more.includes(id));
+  const isMeant = endpoint === undefined && only !== undefined && others.length === 0;
+  return { login: JSON.stringify(tokens), ...(isMeant && { endpoint: only }) };
 }
 
 /** The scopes that these collections require. */

@@ -62,6 +62,7 @@ export const declaration = {
       env: 'OS_APPLICATION_CREDENTIAL_SECRET',
       describe: 'Secret of the application credential',
       secret: true,
+      asked: false,
     },
     region: {
       env: ['SREGISTRY_SWIFT_REGION', 'OS_REGION_NAME'],
@@ -76,6 +77,7 @@ export const declaration = {
       env: ['SREGISTRY_SWIFT_OS_AUTH_TOKEN', 'OS_AUTH_TOKEN'],
       describe: 'Token to use instead of a login, as long as it is valid',
       secret: true,
+      asked: false,
     },
     storageUrl: {
       env: ['SREGISTRY_SWIFT_OS_STORAGE_URL', 'OS_STORAGE_URL'],
@@ -87,6 +89,7 @@ export const declaration = {
       env: 'SREGISTRY_SWIFT_TEMP_URL_KEY',
       describe: 'Key that signs the links of `share`. Default: the key of the container or the account',
       secret: true,
+      asked: false,
     },
     segment: {
       env: 'SREGISTRY_SWIFT_SEGMENT',
