@@ -6,7 +6,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { SregistryError, systemCode } from '../base/errors.ts';
+import { isError, SregistryError, systemCode } from '../base/errors.ts';
 import { SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache, Transfer } from '../cache/cache.ts';
 import type { RangeSource } from '../cache/receive.ts';
@@ -122,10 +122,18 @@ export class Layers {
       if (known !== undefined) return known;
       if (file === undefined) continue;
       const indexer = new TarIndexer(layer.title);
+      let malformed: unknown;
       await this.#receive(layer, options, async (chunk) => {
-        indexer.push(chunk);
-        await file.write(chunk);
+        try {
+          if (malformed === undefined) indexer.push(chunk);
+        } catch (error) {
+          if (!isError(error, 'NOT_AN_IMAGE')) throw error;
+          // Whether the registry has it so, or it was damaged, the digests say.
+          malformed = error;
+        }
+        if (malformed === undefined) await file.write(chunk);
       });
+      if (malformed !== undefined) throw malformed;
       const fetched = { size: file.size, entries: indexer.end() };
       await file.finish();
       await this.#cache.adopt(TARGET, entryOf(layer, file.size), file.path);
@@ -222,7 +230,7 @@ async function* unpack(
     // What follows the compressed data belongs to the blob as well.
     for await (const _ of chunks);
   } catch (error) {
-    if (!/^(Z_|ZSTD_|ERR_ZSTD)/.test(systemCode(error) ?? '')) throw error;
+    if (!/^(Z_|ZSTD_)/.test(systemCode(error) ?? '') && !isError(error, 'NOT_AN_IMAGE')) throw error;
     throw new SregistryError('CORRUPT', `${title} cannot be decompressed`, { cause: error });
   } finally {
     stream.destroy();

@@ -224,6 +224,7 @@ export class Opening {
     if (written !== undefined) return this.#openStaged(path, written, flags);
     this.#checkUnread(path);
     const copyUp = async (to: string) => {
+      if (isLayered(image)) throw inLayers(path);
       await this.#checkCurrent(path, backend, image);
       if (this.#verify !== undefined) await (await this.#openImage(path, backend, image)).close();
       await this.#session.copyTo(backend, image, to);
@@ -278,6 +279,13 @@ export class Opening {
 function unseen(path: string): SregistryError {
   return new SregistryError('STALE', `The registry did not answer when ${path} was opened for writing`, {
     hint: 'Open it again when the registry answers, or write the whole file',
+  });
+}
+
+/** The error for changing a part of an image whose service has it as layers: nothing there would have the change. */
+function inLayers(path: string): SregistryError {
+  return new SregistryError('NOT_PRESENTABLE', `${path} is stored as layers and cannot be changed in place`, {
+    hint: 'Copy it, change the copy, and write that as a whole',
   });
 }
 

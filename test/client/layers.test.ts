@@ -185,7 +185,7 @@ needs({ registry: true })('layers', () => {
       writeFileSync(path, Buffer.concat([bytes, Buffer.alloc(Math.max(0, right.length - bytes.length))]));
       const on = await session();
       await expect(open(on, 'lab://demo/app:1')).rejects.toMatchObject({
-        code: expect.stringMatching(/^(CORRUPT|NOT_AN_IMAGE)$/),
+        code: 'CORRUPT',
       });
       expect(on.cache.list().every(({ size }) => size === APP.length)).toBe(true);
       await expect.poll(() => readdirSync(join(on.cache.root, 'incoming'))).toEqual([]);

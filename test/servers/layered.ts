@@ -37,6 +37,7 @@ export function tarOf(entries: readonly TarEntry[]): Buffer {
 export type Compression = 'gzip' | 'zstd' | 'none';
 
 export interface Layer {
+  readonly tar: Buffer;
   readonly blob: Buffer;
   readonly mediaType: string;
   readonly diffId: string;
@@ -45,9 +46,9 @@ export interface Layer {
 export function layerOf(tar: Buffer, compression: Compression = 'gzip'): Layer {
   const base = 'application/vnd.oci.image.layer.v1.tar';
   const diffId = digestOf(tar);
-  if (compression === 'none') return { blob: tar, mediaType: base, diffId };
+  if (compression === 'none') return { tar, blob: tar, mediaType: base, diffId };
   const blob = compression === 'gzip' ? gzipSync(tar) : zstdCompressSync(tar);
-  return { blob, mediaType: `${base}+${compression}`, diffId };
+  return { tar, blob, mediaType: `${base}+${compression}`, diffId };
 }
 
 export const digestOf = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
