@@ -16,6 +16,12 @@ import type { HttpClient } from './http.ts';
 
 export type { ListEntry, Progress, RemoteImage };
 
+/** Bytes that a registry has under their digest. */
+export interface Blob {
+  readonly digest: string;
+  readonly size: number;
+}
+
 export interface ImageFile {
   /** Path of a whole image on local disk. */
   readonly path: string;
@@ -81,6 +87,9 @@ export interface Backend {
    * `offset + length` must be within the size. Destroying the stream ends the request.
    */
   read(image: RemoteImage, offset: number, length: number, signal?: AbortSignal): Promise<Readable>;
+
+  /** A layer of a {@link RemoteImage.layered} image, as a stream of exactly its bytes. Present if `resolve` gives such images. */
+  readBlob?(image: RemoteImage, blob: Blob, signal?: AbortSignal): Promise<Readable>;
 
   /**
    * All sub-collections and images directly in `collection` (`''` is the top).

@@ -25,6 +25,7 @@ import {
 } from './database.ts';
 import { DamagedDatabaseError } from './database-error.ts';
 import { Journal } from './journal.ts';
+import { KnownLayers } from './layers.ts';
 import { Listings } from './listings.ts';
 import { Owners } from './owners.ts';
 import { Remotes } from './remotes.ts';
@@ -41,6 +42,7 @@ export interface StateOptions {
 
 export interface State {
   readonly db: Database;
+  readonly layers: KnownLayers;
   readonly listings: Listings;
   readonly remotes: Remotes;
   readonly texts: TextIndex;
@@ -82,6 +84,7 @@ export function openState(cacheDir: string, options: StateOptions = {}): State {
   const cacheIndex = new CacheIndex(db, self, owners.isAlive);
   return {
     db,
+    layers: new KnownLayers(db),
     listings: new Listings(db),
     remotes,
     texts,

@@ -1,3 +1,4 @@
+import type { Layered } from './layers/image.ts';
 import type { ImageName } from './name.ts';
 
 /** The answer of a service for a name: one immutable revision of one image. */
@@ -32,6 +33,11 @@ export interface RemoteImage {
    * small part.
    */
   readonly sequential?: boolean | undefined;
+  /**
+   * Set if the service has it as layers, not as one file. `size` is then an estimate until the image was opened once, and the
+   * backend's `readBlob` reads the layers, not `read`.
+   */
+  readonly layered?: Layered | undefined;
   /** What the driver needs to read it again; plain JSON, so that the catalog can keep it. */
   readonly handle: Readonly<Record<string, unknown>>;
 }

@@ -30,7 +30,13 @@ function open(
   login: { username?: string; password?: string } = {},
   env: NodeJS.ProcessEnv = {},
 ): Backend {
-  const options = { base, username: login.username, password: login.password, nohttps: undefined };
+  const options = {
+    base,
+    username: login.username,
+    password: login.password,
+    nohttps: undefined,
+    arch: undefined,
+  };
   const backend = oci.create({ name: 'lab', options, env: { HOME: '/nonexistent', ...env } });
   onTestFinished(() => backend.close?.());
   return backend;

@@ -2,6 +2,7 @@
 import type { Readable } from 'node:stream';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
+import type { Blob } from '../backend.ts';
 import type { BufferedResponse } from '../http.ts';
 import { goneIsStale } from '../kit/stale.ts';
 import type { Range } from '../kit/store.ts';
@@ -9,12 +10,6 @@ import { digestOf } from './images.ts';
 import { pathOf, type Registry, type Repository, referenceOf } from './registries.ts';
 
 const debug = debugLog('oci');
-
-export interface Blob {
-  readonly digest: string;
-  /** Bytes, as its manifest states them. */
-  readonly size: number;
-}
 
 /** An open upload session; plain JSON. */
 export interface Upload {

@@ -32,7 +32,9 @@ export async function copyImage(
   const own = { ...manifest, bytes: bearingTag(manifest, to.tag) };
   const copy = await putManifest(target, to.tag, own);
   // For an index, the image stays what it was resolved to.
-  return copy.manifests === undefined ? toRemoteImage(target, to, copy) : { ...from, name: to };
+  if (copy.manifests === undefined && from.layered === undefined) return toRemoteImage(target, to, copy);
+  const handle = { ...from.handle, repository: target.path, manifest: copy.digest };
+  return { ...from, name: to, handle };
 }
 
 /** Throws CROSS_BACKEND if the registry does not mount, so that the caller can send the bytes instead. */

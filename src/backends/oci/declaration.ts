@@ -20,6 +20,12 @@ export const declaration = {
       describe: 'Password or token of that user',
       secret: true,
     },
+    arch: {
+      env: 'SREGISTRY_DOCKERHUB_ARCH',
+      describe:
+        'Architecture of images that exist for several, as Go names it. Default: that of this machine',
+      example: 'arm64',
+    },
     nohttps: {
       env: 'SREGISTRY_DOCKERHUB_NOHTTPS',
       describe: 'Use plain http. Default: only on the loopback',

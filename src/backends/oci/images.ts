@@ -1,11 +1,15 @@
 /** Resolves a tag or digest to a remote image: fetches the manifest, checks its digest, and finds the image's layer in it. */
 import { createHash } from 'node:crypto';
 import { parseDate } from '../../base/date.ts';
-import { SregistryError } from '../../base/errors.ts';
+import { isError, SregistryError } from '../../base/errors.ts';
+import { type Layered, parseLayered } from '../../image/layers/image.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../../image/remote.ts';
+import { LAYOUT } from '../../image/squashfs/describe.ts';
 import { unreadableHandle } from '../kit/stale.ts';
 import {
+  containerConfig,
+  type Descriptor,
   fittingManifests,
   imageLayer,
   MANIFEST_TYPES,
@@ -53,7 +57,10 @@ export async function resolveImage(
   if (!isRepository(repository.path) || (version !== undefined && !isDigest(version))) return undefined;
   const resolve = async (reference: string): Promise<RemoteImage | undefined> => {
     const top = await fetchManifest(repository, reference);
-    return top && toRemoteImage(repository, name, top, await findImage(repository, top));
+    if (top === undefined) return undefined;
+    const found = await findImage(repository, top);
+    const layered = found && (await layeredImage(repository, name, top, found));
+    return layered ?? toRemoteImage(repository, name, top, found);
   };
   const tagged = isTag(tag) ? await resolve(tag) : undefined;
   if (version === undefined || tagged?.digest === version || tagged?.handle.manifest === version)
@@ -107,14 +114,67 @@ export function digestOf(bytes: Buffer, like = 'sha256:'): string {
   return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
 }
 
-/** The manifest that may hold an image: `top` itself, or the first of an index that fits this machine and holds one. */
-async function findImage(repository: Repository, top: FetchedManifest): Promise<Manifest | undefined> {
+/**
+ * The manifest that may hold an image: `top` itself, or the first of an index that fits the architecture and holds an image file,
+ * else the first that holds a container in layers.
+ */
+async function findImage(repository: Repository, top: FetchedManifest): Promise<FetchedManifest | undefined> {
   if (top.manifests === undefined) return top;
-  for (const entry of fittingManifests(top.manifests).slice(0, CANDIDATES_MAX)) {
+  let layered: FetchedManifest | undefined;
+  for (const entry of fittingManifests(top.manifests, repository.arch).slice(0, CANDIDATES_MAX)) {
     const manifest = await fetchManifest(repository, entry.digest);
-    if (manifest !== undefined && imageLayer(manifest) !== undefined) return manifest;
+    if (manifest === undefined) continue;
+    if (imageLayer(manifest) !== undefined) return manifest;
+    if (containerConfig(manifest) !== undefined) layered ??= manifest;
   }
-  return undefined;
+  return layered;
+}
+
+/** The image of a container in layers; undefined if `found` is something else, or its configuration does not fit it. */
+async function layeredImage(
+  repository: Repository,
+  name: ImageName,
+  top: FetchedManifest,
+  found: FetchedManifest,
+): Promise<RemoteImage | undefined> {
+  const config = containerConfig(found);
+  if (config === undefined || config.size > MANIFEST_MAX) return undefined;
+  const { host, http, holders, path, signal } = repository;
+  const reply = await http.get(pathOf(repository, `blobs/${config.digest}`), { allow: [404], signal });
+  if (reply.status === 404) return undefined;
+  if (digestOf(reply.bytes, config.digest) !== config.digest)
+    throw new SregistryError('CORRUPT', `${referenceOf(repository, name.tag)}: its configuration is damaged`);
+  let layered: Layered;
+  try {
+    layered = parseLayered(reply.bytes, found.layers);
+  } catch (error) {
+    if (!isError(error, 'NOT_AN_IMAGE')) throw error;
+    return {
+      ...toRemoteImage(repository, name, top, undefined),
+      unpresentable: `a container image, but ${error.message}`,
+    };
+  }
+  for (const { digest } of found.layers) holders.set(digest, path);
+  const annotations = { ...layered.config.Labels, ...top.annotations, ...found.annotations };
+  delete annotations[REF_NAME];
+  const created = layered.created === 0 ? undefined : new Date(layered.created * 1000);
+  return {
+    name,
+    size: estimate(found.layers),
+    modified: created ?? parseDate(annotations[CREATED]),
+    revision: `${found.digest}+${LAYOUT}`,
+    origin: host,
+    annotations,
+    layered,
+    handle: { registry: host, repository: path, manifest: top.digest } satisfies Handle,
+  };
+}
+
+/** Bytes of an image in layers, before they are known: compressed archives grow to about two and a half times their size. */
+function estimate(layers: readonly Descriptor[]): number {
+  const isPlain = (mediaType: string) => mediaType.endsWith('.tar');
+  const sizes = layers.map(({ size, mediaType }) => (isPlain(mediaType) ? size : size * 2.5));
+  return Math.ceil(sizes.reduce((sum, size) => sum + size, 0));
 }
 
 /** `found` is the manifest that may hold the image: `top`, or one that the index `top` points to. */

@@ -4,7 +4,8 @@ import { ociPreset } from './preset.ts';
 
 export default ociPreset({
   ...declaration,
-  connect: ({ options: { base, nohttps, username, password } }) => ({
+  connect: ({ options: { arch, base, nohttps, username, password } }) => ({
+    arch,
     base,
     nohttps,
     login: async () => (username && password ? { username, password } : undefined),

@@ -29,6 +29,11 @@ const SIF_LAYERS = new Set([
 /** A bare file system image, as Stacker and others push it: Apptainer runs bare SquashFS. */
 const SQUASHFS_LAYER = /^[^;]*[./+-]squashfs\b/;
 
+/** The configuration and the layers of a container in layers, by Docker and by the OCI. Its layers may not be encrypted. */
+const CONTAINER_CONFIG = /^application\/vnd\.(docker\.container\.image|oci\.image\.config)\.v1\+json$/;
+const CONTAINER_LAYER =
+  /^application\/vnd\.(docker\.image\.rootfs(\.foreign)?\.diff\.tar|oci\.image\.layer(\.nondistributable)?\.v1\.tar)([.+](gzip|zstd))?$/;
+
 /**
  * The tag that a manifest was made for (OCI image specification, annotations.md). It gives each tag a manifest of its own, so
  * that a tag can be deleted by digest: CNCF Distribution before version 3 has no other way, and deletes every tag that shares the
@@ -112,6 +117,13 @@ export function imageLayer(manifest: Manifest): Descriptor | undefined {
   const [layer, ...others] = manifest.layers;
   if (layer === undefined || others.length > 0 || manifest.manifests !== undefined) return undefined;
   return SIF_LAYERS.has(layer.mediaType) || SQUASHFS_LAYER.test(layer.mediaType) ? layer : undefined;
+}
+
+/** The configuration of a container that is stored as layers; undefined if the manifest is of something else. */
+export function containerConfig({ config, layers, manifests }: Manifest): Descriptor | undefined {
+  if (manifests !== undefined || layers.length === 0 || !CONTAINER_CONFIG.test(config?.mediaType ?? ''))
+    return undefined;
+  return layers.every(({ mediaType }) => CONTAINER_LAYER.test(mediaType)) ? config : undefined;
 }
 
 /** Go's names of architectures, which platforms use, by Node's. */

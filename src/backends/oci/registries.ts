@@ -19,6 +19,8 @@ export interface OciSettings {
   readonly base: string | undefined;
   /** Use plain http. Default: only on the loopback. */
   readonly nohttps?: boolean | undefined;
+  /** Architecture of images that exist for several, as Go names it. Default: that of this machine. */
+  readonly arch?: string | undefined;
   /** The login to that registry. Default: those that apptainer, docker and podman keep. */
   readonly login?: Lookup<TimedLogin | undefined> | undefined;
   /** What to do if that registry refuses a request. */
@@ -55,6 +57,8 @@ export interface Registry {
 
 /** A repository for one operation. The signal ends the requests of the operation. */
 export interface Repository extends Registry {
+  /** As in {@link OciSettings}. */
+  readonly arch?: string | undefined;
   /** May be `''`, the top of the registry, or a prefix of repositories. */
   readonly path: string;
   readonly signal?: AbortSignal | undefined;
@@ -81,7 +85,7 @@ export function createRegistries(
   { name, env }: Pick<DriverContext, 'name' | 'env'>,
   settings: OciSettings,
 ): Registries {
-  const { base, nohttps = false, login } = settings;
+  const { arch, base, nohttps = false, login } = settings;
   const address = base === undefined ? undefined : parseBase(name, base, nohttps);
   const ownHost = canonicalHost(address?.host ?? DOCKER_HUB);
   const tokenHttp = createHttpClient({ env });
@@ -117,7 +121,7 @@ export function createRegistries(
     get own() {
       return of(ownHost);
     },
-    at: ({ host, repository }, signal) => ({ ...of(host), path: repository, signal }),
+    at: ({ host, repository }, signal) => ({ ...of(host), arch, path: repository, signal }),
     close: async () => {
       const clients = [tokenHttp, ...[...registries.values()].map(({ http }) => http)];
       await Promise.all([...clients.map((http) => http.close()), settings.close?.()]);

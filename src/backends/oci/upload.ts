@@ -5,6 +5,7 @@
  */
 import { isError, SregistryError } from '../../base/errors.ts';
 import { isJsonObject } from '../../settings/json.ts';
+import type { Blob } from '../backend.ts';
 import type { BufferedResponse } from '../http.ts';
 import { changedWhilePushed } from '../kit/changed.ts';
 import {
@@ -14,7 +15,7 @@ import {
   SessionLost,
   uploadInOrder,
 } from '../kit/ordered-upload.ts';
-import { type Blob, closingLocation, hasBlob, nextLocation, startUpload, type Upload } from './blobs.ts';
+import { closingLocation, hasBlob, nextLocation, startUpload, type Upload } from './blobs.ts';
 import { type Repository, referenceOf } from './registries.ts';
 
 export interface FileBlob extends Blob {

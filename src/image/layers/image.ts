@@ -1,0 +1,71 @@
+/** What a registry says of an image that it has as layers, checked, as plain JSON for the catalog. */
+import { parseDate } from '../../base/date.ts';
+import { toStrings } from '../attributes.ts';
+import { malformed } from '../binary.ts';
+import type { ContainerConfig } from './scripts.ts';
+
+/** A layer as its registry has it: a tar archive, most often compressed. */
+export interface LayerBlob {
+  /** Of the blob: `sha256:<hex>` or `sha512:<hex>`. */
+  readonly digest: string;
+  /** Bytes of the blob. */
+  readonly size: number;
+  readonly mediaType: string;
+  /** `sha256:<hex>` of the archive. */
+  readonly diffId: string;
+}
+
+export interface Layered {
+  /** From the lowest. */
+  readonly layers: readonly LayerBlob[];
+  /** As Go names it: `amd64`. */
+  readonly architecture: string;
+  /** Seconds since 1970; 0 if the image does not say when it was made. */
+  readonly created: number;
+  readonly config: ContainerConfig;
+}
+
+const DIFF_ID = /^sha256:[0-9a-f]{64}$/;
+/** The most layers that anybody makes is 127: a disk's overlay takes no more. */
+const MAX_LAYERS = 1000;
+
+/** What the configuration of an image (OCI image specification, "Image Configuration") says. @throws {SregistryError} NOT_AN_IMAGE. */
+export function parseLayered(bytes: Buffer, blobs: readonly Omit<LayerBlob, 'diffId'>[]): Layered {
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString());
+  } catch {
+    throw malformed('its configuration is not JSON');
+  }
+  const { architecture, created, config, rootfs } = record(value);
+  const { diff_ids: ids } = record(rootfs);
+  if (!Array.isArray(ids) || ids.length !== blobs.length || blobs.length > MAX_LAYERS)
+    throw malformed('its configuration names other layers than its manifest');
+  const layers = blobs.map(({ digest, size, mediaType }, i) => {
+    const diffId: unknown = ids[i];
+    if (typeof diffId !== 'string' || !DIFF_ID.test(diffId))
+      throw malformed('its configuration has no sha256 of each layer');
+    return { digest, size, mediaType, diffId };
+  });
+  const { Env, Entrypoint, Cmd, Labels } = record(config);
+  const date = typeof created === 'string' ? parseDate(created)?.getTime() : undefined;
+  return {
+    layers,
+    architecture: typeof architecture === 'string' ? architecture : '',
+    created: Math.max(0, Math.floor((date ?? 0) / 1000)),
+    config: {
+      Env: texts(Env),
+      Entrypoint: texts(Entrypoint),
+      Cmd: texts(Cmd),
+      Labels: toStrings(Labels),
+    },
+  };
+}
+
+function record(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
+}
+
+function texts(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
+}
