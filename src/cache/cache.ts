@@ -12,6 +12,7 @@ import { isUnusable } from './degraded.ts';
 import { placeWhole } from './entry-files.ts';
 import { describe, keyOf, ownKeyOf } from './entry-key.ts';
 import { Eviction } from './eviction.ts';
+import { GrowingFile } from './growing-file.ts';
 import type { CachedImage } from './image.ts';
 import { takeIn } from './incoming.ts';
 import { entryFolder } from './location.ts';
@@ -177,6 +178,13 @@ export class ImageCache {
       void detach(root, key);
       placeWhole(entryFolder(root, key), data, map, description);
     });
+  }
+
+  /** Begins a file of unknown size, for {@link adopt}. Undefined if another process was making it, after that has ended. */
+  begin(key: string, expected: number, signal?: AbortSignal): Promise<GrowingFile | undefined> {
+    const { index, limit, root } = this.#options;
+    const makeRoom = (bytes: number) => this.makeRoom(bytes);
+    return GrowingFile.begin(key, expected, { index, limit, root, makeRoom }, signal);
   }
 
   list(): CacheEntryRow[] {

@@ -41,7 +41,9 @@ export class CurrentImage {
     const ask = async (call: SharedCall) => {
       const current = await this.#backend.resolve(name, call.signal);
       this.#noteChange(current);
-      if (current?.revision !== revision || current.size !== size) throw stale;
+      // The size of an image in layers is an estimate at first.
+      const isSameSize = current?.layered !== undefined || current?.size === size;
+      if (current?.revision !== revision || !isSameSize) throw stale;
       this.#image = current;
       return current;
     };

@@ -3,6 +3,7 @@ import type { Backend } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { type ByteSource, handleSource } from '../image/source.ts';
+import { isLayered } from './layered-images.ts';
 import type { Session } from './session.ts';
 
 /** Fetches the bytes that are read and few more; `await using` closes it. Throws NOT_PRESENTABLE if it is not an image file. */
@@ -18,6 +19,8 @@ export async function openImageSource(
       `${session.uri(backend, image.name)}: ${image.unpresentable}`,
     );
   if (backend.openLocal !== undefined) return handleSource(await backend.openLocal(image));
+  if (isLayered(image))
+    return session.layered.open(backend, image, session.current(backend, image), { signal });
   const cached = session.openCached(backend, image);
   const ahead = cached.readAhead();
   return {

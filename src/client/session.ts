@@ -2,7 +2,7 @@
  * One process's access to everything: settings, backends, catalog and cache, opened together and closed together. The
  * mount, the commands and the library are layers over it.
  */
-import { type FileHandle, rm } from 'node:fs/promises';
+import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Backend, Progress } from '../backends/backend.ts';
 import { compareRevision } from '../backends/file-range.ts';
@@ -18,6 +18,7 @@ import { openState, type State } from '../catalog/state.ts';
 import type { ImageName } from '../image/name.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import type { ByteSource } from '../image/source.ts';
 import { parseDuration, parseSize } from '../settings/environment.ts';
 import {
   configuredInstances,
@@ -31,6 +32,8 @@ import { getPaths, type Paths } from '../settings/paths.ts';
 import { readClientSecrets, type Secrets } from '../settings/secrets.ts';
 import { warnOnce } from '../settings/warn-once.ts';
 import { CurrentImage } from './current-image.ts';
+import { isLayered, LayeredImages } from './layered-images.ts';
+import { Layers } from './layers.ts';
 import { openUserLibrary } from './library.ts';
 import { MetadataCache } from './metadata-cache.ts';
 import { streamTo } from './stream.ts';
@@ -39,6 +42,8 @@ import { streamTo } from './stream.ts';
 const CACHE_FRACTION = 0.2;
 const MAX_CACHE = 50 * 1024 ** 3;
 const DEFAULT_MIN_FREE = '2GiB';
+/** Bytes that are copied at once. */
+const COPY_SIZE = 1024 * 1024;
 /** Seconds for which a resolved tag or a listing is trusted. */
 const DEFAULT_TTL = '30';
 
@@ -68,6 +73,8 @@ export class Session {
   readonly state: State;
   readonly cache: ImageCache;
   readonly metadata: MetadataCache;
+  readonly layers: Layers;
+  readonly layered: LayeredImages;
   readonly extension: string;
   /** The user's own images. Opened when first asked. */
   readonly library: Library;
@@ -82,6 +89,8 @@ export class Session {
     this.location = opened.location;
     this.state = opened.state;
     this.cache = opened.cache;
+    this.layers = new Layers(opened.cache, opened.state);
+    this.layered = new LayeredImages(this.layers, opened.state);
     this.library = openUserLibrary(env);
     this.extension = options.extension ?? (env.SREGISTRY_EXT || 'simg');
     const { instances, problems } = configuredInstances({ drivers, env, secrets: opened.secrets });
@@ -155,6 +164,7 @@ export class Session {
   /** Bytes of a revision on local disk. */
   cachedBytes(backend: Backend, image: RemoteImage): number {
     if (backend.localPath !== undefined) return image.size;
+    if (isLayered(image)) return this.layered.cachedBytes(image);
     return this.cache.cachedBytes(backend.target, image);
   }
 
@@ -190,6 +200,10 @@ export class Session {
     options: { progress?: Progress | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<void> {
     if (backend.openLocal !== undefined) return copyOpened(await backend.openLocal(image), image, file);
+    if (isLayered(image)) {
+      await using opened = await this.layered.open(backend, image, this.current(backend, image), options);
+      return writeSource(opened, file, options.signal);
+    }
     const cached = this.openCached(backend, image);
     try {
       await cached.fetchAll(options.progress, options.signal);
@@ -256,6 +270,15 @@ async function copyOpened(opened: FileHandle, { name, revision }: RemoteImage, f
     });
   } finally {
     await opened.close();
+  }
+}
+
+/** Writes the bytes of a source to a new file. */
+async function writeSource(source: ByteSource, file: string, signal: AbortSignal | undefined): Promise<void> {
+  await using written = await open(file, 'wx', 0o600);
+  for (let at = 0; at < source.size; at += COPY_SIZE) {
+    signal?.throwIfAborted();
+    await written.writeFile(await source.read(at, COPY_SIZE));
   }
 }
 

@@ -4,6 +4,7 @@ import { SregistryError } from '../base/errors.ts';
 import { fileRevision, fileStamp } from '../base/files.ts';
 import type { CachedImage, Signal } from '../cache/image.ts';
 import type { ReadAhead } from '../cache/read-ahead.ts';
+import type { OpenLayered } from '../client/layered-images.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
@@ -60,6 +61,29 @@ export class CachedFile implements OpenFile {
 
   close(): Promise<void> {
     return this.#onClose(this.#cached);
+  }
+}
+
+/** An image made of layers that the cache holds. */
+export class LayeredFile implements OpenFile {
+  readonly path: string;
+  readonly image: RemoteImage;
+  readonly #opened: OpenLayered;
+
+  constructor(path: string, opened: OpenLayered) {
+    this.path = path;
+    this.image = opened.image;
+    this.#opened = opened;
+  }
+
+  async read(target: Uint8Array, offset: number, length: number): Promise<number> {
+    const bytes = await this.#opened.read(offset, length);
+    target.set(bytes);
+    return bytes.length;
+  }
+
+  async close(): Promise<void> {
+    await this.#opened[Symbol.asyncDispose]();
   }
 }
 

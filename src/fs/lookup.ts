@@ -58,7 +58,9 @@ export class Lookup {
     if (open !== undefined) return open;
     if (this.#isLeaving(key)) return undefined;
     const backend = await this.backend(parsed.backend);
-    return this.#session.metadata.images.resolve(backend, parsed.name, signal);
+    return this.#session.layered.sized(
+      await this.#session.metadata.images.resolve(backend, parsed.name, signal),
+    );
   }
 
   /** As {@link image}, but throws NOT_FOUND if the path shows none. */

@@ -8,9 +8,10 @@
 import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
+import { isLayered, type LayeredImage } from '../client/layered-images.ts';
 import type { Session } from '../client/session.ts';
 import type { RemoteImage } from '../image/remote.ts';
-import { CachedFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './handles.ts';
+import { CachedFile, LayeredFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './handles.ts';
 import type { LastErrors } from './last-errors.ts';
 import { type Lookup, notFound, type OfImage } from './lookup.ts';
 import type { OpenFiles } from './open-files.ts';
@@ -160,6 +161,7 @@ export class Opening {
 
   /** Acquires the revision before it waits for anything else, so that the reader keeps the revision it was given. */
   async #openForReading(path: string, backend: Backend, image: RemoteImage, flags: number): Promise<number> {
+    if (isLayered(image)) return this.#openLayered(path, backend, image, flags);
     const written = this.#staging.find(path);
     if (written !== undefined) return this.#openStaged(path, written, flags);
     const reference = this.#lookup.openRevisions.acquire(keyOf(path), image, path);
@@ -167,6 +169,30 @@ export class Opening {
       return this.#add(await this.#openImage(path, backend, reference.image), reference);
     } catch (error) {
       reference.release();
+      throw error;
+    }
+  }
+
+  /**
+   * Opens an image made of layers. Its size is known only when its layers are here, which may take as long as bytes arrive; the
+   * revision is acquired after that. If another one is open by then, its readers' revision is opened instead.
+   */
+  async #openLayered(path: string, backend: Backend, image: LayeredImage, flags: number): Promise<number> {
+    const opened = await this.#session.layered.open(backend, image, this.#lookup.current(backend, image));
+    try {
+      const file = new LayeredFile(path, opened);
+      await this.#verify?.(file, () => this.#lookup.signal());
+      const written = this.#staging.find(path);
+      const held = this.#lookup.openRevisions.get(keyOf(path));
+      const isOther = held !== undefined && held.revision !== image.revision;
+      if (written !== undefined || isOther) {
+        await opened[Symbol.asyncDispose]();
+        if (written !== undefined) return await this.#openStaged(path, written, flags);
+        return await this.#openForReading(path, backend, held as RemoteImage, flags);
+      }
+      return this.#add(file, this.#lookup.openRevisions.acquire(keyOf(path), opened.image, path));
+    } catch (error) {
+      await opened[Symbol.asyncDispose]();
       throw error;
     }
   }

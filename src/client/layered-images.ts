@@ -1,0 +1,194 @@
+/**
+ * Containers in layers as image files: a SquashFS described over the layers that the cache holds (docs/layers.md). An open one
+ * has its layers on local disk, so reading it asks no service.
+ */
+import { LRUCache } from 'lru-cache';
+import pMap from 'p-map';
+import type { Backend, Progress } from '../backends/backend.ts';
+import { SregistryError } from '../base/errors.ts';
+import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
+import type { State } from '../catalog/state.ts';
+import { assembledSource } from '../image/assembled.ts';
+import { addContainerFiles } from '../image/layers/container.ts';
+import type { Layered } from '../image/layers/image.ts';
+import { LayerTree } from '../image/layers/merge.ts';
+import { formatImageName } from '../image/names.ts';
+import type { RemoteImage } from '../image/remote.ts';
+import type { ByteSource } from '../image/source.ts';
+import { describeSquashFs } from '../image/squashfs/describe.ts';
+import type { CurrentImage } from './current-image.ts';
+import type { Layers, OpenLayer } from './layers.ts';
+import { remembered } from './remembered.ts';
+
+/** Layers fetched at once. */
+const PARALLEL = 4;
+
+export type LayeredImage = RemoteImage & { readonly layered: Layered };
+
+/** An open image; closing it lets the cache evict its layers. */
+export interface OpenLayered extends ByteSource, AsyncDisposable {
+  /** With its true size. */
+  readonly image: RemoteImage;
+}
+
+export interface OpenLayeredOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Called with the bytes of layers that arrived, and their bytes in all; not for those that others fetch. */
+  readonly progress?: Progress | undefined;
+}
+
+interface Shared {
+  readonly source: ByteSource;
+  readonly layers: readonly OpenLayer[];
+  users: number;
+}
+
+export function isLayered(image: RemoteImage): image is LayeredImage {
+  return image.layered !== undefined;
+}
+
+export class LayeredImages {
+  readonly #layers: Layers;
+  readonly #state: State;
+  /** Open images, by revision. */
+  readonly #open = new Map<string, Shared>();
+  readonly #flights = new SingleFlight<Shared>();
+  /** Sizes that are known. */
+  readonly #sizes = new LRUCache<string, number>({ max: 10_000 });
+
+  constructor(layers: Layers, state: State) {
+    this.#layers = layers;
+    this.#state = state;
+  }
+
+  /** The image with its true size, if that is known. */
+  sized<T extends RemoteImage | undefined>(image: T): T {
+    if (image?.layered === undefined) return image;
+    const { revision } = image;
+    const size =
+      this.#sizes.get(revision) ?? remembered(this.#state, ({ layers }) => layers.sizeOf(revision));
+    if (size === undefined) return image;
+    this.#sizes.set(revision, size);
+    return { ...image, size };
+  }
+
+  /** Bytes of its layers on local disk. */
+  cachedBytes({ layered, size }: LayeredImage): number {
+    const bytes = layered.layers.reduce((sum, layer) => sum + this.#layers.cachedBytes(layer), 0);
+    return Math.min(size, bytes);
+  }
+
+  /**
+   * Opens an image, after fetching the layers that are absent: all of them are whole and right then. Images of one revision share
+   * what is made of them.
+   * @throws {SregistryError} the errors of {@link Layers.open}; NOT_AN_IMAGE or NOT_PRESENTABLE if the layers make no tree.
+   */
+  async open(
+    backend: Backend,
+    image: LayeredImage,
+    current: CurrentImage,
+    options: OpenLayeredOptions = {},
+  ): Promise<OpenLayered> {
+    const { revision } = image;
+    const shared = await this.#share(backend, image, current, options);
+    shared.users += 1;
+    const { source } = shared;
+    let isOpen = true;
+    return {
+      ...source,
+      image: { ...image, size: source.size },
+      [Symbol.asyncDispose]: async () => {
+        if (isOpen) shared.users -= 1;
+        isOpen = false;
+        if (shared.users === 0) await this.#close(revision, shared);
+      },
+    };
+  }
+
+  /** The open image, made if there is none. Counting its user follows at once. */
+  async #share(
+    backend: Backend,
+    image: LayeredImage,
+    current: CurrentImage,
+    options: OpenLayeredOptions,
+  ): Promise<Shared> {
+    const describe = (call: SharedCall) =>
+      this.#describe(backend, image, current, { ...options, signal: call.signal });
+    for (;;) {
+      const known = this.#open.get(image.revision);
+      if (known !== undefined) return known;
+      await this.#flights.join(image.revision, describe, options.signal);
+    }
+  }
+
+  async #close(revision: string, shared: Shared): Promise<void> {
+    if (this.#open.get(revision) === shared) this.#open.delete(revision);
+    await Promise.all(shared.layers.map((layer) => layer[Symbol.asyncDispose]()));
+  }
+
+  async #describe(
+    backend: Backend,
+    image: LayeredImage,
+    current: CurrentImage,
+    { signal, progress }: OpenLayeredOptions & { signal: AbortSignal },
+  ): Promise<Shared> {
+    const { layered, revision } = image;
+    const opened = await this.#openLayers(backend, image, current, signal, progress);
+    try {
+      const { architecture, config, created: modified } = layered;
+      const tree = new LayerTree(modified);
+      for (const { entries } of opened) tree.apply(entries);
+      addContainerFiles(tree, config, { modified, architecture });
+      const sizes = opened.map(({ size }) => size);
+      const source = assembledSource(describeSquashFs(tree.root, sizes, modified), opened);
+      this.#sizes.set(revision, source.size);
+      remembered(this.#state, ({ layers }) => layers.putSize(revision, source.size));
+      signal.throwIfAborted();
+      // The tables hold what the entries say.
+      const layers = opened.map((layer) => ({ ...layer, entries: [] }));
+      const shared: Shared = { source, layers, users: 0 };
+      this.#open.set(revision, shared);
+      return shared;
+    } catch (error) {
+      await Promise.all(opened.map((layer) => layer[Symbol.asyncDispose]()));
+      throw error;
+    }
+  }
+
+  async #openLayers(
+    backend: Backend,
+    image: LayeredImage,
+    current: CurrentImage,
+    signal: AbortSignal,
+    progress: Progress | undefined,
+  ): Promise<OpenLayer[]> {
+    const { readBlob } = backend;
+    if (readBlob === undefined)
+      throw new SregistryError('INTERNAL', `${backend.name} has an image in layers and cannot read them`);
+    const { layers } = image.layered;
+    const total = layers.reduce((sum, { size }) => sum + size, 0);
+    let done = 0;
+    const onBytes = (bytes: number) => {
+      done += bytes;
+      progress?.(Math.min(done, total), total);
+    };
+    const opened: OpenLayer[] = [];
+    const failed = new AbortController();
+    const either = AbortSignal.any([signal, failed.signal]);
+    const open = async (number: number): Promise<void> => {
+      const layer = layers[number] as Layered['layers'][number];
+      const title = `${formatImageName(image.name)}, layer ${number + 1} of ${layers.length}`;
+      const read = (stop: AbortSignal) =>
+        current.use((known) => readBlob.call(backend, known, layer, stop), stop);
+      opened[number] = await this.#layers.open({ ...layer, title, open: read }, { signal: either, onBytes });
+    };
+    try {
+      await pMap(layers.keys(), open, { concurrency: PARALLEL });
+      return opened;
+    } catch (error) {
+      failed.abort(error);
+      await Promise.all(opened.map((layer) => layer?.[Symbol.asyncDispose]()));
+      throw error;
+    }
+  }
+}
