@@ -1,0 +1,133 @@
+/** Containers in layers, made here and pushed to a registry by its plain HTTP API. */
+import { createHash } from 'node:crypto';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+
+export interface TarEntry {
+  readonly path: string;
+  /** Default: a file. */
+  readonly type?: 'directory' | 'symlink' | 'hard-link';
+  readonly data?: Buffer | string;
+  readonly target?: string;
+  readonly mode?: number;
+}
+
+const TYPES = { file: '0', 'hard-link': '1', symlink: '2', directory: '5' } as const;
+
+/** An archive as POSIX ustar, all of root, from 2020. */
+export function tarOf(entries: readonly TarEntry[]): Buffer {
+  const blocks = entries.flatMap(({ path, type = 'file', data = '', target = '', mode }) => {
+    const bytes = Buffer.from(data);
+    const header = Buffer.alloc(512);
+    header.write(path, 0);
+    header.write((mode ?? (type === 'file' ? 0o644 : 0o755)).toString(8).padStart(7, '0'), 100);
+    header.write('0000000\x000000000', 108);
+    header.write(bytes.length.toString(8).padStart(11, '0'), 124);
+    header.write((1_580_000_000).toString(8).padStart(11, '0'), 136);
+    header.write('        ', 148);
+    header.write(TYPES[type], 156);
+    header.write(target, 157);
+    header.write('ustar\x0000', 257);
+    const sum = header.reduce((total, byte) => total + byte, 0);
+    header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    return [header, bytes, Buffer.alloc((512 - (bytes.length % 512)) % 512)];
+  });
+  return Buffer.concat([...blocks, Buffer.alloc(1024)]);
+}
+
+export type Compression = 'gzip' | 'zstd' | 'none';
+
+export interface Layer {
+  readonly blob: Buffer;
+  readonly mediaType: string;
+  readonly diffId: string;
+}
+
+export function layerOf(tar: Buffer, compression: Compression = 'gzip'): Layer {
+  const base = 'application/vnd.oci.image.layer.v1.tar';
+  const diffId = digestOf(tar);
+  if (compression === 'none') return { blob: tar, mediaType: base, diffId };
+  const blob = compression === 'gzip' ? gzipSync(tar) : zstdCompressSync(tar);
+  return { blob, mediaType: `${base}+${compression}`, diffId };
+}
+
+export const digestOf = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+
+export interface PushedImage {
+  readonly digest: string;
+  readonly mediaType: string;
+  readonly size: number;
+}
+
+/** Pushes an image of layers under a tag. `url` is the registry's, `config` what its configuration says besides the layers. */
+export async function pushLayered(
+  url: string,
+  repository: string,
+  tag: string,
+  layers: readonly Layer[],
+  config: object = {},
+): Promise<PushedImage> {
+  const descriptors = layers.map(({ blob, mediaType }) => describe(blob, mediaType));
+  for (const { blob } of layers) await pushBlob(url, repository, blob);
+  const rootfs = { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) };
+  const configuration = Buffer.from(
+    JSON.stringify({
+      architecture: 'amd64',
+      os: 'linux',
+      created: '2020-02-02T02:02:02Z',
+      config,
+      rootfs,
+    }),
+  );
+  await pushBlob(url, repository, configuration);
+  return pushManifest(url, repository, tag, {
+    schemaVersion: 2,
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    config: describe(configuration, 'application/vnd.oci.image.config.v1+json'),
+    layers: descriptors,
+  });
+}
+
+/** Pushes an index of images, one for each architecture. */
+export function pushIndex(
+  url: string,
+  repository: string,
+  tag: string,
+  images: Readonly<Record<string, PushedImage>>,
+): Promise<PushedImage> {
+  const manifests = Object.entries(images).map(([architecture, image]) => ({
+    ...image,
+    platform: { os: 'linux', architecture },
+  }));
+  const mediaType = 'application/vnd.oci.image.index.v1+json';
+  return pushManifest(url, repository, tag, { schemaVersion: 2, mediaType, manifests });
+}
+
+function describe(bytes: Buffer, mediaType: string): PushedImage {
+  return { mediaType, digest: digestOf(bytes), size: bytes.length };
+}
+
+async function pushManifest(
+  url: string,
+  repository: string,
+  tag: string,
+  manifest: object & { mediaType: string },
+): Promise<PushedImage> {
+  const body = Buffer.from(JSON.stringify(manifest));
+  const headers = { 'content-type': manifest.mediaType };
+  await send(`${url}/v2/${repository}/manifests/${tag}`, { method: 'PUT', body, headers });
+  return describe(body, manifest.mediaType);
+}
+
+async function pushBlob(url: string, repository: string, blob: Buffer): Promise<void> {
+  const started = await send(`${url}/v2/${repository}/blobs/uploads/`, { method: 'POST' });
+  const location = new URL(started.headers.get('location') as string, url);
+  location.searchParams.set('digest', digestOf(blob));
+  const headers = { 'content-type': 'application/octet-stream' };
+  await send(location.href, { method: 'PUT', body: blob, headers });
+}
+
+async function send(url: string, init: RequestInit): Promise<Response> {
+  const response = await fetch(url, init);
+  if (!response.ok) throw new Error(`${init.method} ${url}: ${response.status} ${await response.text()}`);
+  return response;
+}
