@@ -77,6 +77,8 @@ export async function pin(
   const image = await session.metadata.images.resolve(backend, name, signal);
   if (image === undefined)
     throw new SregistryError('NOT_FOUND', `${uri} does not exist in ${backend.target}`);
+  if (image.layered !== undefined)
+    throw new SregistryError('UNSUPPORTED', `${uri} is stored as layers, which cannot be pinned`);
   const cached = session.openCached(backend, image);
   try {
     session.state.cacheIndex.entries.pin(cached.key, pinned);

@@ -9,6 +9,7 @@ import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { identityOf } from './identity.ts';
 import { openImageSource } from './image-source.ts';
+import { inspectLayered, isLayered } from './layered-images.ts';
 import { remembered } from './remembered.ts';
 import type { Session } from './session.ts';
 
@@ -58,10 +59,13 @@ export async function inspectionOf(
   image: RemoteImage,
   signal?: AbortSignal,
 ): Promise<Inspection> {
-  if (image.annotations?.[INSPECT_KEY] !== undefined || image.unpresentable !== undefined)
+  const isTold = image.annotations?.[INSPECT_KEY] !== undefined || image.unpresentable !== undefined;
+  if (isTold && !isLayered(image))
     return { data: { attributes: readAnnotations(image.annotations) }, type: 'container' };
-  await using source = await openImageSource(session, backend, image, signal);
-  const inspection = await inspect(source).catch(unreadable);
+  const inspection = await (isLayered(image)
+    ? inspectLayered(image)
+    : inspectBytes(session, backend, image, signal)
+  ).catch(unreadable);
   if (inspection.unknown === undefined) {
     const { name, revision } = image;
     const { attributes } = inspection.data;
@@ -70,4 +74,14 @@ export async function inspectionOf(
     );
   }
   return inspection;
+}
+
+async function inspectBytes(
+  session: Session,
+  backend: Backend,
+  image: RemoteImage,
+  signal: AbortSignal | undefined,
+): Promise<Inspection> {
+  await using source = await openImageSource(session, backend, image, signal);
+  return await inspect(source);
 }

@@ -9,6 +9,7 @@ import { SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { State } from '../catalog/state.ts';
 import { assembledSource } from '../image/assembled.ts';
+import { type Inspection, inspect } from '../image/inspect.ts';
 import { addContainerFiles } from '../image/layers/container.ts';
 import type { Layered } from '../image/layers/image.ts';
 import { LayerTree } from '../image/layers/merge.ts';
@@ -45,6 +46,17 @@ interface Shared {
 
 export function isLayered(image: RemoteImage): image is LayeredImage {
   return image.layered !== undefined;
+}
+
+/** The whole image of a tree that all layers were applied to, `sizes` being those of the layers. */
+function assemble(tree: LayerTree, { architecture, config, created: modified }: Layered, sizes: number[]) {
+  addContainerFiles(tree, config, { modified, architecture });
+  return describeSquashFs(tree.root, sizes, modified);
+}
+
+/** What the image says of itself, from its configuration alone: the image that it would be without layers is read. */
+export function inspectLayered({ layered }: LayeredImage): Promise<Inspection> {
+  return inspect(assembledSource(assemble(new LayerTree(layered.created), layered, []), []));
 }
 
 export class LayeredImages {
@@ -135,12 +147,10 @@ export class LayeredImages {
     const { layered, revision } = image;
     const opened = await this.#openLayers(backend, image, current, signal, progress);
     try {
-      const { architecture, config, created: modified } = layered;
-      const tree = new LayerTree(modified);
+      const tree = new LayerTree(layered.created);
       for (const { entries } of opened) tree.apply(entries);
-      addContainerFiles(tree, config, { modified, architecture });
       const sizes = opened.map(({ size }) => size);
-      const source = assembledSource(describeSquashFs(tree.root, sizes, modified), opened);
+      const source = assembledSource(assemble(tree, layered, sizes), opened);
       this.#sizes.set(revision, source.size);
       remembered(this.#state, ({ layers }) => layers.putSize(revision, source.size));
       signal.throwIfAborted();

@@ -214,9 +214,9 @@ async function* unpack(
     if (unpacking === undefined) {
       yield* all();
     } else {
-      const fed = pipeline(all(), unpacking, { signal });
+      const fed = pipeline(unpacking.cut(all()), unpacking.stream, { signal });
       fed.catch(() => {});
-      yield* unpacking as AsyncIterable<Buffer>;
+      yield* unpacking.stream as AsyncIterable<Buffer>;
       await fed;
     }
     // What follows the compressed data belongs to the blob as well.

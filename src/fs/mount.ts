@@ -177,15 +177,15 @@ export class Mount {
   }
 
   #status(): MountStatus {
-    const { cache, backendNames, location } = this.#session;
+    const { cache, layers, backendNames, location } = this.#session;
     return {
       mountpoint: this.mountpoint,
       pid: process.pid,
       since: new Date(this.#since).toISOString(),
       backends: backendNames,
       cache: { path: location.root, bytes: cache.bytes, limit: cache.limit },
-      fetchedBytes: cache.fetchedBytes,
-      transfers: cache.transfers,
+      fetchedBytes: cache.fetchedBytes + layers.fetchedBytes,
+      transfers: [...cache.transfers, ...layers.transfers],
       openFiles: this.#filesystem.openFiles,
       open: this.#filesystem.openPaths,
       pushing: this.#staging.pushing,

@@ -11,7 +11,7 @@ export interface TarEntry {
   readonly mode?: number;
 }
 
-const TYPES = { file: '0', 'hard-link': '1', symlink: '2', directory: '5' } as const;
+const TYPES: Readonly<Record<string, string>> = { file: '0', 'hard-link': '1', symlink: '2', directory: '5' };
 
 /** An archive as POSIX ustar, all of root, from 2020. */
 export function tarOf(entries: readonly TarEntry[]): Buffer {
@@ -24,7 +24,7 @@ export function tarOf(entries: readonly TarEntry[]): Buffer {
     header.write(bytes.length.toString(8).padStart(11, '0'), 124);
     header.write((1_580_000_000).toString(8).padStart(11, '0'), 136);
     header.write('        ', 148);
-    header.write(TYPES[type], 156);
+    header.write(TYPES[type] as string, 156);
     header.write(target, 157);
     header.write('ustar\x0000', 257);
     const sum = header.reduce((total, byte) => total + byte, 0);
@@ -110,7 +110,7 @@ async function pushManifest(
   url: string,
   repository: string,
   tag: string,
-  manifest: object & { mediaType: string },
+  manifest: { readonly mediaType: string; readonly [more: string]: unknown },
 ): Promise<PushedImage> {
   const body = Buffer.from(JSON.stringify(manifest));
   const headers = { 'content-type': manifest.mediaType };
