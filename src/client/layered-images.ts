@@ -192,13 +192,10 @@ export class LayeredImages {
         current.use((known) => readBlob.call(backend, known, layer, stop), stop);
       opened[number] = await this.#layers.open({ ...layer, title, open: read }, { signal: either, onBytes });
     };
-    try {
-      await pMap(layers.keys(), open, { concurrency: PARALLEL });
-      return opened;
-    } catch (error) {
-      failed.abort(error);
-      await Promise.all(opened.map((layer) => layer?.[Symbol.asyncDispose]()));
-      throw error;
-    }
+    const orStop = (number: number) => open(number).catch((error: unknown) => failed.abort(error));
+    await pMap(layers.keys(), orStop, { concurrency: PARALLEL });
+    if (!failed.signal.aborted) return opened;
+    await Promise.all(opened.map((layer) => layer?.[Symbol.asyncDispose]()));
+    throw failed.signal.reason;
   }
 }

@@ -202,7 +202,8 @@ export class Session {
     if (backend.openLocal !== undefined) return copyOpened(await backend.openLocal(image), image, file);
     if (isLayered(image)) {
       await using opened = await this.layered.open(backend, image, this.current(backend, image), options);
-      return writeSource(opened, file, options.signal);
+      await writeSource(opened, file, options.signal);
+      return;
     }
     const cached = this.openCached(backend, image);
     try {

@@ -1,0 +1,257 @@
+/** Containers in layers: fetched from a real registry, kept as entries of a real cache. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { prune, verify } from '../../src/client/cache.ts';
+import { copy } from '../../src/client/copy.ts';
+import { inspectRemote } from '../../src/client/inspect-remote.ts';
+import { isLayered, type OpenLayered } from '../../src/client/layered-images.ts';
+import { Session } from '../../src/client/session.ts';
+import { findImage, parseTarget } from '../../src/client/target.ts';
+import { inspect } from '../../src/image/inspect.ts';
+import type { ByteSource } from '../../src/image/source.ts';
+import { SquashFs } from '../../src/image/squashfs/filesystem.ts';
+import { environment, temporaryFolder } from '../fs/support.ts';
+import { needs } from '../helpers/skip.ts';
+import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
+import { digestOf, type Layer, layerOf, pushIndex, pushLayered, tarOf } from '../servers/layered.ts';
+
+const DATA = Buffer.alloc(700_000, 'what the base holds ');
+const BASE = tarOf([
+  { path: 'etc/', type: 'directory' },
+  { path: 'etc/base', data: DATA },
+  { path: 'etc/gone', data: 'gone' },
+]);
+const APP = tarOf([{ path: 'etc/.wh.gone' }, { path: 'app', data: 'app\n' }]);
+const OTHER = tarOf([{ path: 'app', data: 'other\n' }]);
+
+needs({ registry: true })('layers', () => {
+  let home: string;
+  let storage: string;
+  let registry: TestRegistry;
+
+  beforeEach(async () => {
+    home = await temporaryFolder();
+    storage = mkdtempSync(join(tmpdir(), 'sregistry-storage-'));
+    registry = await startRegistry({ dir: storage });
+    await writeFile(
+      join(home, '.sregistry'),
+      JSON.stringify({
+        lab: { driver: 'oci', base: registry.url },
+        arm: { driver: 'oci', base: registry.url, arch: 'arm64' },
+        folder: { driver: 'dir', base: join(home, 'folder') },
+      }),
+      { mode: 0o600 },
+    );
+  });
+  afterEach(async () => {
+    await registry.remove();
+    rmSync(storage, { recursive: true });
+  });
+
+  const session = async (): Promise<Session> => {
+    const opened = await Session.open({ env: environment(home) });
+    onTestFinished(() => opened.close());
+    return opened;
+  };
+  const push = (tag: string, layers: readonly Layer[], config = {}) =>
+    pushLayered(registry.url, 'demo/app', tag, layers, config);
+  const find = async (on: Session, uri: string) => {
+    const target = await parseTarget(uri, on);
+    const image = await findImage(on, target);
+    return { backend: target.backend, image: on.layered.sized(image) };
+  };
+  const open = async (on: Session, uri: string): Promise<OpenLayered> => {
+    const { backend, image } = await find(on, uri);
+    if (!isLayered(image)) throw new Error(`${uri} is not in layers: ${image.unpresentable}`);
+    return on.layered.open(backend, image, on.current(backend, image));
+  };
+  const fileIn = async (source: ByteSource, path: string) =>
+    Buffer.from((await (await SquashFs.open(source)).readFile(path, 1e7)) ?? '').toString();
+  /** How often the registry sent a blob. */
+  const sent = (layer: Layer) =>
+    registry
+      .log()
+      .filter(
+        ({ method, path, status }) => method === 'GET' && status < 300 && path.endsWith(digestOf(layer.blob)),
+      ).length;
+  const dataOf = (hex: string) =>
+    join(storage, 'docker/registry/v2/blobs/sha256', hex.slice(0, 2), hex, 'data');
+
+  test.each(['gzip', 'zstd', 'none'] as const)('an image of layers as %s is opened', async (compression) => {
+    await push(
+      '1',
+      [BASE, APP].map((tar) => layerOf(tar, compression)),
+    );
+    const on = await session();
+    await using image = await open(on, 'lab://demo/app:1');
+    expect(await fileIn(image, '/etc/base')).toBe(DATA.toString());
+    expect(await fileIn(image, '/app')).toBe('app\n');
+    expect(await fileIn(image, '/etc/gone')).toBe('');
+  });
+
+  test('the bytes of an image are the same however its layers are compressed, and on every machine', async () => {
+    const half = (tar: Buffer) => [tar.subarray(0, 5000), tar.subarray(5000)];
+    const members = { ...layerOf(BASE), blob: Buffer.concat(half(BASE).map((part) => gzipSync(part))) };
+    const frames = {
+      ...layerOf(APP, 'zstd'),
+      blob: Buffer.concat([APP.subarray(0, 600), APP.subarray(600)].map((part) => zstdCompressSync(part))),
+    };
+    await push('plain', [layerOf(BASE, 'none'), layerOf(APP, 'none')]);
+    await push('parts', [members, frames]);
+    const on = await session();
+    const bytes = async (tag: string) => {
+      await using image = await open(on, `lab://demo/app:${tag}`);
+      return digestOf(Buffer.from(await image.read(0, image.size)));
+    };
+    const plain = await bytes('plain');
+    prune(on);
+    expect(await bytes('parts')).toBe(plain);
+    expect(plain).toBe('sha256:a1b377795184004fdd6ce8f0e8e536b25c6aeb79ccfe574f6dbb1f344e2c67b3');
+  });
+
+  test('two images on one base fetch and store the base once, however many open them at a time', async () => {
+    const [base, app, other] = [BASE, APP, OTHER].map((tar) => layerOf(tar)) as [Layer, Layer, Layer];
+    await push('one', [base, app]);
+    await push('two', [base, other]);
+    const [first, second] = [await session(), await session()];
+    const opened = await Promise.all(
+      ['one', 'two', 'one'].flatMap((tag) => [first, second].map((on) => open(on, `lab://demo/app:${tag}`))),
+    );
+    expect(await fileIn(opened[2] as OpenLayered, '/app')).toBe('other\n');
+    for (const image of opened) expect(await fileIn(image, '/etc/base')).toBe(DATA.toString());
+    for (const image of opened) await image[Symbol.asyncDispose]();
+    await expect.poll(() => [base, app, other].map(sent)).toEqual([1, 1, 1]);
+    expect(first.cache.list().map(({ size, complete }) => [size, complete])).toEqual(
+      expect.arrayContaining([BASE, APP, OTHER].map(({ length }) => [length, 1])),
+    );
+    expect(first.cache.list()).toHaveLength(3);
+    expect(readdirSync(join(first.cache.root, 'incoming'))).toEqual([]);
+  });
+
+  test('the size is an estimate until the first open, and known to later sessions', async () => {
+    await push('1', [layerOf(BASE), layerOf(APP)]);
+    let size = 0;
+    {
+      await using on = await Session.open({ env: environment(home) });
+      await using image = await open(on, 'lab://demo/app:1');
+      size = image.size;
+      expect(image.image.size).toBe(size);
+    }
+    const { image } = await find(await session(), 'lab://demo/app:1');
+    expect(image.size).toBe(size);
+    expect(image.modified).toEqual(new Date('2020-02-02T02:02:02Z'));
+  });
+
+  test('a layer that was evicted is fetched again', async () => {
+    const [base, app] = [layerOf(BASE), layerOf(APP)];
+    await push('1', [base, app]);
+    const on = await session();
+    {
+      await using held = await open(on, 'lab://demo/app:1');
+      expect(prune(on).images).toBe(0);
+      expect(await fileIn(held, '/app')).toBe('app\n');
+    }
+    expect(prune(on).images).toBe(2);
+    await using again = await open(on, 'lab://demo/app:1');
+    expect(await fileIn(again, '/etc/base')).toBe(DATA.toString());
+    await expect.poll(() => [base, app].map(sent)).toEqual([2, 2]);
+  });
+
+  test('a stored layer that others changed is fetched again, and never read wrong', async () => {
+    await push('1', [layerOf(BASE), layerOf(APP)]);
+    const on = await session();
+    await (await open(on, 'lab://demo/app:1'))[Symbol.asyncDispose]();
+    for (const { key } of on.cache.list()) {
+      const path = join(on.cache.root, 'images', key.slice(0, 2), key, 'data');
+      writeFileSync(path, readFileSync(path).fill('x', 1000, 1100));
+    }
+    await using again = await open(on, 'lab://demo/app:1');
+    expect(await fileIn(again, '/etc/base')).toBe(DATA.toString());
+    expect(await fileIn(again, '/app')).toBe('app\n');
+  });
+
+  test('a blob without its digest is CORRUPT, and nothing of it is kept', async () => {
+    const base = layerOf(BASE);
+    await push('1', [base, layerOf(APP)]);
+    const path = dataOf(digestOf(base.blob).slice(7));
+    const right = readFileSync(path);
+    const wrong = gzipSync(Buffer.from(BASE).fill('y', 1100, 1200), { level: 0 });
+    for (const bytes of [wrong.subarray(0, right.length), Buffer.from(right).fill(7, 300, 400)]) {
+      writeFileSync(path, Buffer.concat([bytes, Buffer.alloc(Math.max(0, right.length - bytes.length))]));
+      const on = await session();
+      await expect(open(on, 'lab://demo/app:1')).rejects.toMatchObject({
+        code: expect.stringMatching(/^(CORRUPT|NOT_AN_IMAGE)$/),
+      });
+      expect(on.cache.list().every(({ size }) => size === APP.length)).toBe(true);
+      await expect.poll(() => readdirSync(join(on.cache.root, 'incoming'))).toEqual([]);
+    }
+    writeFileSync(path, right);
+    await using image = await open(await session(), 'lab://demo/app:1');
+    expect(await fileIn(image, '/etc/base')).toBe(DATA.toString());
+  });
+
+  test('an archive without its diff id is CORRUPT', async () => {
+    await push('1', [layerOf(APP), { ...layerOf(BASE), diffId: layerOf(OTHER).diffId }]);
+    const on = await session();
+    await expect(open(on, 'lab://demo/app:1')).rejects.toMatchObject({
+      code: 'CORRUPT',
+      message: expect.stringContaining('layer 2 of 2 was damaged'),
+    });
+    expect(on.cache.list().every(({ digest }) => digest === digestOf(APP))).toBe(true);
+  });
+
+  test('of an index, the image of this machine or of the option arch is shown', async () => {
+    const images = {
+      amd64: await push('amd64', [layerOf(APP)]),
+      arm64: await push('arm64', [layerOf(OTHER)]),
+    };
+    await pushIndex(registry.url, 'demo/app', 'all', images);
+    const on = await session();
+    await using arm = await open(on, 'arm://demo/app:all');
+    expect(await fileIn(arm, '/app')).toBe('other\n');
+    if (process.arch !== 'x64') return;
+    await using own = await open(on, 'lab://demo/app:all');
+    expect(await fileIn(own, '/app')).toBe('app\n');
+  });
+
+  test('what it says of itself comes from the configuration alone, and is what its image says', async () => {
+    const config = { Env: ['A=1'], Entrypoint: ['/app'], Labels: { owner: 'lab' } };
+    const app = layerOf(APP);
+    await push('1', [app], config);
+    const on = await session();
+    const { backend, image } = await find(on, 'lab://demo/app:1');
+    const told = await inspectRemote(on, backend, image);
+    expect(told.data.attributes.labels).toMatchObject({ owner: 'lab' });
+    expect(told.data.attributes.runscript).toContain('/app');
+    expect(sent(app)).toBe(0);
+    await using opened = await open(on, 'lab://demo/app:1');
+    expect(await inspect(opened)).toEqual({ data: told.data, type: told.type });
+  });
+
+  test('a copy to another service is an image file, and one within the registry stays in layers', async () => {
+    await push('1', [layerOf(BASE), layerOf(APP)]);
+    const on = await session();
+    const { image } = await copy(on, 'lab://demo/app:1', 'folder://demo/app:1');
+    const [file = ''] = readdirSync(join(home, 'folder/demo'));
+    const bytes = await readFile(join(home, 'folder/demo', file));
+    expect(bytes.length).toBe(image.size);
+    await using opened = await open(on, 'lab://demo/app:1');
+    expect(bytes.equals(await opened.read(0, opened.size))).toBe(true);
+    expect((await copy(on, 'lab://demo/app:1', 'lab://demo/other:2')).within).toBe(true);
+    await using other = await open(on, 'lab://demo/other:2');
+    expect(await fileIn(other, '/app')).toBe('app\n');
+  });
+
+  test('the layers are found right by a verification of the cache', async () => {
+    await push('1', [layerOf(BASE), layerOf(APP)]);
+    const on = await session();
+    await (await open(on, 'lab://demo/app:1'))[Symbol.asyncDispose]();
+    const results: string[] = [];
+    for await (const { uri, result } of verify(on)) results.push(`${result} ${uri}`);
+    expect(results.sort()).toEqual([BASE, APP].map((tar) => `right layer/${digestOf(tar)}`).sort());
+  });
+});
