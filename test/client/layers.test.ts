@@ -1,6 +1,6 @@
 /** Containers in layers: fetched from a real registry, kept as entries of a real cache. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
@@ -36,6 +36,7 @@ needs({ registry: true })('layers', () => {
   beforeEach(async () => {
     home = await temporaryFolder();
     storage = mkdtempSync(join(tmpdir(), 'sregistry-storage-'));
+    await mkdir(join(home, 'folder'));
     registry = await startRegistry({ dir: storage });
     await writeFile(
       join(home, '.sregistry'),
