@@ -8,7 +8,9 @@ import type { Container } from '../catalog/container.ts';
 import type { Transfer } from '../catalog/storage.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import { convert } from './convert.ts';
 import { metricsOfFile } from './image-file.ts';
+import { isLayered } from './layered-images.ts';
 import { isLibraryDisabled } from './library.ts';
 import type { Session } from './session.ts';
 import { defaultFileName, findUsableImage, parseTarget, type Target } from './target.ts';
@@ -155,10 +157,8 @@ async function bring(
   file: string,
   { progress, signal }: PullOptions,
 ): Promise<void> {
-  await session.copyTo(backend, image, file, {
-    ...(progress && { progress }),
-    ...(signal && { signal }),
-  });
+  if (isLayered(image)) await convert(session, backend, image, file, { progress, signal });
+  else await session.copyTo(backend, image, file, { progress, signal });
   const { mode } = await stat(file);
   await chmod(file, mode | ((mode & 0o444) >> 2));
 }
