@@ -8,6 +8,7 @@ import type { Backend, Progress } from '../backends/backend.ts';
 import { addContainerFiles } from '../image/layers/container.ts';
 import { inspectTree } from '../image/layers/inspect-tree.ts';
 import { LayerTree } from '../image/layers/merge.ts';
+import type { ContainerConfig } from '../image/layers/scripts.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { architectureCode, type SifObject, writeSif } from '../image/sif-writer.ts';
@@ -62,7 +63,7 @@ async function write(
   const objects: SifObject[] = [
     { type: 'deffile', bytes: Buffer.from(`bootstrap: docker\nfrom: ${from}\n\n`) },
     { type: 'json', name: 'inspect-metadata.json', bytes: json(inspection) },
-    { type: 'json', name: 'oci-config.json', bytes: json(config) },
+    { type: 'json', name: 'oci-config.json', bytes: json(withoutEmpty(config)) },
   ];
   await using output = await open(file, 'wx');
   const writeAt = async (bytes: Uint8Array, at: number) => {
@@ -96,4 +97,11 @@ function idOf({ revision }: RemoteImage, from: string): Uint8Array {
 
 function json(value: unknown): Uint8Array {
   return Buffer.from(JSON.stringify(value));
+}
+
+/** As Go leaves out what is empty. */
+function withoutEmpty(config: ContainerConfig): object {
+  const isEmpty = (value: unknown) =>
+    value === undefined || (typeof value === 'object' && Object.keys(value ?? {}).length === 0);
+  return Object.fromEntries(Object.entries(config).filter(([, value]) => !isEmpty(value)));
 }

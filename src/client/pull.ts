@@ -53,9 +53,14 @@ export async function pull(session: Session, text: string, options: PullOptions 
   if (file !== undefined && file !== given && !options.force) await refuseToReplace(file);
   const uri = session.uri(target.backend, target.name);
   if (file !== undefined) await writeFile(session, target, image, file, options);
-  if (noLibrary) return { uri, image, path: file as string };
-  const stored = await keep(session, target, image, file, options);
-  return { uri, image, path: file ?? stored };
+  const stored = noLibrary ? undefined : await keep(session, target, image, file, options);
+  const path = (file ?? stored) as string;
+  return { uri, image: await asWritten(image, path), path };
+}
+
+/** The image with the size that its file has. That of a container in layers was an estimate. */
+async function asWritten(image: RemoteImage, path: string): Promise<RemoteImage> {
+  return isLayered(image) ? { ...image, size: (await stat(path)).size } : image;
 }
 
 /** The name, with the service's own version of the image if it has one. */
