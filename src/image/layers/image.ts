@@ -53,7 +53,6 @@ export function parseLayered(bytes: Buffer, blobs: readonly Omit<LayerBlob, 'dif
     layers,
     architecture: typeof architecture === 'string' ? architecture : '',
     created: Math.max(0, Math.floor((date ?? 0) / 1000)),
-    // In the order of the specification.
     config: {
       User: text(given.User),
       ExposedPorts: names(given.ExposedPorts),
