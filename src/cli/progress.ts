@@ -1,16 +1,19 @@
 import type { Progress } from '../backends/backend.ts';
 import { type Progress as Bar, bot } from '../log/index.ts';
 
-/** A progress bar that appears with the first bytes; `using` removes it. */
+/** A progress bar that appears with the first bytes, and begins anew with another total; `using` removes it. */
 export function progressBar(label: string): { progress: Progress } & Disposable {
-  let bar: Bar | undefined;
+  let shown: { readonly bar: Bar; readonly total: number } | undefined;
   return {
     progress(done, total) {
-      bar ??= bot.progress({ label, total });
-      bar.update(done);
+      if (shown?.total !== total) {
+        shown?.bar.stop();
+        shown = { bar: bot.progress({ label, total }), total };
+      }
+      shown.bar.update(done);
     },
     [Symbol.dispose]() {
-      bar?.stop();
+      shown?.bar.stop();
     },
   };
 }

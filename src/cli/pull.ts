@@ -27,7 +27,7 @@ export default defineCommand({
       }),
   examples: [
     ['sregistry pull docker://ghcr.io/apptainer/lolcow', 'Pull an image into the library, print its path'],
-    ['sregistry pull lab://demo/hello:1.0 --name hello.sif', 'Write it to a file'],
+    ['sregistry pull docker://python:3.12 --name python.sif', 'Make a SIF of a Docker image, in this file'],
     ['sregistry pull --no-cache lab://demo/a lab://demo/b', 'Write two files into the working directory'],
   ],
 

@@ -145,7 +145,7 @@ export class LayeredImages {
     { signal, progress }: OpenLayeredOptions & { signal: AbortSignal },
   ): Promise<Shared> {
     const { layered, revision } = image;
-    const opened = await this.#openLayers(backend, image, current, signal, progress);
+    const opened = await this.openLayers(backend, image, current, { signal, progress });
     try {
       const tree = new LayerTree(layered.created);
       for (const { entries } of opened) tree.apply(entries);
@@ -165,12 +165,12 @@ export class LayeredImages {
     }
   }
 
-  async #openLayers(
+  /** Opens the layers of an image, after fetching those that are absent. The caller closes each. */
+  async openLayers(
     backend: Backend,
     image: LayeredImage,
     current: CurrentImage,
-    signal: AbortSignal,
-    progress: Progress | undefined,
+    { signal, progress }: OpenLayeredOptions = {},
   ): Promise<OpenLayer[]> {
     const { readBlob } = backend;
     if (readBlob === undefined)
@@ -184,7 +184,7 @@ export class LayeredImages {
     };
     const opened: OpenLayer[] = [];
     const failed = new AbortController();
-    const either = AbortSignal.any([signal, failed.signal]);
+    const either = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal]);
     const open = async (number: number): Promise<void> => {
       const layer = layers[number] as Layered['layers'][number];
       const title = `${formatImageName(image.name)}, layer ${number + 1} of ${layers.length}`;

@@ -230,7 +230,7 @@ async function* unpack(
     // What follows the compressed data belongs to the blob as well.
     for await (const _ of chunks);
   } catch (error) {
-    if (!/^(Z_|ZSTD_)/.test(systemCode(error) ?? '') && !isError(error, 'NOT_AN_IMAGE')) throw error;
+    if (!/^(Z_|ZSTD_|ERR_ZSTD)/.test(systemCode(error) ?? '') && !isError(error, 'NOT_AN_IMAGE')) throw error;
     throw new SregistryError('CORRUPT', `${title} cannot be decompressed`, { cause: error });
   } finally {
     stream.destroy();

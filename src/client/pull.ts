@@ -8,7 +8,9 @@ import type { Container } from '../catalog/container.ts';
 import type { Transfer } from '../catalog/storage.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import { convert } from './convert.ts';
 import { metricsOfFile } from './image-file.ts';
+import { isLayered } from './layered-images.ts';
 import { isLibraryDisabled } from './library.ts';
 import type { Session } from './session.ts';
 import { defaultFileName, findUsableImage, parseTarget, type Target } from './target.ts';
@@ -51,9 +53,14 @@ export async function pull(session: Session, text: string, options: PullOptions 
   if (file !== undefined && file !== given && !options.force) await refuseToReplace(file);
   const uri = session.uri(target.backend, target.name);
   if (file !== undefined) await writeFile(session, target, image, file, options);
-  if (noLibrary) return { uri, image, path: file as string };
-  const stored = await keep(session, target, image, file, options);
-  return { uri, image, path: file ?? stored };
+  const stored = noLibrary ? undefined : await keep(session, target, image, file, options);
+  const path = (file ?? stored) as string;
+  return { uri, image: await asWritten(image, path), path };
+}
+
+/** The image with the size that its file has. That of a container in layers was an estimate. */
+async function asWritten(image: RemoteImage, path: string): Promise<RemoteImage> {
+  return isLayered(image) ? { ...image, size: (await stat(path)).size } : image;
 }
 
 /** The name, with the service's own version of the image if it has one. */
@@ -155,10 +162,8 @@ async function bring(
   file: string,
   { progress, signal }: PullOptions,
 ): Promise<void> {
-  await session.copyTo(backend, image, file, {
-    ...(progress && { progress }),
-    ...(signal && { signal }),
-  });
+  if (isLayered(image)) await convert(session, backend, image, file, { progress, signal });
+  else await session.copyTo(backend, image, file, { progress, signal });
   const { mode } = await stat(file);
   await chmod(file, mode | ((mode & 0o444) >> 2));
 }

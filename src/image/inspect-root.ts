@@ -4,7 +4,6 @@
  */
 import { type AppAttributes, type Attributes, toAttributes } from './attributes.ts';
 import { malformed } from './binary.ts';
-import type { SquashFs } from './squashfs/filesystem.ts';
 
 const CONTAINER = '/.singularity.d';
 const APPS = '/scif/apps';
@@ -15,8 +14,16 @@ const MAX_TOTAL = 16 * 1024 * 1024;
 /** What each file counts for in addition to its bytes. */
 const FILE_COST = 4096;
 
+/** A file system, as far as it is read here. Paths are absolute, and symbolic links are followed. */
+export interface Root {
+  readonly stat: (path: string) => Promise<{ readonly type: string } | undefined>;
+  readonly list: (path: string) => Promise<readonly string[] | undefined>;
+  /** Throws NOT_AN_IMAGE if the file has more than `limit` bytes. */
+  readonly readFile: (path: string, limit: number) => Promise<Uint8Array | undefined>;
+}
+
 /** @throws {SregistryError} NOT_AN_IMAGE if the file system is damaged or its files are impossibly large. */
-export async function inspectRoot(root: SquashFs): Promise<Attributes> {
+export async function inspectRoot(root: Root): Promise<Attributes> {
   const read = boundedReader(root);
   const apps: [name: string, app: AppAttributes][] = [];
   for (const name of await visible(root, APPS)) {
@@ -35,7 +42,7 @@ export async function inspectRoot(root: SquashFs): Promise<Attributes> {
 type ReadText = (path: string) => Promise<string | undefined>;
 
 async function describeFolder(
-  root: SquashFs,
+  root: Root,
   read: ReadText,
   folder: string,
   scripts: readonly RegExp[],
@@ -56,7 +63,7 @@ async function describeFolder(
 }
 
 /** Reads texts without their trailing newlines, until there have been too many. */
-function boundedReader(root: SquashFs): ReadText {
+function boundedReader(root: Root): ReadText {
   let left = MAX_TOTAL;
   return async (path) => {
     const bytes = await root.readFile(path, MAX_FILE);
@@ -73,7 +80,7 @@ function trimNewlines(text: string): string {
 }
 
 /** Names in a directory, sorted, without the hidden ones: what a shell's `*` matches. */
-async function visible(root: SquashFs, path: string): Promise<string[]> {
+async function visible(root: Root, path: string): Promise<string[]> {
   const names = (await root.list(path)) ?? [];
   return names.filter((name) => !name.startsWith('.')).sort();
 }

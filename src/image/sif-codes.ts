@@ -63,3 +63,8 @@ export type Named<T> = T[keyof T] | 'unknown';
 export function lookUp<T extends object>(names: T, code: number | string): T[keyof T] | 'unknown' {
   return Object.hasOwn(names, code) ? ((names as Record<string, T[keyof T]>)[code] as T[keyof T]) : 'unknown';
 }
+
+/** The code of a name in one of these tables; undefined if SIF has none for it. */
+export function codeOf(names: Readonly<Record<string, string>>, name: string): string | undefined {
+  return Object.keys(names).find((code) => names[code] === name);
+}

@@ -23,16 +23,16 @@ import { type ByteSource, readExactly } from './source.ts';
 /** Offset and text of the magic; in front of it stands the launch script. */
 export const SIF_MAGIC = { offset: 32, text: 'SIF_MAGIC\0' } as const;
 export const SIF_HEADER_SIZE = 128;
-const DESCRIPTOR_SIZE = 585;
+export const DESCRIPTOR_SIZE = 585;
 /**
  * Most descriptors of an image. Apptainer makes 48. A table of this many takes 9.6 MB, which bounds the reads that a hostile
  * header can cause.
  */
 const MAX_DESCRIPTORS = 16_384;
 /** The only known version. */
-const VERSION = '01';
+export const VERSION = '01';
 /** The upper bits of a group id, which also tell a link to a group from a link to an object. */
-const GROUP_MASK = 0xf0000000;
+export const GROUP_MASK = 0xf0000000;
 
 export type SifDataType = Named<typeof DATA_TYPES>;
 

@@ -66,13 +66,14 @@ export async function pushLayered(
   tag: string,
   layers: readonly Layer[],
   config: object = {},
+  architecture = 'amd64',
 ): Promise<PushedImage> {
   const descriptors = layers.map(({ blob, mediaType }) => describe(blob, mediaType));
   for (const { blob } of layers) await pushBlob(url, repository, blob);
   const rootfs = { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) };
   const configuration = Buffer.from(
     JSON.stringify({
-      architecture: 'amd64',
+      architecture,
       os: 'linux',
       created: '2020-02-02T02:02:02Z',
       config,

@@ -47,17 +47,22 @@ export function parseLayered(bytes: Buffer, blobs: readonly Omit<LayerBlob, 'dif
       throw malformed('its configuration has no sha256 of each layer');
     return { digest, size, mediaType, diffId };
   });
-  const { Env, Entrypoint, Cmd, Labels } = record(config);
+  const given = record(config);
   const date = typeof created === 'string' ? parseDate(created)?.getTime() : undefined;
   return {
     layers,
     architecture: typeof architecture === 'string' ? architecture : '',
     created: Math.max(0, Math.floor((date ?? 0) / 1000)),
     config: {
-      Env: texts(Env),
-      Entrypoint: texts(Entrypoint),
-      Cmd: texts(Cmd),
-      Labels: toStrings(Labels),
+      User: text(given.User),
+      ExposedPorts: names(given.ExposedPorts),
+      Env: texts(given.Env),
+      Entrypoint: texts(given.Entrypoint),
+      Cmd: texts(given.Cmd),
+      Volumes: names(given.Volumes),
+      WorkingDir: text(given.WorkingDir),
+      Labels: toStrings(given.Labels),
+      StopSignal: text(given.StopSignal),
     },
   };
 }
@@ -68,4 +73,14 @@ function record(value: unknown): Record<string, unknown> {
 
 function texts(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+/** A set of names, as Go writes it: an object with empty values. */
+function names(value: unknown): Record<string, object> | undefined {
+  const keys = Object.keys(record(value)).sort();
+  return keys.length === 0 ? undefined : Object.fromEntries(keys.map((key) => [key, {}]));
 }

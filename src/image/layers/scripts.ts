@@ -9,6 +9,12 @@ export interface ContainerConfig {
   readonly Entrypoint?: readonly string[] | null | undefined;
   readonly Cmd?: readonly string[] | null | undefined;
   readonly Labels?: Readonly<Record<string, string>> | null | undefined;
+  /** Of no use to Singularity, but kept in the images that it makes. */
+  readonly User?: string | undefined;
+  readonly ExposedPorts?: Readonly<Record<string, object>> | undefined;
+  readonly Volumes?: Readonly<Record<string, object>> | undefined;
+  readonly WorkingDir?: string | undefined;
+  readonly StopSignal?: string | undefined;
 }
 
 /** A variable's name, as Apptainer takes it; others are left out. */
