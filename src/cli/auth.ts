@@ -77,7 +77,7 @@ function backendOf(given: string | undefined, session: Session): string {
   const name = given ?? preferredBackend(session);
   if (name !== undefined) return name;
   throw new SregistryError('USAGE', 'No backend is given and none is active', {
-    hint: `Name one of ${session.backendNames.join(', ')}, another driver of \`sregistry backend add --help\`, or the host of an OCI registry`,
+    hint: `There are ${session.backendNames.join(', ')}. Name one, a service such as google-drive, or the host of an OCI registry`,
   });
 }
 
