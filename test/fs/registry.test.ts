@@ -51,13 +51,13 @@ needs({ registry: true })('over a registry', () => {
   });
 
   test('A tag that does not hold an image is listed with mode 0000, and opening it gives EMEDIUMTYPE.', async () => {
-    await putDockerImage('demo/app', '2.0');
+    await putChart('demo/app', '2.0');
     const { filesystem } = await openWorld(lab());
     expect(await filesystem.readdir('/lab/demo')).toEqual(['app:2.0.simg']);
     expect((await filesystem.getattr('/lab/demo/app:2.0.simg')).mode & 0o777).toBe(0);
     const opening = filesystem.open('/lab/demo/app:2.0.simg', 0);
     expect(await errnoOfCall(opening)).toBe(EMEDIUMTYPE);
-    await expect(opening).rejects.toThrow('apptainer build');
+    await expect(opening).rejects.toThrow('not a Singularity image but application/vnd.cncf.helm.config');
   });
 
   test('The modification time is the revision’s.', async () => {
@@ -270,15 +270,15 @@ test('An operation has one deadline, however many questions it asks.', async () 
   }
 });
 
-/** Puts what `docker push` makes: a configuration and a layer, which is no image file. */
-async function putDockerImage(repository: string, tag: string): Promise<void> {
-  const config = await putBlob(repository, '{"architecture":"amd64","os":"linux"}');
-  const layer = await putBlob(repository, 'not really a tar');
+/** Puts what `helm push` makes: a configuration and a layer, which are of no image. */
+async function putChart(repository: string, tag: string): Promise<void> {
+  const config = await putBlob(repository, '{"name":"app","version":"2.0"}');
+  const layer = await putBlob(repository, 'not really a chart');
   const manifest = {
     schemaVersion: 2,
-    mediaType: 'application/vnd.docker.distribution.manifest.v2+json',
-    config: { mediaType: 'application/vnd.docker.container.image.v1+json', ...config },
-    layers: [{ mediaType: 'application/vnd.docker.image.rootfs.diff.tar.gzip', ...layer }],
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    config: { mediaType: 'application/vnd.cncf.helm.config.v1+json', ...config },
+    layers: [{ mediaType: 'application/vnd.cncf.helm.chart.content.v1.tar+gzip', ...layer }],
   };
   const reply = await fetch(`${registry.url}/v2/${repository}/manifests/${tag}`, {
     method: 'PUT',
