@@ -32,6 +32,9 @@ export class GrowingFile implements AsyncDisposable {
   readonly path: string;
   readonly #key: string;
   readonly #options: GrowingFileOptions;
+  /** Held until the cache has the file, so that nobody makes it once more. */
+  readonly #lock: Claim;
+  /** The room that is reserved. */
   readonly #claims: Claim[];
   readonly #file: FileHandle;
   #size = 0;
@@ -39,6 +42,7 @@ export class GrowingFile implements AsyncDisposable {
   private constructor(
     key: string,
     options: GrowingFileOptions,
+    lock: Claim,
     claim: Claim,
     path: string,
     file: FileHandle,
@@ -46,6 +50,7 @@ export class GrowingFile implements AsyncDisposable {
     this.path = path;
     this.#key = key;
     this.#options = options;
+    this.#lock = lock;
     this.#claims = [claim];
     this.#file = file;
   }
@@ -63,17 +68,22 @@ export class GrowingFile implements AsyncDisposable {
   ): Promise<GrowingFile | undefined> {
     const { index, root } = options;
     let waited = false;
-    for (; index.claims.isClaimed(key, 0); waited = true) await sleep(POLL, undefined, { signal });
+    const turn = `${key} turn`;
+    for (; index.claims.isClaimed(turn, 0); waited = true) await sleep(POLL, undefined, { signal });
     if (waited) return undefined;
-    const claim = await reserve(key, 0, expected, options);
-    if (claim === undefined) return undefined;
+    const lock = await reserve(turn, 0, 0, options);
+    if (lock === undefined) return undefined;
+    let claim: Claim | undefined;
     try {
+      claim = await reserve(key, 0, expected, options);
+      if (claim === undefined) throw new SregistryError('INTERNAL', `${key} is made twice`);
       const folder = incomingFolder(root);
       await mkdir(folder, { recursive: true, mode: 0o700 });
       const path = join(folder, `${randomUUID()}.data`);
-      return new GrowingFile(key, options, claim, path, await open(path, 'wx', 0o600));
+      return new GrowingFile(key, options, lock, claim, path, await open(path, 'wx', 0o600));
     } catch (error) {
-      index.claims.release(claim, NOWHERE);
+      if (claim !== undefined) index.claims.release(claim, NOWHERE);
+      index.claims.release(lock, NOWHERE);
       throw error;
     }
   }
@@ -101,10 +111,11 @@ export class GrowingFile implements AsyncDisposable {
     for (const claim of this.#claims.splice(0)) this.#options.index.claims.release(claim, NOWHERE);
   }
 
-  /** Removes the file, unless it was moved away. */
+  /** Removes the file, unless it was moved away, and lets others begin. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.finish();
     await rm(this.path, { force: true });
+    this.#options.index.claims.release(this.#lock, NOWHERE);
   }
 }
 
@@ -114,7 +125,7 @@ async function reserve(
   bytes: number,
   { index, limit, makeRoom }: GrowingFileOptions,
 ): Promise<Claim | undefined> {
-  const blocks = Math.ceil(Math.max(STEP, bytes) / BLOCK_SIZE);
+  const blocks = bytes === 0 ? 1 : Math.ceil(Math.max(STEP, bytes) / BLOCK_SIZE);
   if (await makeRoom(blocks * BLOCK_SIZE)) {
     const result = index.claims.acquire(key, first, first + blocks - 1, BLOCK_SIZE, limit);
     if ('claim' in result) return result.claim;
