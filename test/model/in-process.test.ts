@@ -22,7 +22,7 @@ const FLAGS = { read: O_RDONLY, update: O_RDWR, replace: O_WRONLY | O_CREAT | O_
 const NAMES = Object.fromEntries(Object.entries(os.errno).map(([name, value]) => [value, name]));
 
 /** Sequences; more by hand: MODEL_RUNS=20000 npx vitest run test/model */
-const RUNS = Number(process.env.MODEL_RUNS ?? 1500);
+const RUNS = Number(process.env.MODEL_RUNS ?? 700);
 
 class InProcess implements Subject<number> {
   readonly #session: Session;
