@@ -6,8 +6,9 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { createConnection } from 'node:net';
 import { basename, isAbsolute, join } from 'node:path';
-import { describeError } from '../base/errors.ts';
+import { describeError, systemCode } from '../base/errors.ts';
 import { readFileNoFollow } from '../base/no-follow.ts';
 import { isOurs } from '../base/private.ts';
 import { isAlive, liveness, type ProcessId } from '../base/process.ts';
@@ -58,9 +59,33 @@ export async function listMounts(runtimeDir: string): Promise<MountRecord[]> {
     const record = await readRecord(runtimeDir, name);
     if (record === undefined) continue;
     if (isAlive(record)) mounts.push(record);
-    else await removeRecord(runtimeDir, record.mountpoint);
+    else await removeDead(runtimeDir, record);
   }
   return mounts;
+}
+
+/**
+ * Removes the record and the socket of a dead process. A new mount at the same place may have made its own in the meantime: those
+ * stay.
+ */
+async function removeDead(runtimeDir: string, dead: MountRecord): Promise<void> {
+  const path = recordPath(runtimeDir, dead.mountpoint);
+  const current = await readRecord(runtimeDir, basename(path));
+  if (current?.pid !== dead.pid || current.startTime !== dead.startTime) return;
+  const socket = socketPath(runtimeDir, dead.mountpoint);
+  if (await isListening(socket)) return;
+  await rm(path, { force: true });
+  await rm(socket, { force: true });
+}
+
+/** Does a process serve this socket? */
+function isListening(socket: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const connection = createConnection(socket);
+  connection
+    .once('connect', () => resolve(true))
+    .once('error', (error) => resolve(!['ECONNREFUSED', 'ENOENT'].includes(systemCode(error) ?? '')));
+  return promise.finally(() => connection.destroy());
 }
 
 /** May the process be ended with the mount? It must be this user's, have written the record, and serve that mount. */

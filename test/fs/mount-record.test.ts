@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, chownSync, readdirSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { ownProcess, processStartTime } from '../../src/base/process.ts';
@@ -9,6 +10,7 @@ import {
   listMounts,
   type MountRecord,
   recordPath,
+  socketPath,
   writeRecord,
 } from '../../src/fs/mount-record.ts';
 import { needs } from '../helpers/skip.ts';
@@ -38,6 +40,17 @@ function script(name: string): string {
   writeFileSync(path, "console.log('here'); process.stdin.resume();");
   return path;
 }
+
+test('a record that a dead process left does not cost the mount that is being made in its place its socket', async () => {
+  const { folder, path } = await runtime();
+  await writeRecord(folder, { ...record, pid: 999_999_999 });
+  const server = createServer();
+  onTestFinished(() => void server.close());
+  server.listen(socketPath(folder, record.mountpoint));
+  await once(server, 'listening');
+  expect(await listMounts(folder)).toEqual([]);
+  expect(readdirSync(folder).sort()).toEqual([basename(path), basename(server.address() as string)].sort());
+});
 
 test('records of dead mounts are cleared away, those of living ones and foreign files are not', async () => {
   const { folder } = await runtime();
