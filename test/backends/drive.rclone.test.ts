@@ -1,22 +1,19 @@
 /** rclone, which knows Google's hosts by name, and the driver on the same fake: each finds what the other stored. */
-import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
 import { needs } from '../helpers/skip.ts';
-import { temporaryFolder } from '../helpers/temporary.ts';
+import { fileOf } from '../helpers/temporary.ts';
 import { type FakeDrive, startFakeDrive } from '../servers/drive.ts';
+import { rclone as runRclone, throughFront } from '../servers/rclone.ts';
 import { startTlsFront, type TlsFront } from '../servers/tls-front.ts';
 import { connectDrive } from './drive/connect.ts';
 
 const MEBIBYTE = 1024 * 1024;
-const TOKEN = 'ya29.rclone';
 
 needs({ rclone: true })('Google Drive, as rclone sees it,', () => {
   let service: FakeDrive;
@@ -30,27 +27,7 @@ needs({ rclone: true })('Google Drive, as rclone sees it,', () => {
     service = await startFakeDrive({ pageSize: 3, accepts: () => true });
     front = await startTlsFront({ 'www.googleapis.com': service.url }, folder);
     backend = await connectDrive(service, folder);
-    const token = {
-      access_token: TOKEN,
-      token_type: 'Bearer',
-      refresh_token: 'none',
-      expiry: '2099-01-01T00:00:00Z',
-    };
-    env = {
-      ...process.env,
-      HTTPS_PROXY: front.proxy,
-      NO_PROXY: '',
-      RCLONE_CONFIG: join(folder, 'rclone.conf'),
-      RCLONE_CONFIG_LAB_TYPE: 'drive',
-      RCLONE_CONFIG_LAB_SCOPE: 'drive',
-      RCLONE_CONFIG_LAB_CLIENT_ID: 'lab',
-      RCLONE_CONFIG_LAB_CLIENT_SECRET: 'lab',
-      RCLONE_CONFIG_LAB_TOKEN: JSON.stringify(token),
-      RCLONE_CA_CERT: front.ca,
-      RCLONE_RETRIES: '1',
-      RCLONE_LOW_LEVEL_RETRIES: '1',
-      RCLONE_DRIVE_PACER_MIN_SLEEP: '1ms',
-    };
+    env = { ...throughFront('drive', 'ya29.rclone', front), RCLONE_CONFIG_LAB_SCOPE: 'drive' };
   }, 60_000);
   afterAll(async () => {
     await backend.close?.();
@@ -59,16 +36,9 @@ needs({ rclone: true })('Google Drive, as rclone sees it,', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  const rclone = async (...args: string[]) =>
-    (await promisify(execFile)('rclone', args, { env, encoding: 'buffer', timeout: 60_000 })).stdout;
+  const rclone = (...args: string[]) => runRclone(env, ...args);
   const asked = (pattern: RegExp) =>
     service.requests.filter(({ method, url }) => pattern.test(`${method} ${url}`)).length;
-
-  function fileOf(bytes: Buffer): { path: string; size: number } {
-    const path = join(temporaryFolder(), 'image.sif');
-    writeFileSync(path, bytes);
-    return { path, size: bytes.length };
-  }
 
   test('is a drive to list, read, copy and remove in', async () => {
     const bytes = randomBytes(20 * MEBIBYTE);

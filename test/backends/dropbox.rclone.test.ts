@@ -1,18 +1,16 @@
 /** rclone, which knows Dropbox's hosts by name, and the driver on the same fake: each finds what the other stored. */
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
 import { needs } from '../helpers/skip.ts';
-import { temporaryFolder } from '../helpers/temporary.ts';
+import { fileOf } from '../helpers/temporary.ts';
 import { contentHash } from '../servers/dropbox/files.ts';
 import { type FakeDropbox, startFakeDropbox } from '../servers/dropbox.ts';
+import { rclone as runRclone, throughFront } from '../servers/rclone.ts';
 import { startTlsFront, type TlsFront } from '../servers/tls-front.ts';
 import { connectDropbox } from './dropbox/connect.ts';
 
@@ -31,27 +29,7 @@ needs({ rclone: true })('Dropbox, as rclone sees it,', () => {
     const hosts = ['api.dropboxapi.com', 'content.dropboxapi.com', 'notify.dropboxapi.com'];
     front = await startTlsFront(Object.fromEntries(hosts.map((host) => [host, service.url])), folder);
     backend = connectDropbox(service);
-    const token = {
-      access_token: 'sl.rclone',
-      token_type: 'bearer',
-      refresh_token: 'none',
-      expiry: '2099-01-01T00:00:00Z',
-    };
-    env = {
-      ...process.env,
-      HTTPS_PROXY: front.proxy,
-      NO_PROXY: '',
-      RCLONE_CONFIG: join(folder, 'rclone.conf'),
-      RCLONE_CONFIG_LAB_TYPE: 'dropbox',
-      RCLONE_CONFIG_LAB_CLIENT_ID: 'lab',
-      RCLONE_CONFIG_LAB_CLIENT_SECRET: 'lab',
-      RCLONE_CONFIG_LAB_TOKEN: JSON.stringify(token),
-      RCLONE_CONFIG_LAB_CHUNK_SIZE: '8M',
-      RCLONE_CA_CERT: front.ca,
-      RCLONE_RETRIES: '1',
-      RCLONE_LOW_LEVEL_RETRIES: '1',
-      RCLONE_DROPBOX_PACER_MIN_SLEEP: '1ms',
-    };
+    env = { ...throughFront('dropbox', 'sl.rclone', front), RCLONE_CONFIG_LAB_CHUNK_SIZE: '8M' };
   }, 60_000);
   afterAll(async () => {
     await backend.close?.();
@@ -60,22 +38,8 @@ needs({ rclone: true })('Dropbox, as rclone sees it,', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  const rclone = async (...args: string[]) =>
-    (
-      await promisify(execFile)('rclone', args, {
-        env,
-        encoding: 'buffer',
-        timeout: 60_000,
-        maxBuffer: 64 * MEBIBYTE,
-      })
-    ).stdout;
+  const rclone = (...args: string[]) => runRclone(env, ...args);
   const asked = (pattern: RegExp) => service.requests.filter(({ url }) => pattern.test(url)).length;
-
-  function fileOf(bytes: Buffer): { path: string; size: number } {
-    const path = join(temporaryFolder(), 'image.sif');
-    writeFileSync(path, bytes);
-    return { path, size: bytes.length };
-  }
 
   test('is a Dropbox to list, read, copy and remove in', async () => {
     const bytes = randomBytes(20 * MEBIBYTE);

@@ -1,14 +1,11 @@
 /** rclone and the driver on the same Swift: each finds what the other stored, in segments and without. */
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
 import { needs } from '../helpers/skip.ts';
-import { temporaryFolder } from '../helpers/temporary.ts';
+import { fileOf } from '../helpers/temporary.ts';
+import { rclone as runRclone } from '../servers/rclone.ts';
 import { connectSwift, startSwift, type TestSwift } from '../servers/swift.ts';
 
 const MEBIBYTE = 1024 * 1024;
@@ -27,7 +24,7 @@ needs({ rclone: true, swift: true })('Swift, as rclone sees it,', () => {
     await service.stop();
   });
 
-  async function rclone(...args: string[]): Promise<Buffer> {
+  function rclone(...args: string[]): Promise<Buffer> {
     const env = {
       PATH: process.env.PATH,
       RCLONE_CONFIG: '/dev/null',
@@ -38,15 +35,8 @@ needs({ rclone: true, swift: true })('Swift, as rclone sees it,', () => {
       RCLONE_CONFIG_LAB_AUTH_VERSION: '1',
       RCLONE_SWIFT_CHUNK_SIZE: '1M',
     };
-    const options = { env, encoding: 'buffer', timeout: 60_000, maxBuffer: 64 * MEBIBYTE } as const;
-    return (await promisify(execFile)('rclone', args, options)).stdout;
+    return runRclone(env, ...args);
   }
-  function fileOf(bytes: Buffer): { path: string; size: number } {
-    const path = join(temporaryFolder(), 'image.sif');
-    writeFileSync(path, bytes);
-    return { path, size: bytes.length };
-  }
-
   test.each([
     ['small', 70_000],
     ['large', 3.5 * MEBIBYTE],

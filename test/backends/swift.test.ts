@@ -1,14 +1,12 @@
 /** What Swift has that other stores do not: segments and their manifests, containers, logins. */
 import { createHash, randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
 import type { ImageName } from '../../src/image/name.ts';
 import { needs } from '../helpers/skip.ts';
-import { temporaryFolder } from '../helpers/temporary.ts';
+import { fileOf } from '../helpers/temporary.ts';
 import { answer, startFaultProxy } from '../servers/fault-proxy.ts';
 import { connectSwift, startSwift, type TestSwift } from '../servers/swift.ts';
 
@@ -33,11 +31,6 @@ needs({ swift: true })('Swift', () => {
     containers += 1;
     return { collection: `lab-${Date.now()}-${containers}`, image, tag: '1.0' };
   };
-  function fileOf(bytes: Buffer): { path: string; size: number } {
-    const path = join(temporaryFolder(), 'image.sif');
-    writeFileSync(path, bytes);
-    return { path, size: bytes.length };
-  }
   const push = (name: ImageName, bytes: Buffer, by = backend) => by.push?.(fileOf(bytes), name, {});
   async function read(name: ImageName, by = backend): Promise<Buffer> {
     const image = await by.resolve(name);

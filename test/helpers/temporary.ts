@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach } from 'vitest';
@@ -14,4 +14,11 @@ export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'sregistry-test-'));
   folders.push(folder);
   return folder;
+}
+
+/** A file with these bytes, to be pushed. */
+export function fileOf(bytes: Buffer): { path: string; size: number } {
+  const path = join(temporaryFolder(), 'image.sif');
+  writeFileSync(path, bytes);
+  return { path, size: bytes.length };
 }
