@@ -77,7 +77,7 @@ export function isFailure(error: unknown, summary: RegExp): error is DropboxFail
   return error instanceof DropboxFailure && summary.test(error.summary);
 }
 
-/** The error by the summary in Dropbox's answer; unchanged if there is none. `loginHint`: what to do about a token that is none. */
+/** The error that Dropbox's answer summarizes; unchanged if the answer has no summary. `loginHint`: what to do if the token is malformed. */
 export function explain(
   error: SregistryError,
   { text }: Pick<FailedResponse, 'text'>,
