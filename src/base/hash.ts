@@ -3,6 +3,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { SregistryError } from './errors.ts';
+import { entryModule } from './package.ts';
 
 export interface HashOptions {
   /** Called with the bytes done and the total. */
@@ -34,7 +35,7 @@ export async function hashFile<A extends Algorithm>(
   { progress, signal, start = 0, end }: HashOptions = {},
 ): Promise<Readonly<Record<A, string>>> {
   if (signal?.aborted) throw canceled(path, signal);
-  const worker = new Worker(workerModule(), { workerData: { path, algorithms, start, end } });
+  const worker = new Worker(entryModule('base/hash-worker'), { workerData: { path, algorithms, start, end } });
   let cancel = () => {};
   try {
     return await new Promise((resolve, reject) => {
@@ -53,11 +54,6 @@ export async function hashFile<A extends Algorithm>(
     signal?.removeEventListener('abort', cancel);
     void worker.terminate();
   }
-}
-
-/** The worker's file beside this one: `.ts` in the source tree, `.js` in dist. */
-function workerModule(): URL {
-  return new URL(`./hash-worker${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url);
 }
 
 function canceled(path: string, signal: AbortSignal | undefined): SregistryError {

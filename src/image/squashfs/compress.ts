@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { constants, deflateSync, zstdCompressSync } from 'node:zlib';
+import { entryModule } from '../../base/package.ts';
 
 /** The compressors that images are packed with: what Node has. Every Singularity reads gzip; zstd needs Linux 4.14. */
 export type PackCompressor = 'gzip' | 'zstd';
@@ -39,7 +40,7 @@ export class CompressorPool {
   /** @param threads default: one for each processor. */
   constructor(compressor: PackCompressor, threads = availableParallelism()) {
     this.#workers = Array.from({ length: threads }, () => {
-      const worker = new Worker(workerModule(), { workerData: compressor });
+      const worker = new Worker(entryModule('image/squashfs/compress-worker'), { workerData: compressor });
       const waiting: Waiting[] = [];
       const fail = (error: Error) => {
         for (const { reject } of waiting.splice(0)) reject(error);
@@ -67,9 +68,4 @@ export class CompressorPool {
   async close(): Promise<void> {
     await Promise.all(this.#workers.map(({ worker }) => worker.terminate()));
   }
-}
-
-/** The worker's file beside this one: `.ts` in the source tree, `.js` in dist. */
-function workerModule(): URL {
-  return new URL(`./compress-worker${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url);
 }
