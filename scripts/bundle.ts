@@ -6,7 +6,7 @@
  *     node scripts/bundle.ts
  */
 import { globSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { type Plugin, type RolldownOutput, rolldown } from 'rolldown';
 import { licences, packageOf } from './licences.ts';
 
@@ -20,7 +20,9 @@ const NATIVE = ['better-sqlite3', 'fuse-native'];
 function entries(): Record<string, string> {
   const sources = globSync('src/**/*.ts', { cwd: ROOT });
   const named = sources.flatMap((file) =>
-    [...readFileSync(join(ROOT, file), 'utf8').matchAll(/\bentryModule\('([^']+)'\)/g)].map(([, name]) => name),
+    [...readFileSync(join(ROOT, file), 'utf8').matchAll(/\bentryModule\('([^']+)'\)/g)].map(
+      ([, name]) => name,
+    ),
   );
   const names = new Set(['cli/main', 'client/index', ...named]);
   return Object.fromEntries([...names].map((name) => [name, `src/${name}.ts`]));

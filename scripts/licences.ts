@@ -24,6 +24,8 @@ function licenceOf(folder: string): { title: string; text: string } {
   const texts = readdirSync(folder)
     .filter((file) => LICENCE_FILE.test(file))
     .map((file) => readFileSync(join(folder, file), 'utf8').trim());
-  const holder = [author?.name ?? author, homepage ?? repository?.url ?? repository].filter(Boolean).join(', ');
+  const holder = [author?.name ?? author, homepage ?? repository?.url ?? repository]
+    .filter(Boolean)
+    .join(', ');
   return { title: `${name} ${version} (${kind})`, text: texts.join('\n\n') || holder };
 }

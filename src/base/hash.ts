@@ -1,7 +1,6 @@
 /**
  * Checksums of files, computed in a worker thread: a 10 GB image takes many seconds, and a mount must answer meanwhile.
  */
-import { Worker } from 'node:worker_threads';
 import { SregistryError } from './errors.ts';
 import { entryModule } from './package.ts';
 
@@ -35,7 +34,10 @@ export async function hashFile<A extends Algorithm>(
   { progress, signal, start = 0, end }: HashOptions = {},
 ): Promise<Readonly<Record<A, string>>> {
   if (signal?.aborted) throw canceled(path, signal);
-  const worker = new Worker(entryModule('base/hash-worker'), { workerData: { path, algorithms, start, end } });
+  const { Worker } = await import('node:worker_threads');
+  const worker = new Worker(entryModule('base/hash-worker'), {
+    workerData: { path, algorithms, start, end },
+  });
   let cancel = () => {};
   try {
     return await new Promise((resolve, reject) => {
