@@ -44,12 +44,16 @@ export const LAYER_TABLES_SCHEMA = `
   CREATE INDEX layered_images_used_at ON layered_images (used_at);
 `;
 
-/** Bytes of entries, or of tables, that are worth keeping: making them again takes seconds. */
-const MAX_ONE = 32 * 1024 * 1024;
-/** Bytes to keep of each, those that were used last. */
-const MAX_BYTES = 256 * 1024 * 1024;
-/** Images whose size is kept. */
-const MAX_IMAGES = 20_000;
+export interface KnownLimits {
+  /** Bytes of the entries of one layer, or of the tables of one image, that are worth keeping: making them again takes seconds. */
+  readonly one: number;
+  /** Bytes to keep of entries, and as many of tables: those that were used last. */
+  readonly bytes: number;
+  /** Images whose size is kept. */
+  readonly images: number;
+}
+
+const LIMITS: KnownLimits = { one: 32 * 1024 * 1024, bytes: 256 * 1024 * 1024, images: 20_000 };
 
 /** Rows of a table that were used before the last ones whose bytes are as many as the parameter says. */
 const beyond = (table: string, key: string, blob: string) =>
@@ -84,8 +88,10 @@ const prepare = (db: Database) => ({
 export class KnownLayers {
   readonly #db: Database;
   readonly #sql: ReturnType<typeof prepare>;
+  readonly #limits: KnownLimits;
 
-  constructor(db: Database) {
+  constructor(db: Database, limits = LIMITS) {
+    this.#limits = limits;
     this.#db = db;
     this.#sql = prepare(db);
   }
@@ -98,10 +104,10 @@ export class KnownLayers {
   }
 
   put(diffId: string, entries: Uint8Array): void {
-    if (entries.length > MAX_ONE) return;
+    if (entries.length > this.#limits.one) return;
     this.#together(() => {
       this.#sql.putEntries.run(diffId, ENTRIES_FORMAT, Date.now(), entries);
-      this.#sql.dropEntries.run(MAX_BYTES);
+      this.#sql.dropEntries.run(this.#limits.bytes);
     });
   }
 
@@ -118,12 +124,12 @@ export class KnownLayers {
   }
 
   putImage(revision: string, size: number, tables: Uint8Array): void {
-    const kept = tables.length > MAX_ONE ? null : tables;
+    const kept = tables.length > this.#limits.one ? null : tables;
     this.#together(() => {
       this.#sql.putImage.run(revision, LAYOUT, size, Date.now(), kept);
       this.#sql.dropOld.run(LAYOUT);
-      this.#sql.dropTables.run(MAX_BYTES);
-      this.#sql.dropImages.run(MAX_IMAGES - 1);
+      this.#sql.dropTables.run(this.#limits.bytes);
+      this.#sql.dropImages.run(this.#limits.images - 1);
     });
   }
 
