@@ -4,7 +4,6 @@
  * reads it before the digests of blob and archive were compared.
  */
 import { createReadStream } from 'node:fs';
-import type { Readable } from 'node:stream';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache, Transfer } from '../cache/cache.ts';
 import type { GrowingFile } from '../cache/growing-file.ts';
@@ -12,6 +11,7 @@ import type { RangeSource } from '../cache/receive.ts';
 import type { State } from '../catalog/state.ts';
 import type { LayerBlob } from '../image/layers/image.ts';
 import { packEntries } from '../image/layers/packed-entries.ts';
+import type { ReadBlob } from '../image/layers/spans.ts';
 import { indexTar } from '../image/layers/tar.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
@@ -27,8 +27,8 @@ const GROWTH = 3;
 export interface LayerSource extends LayerBlob {
   /** Names it in errors and in the list of transfers. */
   readonly title: string;
-  /** The blob from its beginning. */
-  open(signal: AbortSignal): Promise<Readable>;
+  /** Exactly `length` bytes of the blob from `offset`. */
+  readonly read: ReadBlob;
 }
 
 export interface LayerOptions {
@@ -148,7 +148,8 @@ export class Layers {
       onBytes?.(bytes);
     };
     try {
-      return await fetchLayer(layer, await layer.open(signal), file, signal, count);
+      const blob = await layer.read(0, layer.size, signal);
+      return await fetchLayer(layer, blob, file, signal, count);
     } finally {
       this.#transfers.delete(layer.diffId);
     }
