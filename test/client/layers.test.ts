@@ -58,8 +58,8 @@ needs({ registry: true })('layers', () => {
     onTestFinished(() => opened.close());
     return opened;
   };
-  const push = (tag: string, layers: readonly Layer[], config = {}) =>
-    pushLayered(registry.url, 'demo/app', tag, layers, config);
+  const push = (tag: string, layers: readonly Layer[], config = {}, arch?: string) =>
+    pushLayered(registry.url, 'demo/app', tag, layers, config, arch);
   const find = async (on: Session, uri: string) => {
     const target = await parseTarget(uri, on);
     const image = await findImage(on, target);
@@ -101,9 +101,9 @@ needs({ registry: true })('layers', () => {
       ...layerOf(APP, 'zstd'),
       blob: Buffer.concat([APP.subarray(0, 600), APP.subarray(600)].map((part) => zstdCompressSync(part))),
     };
-    await push('plain', [layerOf(BASE, 'none'), layerOf(APP, 'none')]);
-    await push('parts', [members, frames]);
-    const on = await session();
+    await push('plain', [layerOf(BASE, 'none'), layerOf(APP, 'none')], {}, 'amd64');
+    await push('parts', [members, frames], {}, 'amd64');
+    const on = await session({ arch: 'amd64' });
     const bytes = async (tag: string) => {
       await using image = await open(on, `lab://demo/app:${tag}`);
       return digestOf(Buffer.from(await image.read(0, image.size)));
@@ -207,8 +207,8 @@ needs({ registry: true })('layers', () => {
 
   test('of an index, the image of this machine or of the option arch is shown', async () => {
     const images = {
-      amd64: await push('amd64', [layerOf(APP)]),
-      arm64: await push('arm64', [layerOf(OTHER)]),
+      amd64: await push('amd64', [layerOf(APP)], {}, 'amd64'),
+      arm64: await push('arm64', [layerOf(OTHER)], {}, 'arm64'),
     };
     await pushIndex(registry.url, 'demo/app', 'all', images);
     const on = await session();
@@ -221,8 +221,8 @@ needs({ registry: true })('layers', () => {
 
   test('sessions for different architectures never share an answer, in one cache and at one time', async () => {
     const images = {
-      amd64: await push('amd64', [layerOf(APP)]),
-      arm64: await pushLayered(registry.url, 'demo/app', 'arm64', [layerOf(OTHER)], {}, 'arm64'),
+      amd64: await push('amd64', [layerOf(APP)], {}, 'amd64'),
+      arm64: await push('arm64', [layerOf(OTHER)], {}, 'arm64'),
     };
     await pushIndex(registry.url, 'demo/app', 'all', images);
     const lab = async (on: Session) => {
@@ -249,7 +249,7 @@ needs({ registry: true })('layers', () => {
   });
 
   test('an image for other machines only says which, and how to choose it', async () => {
-    const arm64 = await pushLayered(registry.url, 'demo/app', 'arm', [layerOf(APP)], {}, 'arm64');
+    const arm64 = await push('arm', [layerOf(APP)], {}, 'arm64');
     await pushIndex(registry.url, 'demo/app', 'all', { arm64 });
     const on = await session({ arch: 'amd64' });
     for (const tag of ['arm', 'all']) {
