@@ -47,6 +47,9 @@ export function isLayered(image: RemoteImage): image is LayeredImage {
   return image.layered !== undefined;
 }
 
+/** Why an image in layers is never signed: SIF alone has a place for signatures. */
+export const NEVER_SIGNED = 'It is in layers in its registry, and layers carry no signature of a container';
+
 /** What the image says of itself, from its configuration alone. */
 export function inspectLayered({ layered }: LayeredImage): Promise<Inspection> {
   return inspect(assembledSource(describeWithoutLayers(layered), []));
@@ -69,12 +72,20 @@ export class LayeredImages {
   /** The image with its true size, if that is known. */
   sized<T extends RemoteImage | undefined>(image: T): T {
     if (image?.layered === undefined) return image;
-    const { revision } = image;
+    const size = this.#sizeOf(image);
+    return size === undefined ? image : { ...image, size };
+  }
+
+  /** Is the size of the image an estimate, as it was never opened? */
+  isEstimate(image: RemoteImage): boolean {
+    return image.layered !== undefined && this.#sizeOf(image) === undefined;
+  }
+
+  #sizeOf({ revision }: RemoteImage): number | undefined {
     const size =
       this.#sizes.get(revision) ?? remembered(this.#state, ({ layers }) => layers.sizeOf(revision));
-    if (size === undefined) return image;
-    this.#sizes.set(revision, size);
-    return { ...image, size };
+    if (size !== undefined) this.#sizes.set(revision, size);
+    return size;
   }
 
   /** Bytes of its layers on local disk. */
