@@ -57,6 +57,8 @@ async function build(): Promise<RolldownOutput> {
     external: NATIVE,
     // A package's ES modules, where it has both kinds: requires in a UMD wrapper cannot be followed.
     resolve: { mainFields: ['module', 'main'] },
+    // Of CommonJS modules, which become part of ES modules.
+    transform: { define: { __filename: 'import.meta.filename', __dirname: 'import.meta.dirname' } },
     plugins: [lazyStringWidth()],
     onLog(level, log) {
       // An import that is not found becomes an external one, which would fail where nothing else is installed.
