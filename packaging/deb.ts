@@ -65,8 +65,7 @@ function tidy(work: string): void {
   for (const path of globSync('**', { cwd: work })) {
     const full = join(work, path);
     const stats = statSync(full);
-    const isProgram = /(?:^|\/)s?bin\/|\/libexec\//.test(path);
-    chmodSync(full, stats.isDirectory() || isProgram ? 0o755 : 0o644);
+    chmodSync(full, stats.isDirectory() || (stats.mode & 0o100) !== 0 ? 0o755 : 0o644);
   }
 }
 
