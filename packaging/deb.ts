@@ -16,18 +16,21 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { stage } from './stage.ts';
-import { type Architecture, type Missing, ROOT } from './target.ts';
+import { type Architecture, type Missing, type PackageRequest, ROOT } from './target.ts';
 
 const DEBIAN: Record<Architecture, string> = { x64: 'amd64', arm64: 'arm64' };
 
-const MAINTAINER = 'sregistry <sregistry@localhost.localdomain>';
+/** As Debian's tools take it from the environment. */
+const { DEBFULLNAME = 'sregistry', DEBEMAIL = 'sregistry@localhost.localdomain' } = process.env;
+const MAINTAINER = `${DEBFULLNAME} <${DEBEMAIL}>`;
 
 /** Makes `<folder>/sregistry_VERSION_ARCH.deb`. */
-export async function makeDeb(
-  folder: string,
-  version: string,
-  architecture: Architecture,
-): Promise<{ file: string; missing: Missing[] }> {
+export async function makeDeb({
+  folder,
+  version,
+  architecture,
+  level,
+}: PackageRequest): Promise<{ file: string; missing: Missing[] }> {
   const work = mkdtempSync(join(tmpdir(), 'sregistry-package-'));
   const put = (path: string, content: string | Buffer, mode = 0o644) => {
     mkdirSync(dirname(join(work, path)), { recursive: true });
@@ -52,7 +55,9 @@ export async function makeDeb(
     put('DEBIAN/md5sums', checksums(work));
     put('DEBIAN/control', control(work, version, architecture));
     const file = join(folder, `sregistry_${version}_${DEBIAN[architecture]}.deb`);
-    execFileSync('dpkg-deb', ['--root-owner-group', '-Zgzip', '--build', work, file], { stdio: 'pipe' });
+    execFileSync('dpkg-deb', ['--root-owner-group', '-Zgzip', `-z${level}`, '--build', work, file], {
+      stdio: 'pipe',
+    });
     return { file, missing };
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -105,12 +110,21 @@ Description: mount of container registries
 `;
 }
 
-/** Debian's own format asks for one paragraph for each licence; the text of each package lies beside it in full. */
+/** Names each package with its licence. The texts lie in full beside what they are for. */
 function copyright(application: string): string {
   const own = readFileSync(join(ROOT, 'LICENSE'), 'utf8').trim();
-  const others = readFileSync(join(application, 'dist/LICENCES.txt'), 'utf8');
-  const node = readFileSync(join(application, 'LICENSE.node'), 'utf8').trim();
-  return `sregistry\n\n${own}\n\nIt contains these packages:\n\n${others}\n${'='.repeat(78)}\nNode.js\n\n${node}\n`;
+  const texts = readFileSync(join(application, 'dist/LICENCES.txt'), 'utf8');
+  const others = [...texts.matchAll(/^={78}\n(.*)$/gm)].map(([, title]) => `  ${title}`);
+  return `sregistry
+
+${own}
+
+It contains these packages. /usr/lib/sregistry/dist/LICENCES.txt has the text of each licence:
+
+${others.join('\n')}
+
+It contains Node.js. /usr/lib/sregistry/LICENSE.node has its licence and those of its parts.
+`;
 }
 
 function changelog(version: string): string {

@@ -2,7 +2,7 @@
  * Makes the packages: a self-contained tarball for each architecture, a .deb, and a file for npm. Prints the size of each, and what
  * could not be put in and why.
  *
- *     npm run package [-- --only tarball|deb|npm] [--arch x64|arm64] [--to FOLDER]
+ *     npm run package [-- --only tarball|deb|npm] [--arch x64|arm64] [--to FOLDER] [--level N]
  *
  * or installs what a tarball would contain below PREFIX:
  *
@@ -23,11 +23,14 @@ const { values } = parseArgs({
     arch: { type: 'string' },
     to: { type: 'string', default: resolve(ROOT, 'packages') },
     install: { type: 'string' },
+    /** Of gzip: 1 is fast, 9 small. */
+    level: { type: 'string', default: '6' },
   },
 });
 
 const { version } = readDescription(ROOT);
 const to = resolve(values.to);
+const common = { folder: to, version, level: Number(values.level) };
 const architectures = ARCHITECTURES.filter((each) => values.arch === undefined || each === values.arch);
 
 type Make = () => Promise<{ file: string; missing: Missing[] }>;
@@ -36,14 +39,14 @@ const makers: [kind: string, name: string, Make][] = [
   ...architectures.map((each): [string, string, Make] => [
     'tarball',
     `tarball for ${each}`,
-    () => makeTarball(to, version, each),
+    () => makeTarball({ ...common, architecture: each }),
   ]),
   ...architectures.map((each): [string, string, Make] => [
     'deb',
     `deb for ${each}`,
-    () => makeDeb(to, version, each),
+    () => makeDeb({ ...common, architecture: each }),
   ]),
-  ['npm', 'file for npm', () => makeNpmPackage(to)],
+  ['npm', 'file for npm', () => makeNpmPackage(to, architectures)],
 ];
 
 async function makeAll(): Promise<void> {

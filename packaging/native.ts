@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { buildFuse, type FuseAddon, prebuiltFuse } from './fuse-addon.ts';
+import { copyStripped } from './strip.ts';
 import { type Architecture, installed, Missing } from './target.ts';
 
 /** Packages that run without a compiler or `binding.gyp`, and what of them does. */
@@ -29,7 +30,12 @@ export function addNative(folder: string, { architectures, libfuse }: NativeOpti
   const missing: Missing[] = [];
   for (const architecture of architectures) {
     const addon = `prebuilds/linux-${architecture}.node`;
-    copy(join(installed('better-sqlite3'), addon), join(folder, 'better-sqlite3', addon));
+    mkdirSync(join(folder, 'better-sqlite3/prebuilds'), { recursive: true });
+    copyStripped(
+      join(installed('better-sqlite3'), addon),
+      join(folder, 'better-sqlite3', addon),
+      architecture,
+    );
     try {
       const made = architecture === 'x64' ? prebuiltFuse() : buildFuse(architecture);
       addFuse(join(folder, 'fuse-native/prebuilds', `linux-${architecture}`), made, libfuse);

@@ -1,8 +1,9 @@
-/** The Node that a package brings: the binary that npm has for the architecture, without its symbols. */
+/** The Node that a package brings: the binary that npm has for the architecture, without its symbols, which are a seventh of it. */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { cacheFolder } from './cache.ts';
+import { copyStripped } from './strip.ts';
 import { type Architecture, installed, Missing, readDescription } from './target.ts';
 
 /** The version of the checkout's own Node, which all packages bring. */
@@ -12,7 +13,11 @@ export const nodeVersion: string = readDescription(installed('node')).version;
 export function addNode(architecture: Architecture, target: string, licence: string): void {
   const folder = nodePackage(architecture);
   const stripped = join(cacheFolder(`node-${nodeVersion}-${architecture}`), 'node');
-  if (!existsSync(stripped)) strip(join(folder, 'bin/node'), stripped, architecture);
+  if (!existsSync(stripped)) {
+    const partial = `${stripped}.partial`;
+    copyStripped(join(folder, 'bin/node'), partial, architecture);
+    renameSync(partial, stripped);
+  }
   mkdirSync(dirname(target), { recursive: true });
   copyFileSync(stripped, target);
   chmodSync(target, 0o755);
@@ -38,21 +43,4 @@ function nodePackage(architecture: Architecture): string {
   }
   execFileSync('tar', ['-xzf', join(folder, `${name}-${nodeVersion}.tgz`), '-C', folder]);
   return join(folder, 'package');
-}
-
-const STRIP: Record<Architecture, string> = {
-  x64: 'x86_64-linux-gnu-strip',
-  arm64: 'aarch64-linux-gnu-strip',
-};
-
-/** The symbols are a seventh of it, and only debuggers read them. Without the tool they stay. */
-function strip(from: string, to: string, architecture: Architecture): void {
-  const partial = `${to}.partial`;
-  try {
-    execFileSync(STRIP[architecture], ['-o', partial, from], { stdio: 'pipe' });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    copyFileSync(from, partial);
-  }
-  renameSync(partial, to);
 }

@@ -8,20 +8,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nodeVersion } from './node.ts';
 import { stage } from './stage.ts';
-import { ARCHITECTURES, type Missing, ROOT, readDescription } from './target.ts';
+import { type Architecture, type Missing, ROOT, readDescription } from './target.ts';
 
 /** Makes `<folder>/sregistry-VERSION.tgz`. */
-export async function makeNpmPackage(folder: string): Promise<{ file: string; missing: Missing[] }> {
+export async function makeNpmPackage(
+  folder: string,
+  architectures: readonly Architecture[],
+): Promise<{ file: string; missing: Missing[] }> {
   const work = mkdtempSync(join(tmpdir(), 'sregistry-package-'));
   try {
     const missing = await stage(work, {
-      architectures: ARCHITECTURES,
+      architectures,
       node: false,
       libfuse: true,
       types: true,
     });
     copyFileSync(join(ROOT, 'README.md'), join(work, 'README.md'));
-    writeFileSync(join(work, 'package.json'), JSON.stringify(describe(work), null, 2));
+    writeFileSync(join(work, 'package.json'), JSON.stringify(describe(work, architectures), null, 2));
     const words = ['pack', '--ignore-scripts', '--silent', '--pack-destination', folder];
     const name = execFileSync('npm', words, {
       cwd: work,
@@ -34,7 +37,7 @@ export async function makeNpmPackage(folder: string): Promise<{ file: string; mi
   }
 }
 
-function describe(work: string): object {
+function describe(work: string, architectures: readonly Architecture[]): object {
   const modules = join(work, 'node_modules');
   const bundled = packagesIn(modules);
   for (const name of bundled) withoutScripts(join(modules, name));
@@ -47,7 +50,7 @@ function describe(work: string): object {
     ),
     bundleDependencies: bundled,
     optionalDependencies: Object.fromEntries(
-      ARCHITECTURES.map((architecture) => [`node-linux-${architecture}`, nodeVersion]),
+      architectures.map((architecture) => [`node-linux-${architecture}`, nodeVersion]),
     ),
   };
 }

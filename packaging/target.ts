@@ -7,6 +7,15 @@ export type Architecture = 'x64' | 'arm64';
 
 export const ARCHITECTURES: readonly Architecture[] = ['x64', 'arm64'];
 
+export interface PackageRequest {
+  /** Where the package goes. */
+  readonly folder: string;
+  readonly version: string;
+  readonly architecture: Architecture;
+  /** Of gzip: 1 is fast, 9 small. */
+  readonly level: number;
+}
+
 export const ROOT = join(import.meta.dirname, '..');
 
 /** A package that npm has installed in the checkout. */
