@@ -2,8 +2,8 @@
 /**
  * The executable: finds a Node that can run sregistry and starts the command line on it.
  *
- * The Node that was started is used when it fits `engines` of package.json. Else the one that npm installed beside
- * the project (the package `node`) runs this file again, with the same arguments, streams, signals and exit code.
+ * The Node that was started is used when it fits `engines` of package.json. Else the one that npm installed with
+ * sregistry runs this file again, with the same arguments, streams, signals and exit code.
  * Node 12.20 must be able to read this file, so it keeps to that version's syntax.
  */
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
@@ -93,11 +93,12 @@ function hasChanged(folder, time) {
   });
 }
 
-/** The Node of the package `node`: the project's own, or hoisted beside an installed sregistry. */
+/** The Node that npm installed: in a checkout the package `node`, else the one for this machine; below sregistry or beside it. */
 function ownNode() {
-  return [here('../node_modules/node/bin/node'), here('../../node/bin/node')].find(
-    (path) => existsSync(path) && realpathSync(path) !== realpathSync(process.execPath),
-  );
+  const packages = ['node', `node-linux-${process.arch}`];
+  return packages
+    .flatMap((name) => [here(`../node_modules/${name}/bin/node`), here(`../../${name}/bin/node`)])
+    .find((path) => existsSync(path) && realpathSync(path) !== realpathSync(process.execPath));
 }
 
 async function runOn(node) {
@@ -119,7 +120,7 @@ function explain() {
     `sregistry needs Node ${needed}; this is Node ${process.versions.node} (${process.execPath}).`,
   );
   console.error(
-    'In a checkout run scripts/setup, which installs a fitting Node beside the project. Elsewhere: https://nodejs.org',
+    'A checkout gets one from scripts/setup, and npm installs one, unless it omits optional packages. Others: https://nodejs.org',
   );
   process.exitCode = 1;
 }

@@ -140,6 +140,16 @@ describe('on a Node that is too old', () => {
     expect(await run(executable, ['status'])).toMatchObject({ stdout: 'own status\n', code: 7 });
   });
 
+  test('finds the Node for this machine that npm installed for the package', async () => {
+    const name = `node-linux-${process.arch}`;
+    const hoisted = install('>=99.0', 'a/node_modules/sregistry');
+    put(`a/node_modules/${name}/bin/node`, OWN_NODE);
+    expect(await run(hoisted, ['status'])).toMatchObject({ stdout: 'own status\n', code: 7 });
+    const nested = install('>=99.0', 'b/node_modules/sregistry');
+    put(`b/node_modules/sregistry/node_modules/${name}/bin/node`, OWN_NODE);
+    expect(await run(nested, ['status'])).toMatchObject({ stdout: 'own status\n', code: 7 });
+  });
+
   test('passes signals on and waits for what they bring about', async () => {
     const executable = install('>=99.0');
     put(

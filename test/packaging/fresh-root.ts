@@ -113,7 +113,7 @@ export class FreshRoot {
       return stdout + stderr;
     } catch (error) {
       const { stdout, stderr } = error as { stdout: string; stderr: string };
-      throw new Error(`The script failed:\n${stdout}${stderr}`, { cause: error });
+      throw new Error(`The script failed:\n${stdout}${stderr}`);
     }
   }
 
