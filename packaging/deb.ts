@@ -70,7 +70,9 @@ function tidy(work: string): void {
   for (const path of globSync('**', { cwd: work })) {
     const full = join(work, path);
     const stats = statSync(full);
-    chmodSync(full, stats.isDirectory() || (stats.mode & 0o100) !== 0 ? 0o755 : 0o644);
+    // Not an addon, which is a library.
+    const isProgram = (stats.mode & 0o100) !== 0 && !path.endsWith('.node');
+    chmodSync(full, stats.isDirectory() || isProgram ? 0o755 : 0o644);
   }
 }
 
@@ -119,7 +121,8 @@ function copyright(application: string): string {
 
 ${own}
 
-It contains these packages. /usr/lib/sregistry/dist/LICENCES.txt has the text of each licence:
+It contains these packages. /usr/lib/sregistry/dist/LICENCES.txt has the text of each licence. Of
+openpgp's, Debian has it as /usr/share/common-licenses/LGPL-3 as well:
 
 ${others.join('\n')}
 

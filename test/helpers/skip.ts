@@ -2,6 +2,7 @@
  * Tests that need something of the machine. Where it is missing they are skipped, counted, and say why in their name;
  * with `CI=true` nothing may be missing, so there they fail with the reason.
  */
+import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, test } from 'vitest';
@@ -26,6 +27,8 @@ const CHECKS = {
   rclone: rcloneUnavailable,
   /** OpenStack Swift, see ../servers/swift.ts. */
   swift: swiftUnavailable,
+  /** The check of Debian's packages. */
+  lintian: lintianUnavailable,
   root: () => (process.getuid?.() === 0 ? undefined : 'the tests do not run as root'),
 } satisfies Record<string, () => string | undefined>;
 
@@ -49,6 +52,11 @@ export function needs(wanted: Partial<Record<Need, boolean>>): (name: string, bo
         throw new Error(reason);
       });
     });
+}
+
+function lintianUnavailable(): string | undefined {
+  const { error } = spawnSync('lintian', ['--version']);
+  return error === undefined ? undefined : 'lintian is not installed (scripts/setup --test)';
 }
 
 function fuseUnavailable(): string | undefined {

@@ -1,10 +1,18 @@
 /** Each kind of package on a fresh Debian, by an ordinary user: installed, used, and uninstalled as docs/install.md says. */
 import { execFile, execFileSync } from 'node:child_process';
-import { globSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import {
+  globSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { needs } from '../helpers/skip.ts';
 import { FreshRoot } from './fresh-root.ts';
 
@@ -28,7 +36,7 @@ const USE = `
 /** What a user has afterwards that belongs to sregistry. */
 const REMOVE_OWN = `
   rm -rf ~/.sregistry ~/.singularity ~/.cache/sregistry ~/.cache/sregistry-code ~/.local/state/sregistry
-  rm -rf ~/registries ~/findings.json
+  rm -rf ~/registries ~/findings.json /tmp/sregistry-$(id -u)
 `;
 
 /** What installing anything changes in Debian. */
@@ -50,14 +58,14 @@ function expectUsed(output: string): void {
   expect(output).toContain('same bytes');
 }
 
-needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
-  beforeAll(async () => {
-    packages = mkdtempSync(join(tmpdir(), 'sregistry-packages-'));
-    const words = ['packaging/main.ts', '--arch', process.arch, '--level', '1', '--to', packages];
-    await promisify(execFile)(process.execPath, words, { cwd: ROOT, timeout: 300_000 });
-  }, 300_000);
-  afterAll(() => rmSync(packages, { recursive: true, force: true }));
+beforeAll(async () => {
+  packages = mkdtempSync(join(tmpdir(), 'sregistry-packages-'));
+  const words = ['packaging/main.ts', '--arch', process.arch, '--level', '1', '--to', packages];
+  await promisify(execFile)(process.execPath, words, { cwd: ROOT, timeout: 300_000 });
+}, 300_000);
+afterAll(() => rmSync(packages, { recursive: true, force: true }));
 
+needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
   beforeEach(() => {
     root = new FreshRoot();
     root.put(join(ROOT, 'test/fixtures/images', IMAGE), '/srv/images/lab/hello:1.0.sif');
@@ -78,9 +86,10 @@ needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
         rm -rf ~/.local/bin/sregistry ~/.local/sregistry-*
         ${REMOVE_OWN}
       '
-      ls -A /tmp
+      ls -A /tmp | sed "s/^/left: /"
     `);
     expectUsed(output);
+    expect(output).not.toContain('left: ');
     expect(root.traces()).toEqual(['/usr/bin/fusermount']);
   });
 
@@ -128,6 +137,62 @@ needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
     expectUsed(output);
     expect(output).toContain(`library ${version}\n`);
     expect(root.traces().filter((path) => !OF_DEBIAN.test(path))).toEqual([]);
+  });
+});
+
+needs({ lintian: true })('the .deb', () => {
+  test('is one that lintian has nothing against', async () => {
+    const words = ['--allow-root', '--fail-on', 'error,warning', packaged('sregistry_*.deb')];
+    const { stdout } = await promisify(execFile)('lintian', words, { timeout: 300_000 });
+    expect(stdout).toBe('');
+  }, 300_000);
+});
+
+describe('what is installed from a checkout', () => {
+  let prefix: string;
+  const install = () =>
+    promisify(execFile)(process.execPath, ['packaging/main.ts', '--install', prefix], { cwd: ROOT });
+  beforeAll(() => {
+    prefix = mkdtempSync(join(tmpdir(), 'sregistry-prefix-'));
+  });
+  afterAll(() => rmSync(prefix, { recursive: true, force: true }));
+
+  test('runs by way of a link, takes the place of an earlier version, and names all licences', async () => {
+    await install();
+    const folder = join(prefix, 'lib/sregistry');
+    writeFileSync(join(folder, 'of-an-earlier-version'), '');
+    await install();
+    expect(readdirSync(prefix, { recursive: true })).not.toContain('lib/sregistry/of-an-earlier-version');
+    expect(readdirSync(join(prefix, 'lib'))).toEqual(['sregistry']);
+    const env = { PATH: '/usr/bin:/bin', HOME: prefix };
+    expect(execFileSync(join(prefix, 'bin/sregistry'), ['version'], { env, encoding: 'utf8' })).toBe(
+      `${version}\n`,
+    );
+
+    const licences = readFileSync(join(folder, 'dist/LICENCES.txt'), 'utf8');
+    for (const description of globSync('node_modules/{*,@*/*}/package.json', { cwd: folder })) {
+      const { name, version: its } = JSON.parse(readFileSync(join(folder, description), 'utf8'));
+      expect(licences).toContain(`\n${name} ${its} (`);
+    }
+    for (const name of ['yargs', 'undici', 'libfuse'])
+      expect(licences).toMatch(new RegExp(`^${name} [0-9]`, 'm'));
+  });
+
+  test('has each optional package, whole', async () => {
+    const { peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+    const names = Object.keys(peerDependencies);
+    // What Node adds to the names of a CommonJS module.
+    const added = ['default', 'module.exports', '__esModule'];
+    const script = `
+      for (const name of ${JSON.stringify(names)}) {
+        const keys = Object.keys(await import(name)).filter((key) => !${JSON.stringify(added)}.includes(key));
+        console.log(name, keys.sort().join());
+      }`;
+    const exportsIn = (folder: string) => {
+      const words = ['--input-type=module', '--eval', script];
+      return execFileSync(process.execPath, words, { cwd: folder, encoding: 'utf8' });
+    };
+    expect(exportsIn(join(prefix, 'lib/sregistry'))).toBe(exportsIn(ROOT));
   });
 });
 
