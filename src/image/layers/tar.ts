@@ -33,7 +33,7 @@ export class TarIndexer {
   readonly entries: LayerEntry[] = [];
   readonly #name: string;
   readonly #limits: LayerLimits;
-  /** Offset of the next byte that is pushed. */
+  /** Offset of the first byte that no step has taken. */
   #position = 0;
   /** Bytes to pass over, and how many of them at the end are padding, which the end of an archive may lack. */
   #skip = 0;
@@ -62,7 +62,7 @@ export class TarIndexer {
 
   /** Bytes of the archive so far. */
   get position(): number {
-    return this.#position;
+    return this.#position + this.#carried;
   }
 
   /** Has the archive's own mark of its end come? What follows is ignored. */
@@ -126,7 +126,7 @@ export class TarIndexer {
   end(): readonly LayerEntry[] {
     const isWhole = this.#skip <= this.#padding && this.#carried === 0 && this.#headerAt === undefined;
     if (!this.#isDone && !isWhole)
-      throw malformed(`${this.#name} ends inside an entry, after ${this.#position} bytes`);
+      throw malformed(`${this.#name} ends inside an entry, after ${this.position} bytes`);
     return this.entries;
   }
 

@@ -204,6 +204,21 @@ it.each(['gnu', 'posix', '0.0', '0.1', '1.0'])(
   },
 );
 
+it('metadata that lies across two reads of a file is read once', async () => {
+  const size = 300 * 1024;
+  const note = 'n'.repeat(200_000);
+  const archive = Buffer.concat([
+    member('x', 'x', { data: pax(['comment', note]) }),
+    member('a', '0', { data: Buffer.alloc(1000) }),
+    member('x', 'x', { data: pax(['comment', note], ['path', 'renamed']) }),
+    member('b', '0', { data: Buffer.alloc(size) }),
+    member('L', 'L', { data: Buffer.from('long/'.repeat(4000)) }),
+    member('c', '0'),
+    END,
+  ]);
+  expect(await indexTar(bytesSource(archive), 'Layer 1')).toEqual(index(archive));
+});
+
 it('extended attributes keep every byte', () => {
   const value = Buffer.from([1, 0, 0, 2, 10, 0x3d, 0xff, 0]).toString('latin1');
   const archive = Buffer.concat([
