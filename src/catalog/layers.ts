@@ -23,7 +23,7 @@ export const LAYERS_SCHEMA = `
 `;
 
 /** Number of the form of entries. A change of what the reader of archives gives changes it. */
-const FORMAT = 1;
+const FORMAT = 2;
 /** Bytes of compressed entries that are worth keeping; reading a larger archive again takes seconds. */
 const MAX_ENTRIES = 32 * 1024 * 1024;
 /** Entries beyond which text of them would become too long. */

@@ -8,7 +8,7 @@
  * hundred inputs, and holds those that are valid to what other programs make of them.
  */
 import { deepStrictEqual } from 'node:assert/strict';
-import { assembledSource } from '../../src/image/assembled.ts';
+import { Assembler, assembledSource } from '../../src/image/assembled.ts';
 import { addContainerFiles } from '../../src/image/layers/container.ts';
 import type { LayerEntry } from '../../src/image/layers/entry.ts';
 import { LAYER_LIMITS, type LayerLimits } from '../../src/image/layers/limits.ts';
@@ -215,9 +215,9 @@ const text = (bytes: string) => Buffer.from(bytes, 'latin1').toString();
 async function contentOf(node: FileNode, path: string, sources: readonly ByteSource[]): Promise<string> {
   const size = sizeOfPieces(node.pieces);
   if (size > COMPARED || path.includes('\ufffd')) return String(size);
-  let at = 0;
-  const pieces = node.pieces.map((piece) => ({ ...piece, at: (at += piece.length) - piece.length }));
-  const bytes = await assembledSource({ size, pieces }, sources).read(0, size);
+  const whole = new Assembler();
+  for (const piece of node.pieces) whole.add(piece);
+  const bytes = await assembledSource(whole.finish(), sources).read(0, size);
   return Buffer.from(bytes).toString('latin1');
 }
 

@@ -286,11 +286,12 @@ export class TarIndexer {
     if (xattrs !== undefined) attributes.xattrs = xattrs;
     const target = this.#longLink ?? paxText(records, 'linkpath', where) ?? header.link;
     switch (header.type) {
+      case '\0':
       case '0':
       case '7':
       case 'S': {
         // Old archives have no type for directories.
-        if (path.endsWith('/') && header.type === '0') return { type: 'directory', ...attributes };
+        if (path.endsWith('/') && header.type === '\0') return { type: 'directory', ...attributes };
         const size = sparse?.size ?? stored;
         if (size > this.#limits.fileSize) throw beyondLimit(`${where()} claims a file of ${size} bytes`);
         const offset = this.#position;
@@ -341,7 +342,7 @@ interface Sparse {
 const HEADER_ONLY: ReadonlySet<string> = new Set(['1', '2', '3', '4', '5', '6']);
 
 function isFileType(type: string): boolean {
-  return type === '0' || type === '7';
+  return type === '\0' || type === '0' || type === '7';
 }
 
 function paddingOf(size: number): number {
