@@ -4,6 +4,7 @@
  * reads it before the digests of blob and archive were compared.
  */
 import { createReadStream } from 'node:fs';
+import { SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache, Transfer } from '../cache/cache.ts';
 import type { GrowingFile } from '../cache/growing-file.ts';
@@ -103,6 +104,11 @@ export class Layers {
         packEntries(await indexTar(source, layer.title)),
       [Symbol.asyncDispose]: () => this.#cache.close(cached),
     };
+  }
+
+  /** Ends the fetches under way: nothing of theirs is written afterwards. */
+  close(): Promise<void> {
+    return this.#flights.abort(new SregistryError('CANCELED', 'The fetch of a layer was ended'));
   }
 
   /** Bytes of the archive, if the cache holds it whole. */

@@ -17,17 +17,17 @@ import { needs } from '../../helpers/skip.ts';
 import { temporaryFolder } from '../../helpers/temporary.ts';
 
 it('layers changed at random give an image that holds their tree, or a clear error', async () => {
-  const { inputs, answers } = await fuzz(20_261_128, 600);
-  expect(inputs).toBe(600);
-  expect(answers).toBeGreaterThan(100);
-  expect(answers).toBeLessThan(400);
+  const { inputs, answers } = await fuzz(20_261_128, 400);
+  expect(inputs).toBe(400);
+  expect(answers).toBeGreaterThan(60);
+  expect(answers).toBeLessThan(300);
 });
 
 it('random archives in every form have the entries that Python reads', async () => {
   const folder = temporaryFolder();
   const ours: unknown[][] = [];
   const paths: string[] = [];
-  for (let seed = 0; seed < 300; seed++) {
+  for (let seed = 0; seed < 150; seed++) {
     const pick = random(seed);
     for (const [i, archive] of randomLayers(pick).entries()) {
       const path = join(folder, `${seed}-${i}.tar`);
@@ -46,7 +46,7 @@ needs({ umoci: true, root: true })('beside umoci', () => {
     // What umoci makes on the way has the time of now, which no entry has.
     const since = Math.floor(Date.now() / 1000);
     let compared = 0;
-    for (let seed = 0; seed < 80; seed++) {
+    for (let seed = 0; seed < 50; seed++) {
       const pick = random(seed);
       const layers = randomLayers(pick);
       const own = join(folder, String(seed));
@@ -63,6 +63,6 @@ needs({ umoci: true, root: true })('beside umoci', () => {
       );
       compared += 1;
     }
-    expect(compared).toBeGreaterThan(20);
+    expect(compared).toBeGreaterThan(15);
   });
 });
