@@ -71,6 +71,8 @@ export interface Backend {
   readonly uriScheme?: string | undefined;
   /** Address of the service or folder, for messages: `http://localhost:5000`. Contains no secret. */
   readonly target: string;
+  /** The architecture whose images it chooses, if it has images for several: `arm64`, `arm/v7`. */
+  readonly arch?: string | undefined;
   /** Collection of a name without one (`library` on Docker Hub); empty if such a name has no collection. */
   readonly defaultCollection: string;
   /** HTTP client for the service, with the backend's credentials, for requests that no method makes. */

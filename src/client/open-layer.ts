@@ -1,6 +1,5 @@
 /** A layer of a container: where to get it, and what opening it gives. */
 import type { CachedImage } from '../cache/image.ts';
-import type { LayerEntry } from '../image/layers/entry.ts';
 import type { LayerBlob } from '../image/layers/image.ts';
 import type { ReadBlob } from '../image/layers/spans.ts';
 import type { ByteSource } from '../image/source.ts';
@@ -27,8 +26,8 @@ export interface LayerOptions {
 
 /** The data of a layer: its uncompressed archive, or the contents of its files. Closing it lets the cache evict it. */
 export interface OpenLayer extends ByteSource, AsyncDisposable {
-  /** What is in it; `offset` of a file is its place in the data. */
-  readonly entries: readonly LayerEntry[];
+  /** What is in it, see packed-entries.ts; `offset` of a file is its place in the data. */
+  entries(): Promise<Uint8Array>;
 }
 
 /** The bytes of an open entry of the cache. */

@@ -8,9 +8,8 @@ import type { ImageCache } from '../cache/cache.ts';
 import type { RangeSource } from '../cache/receive.ts';
 import type { State } from '../catalog/state.ts';
 import { ChunkTable } from '../image/layers/chunks.ts';
+import { type IndexedToc, indexToc, unpackChunks } from '../image/layers/index-toc.ts';
 import { type RecentSpans, SpanData } from '../image/layers/spans.ts';
-import type { TocLayer } from '../image/layers/toc.ts';
-import { parseToc } from '../image/layers/toc.ts';
 import { readToc, type TocPlace } from '../image/layers/toc-place.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
@@ -21,14 +20,16 @@ const debug = debugLog('layers');
 
 /** Bytes of decoded chunks that are kept in memory, of all layers together. */
 const RECENT = 64 * 1024 * 1024;
-/** What stands for a table that tells too little. */
-const INSUFFICIENT = { size: 0, entries: undefined };
+/** What the catalog keeps instead of chunks for a table that tells too little. */
+const INSUFFICIENT = new Uint8Array(0);
 
 export class TocLayers {
   readonly #cache: ImageCache;
   readonly #state: State;
-  readonly #flights = new SingleFlight<TocLayer | undefined>();
+  readonly #flights = new SingleFlight<IndexedToc | undefined>();
   readonly #recent: RecentSpans = new LRUCache({ maxSize: RECENT, sizeCalculation: ({ length }) => length });
+  /** Bytes of the data of layers that were asked for; 0 if they are not known. */
+  readonly #sizes = new LRUCache<string, number>({ max: 10_000 });
   #fetchedBytes = 0;
 
   constructor(cache: ImageCache, state: State) {
@@ -41,10 +42,15 @@ export class TocLayers {
     return this.#fetchedBytes;
   }
 
-  /** Bytes of a layer on local disk. */
-  cachedBytes(place: TocPlace): number {
-    const size = remembered(this.#state, ({ layers }) => layers.sizeOfLayer(keyOf(place)));
-    return size === undefined ? 0 : this.#cache.cachedBytes(TARGET, entryOf(place, size));
+  /** Bytes of a layer on local disk; undefined if it was not opened yet, or must be fetched whole. */
+  cachedBytes(place: TocPlace): number | undefined {
+    const key = keyOf(place);
+    if (!this.#sizes.has(key)) {
+      const kept = this.#kept(key);
+      this.#sizes.set(key, kept instanceof ChunkTable ? kept.size : 0);
+    }
+    const size = this.#sizes.get(key);
+    return size ? this.#cache.cachedBytes(TARGET, entryOf(place, size)) : undefined;
   }
 
   /**
@@ -58,9 +64,12 @@ export class TocLayers {
       this.#fetchedBytes += bytes;
       onBytes?.(bytes);
     };
-    const toc = await this.#tocOf(layer, place, count, options.signal);
-    if (toc === undefined) return undefined;
-    const { entries, chunks } = toc;
+    const index = (signal?: AbortSignal) => this.#index(layer, place, count, signal);
+    const kept = this.#kept(keyOf(place));
+    const indexed = kept === undefined ? await index(options.signal) : undefined;
+    const chunks = kept ?? (indexed && unpackChunks(indexed.chunks));
+    if (chunks === undefined || chunks === 'insufficient') return undefined;
+    this.#sizes.set(keyOf(place), chunks.size);
     const data = new SpanData(keyOf(place), chunks, layer.read, this.#recent, count);
     const source: RangeSource = Object.assign(
       async (offset: number, length: number, signal: AbortSignal) => data.stream(offset, length, signal),
@@ -75,53 +84,62 @@ export class TocLayers {
     }
     // Later readers have no part in the progress of this call.
     onBytes = undefined;
-    return { ...sourceOf(cached), entries, [Symbol.asyncDispose]: () => this.#cache.close(cached) };
+    return {
+      ...sourceOf(cached),
+      entries: async () =>
+        remembered(this.#state, ({ layers }) => layers.entriesOf(keyOf(place))) ??
+        ((await index()) as IndexedToc).entries,
+      [Symbol.asyncDispose]: () => this.#cache.close(cached),
+    };
   }
 
-  async #tocOf(
+  /** The chunks that the catalog knows, or that the table tells too little. */
+  #kept(key: string): ChunkTable | 'insufficient' | undefined {
+    const kept = remembered(this.#state, ({ layers }) => layers.spansOf(key));
+    if (kept === undefined) return undefined;
+    return kept.length === INSUFFICIENT.length ? 'insufficient' : unpackChunks(kept);
+  }
+
+  /** What the table tells, after fetching it; undefined if that is too little. */
+  #index(
     layer: LayerSource,
     place: TocPlace,
     count: (bytes: number) => void,
     signal: AbortSignal | undefined,
-  ): Promise<TocLayer | undefined> {
+  ): Promise<IndexedToc | undefined> {
     const key = keyOf(place);
-    const known = remembered(this.#state, ({ layers }) => layers.get(key));
-    if (known !== undefined) {
-      const { size, entries, spans } = known;
-      const chunks = spans && ChunkTable.fromBytes(spans);
-      if (entries !== undefined && chunks !== undefined) return { entries, chunks };
-      if (size === INSUFFICIENT.size && entries === undefined) return undefined;
-    }
-    return this.#flights.join(key, (call) => this.#fetch(layer, place, count, call.signal), signal);
+    const { packing } = place;
+    return this.#flights.join(
+      key,
+      async (call) => {
+        const read = (offset: number, length: number) => readPart(layer, offset, length, call.signal, count);
+        const toc = await readToc(place, layer.size, read, layer.title);
+        const indexed = toc && (await indexToc({ toc, packing, name: layer.title }, call.signal));
+        if (indexed === undefined) debug('%s has a table that tells too little', layer.title);
+        remembered(this.#state, ({ layers }) => {
+          layers.putSpans(key, indexed?.chunks ?? INSUFFICIENT);
+          if (indexed !== undefined) layers.put(key, indexed.entries);
+        });
+        return indexed;
+      },
+      signal,
+    );
   }
+}
 
-  async #fetch(
-    layer: LayerSource,
-    place: TocPlace,
-    count: (bytes: number) => void,
-    signal: AbortSignal,
-  ): Promise<TocLayer | undefined> {
-    const read = async (offset: number, length: number) => {
-      const stream = await layer.read(offset, length, signal);
-      const parts: Buffer[] = [];
-      for await (const part of stream as AsyncIterable<Buffer>) {
-        count(part.length);
-        parts.push(part);
-      }
-      return Buffer.concat(parts);
-    };
-    const toc = await readToc(place, layer.size, read, layer.title);
-    const parsed = toc && parseToc(toc, place.packing, layer.title);
-    if (parsed === undefined)
-      debug('%s is fetched whole: its table of contents tells too little', layer.title);
-    const known = parsed && {
-      size: parsed.chunks.size,
-      entries: parsed.entries,
-      spans: parsed.chunks.toBytes(),
-    };
-    remembered(this.#state, ({ layers }) => layers.put(keyOf(place), known ?? INSUFFICIENT));
-    return parsed;
+async function readPart(
+  { read }: LayerSource,
+  offset: number,
+  length: number,
+  signal: AbortSignal,
+  count: (bytes: number) => void,
+): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of (await read(offset, length, signal)) as AsyncIterable<Buffer>) {
+    count(part.length);
+    parts.push(part);
   }
+  return Buffer.concat(parts);
 }
 
 /** Names the data of a layer: they follow from its table. */
