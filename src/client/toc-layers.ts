@@ -1,15 +1,20 @@
 /**
  * Layers that are read by their tables of contents (eStargz, zstd:chunked). Opening one fetches its table, unless the catalog knows it.
  * The contents of its files are an entry of the cache that fills as they are read, each chunk compared with its digest before that.
+ *
+ * A registry that knows no ranges sends the blob from its beginning for each of them. So once that is known, the first read of a layer
+ * fetches all of it.
  */
+import { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
+import { NoRangesError } from '../backends/http.ts';
 import { SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache } from '../cache/cache.ts';
 import type { RangeSource } from '../cache/receive.ts';
 import type { State } from '../catalog/state.ts';
 import { ChunkTable } from '../image/layers/chunks.ts';
 import { type IndexedToc, indexToc, unpackChunks } from '../image/layers/index-toc.ts';
-import { type RecentSpans, SpanData } from '../image/layers/spans.ts';
+import { type ReadBlob, type RecentSpans, SpanData } from '../image/layers/spans.ts';
 import { readToc, type TocPlace } from '../image/layers/toc-place.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
@@ -30,6 +35,8 @@ export class TocLayers {
   readonly #recent: RecentSpans = new LRUCache({ maxSize: RECENT, sizeCalculation: ({ length }) => length });
   /** Bytes of the data of layers that were asked for; 0 if they are not known. */
   readonly #sizes = new LRUCache<string, number>({ max: 10_000 });
+  /** Layers whose registry knows no ranges. */
+  readonly #rangeless = new Set<string>();
   #fetchedBytes = 0;
 
   constructor(cache: ImageCache, state: State) {
@@ -64,18 +71,22 @@ export class TocLayers {
       this.#fetchedBytes += bytes;
       onBytes?.(bytes);
     };
-    const index = (signal?: AbortSignal) => this.#index(layer, place, count, signal);
-    const kept = this.#kept(keyOf(place));
+    const key = keyOf(place);
+    const read = this.#readerOf(key, layer.read);
+    const index = (signal?: AbortSignal) => this.#index({ ...layer, read }, place, count, signal);
+    const kept = this.#kept(key);
     const indexed = kept === undefined ? await index(options.signal) : undefined;
     const chunks = kept ?? (indexed && unpackChunks(indexed.chunks));
     if (chunks === undefined || chunks === 'insufficient') return undefined;
-    this.#sizes.set(keyOf(place), chunks.size);
-    const data = new SpanData(keyOf(place), chunks, layer.read, this.#recent, count);
+    this.#sizes.set(key, chunks.size);
+    const sequential = this.#rangeless.has(key);
+    const maxGap = sequential ? layer.size : undefined;
+    const data = new SpanData(key, chunks, read, this.#recent, count, maxGap);
     const source: RangeSource = Object.assign(
       async (offset: number, length: number, signal: AbortSignal) => data.stream(offset, length, signal),
       { decoded: data },
     );
-    const cached = this.#cache.open(TARGET, entryOf(place, chunks.size), source);
+    const cached = this.#cache.open(TARGET, { ...entryOf(place, chunks.size), sequential }, source);
     try {
       if (options.whole) await cached.fetchAll(undefined, options.signal);
     } catch (error) {
@@ -87,9 +98,23 @@ export class TocLayers {
     return {
       ...sourceOf(cached),
       entries: async () =>
-        remembered(this.#state, ({ layers }) => layers.entriesOf(keyOf(place))) ??
+        remembered(this.#state, ({ layers }) => layers.entriesOf(key)) ??
         ((await index()) as IndexedToc).entries,
       [Symbol.asyncDispose]: () => this.#cache.close(cached),
+    };
+  }
+
+  /** Reads ranges also where the registry knows none. */
+  #readerOf(key: string, read: ReadBlob): ReadBlob {
+    return async (offset, length, signal) => {
+      try {
+        return await read(offset, length, signal);
+      } catch (error) {
+        if (!(error instanceof NoRangesError)) throw error;
+        this.#rangeless.add(key);
+        const stream = await read(0, offset + length, signal);
+        return Readable.from(behind(stream, offset), { objectMode: false });
+      }
     };
   }
 
@@ -124,6 +149,15 @@ export class TocLayers {
       },
       signal,
     );
+  }
+}
+
+/** What a stream has behind its first `skip` bytes. */
+async function* behind(stream: Readable, skip: number): AsyncGenerator<Buffer> {
+  let left = skip;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    if (left < chunk.length) yield chunk.subarray(left);
+    left -= Math.min(left, chunk.length);
   }
 }
 

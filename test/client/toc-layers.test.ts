@@ -226,6 +226,32 @@ needs({ registry: true })('layers with tables of contents', () => {
     expect(asked(lab, base).requests).toBe(0);
   });
 
+  test('a registry that knows no ranges sends a layer twice: for its table, and for all of it', async () => {
+    const lab = await LayeredLab.start();
+    const base = BASES.eStargz as Layer;
+    await lab.push('1', [base]);
+    lab.proxy.inject(
+      (request, _response, forward) => {
+        delete request.headers.range;
+        forward();
+      },
+      { times: 1000 },
+    );
+    const on = await lab.session();
+    await using image = await lab.open(on, URI);
+    expect(await fileIn(image, '/etc/small')).toBe('small\n');
+    expect(await fileIn(image, '/etc/last')).toBe('last\n');
+    const bytes = await (await SquashFs.open(image)).readFile('/lib/7', 1e8);
+    expect(noise(SIZE, 8).equals(bytes as Uint8Array)).toBe(true);
+    const sent = () =>
+      lab.registry
+        .log()
+        .filter(({ path, bytes }) => path.endsWith(digestOf(base.blob)) && bytes > base.blob.length / 2)
+        .length;
+    await expect.poll(sent).toBeGreaterThan(0);
+    expect(sent()).toBeLessThan(5);
+  });
+
   test('two images on one base share what was read of it', async () => {
     const lab = await LayeredLab.start();
     const base = BASES.eStargz as Layer;
