@@ -5,6 +5,7 @@
  * (toc-layers.ts).
  */
 import { createReadStream } from 'node:fs';
+import { SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache, Transfer } from '../cache/cache.ts';
 import type { GrowingFile } from '../cache/growing-file.ts';
@@ -83,6 +84,12 @@ export class Layers {
         packEntries(await indexTar(source, layer.title)),
       [Symbol.asyncDispose]: () => this.#cache.close(cached),
     };
+  }
+
+  /** Ends the fetches under way: nothing of theirs is written afterwards. */
+  async close(): Promise<void> {
+    const reason = new SregistryError('CANCELED', 'The fetch of a layer was ended');
+    await Promise.all([this.#flights.abort(reason), this.#byToc.close(reason)]);
   }
 
   /** Bytes of the archive, if the cache holds it whole. */

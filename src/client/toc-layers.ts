@@ -8,6 +8,7 @@
 import { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { NoRangesError } from '../backends/http.ts';
+import type { SregistryError } from '../base/errors.ts';
 import { SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache } from '../cache/cache.ts';
 import type { RangeSource } from '../cache/receive.ts';
@@ -116,6 +117,11 @@ export class TocLayers {
         return Readable.from(behind(stream, offset), { objectMode: false });
       }
     };
+  }
+
+  /** Ends the fetches of tables, with this reason for all who wait. */
+  close(reason: SregistryError): Promise<void> {
+    return this.#flights.abort(reason);
   }
 
   /** The chunks that the catalog knows, or that the table tells too little. */
