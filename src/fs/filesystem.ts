@@ -35,16 +35,7 @@ import { Removals } from './removals.ts';
 import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import {
-  baseOf,
-  checkLength,
-  type FolderPath,
-  type ImagePath,
-  isShortEnough,
-  keyOf,
-  mayBeCollection,
-  parsePath,
-} from './tree.ts';
+import { baseOf, checkLength, type ImagePath, isShortEnough, keyOf, parsePath } from './tree.ts';
 import { attributeNames, attributeValue } from './xattrs.ts';
 
 export interface FilesystemOptions extends PermissionOptions {
@@ -120,7 +111,8 @@ export class Filesystem {
     if (parsed.kind === 'root') return folderAttributes(this.#owner);
     const signal = this.#lookup.signal();
     if (parsed.kind === 'folder') {
-      if (await this.#hasFolder(path, parsed, signal)) return folderAttributes(this.#owner);
+      const isThere = this.#staging.hasBelow(path) || (await this.#lookup.hasFolder(path, parsed, signal));
+      if (isThere) return folderAttributes(this.#owner);
       throw notFound(path);
     }
     const backend = await this.#lookup.backend(parsed.backend);
@@ -253,18 +245,6 @@ export class Filesystem {
   async close(): Promise<void> {
     await this.idle();
     await this.#files.releaseAll();
-  }
-
-  /**
-   * Does the folder exist? In a writable backend, every folder that may lead to an image counts as existing, so that copying
-   * into a new collection needs no mkdir: the kernel looks up each folder of a path, and does not say what for. Reading the
-   * folder shows what is there.
-   */
-  async #hasFolder(path: string, parsed: FolderPath, signal: AbortSignal): Promise<boolean> {
-    if (this.#staging.hasBelow(path)) return true;
-    if (mayBeCollection(path) && this.#permissions.mayPush(await this.#lookup.backend(parsed.backend)))
-      return true;
-    return this.#lookup.hasFolder(path, parsed, signal);
   }
 
   #stagedAttributes(path: string, { size, modified, isInRegistry, isUnseen }: StagedFile): Attributes {

@@ -13,7 +13,16 @@ import type { Session } from '../client/session.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { OpenRevisions } from './open-revisions.ts';
-import { baseOf, type FolderPath, fileNameOf, imageKey, keyOf, type ParsedPath, parentOf } from './tree.ts';
+import {
+  baseOf,
+  type FolderPath,
+  fileNameOf,
+  imageKey,
+  keyOf,
+  looksLikeFile,
+  type ParsedPath,
+  parentOf,
+} from './tree.ts';
 
 /** Milliseconds within which an open follows its `stat`: the kernel keeps the size that `stat` returned (fuse.ts). */
 const SHOWN = 1_000;
@@ -94,10 +103,19 @@ export class Lookup {
       : this.image(parsed, signal);
   }
 
+  /**
+   * Does the folder exist? The kernel looks up each folder of a path and does not say what for. So a folder that may lead to an image
+   * is taken to exist, without a question to its service: then a path costs what it names, and copying into a new collection needs no
+   * mkdir. Reading the folder tells what is there. Only a name that looks like a file's is looked up in the listing of its parent,
+   * because the next call may create that file.
+   */
   async hasFolder(path: string, parsed: FolderPath, signal: AbortSignal): Promise<boolean> {
     const backend = await this.backend(parsed.backend);
-    if (parsed.collection === '' || this.#isMade(path)) return true;
-    return this.#session.metadata.listings.hasCollection(backend, parsed.collection, signal);
+    const { collection } = parsed;
+    if (collection === '' || this.#isMade(path)) return true;
+    if (backend.isCollectionName?.(collection) === false) return false;
+    if (!looksLikeFile(path)) return true;
+    return this.#session.metadata.listings.hasCollection(backend, collection, signal);
   }
 
   /** File and folder names in a folder. `mayBeNew`: something is there that the registry does not know yet. */

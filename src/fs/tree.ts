@@ -7,6 +7,7 @@ import type { ImageName } from '../image/name.ts';
 import {
   formatFileName,
   formatImageName,
+  IMAGE_EXTENSIONS,
   isPathComponent,
   parseFileName,
   splitExtension,
@@ -30,6 +31,8 @@ export type FolderPath = Extract<ParsedPath, { kind: 'folder' }>;
 export type ImagePath = Extract<ParsedPath, { kind: 'image' }>;
 
 const INSPECT_SUFFIX = '.json';
+
+const IMAGE_FILE = new RegExp(`\\.(?:${IMAGE_EXTENSIONS.join('|')})(?![a-z0-9])`, 'i');
 
 /** Bytes of the longest file name (NAME_MAX of Linux's file systems). */
 const NAME_MAX = 255;
@@ -78,12 +81,17 @@ export function fileNameOf(name: ImageName, extension: string): string | undefin
   return isPathComponent(file) ? file : undefined;
 }
 
+/** Suffixes of files that programs write before they rename them, keep as copies, or put beside others. */
+const FILE_SUFFIX =
+  /\.(?:aria2|bak|crdownload|download|filepart|json|lock|md5|old|orig|part|partial|sha256|te?mp)$/i;
+
 /**
- * May a folder of this name count as existing, so that a file can be written below it? A name with a dot or a colon may as well
- * be that of a file that is renamed later (`tool:1.0.sif.part`).
+ * Does the name look like that of a file, although it is not an image's? Such as that of a copy under way, which is renamed later:
+ * `tool:1.0.sif.part`, `tool.sif.Xy12Ab`, `tool.tmp`.
  */
-export function mayBeCollection(path: string): boolean {
-  return !/[.:]/.test(baseOf(path));
+export function looksLikeFile(path: string): boolean {
+  const name = baseOf(path);
+  return /[:~]|^tmp\./.test(name) || FILE_SUFFIX.test(name) || IMAGE_FILE.test(name);
 }
 
 export function parentOf(path: string): string {

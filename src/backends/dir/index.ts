@@ -74,6 +74,8 @@ function dirBackend(instance: string, base: string): Backend {
       yield* (await directory.list(collection)).entries;
     },
 
+    isCollectionName: (collection) => foldersOf(collection) !== undefined,
+
     localPath: (image) => handleOf(image).path,
 
     openLocal: (image) => openRevision({ path: handleOf(image).path, revision: image.revision }, openFound),
