@@ -13,6 +13,7 @@
  * opening.ts decides which of these holds. Each operation has one deadline; pushes end when the service does.
  */
 import { constants } from 'node:fs';
+import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
 import { isError } from '../base/errors.ts';
 import type { Session } from '../client/session.ts';
@@ -36,7 +37,7 @@ import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
 import { baseOf, checkLength, type ImagePath, isShortEnough, keyOf, parsePath } from './tree.ts';
-import { attributeNames, attributeValue } from './xattrs.ts';
+import { attributeNames, attributeValue, isOwnAttribute } from './xattrs.ts';
 
 export interface FilesystemOptions extends PermissionOptions {
   /** Milliseconds within which an operation that asks a service ends. Pushes end when the service does. */
@@ -44,6 +45,9 @@ export interface FilesystemOptions extends PermissionOptions {
   /** Throws for an image that may not be read; opening the image then gives that error. Default: all may be read. */
   readonly verify?: Verify | undefined;
 }
+
+/** Milliseconds after which the names of an opened folder are read again. A program reads a folder right after it opens it. */
+const OPENED = 1_000;
 
 /** libfuse renames a file that is removed or replaced while open to this, and removes it when it is closed. */
 const HIDDEN = /^\.fuse_hidden[0-9a-f]+$/;
@@ -59,6 +63,8 @@ export class Filesystem {
   readonly #owner: Ownership;
   readonly #files = new OpenFiles();
   readonly #opening: Opening;
+  /** What folders held when they were opened, until they are read. */
+  readonly #opened = new LRUCache<string, string[]>({ max: 16, ttl: OPENED, ttlAutopurge: true });
   /** What was removed or replaced while open, by its hidden path: a file being written, or what the image looked like. */
   readonly #hidden = new Map<string, StagedFile | Attributes>();
 
@@ -121,13 +127,21 @@ export class Filesystem {
     return this.#textAttributes(await this.#lookup.inspectText(backend, image, signal), image);
   }
 
-  /** Throws what reading the folder throws. */
+  /** Throws what reading the folder throws. The next {@link readdir} returns what was read for that. */
   async opendir(path: string): Promise<void> {
     const parsed = parsePath(path);
-    if (parsed?.kind === 'folder' && parsed.collection !== '') await this.readdir(path);
+    if (parsed?.kind !== 'folder' || parsed.collection === '') return;
+    this.#opened.delete(path);
+    this.#opened.set(path, await this.#names(path));
   }
 
   async readdir(path: string): Promise<string[]> {
+    const opened = this.#opened.get(path);
+    this.#opened.delete(path);
+    return opened ?? this.#names(path);
+  }
+
+  async #names(path: string): Promise<string[]> {
     const parsed = parsePath(path);
     if (parsed?.kind === 'root') return [...this.#session.backendNames];
     if (parsed?.kind !== 'folder') throw notFound(path);
@@ -225,7 +239,7 @@ export class Filesystem {
 
   /** The value, or undefined if the path has no such attribute. */
   async getxattr(path: string, name: string): Promise<Buffer | undefined> {
-    if (!name.startsWith('user.sregistry.')) return undefined;
+    if (!isOwnAttribute(name)) return undefined;
     const value = await attributeValue(await this.#xattrTarget(path), name);
     return value === undefined ? undefined : Buffer.from(value);
   }

@@ -12,6 +12,7 @@ import type { Attributes } from './attributes.ts';
 import { errnoOf } from './errno.ts';
 import type { Filesystem } from './filesystem.ts';
 import { ToldSizes } from './told-sizes.ts';
+import { isOwnAttribute } from './xattrs.ts';
 
 const debug = debugLog('fuse');
 const { ENOENT, ENODATA, ENOTSUP, EPERM, ERANGE } = constants.errno;
@@ -73,11 +74,14 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
     /** fuse-native's own method answers more bytes than the caller has room for. xattr(7) requires ERANGE. */
     override _op_getxattr(signal: Answer, path: string, name: string, target: Buffer): void {
       const answer = (result: number) => signal(result, target.buffer);
-      run('getxattr', path, answer, async () => {
-        const value = await filesystem.getxattr(path, name);
-        if (value === undefined) throw systemError(ENODATA);
-        return fill(target, value);
-      });
+      // `ls -l` asks each file for attributes of others (security.selinux, system.posix_acl_access).
+      if (!isOwnAttribute(name)) answer(-ENODATA);
+      else
+        run('getxattr', path, answer, async () => {
+          const value = await filesystem.getxattr(path, name);
+          if (value === undefined) throw systemError(ENODATA);
+          return fill(target, value);
+        });
     }
 
     override _op_listxattr(signal: Answer, path: string, target: Buffer): void {

@@ -79,11 +79,24 @@ export class Lookup {
     return image;
   }
 
-  /** The image whose attributes the kernel is told now. */
+  /** The image whose attributes the kernel is told now: as a listing tells it, which is enough for them, or as it resolves. */
   async shownImage(path: string, parsed: OfImage, signal: AbortSignal): Promise<RemoteImage> {
+    const key = imageKey(parsed.backend, parsed.name);
+    const listed = await this.#listedImage(parsed, key);
+    if (listed !== undefined) {
+      if (this.#shown.peek(key)?.revision !== listed.revision) this.#shown.delete(key);
+      return listed;
+    }
     const image = await this.existingImage(path, parsed, signal);
-    this.#shown.set(imageKey(parsed.backend, parsed.name), image);
+    this.#shown.set(key, image);
     return image;
+  }
+
+  async #listedImage(parsed: OfImage, key: string): Promise<RemoteImage | undefined> {
+    if (this.openRevisions.get(key) !== undefined || this.#isLeaving(key)) return undefined;
+    const listed = await this.#session.metadata.look(await this.backend(parsed.backend), parsed.name);
+    // An open or a removal during the look decides.
+    return this.openRevisions.get(key) !== undefined || this.#isLeaving(key) ? undefined : listed;
   }
 
   /** Notes that the kernel has since been told of something else at this path. */
