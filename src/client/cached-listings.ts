@@ -54,8 +54,8 @@ export class CachedListings {
    * What `stat` shows of an image, as far as a listing tells: perhaps without digest and annotations. Undefined if only resolving the name
    * tells. Asks no service.
    */
-  async look(backend: Backend, name: ImageName): Promise<RemoteImage | undefined> {
-    if (isLocal(backend)) return this.#recent.look(backend, name);
+  look(backend: Backend, name: ImageName): RemoteImage | undefined {
+    if (isLocal(backend)) return this.#recent.take(backend, name);
     const listing = this.#memory.get(idOf(backend, name.collection));
     if (listing === undefined || !this.#isGood(listing)) return undefined;
     let images = this.#images.get(listing);

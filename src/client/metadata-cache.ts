@@ -27,7 +27,7 @@ export class MetadataCache {
    * What `stat` shows of an image, from a listing: perhaps without digest and annotations. Undefined if resolving the name tells more,
    * or is what tells at all. Asks no service, and needs no statement of the catalog for each image.
    */
-  async look(backend: Backend, name: ImageName): Promise<RemoteImage | undefined> {
+  look(backend: Backend, name: ImageName): RemoteImage | undefined {
     return this.images.has(backend, name) ? undefined : this.listings.look(backend, name);
   }
 

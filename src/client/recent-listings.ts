@@ -28,30 +28,27 @@ export class RecentListings {
     this.#listings.delete(idOf(backend, collection));
   }
 
-  /** What `stat` shows of an image; undefined if no listing tells. */
-  async look(backend: Backend, name: ImageName): Promise<RemoteImage | undefined> {
-    return this.#listings.get(idOf(backend, name.collection))?.look(name);
+  /** What `stat` shows of an image; undefined if no listing tells it yet. */
+  take(backend: Backend, name: ImageName): RemoteImage | undefined {
+    return this.#listings.get(idOf(backend, name.collection))?.take(name);
   }
-}
-
-interface Batch {
-  readonly images: Promise<(RemoteImage | undefined)[]>;
-  /** Images that nobody looked at. */
-  left: number;
 }
 
 class RecentListing {
   readonly #images: readonly ImageEntry[];
   /** Position of each image that nobody looked at, by its name. Undefined until the second look. */
   #positions: Map<string, number> | undefined;
-  readonly #batches = new Map<number, Batch>();
+  /** What is known of the images, by their positions. */
+  readonly #known = new Map<number, RemoteImage | undefined>();
+  /** Images from the first on that are known or being looked at. */
+  #reached = 0;
   #looks = 0;
 
   constructor(images: readonly ImageEntry[]) {
     this.#images = images;
   }
 
-  async look(name: ImageName): Promise<RemoteImage | undefined> {
+  take(name: ImageName): RemoteImage | undefined {
     this.#looks += 1;
     if (this.#looks === 1) return undefined;
     this.#positions ??= new Map(this.#images.map((image, index) => [formatImageName(image.name), index]));
@@ -59,19 +56,25 @@ class RecentListing {
     const position = this.#positions.get(key);
     if (position === undefined) return undefined;
     this.#positions.delete(key);
-    const number = Math.floor(position / BATCH);
-    const batch = this.#batches.get(number) ?? this.#start(number);
-    batch.left -= 1;
-    if (batch.left === 0) this.#batches.delete(number);
-    return (await batch.images)[position % BATCH];
+    // One batch ahead, so that nobody waits for it.
+    if (position + BATCH > this.#reached) this.#lookFurther();
+    const known = this.#known.get(position);
+    this.#known.delete(position);
+    return known;
   }
 
-  #start(number: number): Batch {
-    const entries = this.#images.slice(number * BATCH, (number + 1) * BATCH);
-    const images = Promise.all(entries.map(async ({ remote, look }) => remote ?? look?.()));
-    const batch = { images, left: entries.length };
-    this.#batches.set(number, batch);
-    return batch;
+  #lookFurther(): void {
+    const start = this.#reached;
+    const batch = this.#images.slice(start, start + BATCH);
+    this.#reached += batch.length;
+    for (const [index, { remote, look }] of batch.entries()) {
+      if (remote !== undefined) this.#known.set(start + index, remote);
+      else
+        look?.().then(
+          (image) => this.#known.set(start + index, image),
+          () => {},
+        );
+    }
   }
 }
 

@@ -105,6 +105,17 @@ export class Filesystem {
     }));
   }
 
+  /**
+   * {@link getattr} of an image that a listing has just told, as in `ls -l`: at once, without a wait or a question. Undefined for
+   * anything else.
+   */
+  listedAttributes(path: string): Attributes | undefined {
+    const parsed = parsePath(path);
+    if (parsed?.kind !== 'image' || this.#staging.find(path) !== undefined) return undefined;
+    const listed = this.#lookup.listedImage(parsed);
+    return listed && this.#attributesOf(listed.backend, listed.image);
+  }
+
   async getattr(path: string): Promise<Attributes> {
     checkLength(path);
     await this.#removals.settled(keyOf(path));
@@ -275,15 +286,18 @@ export class Filesystem {
     signal: AbortSignal,
   ): Promise<Attributes> {
     try {
-      const image = await this.#lookup.shownImage(path, parsed, signal);
-      const { size, modified, unpresentable } = image;
-      const local = this.#session.cachedBytes(backend, image);
-      const access = unpresentable === undefined ? undefined : 'nobody';
-      return fileAttributes(this.#owner, { size, modified, local, access });
+      return this.#attributesOf(backend, await this.#lookup.shownImage(path, parsed, signal));
     } catch (error) {
       if (!this.#permissions.mayWriteUnseen(backend, error)) throw error;
       return unseenAttributes(this.#owner);
     }
+  }
+
+  #attributesOf(backend: Backend, image: RemoteImage): Attributes {
+    const { size, modified, unpresentable } = image;
+    const local = this.#session.cachedBytes(backend, image);
+    const access = unpresentable === undefined ? undefined : 'nobody';
+    return fileAttributes(this.#owner, { size, modified, local, access });
   }
 
   #textAttributes(text: Buffer, { modified }: RemoteImage): Attributes {

@@ -180,11 +180,11 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
       });
     };
   const told = new ToldSizes(ATTR_TIMEOUT * 1000 + MARGIN);
-  const attributesOf = async (path: string) => {
-    const attributes = await filesystem.getattr(path);
+  const tell = (path: string, attributes: Attributes) => {
     told.note(path, attributes.size);
     return toStat(attributes);
   };
+  const attributesOf = async (path: string) => tell(path, await filesystem.getattr(path));
   const open = async (path: string, flags: number) => {
     const handle = await filesystem.open(path, flags);
     const size = filesystem.sizeOf(handle);
@@ -195,8 +195,11 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
 
   return {
     init: (answer: Answer) => answer(0),
-    getattr: (path: string, answer: Answer) =>
-      run('getattr', path, answer, async () => [await attributesOf(path)]),
+    getattr: (path: string, answer: Answer) => {
+      const listed = filesystem.listedAttributes(path);
+      if (listed !== undefined) answer(0, tell(path, listed));
+      else run('getattr', path, answer, async () => [await attributesOf(path)]);
+    },
     fgetattr: (path: string, _handle: number, answer: Answer) =>
       run('fgetattr', path, answer, async () => [await attributesOf(path)]),
     // A C library takes ENOENT of readdir for the end of the folder, so opendir reports a missing folder.

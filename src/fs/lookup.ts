@@ -35,6 +35,8 @@ export class Lookup {
   readonly #session: Session;
   readonly #deadline: number;
   readonly #isLeaving: (key: string) => boolean;
+  /** Backends that were used. */
+  readonly #backends = new Map<string, Backend>();
   readonly #madeFolders = new Set<string>();
   readonly #shown = new LRUCache<string, RemoteImage>({ max: 10_000, ttl: SHOWN });
 
@@ -57,7 +59,9 @@ export class Lookup {
   async backend(name: string): Promise<Backend> {
     if (!this.#session.backendNames.includes(name))
       throw new SregistryError('NOT_FOUND', `There is no backend ${name} in this mount`);
-    return this.#session.backend(name);
+    const backend = await this.#session.backend(name);
+    this.#backends.set(name, backend);
+    return backend;
   }
 
   /** The image that a path shows now; undefined if it shows none. */
@@ -79,24 +83,26 @@ export class Lookup {
     return image;
   }
 
-  /** The image whose attributes the kernel is told now: as a listing tells it, which is enough for them, or as it resolves. */
-  async shownImage(path: string, parsed: OfImage, signal: AbortSignal): Promise<RemoteImage> {
-    const key = imageKey(parsed.backend, parsed.name);
-    const listed = await this.#listedImage(parsed, key);
-    if (listed !== undefined) {
-      if (this.#shown.peek(key)?.revision !== listed.revision) this.#shown.delete(key);
-      return listed;
-    }
-    const image = await this.existingImage(path, parsed, signal);
-    this.#shown.set(key, image);
-    return image;
+  /**
+   * The image whose attributes the kernel is told now, as far as a listing tells: perhaps without digest and annotations. Undefined if
+   * only {@link shownImage} tells.
+   */
+  listedImage({ backend: name, name: image }: OfImage): { backend: Backend; image: RemoteImage } | undefined {
+    const backend = this.#backends.get(name);
+    const key = imageKey(name, image);
+    if (backend === undefined || this.openRevisions.get(key) !== undefined || this.#isLeaving(key))
+      return undefined;
+    const listed = this.#session.metadata.look(backend, image);
+    if (listed === undefined) return undefined;
+    if (this.#shown.peek(key)?.revision !== listed.revision) this.#shown.delete(key);
+    return { backend, image: listed };
   }
 
-  async #listedImage(parsed: OfImage, key: string): Promise<RemoteImage | undefined> {
-    if (this.openRevisions.get(key) !== undefined || this.#isLeaving(key)) return undefined;
-    const listed = await this.#session.metadata.look(await this.backend(parsed.backend), parsed.name);
-    // An open or a removal during the look decides.
-    return this.openRevisions.get(key) !== undefined || this.#isLeaving(key) ? undefined : listed;
+  /** The image whose attributes the kernel is told now. */
+  async shownImage(path: string, parsed: OfImage, signal: AbortSignal): Promise<RemoteImage> {
+    const image = await this.existingImage(path, parsed, signal);
+    this.#shown.set(imageKey(parsed.backend, parsed.name), image);
+    return image;
   }
 
   /** Notes that the kernel has since been told of something else at this path. */

@@ -37,8 +37,16 @@ const IMAGE_FILE = new RegExp(`\\.(?:${IMAGE_EXTENSIONS.join('|')})(?![a-z0-9])`
 /** Bytes of the longest file name (NAME_MAX of Linux's file systems). */
 const NAME_MAX = 255;
 
+/** The last path that was parsed. One operation parses its path several times. */
+let last: { readonly path: string; readonly parsed: ParsedPath | undefined } | undefined;
+
 /** What an absolute path stands for; undefined if nothing in a mount can have that path. */
 export function parsePath(path: string): ParsedPath | undefined {
+  if (last?.path !== path) last = { path, parsed: parse(path) };
+  return last.parsed;
+}
+
+function parse(path: string): ParsedPath | undefined {
   const parts = path.split('/').filter((part) => part !== '');
   if (!parts.every(isPathComponent)) return undefined;
   const [backend, ...rest] = parts;
