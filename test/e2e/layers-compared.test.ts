@@ -18,7 +18,7 @@ import { sha256, World } from './support.ts';
 const SERVERS = join(import.meta.dirname, '../servers');
 const FILES = process.env.SREGISTRY_TEST_FILES ?? '2000';
 /** Milliseconds: for a hundred thousand files on a busy machine. */
-const LIMIT = 900_000;
+const LIMIT = 1_800_000;
 
 needs({ fuse: true, registry: true, apptainer: true, umoci: true, root: true })(
   'an image in layers of gzip and of zstd',
