@@ -7,6 +7,7 @@ import pMap from 'p-map';
 import type { Backend, Progress } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
+import type { LayerUse } from '../catalog/layer-uses.ts';
 import type { State } from '../catalog/state.ts';
 import { assembledSource } from '../image/assembled.ts';
 import { type Inspection, inspect } from '../image/inspect.ts';
@@ -20,6 +21,7 @@ import { describeSquashFs } from '../image/squashfs/describe.ts';
 import type { CurrentImage } from './current-image.ts';
 import type { LayerSource, Layers, OpenLayer } from './layers.ts';
 import { remembered } from './remembered.ts';
+import { uriOf } from './uri.ts';
 
 /** Layers fetched at once. */
 const PARALLEL = 4;
@@ -46,6 +48,11 @@ interface Shared {
 
 export function isLayered(image: RemoteImage): image is LayeredImage {
   return image.layered !== undefined;
+}
+
+/** What the catalog remembers of it, so that layers are known by the images that have them. */
+export function useOf(backend: Backend, { name, revision, layered }: LayeredImage): LayerUse {
+  return { uri: uriOf(backend, name), revision, diffIds: layered.layers.map(({ diffId }) => diffId) };
 }
 
 /** Why an image in layers is never signed: SIF alone has a place for signatures. */
@@ -205,7 +212,10 @@ export class LayeredImages {
     };
     const orStop = (number: number) => open(number).catch((error: unknown) => failed.abort(error));
     await pMap(layers.keys(), orStop, { concurrency: PARALLEL });
-    if (!failed.signal.aborted) return opened;
+    if (!failed.signal.aborted) {
+      remembered(this.#state, ({ layerUses }) => layerUses.note(useOf(backend, image)));
+      return opened;
+    }
     await Promise.all(opened.map((layer) => layer?.[Symbol.asyncDispose]()));
     throw failed.signal.reason;
   }

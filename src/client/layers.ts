@@ -22,7 +22,7 @@ import type { ByteSource } from '../image/source.ts';
 import { remembered } from './remembered.ts';
 
 /** Stands where entries of the cache have their service: a layer's bytes are compared with its name, whoever sent them. */
-const TARGET = 'layer';
+export const TARGET = 'layer';
 /** By how much compressed archives grow, as a first guess. */
 const GROWTH = 3;
 
