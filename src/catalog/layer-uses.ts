@@ -8,7 +8,7 @@ export const LAYER_USES_SCHEMA = `
   CREATE TABLE layer_uses (
     uri TEXT NOT NULL,
     revision TEXT NOT NULL,
-    diff_ids TEXT NOT NULL,
+    entries TEXT NOT NULL,
     pinned INTEGER NOT NULL DEFAULT 0,
     used_at INTEGER NOT NULL,
     PRIMARY KEY (uri, revision)
@@ -23,33 +23,33 @@ const MAX_IMAGES = 5_000;
 export interface LayerUse {
   readonly uri: string;
   readonly revision: string;
-  /** `sha256:<hex>` of the archive of each layer. */
-  readonly diffIds: readonly string[];
+  /** URIs of the entries of the cache that hold its layers, or may hold them. */
+  readonly entries: readonly string[];
 }
 
 const prepare = (db: Database) => ({
   note: db.prepare(
-    `INSERT INTO layer_uses (uri, revision, diff_ids, used_at) VALUES (?, ?, ?, ?)
+    `INSERT INTO layer_uses (uri, revision, entries, used_at) VALUES (?, ?, ?, ?)
        ON CONFLICT (uri, revision) DO UPDATE SET used_at = excluded.used_at`,
   ),
   pin: db.prepare('UPDATE layer_uses SET pinned = 1 WHERE uri = ? AND revision = ?'),
-  pinned: db.prepare<[string], { diff_ids: string }>(
-    'SELECT diff_ids FROM layer_uses WHERE uri = ? AND pinned = 1',
+  pinned: db.prepare<[string], { entries: string }>(
+    'SELECT entries FROM layer_uses WHERE uri = ? AND pinned = 1',
   ),
   unpin: db.prepare('UPDATE layer_uses SET pinned = 0 WHERE uri = ?'),
-  // Entries of the layers of these images: pinned if a pinned image has them.
+  // Each of these entries is pinned if a pinned image has it.
   renew: db.prepare<[string]>(
     `UPDATE cache_entries SET pinned = EXISTS (
-       SELECT 1 FROM layer_uses AS image, json_each(image.diff_ids) AS layer
-         WHERE image.pinned = 1 AND layer.value = cache_entries.digest
-     ) WHERE digest IN (SELECT value FROM json_each(?))`,
+       SELECT 1 FROM layer_uses AS image, json_each(image.entries) AS layer
+         WHERE image.pinned = 1 AND layer.value = cache_entries.uri
+     ) WHERE uri IN (SELECT value FROM json_each(?))`,
   ),
   drop: db.prepare(
     `DELETE FROM layer_uses WHERE pinned = 0 AND used_at <
        (SELECT used_at FROM layer_uses WHERE pinned = 0 ORDER BY used_at DESC LIMIT 1 OFFSET ?)`,
   ),
-  all: db.prepare<[], { uri: string; diff_ids: string }>(
-    'SELECT uri, diff_ids FROM layer_uses ORDER BY pinned DESC, used_at DESC',
+  all: db.prepare<[], { uri: string; entries: string }>(
+    'SELECT uri, entries FROM layer_uses ORDER BY pinned DESC, used_at DESC',
   ),
 });
 
@@ -72,7 +72,7 @@ export class LayerUses {
     this.#exclusive(() => {
       this.#put(use);
       this.#sql.pin.run(use.uri, use.revision);
-      this.#sql.renew.run(JSON.stringify(use.diffIds));
+      this.#sql.renew.run(JSON.stringify(use.entries));
     });
   }
 
@@ -81,24 +81,24 @@ export class LayerUses {
     return this.#exclusive(() => {
       const pinned = this.#sql.pinned.all(uri);
       this.#sql.unpin.run(uri);
-      for (const { diff_ids } of pinned) this.#sql.renew.run(diff_ids);
+      for (const { entries } of pinned) this.#sql.renew.run(entries);
       return pinned.length > 0;
     });
   }
 
-  /** URIs of the images that use each layer, by the digest of its archive; pinned ones first, then those used last. */
-  byLayer(): ReadonlyMap<string, readonly string[]> {
+  /** URIs of the images that use each entry, by the URI of the entry; pinned ones first, then those used last. */
+  byEntry(): ReadonlyMap<string, readonly string[]> {
     const images = new Map<string, Set<string>>();
-    for (const { uri, diff_ids } of this.#sql.all.all())
-      for (const id of JSON.parse(diff_ids) as string[])
-        images.set(id, (images.get(id) ?? new Set()).add(uri));
-    return new Map([...images].map(([id, uris]) => [id, [...uris]]));
+    for (const { uri, entries } of this.#sql.all.all())
+      for (const entry of JSON.parse(entries) as string[])
+        images.set(entry, (images.get(entry) ?? new Set()).add(uri));
+    return new Map([...images].map(([entry, uris]) => [entry, [...uris]]));
   }
 
-  #put({ uri, revision, diffIds }: LayerUse): void {
-    const ids = JSON.stringify(diffIds);
-    this.#sql.note.run(uri, revision, ids, Date.now());
-    this.#sql.renew.run(ids);
+  #put({ uri, revision, entries }: LayerUse): void {
+    const list = JSON.stringify(entries);
+    this.#sql.note.run(uri, revision, list, Date.now());
+    this.#sql.renew.run(list);
     this.#sql.drop.run(MAX_IMAGES - 1);
   }
 

@@ -36,8 +36,6 @@ function toRow(entry: CacheEntry): string[] {
   return [formatSize(bytes), formatSize(size), formatAge(lastUsed), pinned ? 'pinned' : '', titleOf(entry)];
 }
 
-/** Characters of a layer's digest that tell it from others. */
-const SHORT = 'layer/sha256:'.length + 12;
 /** Images that a line names. */
 const NAMED = 3;
 
@@ -46,7 +44,8 @@ function titleOf({ uri, images }: Pick<CacheEntry, 'uri' | 'images'>): string {
   if (images === undefined) return uri;
   const more = images.length > NAMED ? ` and ${images.length - NAMED} more` : '';
   const users = images.length === 0 ? 'no image that is known' : images.slice(0, NAMED).join(', ') + more;
-  return `${uri.slice(0, SHORT)} of ${users}`;
+  // So much of a digest tells a layer from others.
+  return `${uri.replace(/(:[0-9a-f]{12})[0-9a-f]*$/, '$1')} of ${users}`;
 }
 
 /** `3 images, 1 layer` */

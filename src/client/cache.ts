@@ -6,13 +6,13 @@ import { type Verification as Comparison, type VerifyCounts, verifyCache } from 
 import type { CacheEntryRow } from '../catalog/cache-tables.ts';
 import type { State } from '../catalog/state.ts';
 import { isLayered, useOf } from './layered-images.ts';
-import { TARGET } from './layers.ts';
+import { TARGET } from './open-layer.ts';
 import { remembered } from './remembered.ts';
 import type { Session } from './session.ts';
 import { parseTarget } from './target.ts';
 
 export interface CacheEntry {
-  /** Service and name it was last used under; `layer/sha256:<hex>` for a layer. */
+  /** Service and name it was last used under; `layer/...` for a layer. */
   readonly uri: string;
   /** For a layer: the URIs of the images that use it, as far as they are known, pinned ones first. */
   readonly images?: readonly string[] | undefined;
@@ -148,8 +148,8 @@ const isLayerUri = (uri: string) => uri.startsWith(`${TARGET}/`);
 
 /** The images that use the layer of an entry; undefined for the file of an image. */
 function usersOf(state: State): (uri: string) => readonly string[] | undefined {
-  const users = remembered(state, ({ layerUses }) => layerUses.byLayer());
-  return (uri) => (isLayerUri(uri) ? (users?.get(uri.slice(TARGET.length + 1)) ?? []) : undefined);
+  const users = remembered(state, ({ layerUses }) => layerUses.byEntry());
+  return (uri) => (isLayerUri(uri) ? (users?.get(uri) ?? []) : undefined);
 }
 
 function countKinds(entries: readonly CacheEntryRow[]): Pick<Pruned, 'images' | 'layers'> {

@@ -3,12 +3,15 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { cacheUsage, listCache, pin, prune, verify } from '../../src/client/cache.ts';
+import { isLayered } from '../../src/client/layered-images.ts';
 import { pull } from '../../src/client/pull.ts';
 import { Session } from '../../src/client/session.ts';
+import { findImage, parseTarget } from '../../src/client/target.ts';
 import { environment, temporaryFolder } from '../fs/support.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
 import { layerOf, pushLayered, tarOf } from '../servers/layered.ts';
+import { stargzOf } from '../servers/toc-layers.ts';
 
 const layer = (text: string) => layerOf(tarOf([{ path: text, data: text }]));
 const [BASE, ONE, TWO] = [layer('base'), layer('one'), layer('two')];
@@ -82,6 +85,27 @@ needs({ registry: true })('layers in the cache', () => {
     await fetch(on, ONE_URI);
     expect(prune(on)).toMatchObject({ layers: 1 });
     expect(listed(on, ONE)?.pinned).toBe(true);
+  });
+
+  test('that are read in parts are listed and pinned as any other', async () => {
+    const chunked = stargzOf(BASE.tar);
+    await pushLayered(registry.url, 'demo/parts', '1', [chunked, ONE]);
+    const on = await session();
+    const uri = 'lab://demo/parts:1';
+    await pin(on, uri, true);
+    const target = await parseTarget(uri, on);
+    const image = await findImage(on, target);
+    if (!isLayered(image)) throw new Error('it is not in layers');
+    await using opened = await on.layered.open(target.backend, image, on.current(target.backend, image));
+    await opened.read(0, 100);
+    const entries = listCache(on);
+    expect(entries.map(({ uri: entry }) => entry.replace(/:.*/, '')).sort()).toEqual([
+      'layer/sha256',
+      'layer/toc-gzip',
+    ]);
+    for (const { images, pinned } of entries) expect([images, pinned]).toEqual([[uri], true]);
+    await pin(on, uri, false);
+    expect(listCache(on).some(({ pinned }) => pinned)).toBe(false);
   });
 
   test('of a tag that has moved on are unpinned with its name, without its registry', async () => {
