@@ -2,9 +2,9 @@
  * Tests that need something of the machine. Where it is missing they are skipped, counted, and say why in their name;
  * with `CI=true` nothing may be missing, so there they fail with the reason.
  */
-import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { delimiter, join } from 'node:path';
 import { describe, test } from 'vitest';
 import { apptainerUnavailable } from '../servers/apptainer.ts';
 import { registryUnavailable } from '../servers/docker-registry.ts';
@@ -27,8 +27,10 @@ const CHECKS = {
   rclone: rcloneUnavailable,
   /** OpenStack Swift, see ../servers/swift.ts. */
   swift: swiftUnavailable,
+  /** umoci and skopeo, which make and unpack images in layers. */
+  umoci: () => missingPrograms('umoci', 'skopeo'),
   /** The check of Debian's packages. */
-  lintian: lintianUnavailable,
+  lintian: () => missingPrograms('lintian'),
   root: () => (process.getuid?.() === 0 ? undefined : 'the tests do not run as root'),
 } satisfies Record<string, () => string | undefined>;
 
@@ -54,9 +56,10 @@ export function needs(wanted: Partial<Record<Need, boolean>>): (name: string, bo
     });
 }
 
-function lintianUnavailable(): string | undefined {
-  const { error } = spawnSync('lintian', ['--version']);
-  return error === undefined ? undefined : 'lintian is not installed (scripts/setup --test)';
+function missingPrograms(...names: string[]): string | undefined {
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  const missing = names.filter((name) => !folders.some((folder) => existsSync(join(folder, name))));
+  return missing.length === 0 ? undefined : `not installed: ${missing.join(', ')} (scripts/setup --test)`;
 }
 
 function fuseUnavailable(): string | undefined {
