@@ -1,7 +1,9 @@
 /** Each kind of package on a fresh Debian, by an ordinary user: installed, used, and uninstalled as docs/install.md says. */
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import {
+  cpSync,
   globSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -94,8 +96,7 @@ needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
   });
 
   test('the .deb mounts through mount(8) too, and dpkg removes all of it', async () => {
-    execFileSync('apt-get', ['download', '-q', await libfusePackage()], { cwd: packages, stdio: 'pipe' });
-    root.put(packaged('libfuse2*.deb'), '/srv/libfuse2.deb');
+    root.put(packLibfuse(), '/srv/libfuse2.deb');
     root.put(packaged('sregistry_*.deb'), '/srv/sregistry.deb');
     const output = await root.run(`
       dpkg --install /srv/libfuse2.deb /srv/sregistry.deb
@@ -108,7 +109,7 @@ needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
       findmnt -no FSTYPE /tmp/mnt
       ls /tmp/mnt /tmp/mnt/dir/lab
       umount /tmp/mnt
-      dpkg --purge sregistry libfuse2 > /dev/null
+      dpkg --purge sregistry $(dpkg-deb --field /srv/libfuse2.deb Package) > /dev/null
       as_user '${REMOVE_OWN}'
     `);
     expectUsed(output);
@@ -196,13 +197,18 @@ describe('what is installed from a checkout', () => {
   });
 });
 
-/** Debian's name for it on this machine. */
-async function libfusePackage(): Promise<string> {
-  const known = await promisify(execFile)('apt-cache', ['show', 'libfuse2t64']).then(
-    () => true,
-    () => false,
-  );
-  return known ? 'libfuse2t64' : 'libfuse2';
+/** This machine's own package of libfuse 2, packed again. */
+function packLibfuse(): string {
+  const { stdout } = spawnSync('dpkg-query', ['--show', 'libfuse2', 'libfuse2t64'], { encoding: 'utf8' });
+  const [name = '', architecture, its] = stdout.trim().split(/[:\t]/);
+  const folder = join(packages, 'libfuse');
+  mkdirSync(join(folder, 'DEBIAN'), { recursive: true });
+  for (const path of execFileSync('dpkg', ['-L', name], { encoding: 'utf8' }).trim().split('\n'))
+    if (path.includes('.so.')) cpSync(path, join(folder, path), { recursive: true, verbatimSymlinks: true });
+  const control = `Package: ${name}\nVersion: ${its}\nArchitecture: ${architecture}\nMaintainer: a test <test@localhost>\nDescription: libfuse 2\n`;
+  writeFileSync(join(folder, 'DEBIAN/control'), control);
+  execFileSync('dpkg-deb', ['--root-owner-group', '--build', folder, `${folder}.deb`], { stdio: 'pipe' });
+  return `${folder}.deb`;
 }
 
 /** The npm of this machine, which came with the Node beside it, not with the checkout's. */
