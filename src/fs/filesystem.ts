@@ -17,6 +17,7 @@ import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
 import { isError } from '../base/errors.ts';
 import type { Session } from '../client/session.ts';
+import { parseFileName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import {
   type Attributes,
@@ -150,6 +151,16 @@ export class Filesystem {
     const opened = this.#opened.get(path);
     this.#opened.delete(path);
     return opened ?? this.#names(path);
+  }
+
+  /**
+   * Which of the names in a folder are files; the others are folders. Programs that walk through folders, such as find(1), then need not
+   * look at each entry.
+   */
+  filesIn(path: string): (name: string) => boolean {
+    const staged = new Set(this.#staging.list(path));
+    const isTop = path === '/';
+    return (name) => !isTop && (staged.has(name) || parseFileName(name) !== undefined);
   }
 
   async #names(path: string): Promise<string[]> {

@@ -54,6 +54,51 @@ needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', 
     expect((await world.shell('ls $MNT/lab/none')).code).not.toBe(0);
   });
 
+  test('`find -type f` examines no image.', async () => {
+    await publish(SMALL, 'demo/small:1.0');
+    await publish(SMALL, 'demo/deeper/small:2.0');
+    await world.mount();
+    const before = registry.log().length;
+    const found = await world.ok('find $MNT/lab -type f; find $MNT/lab -mindepth 1 -type d');
+    expect(
+      found
+        .trim()
+        .split('\n')
+        .map((path) => path.slice(world.mountpoint.length))
+        .sort(),
+    ).toEqual([
+      '/lab/demo',
+      '/lab/demo/deeper',
+      '/lab/demo/deeper/small:2.0.simg',
+      '/lab/demo/small:1.0.simg',
+    ]);
+    await eventually(() => expect(registry.log().slice(before).length).toBeGreaterThan(2));
+    expect(
+      registry
+        .log()
+        .slice(before)
+        .filter(({ path }) => path.includes('/manifests/')),
+    ).toEqual([]);
+    // A file being written is one as well, whatever its name.
+    await world.ok(`head -c 100000 ${SMALL} > $MNT/lab/demo/upload.part`);
+    expect(await world.ok('find $MNT/lab/demo -maxdepth 1 -type f')).toContain('upload.part');
+  });
+
+  test('the first bytes of a named image take two requests: its manifest, and a range', async () => {
+    await publish(SMALL, 'demo/team/small:1.0');
+    for (const other of ['demo/other', 'demo/team/other', 'else/where']) await publish(SMALL, `${other}:1.0`);
+    await world.mount();
+    const before = registry.log().length;
+    await world.ok(`cmp -n 4096 ${SMALL} $MNT/lab/demo/team/small:1.0.simg`);
+    const requests = () =>
+      registry
+        .log()
+        .slice(before)
+        .map(({ method, path }) => `${method} ${path.replace(/sha256:.*/, '')}`);
+    await eventually(() => expect(requests().length).toBeGreaterThanOrEqual(2));
+    expect(requests()).toEqual(['GET /v2/demo/team/small/manifests/1.0', 'GET /v2/demo/team/small/blobs/']);
+  });
+
   test('`du` shows what is on local disk.', async () => {
     await publish(SMALL, 'demo/small:1.0');
     await world.mount();

@@ -2,6 +2,7 @@
 import { constants } from 'node:fs';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pMap from 'p-map';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Filesystem } from '../../src/fs/filesystem.ts';
@@ -82,7 +83,7 @@ describe('a directory', () => {
     const lookAhead = async () => {
       await filesystem.readdir('/lab/demo');
       for (const number of [10, 11]) await stat(filesystem, `/lab/demo/image${number}:1.0.sif`);
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(50);
     };
     await lookAhead();
     const handle = await filesystem.open(first, constants.O_WRONLY);
@@ -116,6 +117,46 @@ describe('a directory', () => {
     await copyIn(filesystem, '/lab/demo/new:1.sif', await image('small-gzip.sif'));
     expect(await filesystem.readdir('/lab/demo')).toHaveLength(4);
     expect(listing).toHaveBeenCalledTimes(2);
+  });
+});
+
+describe('a service that lists only names', () => {
+  const COUNT = 100;
+  const names = Array.from({ length: COUNT }, (_, number) => `image${number}`);
+
+  /** A service whose answers wait until all that is asked for was asked for. */
+  const openSlow = async () => {
+    const { filesystem, session } = await openWorld({ lab: { driver: 'oci', base: 'http://127.0.0.1:9' } });
+    const backend = await session.backend('lab');
+    const nameOf = (name: string) => ({ collection: 'demo', image: name, tag: '1.0' });
+    vi.spyOn(backend, 'list').mockImplementation(async function* () {
+      for (const name of names) yield { kind: 'image', name: nameOf(name) };
+    });
+    let [asked, most] = [0, 0];
+    const resolve = vi.spyOn(backend, 'resolve').mockImplementation(async (name) => {
+      asked += 1;
+      most = Math.max(most, asked);
+      await sleep(5);
+      asked -= 1;
+      return { name, size: Number(name.image.slice(5)), revision: name.image, handle: {} };
+    });
+    return { filesystem, resolve, most: () => most };
+  };
+
+  test('`ls -l` asks for several images at a time, and for each once', async () => {
+    const { filesystem, resolve, most } = await openSlow();
+    const sizes = await list(filesystem, '/lab/demo');
+    expect([...sizes.values()]).toEqual(names.map((_, number) => number));
+    expect(resolve).toHaveBeenCalledTimes(COUNT);
+    expect(most()).toBeGreaterThan(8);
+    expect(most()).toBeLessThan(20);
+  });
+
+  test('one stat after `ls`, or some here and there, ask for those images alone', async () => {
+    const { filesystem, resolve } = await openSlow();
+    await filesystem.readdir('/lab/demo');
+    for (const number of [7, 50, 3]) await stat(filesystem, `/lab/demo/image${number}:1.0.simg`);
+    expect(resolve).toHaveBeenCalledTimes(3);
   });
 });
 
