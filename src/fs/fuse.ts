@@ -34,6 +34,9 @@ const NAME_MAX = 255;
 /** What fuse-native takes for the attributes of an entry of a folder. Of those, libfuse passes on only the kind. */
 const [FILE, FOLDER] = [files.S_IFREG, files.S_IFDIR].map((mode) => new Uint32Array(18).fill(mode, 0, 1));
 
+/** If fuse-native has no such operation, libfuse answers ENOSYS, and the kernel does not ask again. */
+const XATTR_OPERATIONS = ['getxattr', 'listxattr', 'setxattr', 'removexattr'];
+
 type Answer = (result: number, ...values: unknown[]) => void;
 type Handler = (...args: never[]) => void;
 
@@ -59,6 +62,8 @@ export interface MountOptions {
   readonly mountpoint: string;
   readonly allowOther: boolean;
   readonly readOnly: boolean;
+  /** Without extended attributes the kernel asks for none, which makes `ls -l` faster. */
+  readonly hasXattrs: boolean;
   /** Further options of the mount, as `-o` takes them. */
   readonly extra: readonly string[];
 }
@@ -111,7 +116,9 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
     }
   }
   const run = runner(filesystem);
-  const mount = new Mount(options.mountpoint, operations(filesystem, run), {
+  const handlers = operations(filesystem, run);
+  if (!options.hasXattrs) for (const name of XATTR_OPERATIONS) delete handlers[name];
+  const mount = new Mount(options.mountpoint, handlers, {
     timeout: false,
     fsname: 'sregistry',
     subtype: 'sregistry',
