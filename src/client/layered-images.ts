@@ -1,12 +1,13 @@
 /**
  * Containers in layers as image files: a SquashFS described over the layers that the cache holds (docs/layers.md). An open one
- * has its layers on local disk, so reading it asks no service.
+ * has its layers on local disk, so reading it asks no service; layers with a table of contents are fetched as they are read.
  */
 import { LRUCache } from 'lru-cache';
 import pMap from 'p-map';
 import type { Backend, Progress } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
+import type { LayerUse } from '../catalog/layer-uses.ts';
 import type { State } from '../catalog/state.ts';
 import { type Assembly, assembledSource } from '../image/assembled.ts';
 import { type Inspection, inspect } from '../image/inspect.ts';
@@ -17,8 +18,10 @@ import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
 import type { CurrentImage } from './current-image.ts';
-import type { LayerSource, Layers, OpenLayer } from './layers.ts';
+import { entriesFor, type Layers } from './layers.ts';
+import type { LayerOptions, LayerSource, OpenLayer } from './open-layer.ts';
 import { remembered } from './remembered.ts';
+import { uriOf } from './uri.ts';
 
 /** Layers fetched at once. */
 const PARALLEL = 4;
@@ -37,6 +40,10 @@ export interface OpenLayeredOptions {
   readonly progress?: Progress | undefined;
 }
 
+export interface OpenLayersOptions extends OpenLayeredOptions {
+  readonly whole?: LayerOptions['whole'];
+}
+
 interface Shared {
   readonly source: ByteSource;
   readonly layers: readonly OpenLayer[];
@@ -45,6 +52,11 @@ interface Shared {
 
 export function isLayered(image: RemoteImage): image is LayeredImage {
   return image.layered !== undefined;
+}
+
+/** What the catalog remembers of it, so that layers are known by the images that have them. */
+export function useOf(backend: Backend, { name, revision, layered }: LayeredImage): LayerUse {
+  return { uri: uriOf(backend, name), revision, entries: layered.layers.flatMap(entriesFor) };
 }
 
 /** Why an image in layers is never signed: SIF alone has a place for signatures. */
@@ -95,7 +107,7 @@ export class LayeredImages {
   }
 
   /**
-   * Opens an image, after fetching the layers that are absent: all of them are whole and right then. Images of one revision share
+   * Opens an image, after fetching the layers that are absent: all of them are whole and right then, but for those that are read in parts. Images of one revision share
    * what is made of them.
    * @throws {SregistryError} the errors of {@link Layers.open}; NOT_AN_IMAGE or NOT_PRESENTABLE if the layers make no tree.
    */
@@ -187,12 +199,12 @@ export class LayeredImages {
     return unpackImage(packed);
   }
 
-  /** Opens the layers of an image, after fetching those that are absent. The caller closes each. */
+  /** Opens the layers of an image as {@link Layers.open}. The caller closes each. */
   async openLayers(
     backend: Backend,
     image: LayeredImage,
     current: CurrentImage,
-    { signal, progress }: OpenLayeredOptions = {},
+    { signal, progress, whole }: OpenLayersOptions = {},
   ): Promise<OpenLayer[]> {
     const { readBlob } = backend;
     if (readBlob === undefined)
@@ -220,7 +232,8 @@ export class LayeredImages {
           });
         return current.use(readOnce, stop);
       };
-      opened[number] = await this.#layers.open({ ...layer, title, read }, { signal: either, onBytes });
+      const options = { signal: either, onBytes, whole };
+      opened[number] = await this.#layers.open({ ...layer, title, read }, options);
     };
     const stop = (error: unknown) => failed.abort(error);
     // Those that come at a time reserve more room than they need.
@@ -231,7 +244,10 @@ export class LayeredImages {
       );
     await pMap(layers.keys(), openBesideOthers, { concurrency: PARALLEL });
     for (const number of crowded) if (!failed.signal.aborted) await open(number).catch(stop);
-    if (!failed.signal.aborted) return opened;
+    if (!failed.signal.aborted) {
+      remembered(this.#state, ({ layerUses }) => layerUses.note(useOf(backend, image)));
+      return opened;
+    }
     await Promise.all(opened.map((layer) => layer?.[Symbol.asyncDispose]()));
     throw failed.signal.reason;
   }
