@@ -27,13 +27,22 @@ interface Walk {
 export class LookAhead {
   readonly #images: ResolvedImages;
   readonly #walks = new WeakMap<Listing, Walk>();
+  readonly #ended = new AbortController();
+  readonly #pending = new Set<Promise<void>>();
 
   constructor(images: ResolvedImages) {
     this.#images = images;
   }
 
+  /** Ends the requests under way, and waits for their end. */
+  async close(): Promise<void> {
+    this.#ended.abort();
+    await Promise.all(this.#pending);
+  }
+
   /** Notes a look at an image of a listing. */
   note(backend: Backend, listing: Listing, name: ImageName): void {
+    if (this.#ended.signal.aborted) return;
     const walk = this.#walks.get(listing) ?? walkThrough(listing);
     this.#walks.set(listing, walk);
     const position = walk.positions.get(formatImageName(name));
@@ -51,12 +60,18 @@ export class LookAhead {
       if (name === undefined) return;
       walk.reached += 1;
       walk.pending += 1;
-      const done = () => {
+      const pending = this.#resolve(backend, name).finally(() => {
         walk.pending -= 1;
-      };
-      // Whoever looks at the image gets the error.
-      this.#images.resolve(backend, name, AbortSignal.timeout(DEADLINE)).then(done, done);
+        this.#pending.delete(pending);
+      });
+      this.#pending.add(pending);
     }
+  }
+
+  async #resolve(backend: Backend, name: ImageName): Promise<void> {
+    const signal = AbortSignal.any([this.#ended.signal, AbortSignal.timeout(DEADLINE)]);
+    // Whoever looks at the image gets the error.
+    await this.#images.resolve(backend, name, signal).catch(() => {});
   }
 }
 

@@ -43,6 +43,11 @@ export class MetadataCache {
     this.listings.expire(backend, name.collection);
   }
 
+  /** Ends requests that nobody waits for. */
+  close(): Promise<void> {
+    return this.#ahead.close();
+  }
+
   /** Forgets everything known of a backend. */
   forget(backend: Backend): void {
     this.images.forget(backend);

@@ -1,4 +1,5 @@
 /** What a listing saves: `ls -l` asks once for a folder, not once for each of its images. */
+import { once } from 'node:events';
 import { constants } from 'node:fs';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -140,7 +141,7 @@ describe('a service that lists only names', () => {
       asked -= 1;
       return { name, size: Number(name.image.slice(5)), revision: name.image, handle: {} };
     });
-    return { filesystem, resolve, most: () => most };
+    return { filesystem, session, resolve, most: () => most };
   };
 
   test('`ls -l` asks for several images at a time, and for each once', async () => {
@@ -150,6 +151,23 @@ describe('a service that lists only names', () => {
     expect(resolve).toHaveBeenCalledTimes(COUNT);
     expect(most()).toBeGreaterThan(8);
     expect(most()).toBeLessThan(20);
+  });
+
+  test('the end of a session ends the requests that nobody waits for', async () => {
+    const { filesystem, resolve, session } = await openSlow();
+    const signals: (AbortSignal | undefined)[] = [];
+    resolve.mockImplementation(async (name, signal) => {
+      if (['image0', 'image1'].includes(name.image))
+        return { name, size: 1, revision: name.image, handle: {} };
+      signals.push(signal);
+      await once(signal as AbortSignal, 'abort');
+      throw signal?.reason;
+    });
+    await filesystem.readdir('/lab/demo');
+    for (const number of [0, 1]) await stat(filesystem, `/lab/demo/image${number}:1.0.simg`);
+    await vi.waitFor(() => expect(signals.length).toBeGreaterThan(8));
+    await session.metadata.close();
+    expect(signals.every((signal) => signal?.aborted)).toBe(true);
   });
 
   test('one stat after `ls`, or some here and there, ask for those images alone', async () => {
