@@ -95,7 +95,7 @@ export class Lookup {
     const key = imageKey(name, image);
     if (backend === undefined || this.openRevisions.get(key) !== undefined || this.#removals.has(key))
       return undefined;
-    const listed = this.#session.metadata.look(backend, image);
+    const listed = this.#session.layered.sized(this.#session.metadata.look(backend, image));
     if (listed === undefined) return undefined;
     if (this.#shown.peek(key)?.revision !== listed.revision) this.#shown.delete(key);
     return { backend, image: listed };
