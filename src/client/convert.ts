@@ -15,7 +15,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import { architectureCode, type SifObject, writeSif } from '../image/sif-writer.ts';
 import { packSquashFs } from '../image/squashfs/pack.ts';
 import type { LayeredImage } from './layered-images.ts';
-import type { OpenLayer } from './layers.ts';
+import type { OpenLayer } from './open-layer.ts';
 import type { Session } from './session.ts';
 
 export interface ConvertOptions {
@@ -38,7 +38,11 @@ export async function convert(
 ): Promise<void> {
   // Before anything is fetched.
   architectureCode(image.layered.architecture);
-  const layers = await session.layered.openLayers(backend, image, session.current(backend, image), options);
+  // Packing reads all files, in another order than that of the layers.
+  const layers = await session.layered.openLayers(backend, image, session.current(backend, image), {
+    ...options,
+    whole: true,
+  });
   try {
     await write(image, layers, file, options);
   } catch (error) {

@@ -1,23 +1,24 @@
 /**
  * Containers in layers as image files: a SquashFS described over the layers that the cache holds (docs/layers.md). An open one
- * has its layers on local disk, so reading it asks no service.
+ * has its layers on local disk, so reading it asks no service; layers with a table of contents are fetched as they are read.
  */
 import { LRUCache } from 'lru-cache';
 import pMap from 'p-map';
 import type { Backend, Progress } from '../backends/backend.ts';
-import { SregistryError } from '../base/errors.ts';
+import { isError, SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { State } from '../catalog/state.ts';
 import { type Assembly, assembledSource } from '../image/assembled.ts';
 import { type Inspection, inspect } from '../image/inspect.ts';
 import { describeLayers, describeWithoutLayers } from '../image/layers/describe-layers.ts';
-import type { Layered } from '../image/layers/image.ts';
+import type { LayerBlob, Layered } from '../image/layers/image.ts';
 import { unpackImage } from '../image/layers/packed-image.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
 import type { CurrentImage } from './current-image.ts';
-import type { LayerSource, Layers, OpenLayer } from './layers.ts';
+import type { Layers } from './layers.ts';
+import type { LayerOptions, LayerSource, OpenLayer } from './open-layer.ts';
 import { remembered } from './remembered.ts';
 
 /** Layers fetched at once. */
@@ -35,6 +36,10 @@ export interface OpenLayeredOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called with the bytes of layers that arrived, and their bytes in all; not for those that others fetch. */
   readonly progress?: Progress | undefined;
+}
+
+export interface OpenLayersOptions extends OpenLayeredOptions {
+  readonly whole?: LayerOptions['whole'];
 }
 
 interface Shared {
@@ -95,7 +100,7 @@ export class LayeredImages {
   }
 
   /**
-   * Opens an image, after fetching the layers that are absent: all of them are whole and right then. Images of one revision share
+   * Opens an image, after fetching the layers that are absent: all of them are whole and right then, but for those that are read in parts. Images of one revision share
    * what is made of them.
    * @throws {SregistryError} the errors of {@link Layers.open}; NOT_AN_IMAGE or NOT_PRESENTABLE if the layers make no tree.
    */
@@ -187,12 +192,12 @@ export class LayeredImages {
     return unpackImage(packed);
   }
 
-  /** Opens the layers of an image, after fetching those that are absent. The caller closes each. */
+  /** Opens the layers of an image as {@link Layers.open}. The caller closes each. */
   async openLayers(
     backend: Backend,
     image: LayeredImage,
     current: CurrentImage,
-    { signal, progress }: OpenLayeredOptions = {},
+    { signal, progress, whole }: OpenLayersOptions = {},
   ): Promise<OpenLayer[]> {
     const { readBlob } = backend;
     if (readBlob === undefined)
@@ -210,14 +215,38 @@ export class LayeredImages {
     const open = async (number: number): Promise<void> => {
       const layer = layers[number] as Layered['layers'][number];
       const title = `${formatImageName(image.name)}, layer ${number + 1} of ${layers.length}`;
-      const read: LayerSource['read'] = (offset, length, stop) =>
-        current.use((known) => readBlob.call(backend, known, layer, offset, length, stop), stop);
-      opened[number] = await this.#layers.open({ ...layer, title, read }, { signal: either, onBytes });
+      const read: LayerSource['read'] = (offset, length, stop) => {
+        let answers = 0;
+        const readOnce = (known: RemoteImage) =>
+          readBlob.call(backend, known, layer, offset, length, stop).catch((error: unknown) => {
+            answers += 1;
+            // The image is what it was, so another open would not find the layer either.
+            throw answers > 1 && isError(error, 'STALE') ? missing(title, layer, error) : error;
+          });
+        return current.use(readOnce, stop);
+      };
+      const options = { signal: either, onBytes, whole };
+      opened[number] = await this.#layers.open({ ...layer, title, read }, options);
     };
-    const orStop = (number: number) => open(number).catch((error: unknown) => failed.abort(error));
-    await pMap(layers.keys(), orStop, { concurrency: PARALLEL });
+    const stop = (error: unknown) => failed.abort(error);
+    // Those that come at a time reserve more room than they need.
+    const crowded: number[] = [];
+    const openBesideOthers = (number: number) =>
+      open(number).catch((error: unknown) =>
+        isError(error, 'NO_SPACE') ? void crowded.push(number) : stop(error),
+      );
+    await pMap(layers.keys(), openBesideOthers, { concurrency: PARALLEL });
+    for (const number of crowded) if (!failed.signal.aborted) await open(number).catch(stop);
     if (!failed.signal.aborted) return opened;
     await Promise.all(opened.map((layer) => layer?.[Symbol.asyncDispose]()));
     throw failed.signal.reason;
   }
+}
+
+/** The error for a layer that the registry does not have, although the image has not changed. */
+function missing(title: string, { digest, size }: LayerBlob, cause: unknown): SregistryError {
+  return new SregistryError('SERVICE', `The registry does not have ${title}: ${digest} of ${size} bytes`, {
+    hint: 'The image is incomplete in its registry; ask its owner to push it again',
+    cause,
+  });
 }

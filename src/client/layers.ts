@@ -1,9 +1,11 @@
 /**
  * The layers of containers on local disk: each an entry of the cache of its own, under its diff id, which holds the archive
  * uncompressed. All images that have the layer share it. A layer is fetched whole, once, and indexed while it arrives. Nothing
- * reads it before the digests of blob and archive were compared.
+ * reads it before the digests of blob and archive were compared. Layers with a table of contents are read in parts instead
+ * (toc-layers.ts).
  */
 import { createReadStream } from 'node:fs';
+import { SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache, Transfer } from '../cache/cache.ts';
 import type { GrowingFile } from '../cache/growing-file.ts';
@@ -11,42 +13,20 @@ import type { RangeSource } from '../cache/receive.ts';
 import type { State } from '../catalog/state.ts';
 import type { LayerBlob } from '../image/layers/image.ts';
 import { packEntries } from '../image/layers/packed-entries.ts';
-import type { ReadBlob } from '../image/layers/spans.ts';
 import { indexTar } from '../image/layers/tar.ts';
 import type { RemoteImage } from '../image/remote.ts';
-import type { ByteSource } from '../image/source.ts';
 import { type FetchedLayer, fetchLayer } from './fetch-layer.ts';
+import { type LayerOptions, type LayerSource, type OpenLayer, sourceOf, TARGET } from './open-layer.ts';
 import { remembered } from './remembered.ts';
+import { TocLayers } from './toc-layers.ts';
 
-/** Stands where entries of the cache have their service: a layer's bytes are compared with its name, whoever sent them. */
-const TARGET = 'layer';
 /** By how much compressed archives grow, as a first guess. */
 const GROWTH = 3;
-
-/** A layer, and where to get it. */
-export interface LayerSource extends LayerBlob {
-  /** Names it in errors and in the list of transfers. */
-  readonly title: string;
-  /** Exactly `length` bytes of the blob from `offset`. */
-  readonly read: ReadBlob;
-}
-
-export interface LayerOptions {
-  /** Ends the wait; a fetch that nobody waits for any more ends too. */
-  readonly signal?: AbortSignal | undefined;
-  /** Called with the bytes of each chunk of the blob that arrives; not if others fetch it. */
-  readonly onBytes?: ((bytes: number) => void) | undefined;
-}
-
-/** The uncompressed archive of a layer. Closing it lets the cache evict it. */
-export interface OpenLayer extends ByteSource, AsyncDisposable {
-  /** What is in it, see packed-entries.ts. */
-  entries(): Promise<Uint8Array>;
-}
 
 export class Layers {
   readonly #cache: ImageCache;
   readonly #state: State;
+  readonly #byToc: TocLayers;
   readonly #flights = new SingleFlight<number>();
   readonly #transfers = new Map<string, { uri: string; size: number; cached: number }>();
   #fetchedBytes = 0;
@@ -54,14 +34,15 @@ export class Layers {
   constructor(cache: ImageCache, state: State) {
     this.#cache = cache;
     this.#state = state;
+    this.#byToc = new TocLayers(cache, state);
   }
 
   /** Bytes that came over the network. */
   get fetchedBytes(): number {
-    return this.#fetchedBytes;
+    return this.#fetchedBytes + this.#byToc.fetchedBytes;
   }
 
-  /** Layers that are being fetched. */
+  /** Layers that are being fetched whole. */
   get transfers(): Transfer[] {
     return [...this.#transfers.values()].map((transfer) => ({
       ...transfer,
@@ -70,15 +51,22 @@ export class Layers {
   }
 
   /** Bytes of a layer on local disk. */
-  cachedBytes({ diffId }: LayerBlob): number {
+  cachedBytes({ diffId, toc }: LayerBlob): number {
+    const inParts = toc === undefined ? undefined : this.#byToc.cachedBytes(toc);
+    if (inParts !== undefined) return inParts;
     return remembered(this.#state, ({ cacheIndex }) => cacheIndex.entries.findVerified(diffId)?.bytes) ?? 0;
   }
 
   /**
-   * Opens a layer, after fetching what is absent.
-   * @throws {SregistryError} as {@link fetchLayer}; also the errors of its source.
+   * Opens a layer, after fetching what is absent: only its table of contents, if it is read by one.
+   * @throws {SregistryError} as {@link fetchLayer} or {@link TocLayers.open}; also the errors of its source.
    */
   async open(layer: LayerSource, options: LayerOptions = {}): Promise<OpenLayer> {
+    const inParts = layer.toc && (await this.#byToc.open(layer, layer.toc, options));
+    return inParts ?? this.#openWhole(layer, options);
+  }
+
+  async #openWhole(layer: LayerSource, options: LayerOptions): Promise<OpenLayer> {
     const size = this.#stored(layer) ?? (await this.#join(layer, options));
     const cached = this.#cache.open(TARGET, entryOf(layer, size), this.#again(layer));
     try {
@@ -88,14 +76,7 @@ export class Layers {
       await this.#cache.close(cached);
       throw error;
     }
-    const ahead = cached.readAhead();
-    const source: ByteSource = {
-      size,
-      read: async (offset, length) => {
-        const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(length, size - offset)));
-        return bytes.subarray(0, await cached.read(bytes, offset, bytes.length, ahead));
-      },
-    };
+    const source = sourceOf(cached);
     return {
       ...source,
       entries: async () =>
@@ -103,6 +84,12 @@ export class Layers {
         packEntries(await indexTar(source, layer.title)),
       [Symbol.asyncDispose]: () => this.#cache.close(cached),
     };
+  }
+
+  /** Ends the fetches under way: nothing of theirs is written afterwards. */
+  async close(): Promise<void> {
+    const reason = new SregistryError('CANCELED', 'The fetch of a layer was ended');
+    await Promise.all([this.#flights.abort(reason), this.#byToc.close(reason)]);
   }
 
   /** Bytes of the archive, if the cache holds it whole. */
