@@ -58,9 +58,23 @@ export class Home implements AsyncDisposable {
 
   /** The most memory that the process of the mount had, in bytes. */
   peakMemory(): number {
+    return Number(/VmHWM:\s+(\d+)/.exec(this.#proc('status'))?.[1]) * 1024;
+  }
+
+  /** Milliseconds for which the thread that answers the kernel was busy so far. */
+  busyTime(): number {
+    const pid = this.#mountPid();
+    const [nanoseconds] = this.#proc(`task/${pid}/schedstat`).split(' ');
+    return Number(nanoseconds) / 1e6;
+  }
+
+  #proc(name: string): string {
+    return readFileSync(`/proc/${this.#mountPid()}/${name}`, 'utf8');
+  }
+
+  #mountPid(): number {
     const [record = ''] = readdirSync(join(this.path, 'sregistry')).filter((name) => name.endsWith('.json'));
-    const { pid } = JSON.parse(readFileSync(join(this.path, 'sregistry', record), 'utf8'));
-    return Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024;
+    return JSON.parse(readFileSync(join(this.path, 'sregistry', record), 'utf8')).pid;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,10 +1,10 @@
 /**
- * `npm run bench -- NAME... [--runs N] [--only TEXT] [--json FILE]`: measures and prints tables. Without a name it lists the
+ * `npm run bench -- NAME... [--runs N] [--only TEXT] [--without TEXT] [--json FILE]`: measures and prints tables. Without a name it lists the
  * benchmarks. Each starts the servers that it needs on the loopback, and needs what `scripts/setup --test` installs.
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { type Benchmark, measure, type Result, report } from './harness.ts';
+import { type Benchmark, measure, type Result, report, type Task, type Variant } from './harness.ts';
 
 interface Entry {
   readonly about: string;
@@ -24,12 +24,20 @@ const { values, positionals } = parseArgs({
     runs: { type: 'string', default: '3' },
     /** Measures only tasks whose title has this in it. */
     only: { type: 'string', default: '' },
+    /** Leaves out variants whose name has this in it. */
+    without: { type: 'string' },
     json: { type: 'string' },
   },
 });
 
 if (positionals.length === 0)
   for (const [name, { about }] of Object.entries(BENCHMARKS)) console.log(`${name}\t${about}`);
+
+function without(task: Task, text: string | undefined): Task {
+  const leave = (variant: Variant): Variant =>
+    text !== undefined && variant.name.includes(text) ? { ...variant, missing: 'left out' } : variant;
+  return { ...task, variants: task.variants.map(leave) };
+}
 
 const results: Result[] = [];
 for (const name of positionals) {
@@ -38,7 +46,8 @@ for (const name of positionals) {
   const { start } = await entry.load();
   await using benchmark = await start();
   for (const task of benchmark.tasks.filter(({ title }) => title.includes(values.only))) {
-    const result = await measure(task, Number(values.runs), (text) => console.error(text));
+    const tell = (text: string) => console.error(text);
+    const result = await measure(without(task, values.without), Number(values.runs), tell);
     console.log(report(result));
     results.push(result);
   }

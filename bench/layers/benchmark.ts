@@ -50,6 +50,12 @@ export async function start(): Promise<Benchmark> {
   const clear = async () => {
     for (const name of ['ours.sif', 'theirs.sif']) rmSync(file(name), { force: true });
   };
+  const beginningOf = (path: string) => home.run('head', '-c', '4', path);
+  const openMany = () => beginningOf(join(home.mountpoint, 'lab/bench/many:1.simg'));
+  const remount = async () => {
+    await home.unmount();
+    await home.mount();
+  };
   const pullByApptainer = (host: string) =>
     succeed('pull', '--no-https', '--disable-cache', file('theirs.sif'), `docker://${host}/${NAME}`);
 
@@ -82,11 +88,9 @@ export async function start(): Promise<Benchmark> {
       name: `sregistry: the second exec after a new mount, ${where}`,
       missing,
       prepare: async () => {
-        await home.unmount();
-        await home.mount();
+        await remount();
         await succeed('exec', image(backend), 'true');
-        await home.unmount();
-        await home.mount();
+        await remount();
       },
       run: () => succeed('exec', image(backend), 'true'),
     },
@@ -146,7 +150,7 @@ export async function start(): Promise<Benchmark> {
           name: 'a large image is opened',
           missing,
           prepare: () => home.mountEmpty(),
-          run: () => statTimes(home, () => home.run('head', '-c', '4', image('lab'))),
+          run: () => statTimes(home, () => beginningOf(image('lab'))),
         },
         {
           name: `an image of ${MANY} files is opened`,
@@ -161,22 +165,29 @@ export async function start(): Promise<Benchmark> {
     {
       title: `an image of ${MANY} files`,
       variants: [
+        { name: 'the first open', prepare: () => home.mountEmpty(), run: openMany },
+        { name: 'the next open after a new mount', prepare: remount, run: openMany },
+      ],
+    },
+    {
+      title: 'how long the thread that serves the mount is busy with an open from an empty cache',
+      unit: 'ms',
+      variants: [
         {
-          name: 'the first open',
+          name: 'a large image',
+          missing,
           prepare: () => home.mountEmpty(),
-          run: async () => {
-            await home.run('head', '-c', '4', join(home.mountpoint, 'lab/bench/many:1.simg'));
-          },
+          run: () => busyWith(home, () => beginningOf(image('lab'))),
         },
         {
-          name: 'the next open after a new mount',
-          prepare: async () => {
-            await home.unmount();
-            await home.mount();
-          },
-          run: async () => {
-            await home.run('head', '-c', '4', join(home.mountpoint, 'lab/bench/many:1.simg'));
-          },
+          name: `an image of ${MANY} files`,
+          prepare: () => home.mountEmpty(),
+          run: () => busyWith(home, openMany),
+        },
+        {
+          name: `an image of ${MANY} files, the next open after a new mount`,
+          prepare: remount,
+          run: () => busyWith(home, openMany),
         },
       ],
     },
@@ -189,7 +200,7 @@ export async function start(): Promise<Benchmark> {
           name: `an image of ${MANY} files was opened`,
           prepare: () => home.mountEmpty(),
           run: async () => {
-            await home.run('head', '-c', '4', join(home.mountpoint, 'lab/bench/many:1.simg'));
+            await openMany();
             return home.peakMemory() / 2 ** 20;
           },
         },
@@ -202,6 +213,13 @@ export async function start(): Promise<Benchmark> {
 async function succeed(...args: string[]): Promise<void> {
   const { code, stderr } = await apptainer(args, { timeout: LIMIT });
   if (code !== 0) throw new Error(`apptainer ${args.join(' ')} ended with ${code}: ${stderr}`);
+}
+
+/** Milliseconds for which the thread that serves the mount is busy with something. */
+async function busyWith(home: Home, during: () => Promise<unknown>): Promise<number> {
+  const before = home.busyTime();
+  await during();
+  return home.busyTime() - before;
 }
 
 /** Milliseconds within which 99 of 100 calls of stat are answered, while something goes on. */
