@@ -8,6 +8,7 @@ import { createReadStream } from 'node:fs';
 import { SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache, Transfer } from '../cache/cache.ts';
+import { describe } from '../cache/entry-key.ts';
 import type { GrowingFile } from '../cache/growing-file.ts';
 import type { RangeSource } from '../cache/receive.ts';
 import type { State } from '../catalog/state.ts';
@@ -18,7 +19,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import { type FetchedLayer, fetchLayer } from './fetch-layer.ts';
 import { type LayerOptions, type LayerSource, type OpenLayer, sourceOf, TARGET } from './open-layer.ts';
 import { remembered } from './remembered.ts';
-import { TocLayers } from './toc-layers.ts';
+import { entryUriOf, TocLayers } from './toc-layers.ts';
 
 /** By how much compressed archives grow, as a first guess. */
 const GROWTH = 3;
@@ -159,6 +160,12 @@ export class Layers {
       }
     };
   }
+}
+
+/** URIs of the entries of the cache that may hold a layer: its archive, and what its table of contents leads to. */
+export function entriesFor(layer: LayerBlob): string[] {
+  const whole = describe(TARGET, entryOf(layer, 0)).uri;
+  return layer.toc === undefined ? [whole] : [whole, entryUriOf(layer.toc)];
 }
 
 /** The layer as an image of the cache. */
