@@ -1,6 +1,6 @@
 /**
  * Resolves the images of a listing ahead of whoever looks at them one after the other, as `ls -l` does: where a listing tells only names,
- * each look is a request, and the requests would wait for each other. One look alone starts nothing.
+ * each look is a request, and the requests would wait for each other. One look alone starts nothing, and a backend must allow it.
  */
 import type { Backend } from '../backends/backend.ts';
 import type { Listing } from '../catalog/listings.ts';
@@ -42,7 +42,7 @@ export class LookAhead {
 
   /** Notes a look at an image of a listing. */
   note(backend: Backend, listing: Listing, name: ImageName): void {
-    if (this.#ended.signal.aborted) return;
+    if (backend.resolvesAhead !== true || this.#ended.signal.aborted) return;
     const walk = this.#walks.get(listing) ?? walkThrough(listing);
     this.#walks.set(listing, walk);
     const position = walk.positions.get(formatImageName(name));

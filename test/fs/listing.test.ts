@@ -153,6 +153,15 @@ describe('a service that lists only names', () => {
     expect(most()).toBeLessThan(20);
   });
 
+  test('a service that counts what it is asked for is asked for what somebody looks at', async () => {
+    const { filesystem, session, resolve, most } = await openSlow();
+    Object.assign(await session.backend('lab'), { resolvesAhead: false });
+    await filesystem.readdir('/lab/demo');
+    for (const number of [0, 1, 2]) await stat(filesystem, `/lab/demo/image${number}:1.0.simg`);
+    expect(resolve).toHaveBeenCalledTimes(3);
+    expect(most()).toBe(1);
+  });
+
   test('the end of a session ends the requests that nobody waits for', async () => {
     const { filesystem, resolve, session } = await openSlow();
     const signals: (AbortSignal | undefined)[] = [];
