@@ -127,6 +127,7 @@ export class Session {
     const cache = new ImageCache({
       root: location.root,
       index: state.cacheIndex,
+      traces: state.traces,
       limit: await cacheLimit(location.root, options.cacheSize ?? env.SREGISTRY_CACHE_SIZE),
       minFree: await bytesOf(
         location.root,

@@ -28,13 +28,13 @@ export interface CacheLimits {
 /** Another process's view of a cache folder is another call with the same folder. */
 export async function openCache(root: string, { limit = 1024 * MIB, minFree = 0 }: CacheLimits = {}) {
   const state = openState(root);
-  const cache = new ImageCache({ root, index: state.cacheIndex, limit, minFree });
+  const cache = new ImageCache({ root, index: state.cacheIndex, traces: state.traces, limit, minFree });
   await cache.start();
   const close = async () => {
     await cache.stop();
     state.close();
   };
-  return { cache, index: state.cacheIndex, close };
+  return { cache, index: state.cacheIndex, traces: state.traces, close };
 }
 
 export interface TestImage {
