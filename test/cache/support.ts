@@ -50,13 +50,15 @@ export interface TestImage {
 export interface TestImageOptions {
   readonly digest?: string | undefined;
   readonly name?: string;
+  /** Its bytes, instead of random ones. */
+  readonly bytes?: Buffer;
   /** Called before each chunk with its offset in the image; may delay or throw. */
   readonly beforeChunk?: (offset: number) => Promise<void> | void;
 }
 
 /** An image of random bytes, served in chunks of 16 KiB. */
 export function testImage(size: number, options: TestImageOptions = {}): TestImage {
-  const bytes = randomBytes(size);
+  const bytes = options.bytes ?? randomBytes(size);
   const digest =
     'digest' in options ? options.digest : `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
   const served = new Uint8Array(size);
