@@ -88,8 +88,17 @@ export interface Backend {
    */
   read(image: RemoteImage, offset: number, length: number, signal?: AbortSignal): Promise<Readable>;
 
-  /** A layer of a {@link RemoteImage.layered} image, as a stream of exactly its bytes. Present if `resolve` gives such images. */
-  readBlob?(image: RemoteImage, blob: Blob, signal?: AbortSignal): Promise<Readable>;
+  /**
+   * A stream of exactly `length` bytes from byte `offset` of a layer of a {@link RemoteImage.layered} image. Present if `resolve` gives
+   * such images.
+   */
+  readBlob?(
+    image: RemoteImage,
+    blob: Blob,
+    offset: number,
+    length: number,
+    signal?: AbortSignal,
+  ): Promise<Readable>;
 
   /**
    * All sub-collections and images directly in `collection` (`''` is the top).

@@ -18,7 +18,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
 import { describeSquashFs } from '../image/squashfs/describe.ts';
 import type { CurrentImage } from './current-image.ts';
-import type { Layers, OpenLayer } from './layers.ts';
+import type { LayerSource, Layers, OpenLayer } from './layers.ts';
 import { remembered } from './remembered.ts';
 
 /** Layers fetched at once. */
@@ -188,9 +188,9 @@ export class LayeredImages {
     const open = async (number: number): Promise<void> => {
       const layer = layers[number] as Layered['layers'][number];
       const title = `${formatImageName(image.name)}, layer ${number + 1} of ${layers.length}`;
-      const read = (stop: AbortSignal) =>
-        current.use((known) => readBlob.call(backend, known, layer, stop), stop);
-      opened[number] = await this.#layers.open({ ...layer, title, open: read }, { signal: either, onBytes });
+      const read: LayerSource['read'] = (offset, length, stop) =>
+        current.use((known) => readBlob.call(backend, known, layer, offset, length, stop), stop);
+      opened[number] = await this.#layers.open({ ...layer, title, read }, { signal: either, onBytes });
     };
     const orStop = (number: number) => open(number).catch((error: unknown) => failed.abort(error));
     await pMap(layers.keys(), orStop, { concurrency: PARALLEL });

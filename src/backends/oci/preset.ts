@@ -79,8 +79,8 @@ function createOci<S extends OptionSchema>(
       const why = image.unpresentable ?? 'not an image file';
       throw new SregistryError('NOT_PRESENTABLE', `${repository}: ${why}`);
     },
-    readBlob: (image, { digest, size }, signal) =>
-      readBlob(of(image, signal), digest, { size, offset: 0, length: size }),
+    readBlob: (image, { digest, size }, offset, length, signal) =>
+      readBlob(of(image, signal), digest, { size, offset, length }),
     list: (collection, signal) => listCollection(registries, collection, signal),
     push: (file, name, options) => pushImage(at(name, options?.signal), file, name, options),
     search: ({ query, labels }, signal) =>
