@@ -96,7 +96,6 @@ try {
   writeFileSync(local, bytes);
   const service = ociService(registry.url, 'lab');
   await service.put('image', bytes);
-  const digest = await service.digest('image');
   const web = await startWebFolder(rig.home, local);
   try {
     await rig.ok('backend', 'add', 'lab', '--driver', 'oci', `base=${registry.url}`);

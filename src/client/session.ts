@@ -76,6 +76,8 @@ export class Session {
   readonly layers: Layers;
   readonly layered: LayeredImages;
   readonly extension: string;
+  /** Milliseconds for which an image or a listing is trusted. */
+  readonly ttl: number;
   /** The user's own images. Opened when first asked. */
   readonly library: Library;
   readonly #backends = new Map<string, Promise<Backend>>();
@@ -99,9 +101,10 @@ export class Session {
       options.backends === undefined
         ? instances.map(({ name }) => name)
         : ['local', ...options.backends.map((name) => this.#instance(name).name)].filter(isFirst);
+    this.ttl = parseDuration(options.ttl ?? (env.SREGISTRY_TTL || DEFAULT_TTL), 'the time to live') * 1000;
     this.metadata = new MetadataCache({
       state: opened.state,
-      ttl: parseDuration(options.ttl ?? (env.SREGISTRY_TTL || DEFAULT_TTL), 'the time to live') * 1000,
+      ttl: this.ttl,
       offline: options.offline ?? false,
     });
   }

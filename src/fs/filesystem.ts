@@ -16,7 +16,6 @@ import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';
 import { isError } from '../base/errors.ts';
 import type { Session } from '../client/session.ts';
-import type { RemoteImage } from '../image/remote.ts';
 import {
   type Attributes,
   fileAttributes,
@@ -24,6 +23,7 @@ import {
   type Ownership,
   unseenAttributes,
 } from './attributes.ts';
+import { imageFacts, textFacts } from './handles.ts';
 import type { OpenPath } from './in-use.ts';
 import { LastErrors } from './last-errors.ts';
 import { Lookup, notFound } from './lookup.ts';
@@ -126,7 +126,8 @@ export class Filesystem {
     const backend = await this.#lookup.backend(parsed.backend);
     if (parsed.kind === 'image') return this.#imageAttributes(path, parsed, backend, signal);
     const image = await this.#lookup.existingImage(path, parsed, signal);
-    return this.#textAttributes(await this.#lookup.inspectText(backend, image, signal), image);
+    const text = await this.#lookup.inspectText(backend, image, signal);
+    return fileAttributes(this.#owner, textFacts(text, image));
   }
 
   /** Throws what reading the folder throws. */
@@ -144,10 +145,11 @@ export class Filesystem {
     return [...new Set([...staged, ...names])].filter(isShortEnough);
   }
 
-  /** Bytes of an open file; undefined if it is not an image. */
-  sizeOf(handle: number): number | undefined {
-    const { staged, image } = this.#files.get(handle);
-    return staged?.size ?? image?.size;
+  /** The attributes of an open file, whatever its path shows by now. */
+  async fgetattr(path: string, handle: number): Promise<Attributes> {
+    const { staged, facts } = this.#files.get(handle);
+    if (staged !== undefined) return this.#stagedAttributes(path, staged);
+    return facts === undefined ? this.getattr(path) : fileAttributes(this.#owner, facts);
   }
 
   open(path: string, flags: number): Promise<number> {
@@ -267,11 +269,11 @@ export class Filesystem {
     return this.#lookup.hasFolder(path, parsed, signal);
   }
 
-  #stagedAttributes(path: string, { size, modified, isInRegistry, isUnseen }: StagedFile): Attributes {
+  #stagedAttributes(path: string, { shown, modified, isInRegistry, isUnseen }: StagedFile): Attributes {
     this.#lookup.showOther(path);
     if (isUnseen) return unseenAttributes(this.#owner);
     const access = isInRegistry ? undefined : 'owner';
-    return fileAttributes(this.#owner, { size, modified: new Date(modified), local: size, access });
+    return fileAttributes(this.#owner, { ...shown, modified: new Date(modified), local: shown.size, access });
   }
 
   async #imageAttributes(
@@ -282,18 +284,11 @@ export class Filesystem {
   ): Promise<Attributes> {
     try {
       const image = await this.#lookup.shownImage(path, parsed, signal);
-      const { size, modified, unpresentable } = image;
-      const local = this.#session.cachedBytes(backend, image);
-      const access = unpresentable === undefined ? undefined : 'nobody';
-      return fileAttributes(this.#owner, { size, modified, local, access });
+      return fileAttributes(this.#owner, imageFacts(image, this.#session.cachedBytes(backend, image)));
     } catch (error) {
       if (!this.#permissions.mayWriteUnseen(backend, error)) throw error;
       return unseenAttributes(this.#owner);
     }
-  }
-
-  #textAttributes(text: Buffer, { modified }: RemoteImage): Attributes {
-    return fileAttributes(this.#owner, { size: text.length, modified });
   }
 
   /** Does libfuse count a path as open? A handle may have this path although its file has another one by now. */

@@ -146,6 +146,7 @@ export class Mount {
       mountpoint: this.mountpoint,
       allowOther: request.allowOther ?? false,
       readOnly: request.readOnly ?? false,
+      ttl: this.#session.ttl,
       extra: request.fuseOptions ?? [],
     });
     this.#control = await serveControl(socketPath(this.#runtimeDir, this.mountpoint), {
