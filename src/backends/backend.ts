@@ -71,6 +71,8 @@ export interface Backend {
   readonly uriScheme?: string | undefined;
   /** Address of the service or folder, for messages: `http://localhost:5000`. Contains no secret. */
   readonly target: string;
+  /** The architecture whose images it chooses, if it has images for several: `arm64`, `arm/v7`. */
+  readonly arch?: string | undefined;
   /** Collection of a name without one (`library` on Docker Hub); empty if such a name has no collection. */
   readonly defaultCollection: string;
   /** HTTP client for the service, with the backend's credentials, for requests that no method makes. */
@@ -105,6 +107,12 @@ export interface Backend {
    * Throws NOT_FOUND if the service says that there is no such collection, UNSUPPORTED if it cannot list.
    */
   list(collection: string, signal?: AbortSignal): AsyncIterable<ListEntry>;
+
+  /**
+   * Do the service's rules for names allow a collection of this path? Asks nothing. The mount takes such a collection to exist until
+   * somebody reads it. Default: every path is allowed.
+   */
+  isCollectionName?(collection: string): boolean;
 
   /** Local path of the image, if the backend is a directory. Such images are read in place and never cached. */
   localPath?(image: RemoteImage): string;

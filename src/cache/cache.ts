@@ -20,6 +20,7 @@ import { maintain, STARTING_STEPS } from './maintenance.ts';
 import { OpenImages } from './open-images.ts';
 import type { RangeSource } from './receive.ts';
 import { Reserve } from './reserve.ts';
+import { StoredBytes } from './stored-bytes.ts';
 import { detach } from './trash.ts';
 
 const debug = debugLog('cache');
@@ -49,6 +50,7 @@ export class ImageCache {
   readonly #images: OpenImages;
   readonly #backgroundFill: BackgroundFill;
   readonly #reserve: Reserve;
+  readonly #stored: StoredBytes;
   #lastBytes = 0;
 
   constructor(options: CacheOptions) {
@@ -58,6 +60,7 @@ export class ImageCache {
     this.#eviction = new Eviction(options);
     this.#images = new OpenImages({ ...options, makeRoom: (bytes) => this.makeRoom(bytes) });
     this.#backgroundFill = new BackgroundFill(() => this.#images.values());
+    this.#stored = new StoredBytes(options.index);
     this.#reserve = new Reserve(() => this.#eviction.keepReserve());
   }
 
@@ -112,11 +115,9 @@ export class ImageCache {
 
   /** Bytes of this revision on local disk. Makes no request and opens nothing. 0 if it is not open and the index cannot be asked. */
   cachedBytes(target: string, image: RemoteImage): number {
-    const { index } = this.#options;
-    const key = askOr(undefined, () => keyOf(index, target, image)) ?? ownKeyOf(target, image);
-    const open = this.#images.get(key);
-    if (open !== undefined) return open.cachedBytes;
-    return askOr(0, () => Math.min(image.size, index.entries.get(key)?.bytes ?? 0));
+    const none = { key: ownKeyOf(target, image), bytes: 0 };
+    const { key, bytes } = askOr(none, () => this.#stored.of(target, image));
+    return this.#images.get(key)?.cachedBytes ?? bytes;
   }
 
   /**
@@ -149,6 +150,7 @@ export class ImageCache {
    * again meanwhile has files of its own.
    */
   close(image: CachedImage): Promise<void> {
+    this.#stored.forget();
     return this.#images.close(image);
   }
 
@@ -156,22 +158,29 @@ export class ImageCache {
    * Moves a whole local file into the cache as this revision. The caller has checked that it has the image's digest and that
    * nobody writes to it any more. Returns false and leaves the file alone if there is no room, if the revision is open or whole
    * already, or if the file has another size.
+   * @param sums of its blocks, if they are known, see {@link BlockSums}; they save reading the file.
    */
-  async adopt(target: string, image: RemoteImage, file: string): Promise<boolean> {
+  async adopt(target: string, image: RemoteImage, file: string, sums?: readonly number[]): Promise<boolean> {
     try {
-      return await this.#adopt(target, image, file);
+      return await this.#adopt(target, image, file, sums);
     } catch (error) {
       if (!isUnusable(error)) throw error;
       return false;
     }
   }
 
-  async #adopt(target: string, image: RemoteImage, file: string): Promise<boolean> {
+  async #adopt(
+    target: string,
+    image: RemoteImage,
+    file: string,
+    sums: readonly number[] | undefined,
+  ): Promise<boolean> {
+    this.#stored.forget();
     const { index, root } = this.#options;
     const key = keyOf(index, target, image);
     if (index.entries.get(key)?.complete === 1 || !(await this.makeRoom(image.size))) return false;
     const description = describe(target, image);
-    await using incoming = await takeIn(root, file, image.size);
+    await using incoming = await takeIn(root, file, image.size, sums);
     if (incoming === undefined) return false;
     const { data, map, blocks } = incoming;
     return index.install({ key, ...description }, image.digest !== undefined, blocks * BLOCK_SIZE, () => {

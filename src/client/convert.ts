@@ -8,13 +8,14 @@ import type { Backend, Progress } from '../backends/backend.ts';
 import { addContainerFiles } from '../image/layers/container.ts';
 import { inspectTree } from '../image/layers/inspect-tree.ts';
 import { LayerTree } from '../image/layers/merge.ts';
+import { unpackEntries } from '../image/layers/packed-entries.ts';
 import type { ContainerConfig } from '../image/layers/scripts.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { architectureCode, type SifObject, writeSif } from '../image/sif-writer.ts';
 import { packSquashFs } from '../image/squashfs/pack.ts';
 import type { LayeredImage } from './layered-images.ts';
-import type { OpenLayer } from './layers.ts';
+import type { OpenLayer } from './open-layer.ts';
 import type { Session } from './session.ts';
 
 export interface ConvertOptions {
@@ -37,7 +38,11 @@ export async function convert(
 ): Promise<void> {
   // Before anything is fetched.
   architectureCode(image.layered.architecture);
-  const layers = await session.layered.openLayers(backend, image, session.current(backend, image), options);
+  // Packing reads all files, in another order than that of the layers.
+  const layers = await session.layered.openLayers(backend, image, session.current(backend, image), {
+    ...options,
+    whole: true,
+  });
   try {
     await write(image, layers, file, options);
   } catch (error) {
@@ -57,7 +62,7 @@ async function write(
   const { architecture, config, created } = image.layered;
   const from = sourceOf(image);
   const tree = new LayerTree(created);
-  for (const { entries } of layers) tree.apply(entries);
+  for (const layer of layers) tree.apply(unpackEntries(await layer.entries()));
   addContainerFiles(tree, config, { modified: created, architecture, from });
   const inspection = { data: { attributes: await inspectTree(tree, layers) }, type: 'container' };
   const objects: SifObject[] = [

@@ -1,25 +1,27 @@
 /**
  * Containers in layers as image files: a SquashFS described over the layers that the cache holds (docs/layers.md). An open one
- * has its layers on local disk, so reading it asks no service.
+ * has its layers on local disk, so reading it asks no service; layers with a table of contents are fetched as they are read.
  */
 import { LRUCache } from 'lru-cache';
 import pMap from 'p-map';
 import type { Backend, Progress } from '../backends/backend.ts';
-import { SregistryError } from '../base/errors.ts';
+import { isError, SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
+import type { LayerUse } from '../catalog/layer-uses.ts';
 import type { State } from '../catalog/state.ts';
-import { assembledSource } from '../image/assembled.ts';
+import { type Assembly, assembledSource } from '../image/assembled.ts';
 import { type Inspection, inspect } from '../image/inspect.ts';
-import { addContainerFiles } from '../image/layers/container.ts';
-import type { Layered } from '../image/layers/image.ts';
-import { LayerTree } from '../image/layers/merge.ts';
+import { describeLayers, describeWithoutLayers } from '../image/layers/describe-layers.ts';
+import type { LayerBlob, Layered } from '../image/layers/image.ts';
+import { unpackImage } from '../image/layers/packed-image.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
-import { describeSquashFs } from '../image/squashfs/describe.ts';
 import type { CurrentImage } from './current-image.ts';
-import type { LayerSource, Layers, OpenLayer } from './layers.ts';
+import { entriesFor, type Layers } from './layers.ts';
+import type { LayerOptions, LayerSource, OpenLayer } from './open-layer.ts';
 import { remembered } from './remembered.ts';
+import { uriOf } from './uri.ts';
 
 /** Layers fetched at once. */
 const PARALLEL = 4;
@@ -38,6 +40,10 @@ export interface OpenLayeredOptions {
   readonly progress?: Progress | undefined;
 }
 
+export interface OpenLayersOptions extends OpenLayeredOptions {
+  readonly whole?: LayerOptions['whole'];
+}
+
 interface Shared {
   readonly source: ByteSource;
   readonly layers: readonly OpenLayer[];
@@ -48,15 +54,17 @@ export function isLayered(image: RemoteImage): image is LayeredImage {
   return image.layered !== undefined;
 }
 
-/** The whole image of a tree that all layers were applied to, `sizes` being those of the layers. */
-function assemble(tree: LayerTree, { architecture, config, created: modified }: Layered, sizes: number[]) {
-  addContainerFiles(tree, config, { modified, architecture });
-  return describeSquashFs(tree.root, sizes, modified);
+/** What the catalog remembers of it, so that layers are known by the images that have them. */
+export function useOf(backend: Backend, { name, revision, layered }: LayeredImage): LayerUse {
+  return { uri: uriOf(backend, name), revision, entries: layered.layers.flatMap(entriesFor) };
 }
 
-/** What the image says of itself, from its configuration alone: the image that it would be without layers is read. */
+/** Why an image in layers is never signed: SIF alone has a place for signatures. */
+export const NEVER_SIGNED = 'It is in layers in its registry, and layers carry no signature of a container';
+
+/** What the image says of itself, from its configuration alone. */
 export function inspectLayered({ layered }: LayeredImage): Promise<Inspection> {
-  return inspect(assembledSource(assemble(new LayerTree(layered.created), layered, []), []));
+  return inspect(assembledSource(describeWithoutLayers(layered), []));
 }
 
 export class LayeredImages {
@@ -76,12 +84,20 @@ export class LayeredImages {
   /** The image with its true size, if that is known. */
   sized<T extends RemoteImage | undefined>(image: T): T {
     if (image?.layered === undefined) return image;
-    const { revision } = image;
+    const size = this.#sizeOf(image);
+    return size === undefined ? image : { ...image, size };
+  }
+
+  /** Is the size of the image an estimate, as it was never opened? */
+  isEstimate(image: RemoteImage): boolean {
+    return image.layered !== undefined && this.#sizeOf(image) === undefined;
+  }
+
+  #sizeOf({ revision }: RemoteImage): number | undefined {
     const size =
       this.#sizes.get(revision) ?? remembered(this.#state, ({ layers }) => layers.sizeOf(revision));
-    if (size === undefined) return image;
-    this.#sizes.set(revision, size);
-    return { ...image, size };
+    if (size !== undefined) this.#sizes.set(revision, size);
+    return size;
   }
 
   /** Bytes of its layers on local disk. */
@@ -91,7 +107,7 @@ export class LayeredImages {
   }
 
   /**
-   * Opens an image, after fetching the layers that are absent: all of them are whole and right then. Images of one revision share
+   * Opens an image, after fetching the layers that are absent: all of them are whole and right then, but for those that are read in parts. Images of one revision share
    * what is made of them.
    * @throws {SregistryError} the errors of {@link Layers.open}; NOT_AN_IMAGE or NOT_PRESENTABLE if the layers make no tree.
    */
@@ -145,32 +161,50 @@ export class LayeredImages {
     { signal, progress }: OpenLayeredOptions & { signal: AbortSignal },
   ): Promise<Shared> {
     const { layered, revision } = image;
-    const opened = await this.openLayers(backend, image, current, { signal, progress });
+    const layers = await this.openLayers(backend, image, current, { signal, progress });
     try {
-      const tree = new LayerTree(layered.created);
-      for (const { entries } of opened) tree.apply(entries);
-      const sizes = opened.map(({ size }) => size);
-      const source = assembledSource(assemble(tree, layered, sizes), opened);
+      const assembly = (await this.#kept(revision)) ?? (await this.#make(revision, layered, layers, signal));
+      const source = assembledSource(assembly, layers);
       this.#sizes.set(revision, source.size);
-      remembered(this.#state, ({ layers }) => layers.putSize(revision, source.size));
       signal.throwIfAborted();
-      // The tables hold what the entries say.
-      const layers = opened.map((layer) => ({ ...layer, entries: [] }));
       const shared: Shared = { source, layers, users: 0 };
       this.#open.set(revision, shared);
       return shared;
     } catch (error) {
-      await Promise.all(opened.map((layer) => layer[Symbol.asyncDispose]()));
+      await Promise.all(layers.map((layer) => layer[Symbol.asyncDispose]()));
       throw error;
     }
   }
 
-  /** Opens the layers of an image, after fetching those that are absent. The caller closes each. */
+  /** The image as it was described before. */
+  async #kept(revision: string): Promise<Assembly | undefined> {
+    const packed = remembered(this.#state, ({ layers }) => layers.imageOf(revision));
+    // What is damaged is made again.
+    return packed === undefined ? undefined : unpackImage(packed).catch(() => undefined);
+  }
+
+  async #make(
+    revision: string,
+    { architecture, config, created }: Layered,
+    layers: readonly OpenLayer[],
+    signal: AbortSignal,
+  ): Promise<Assembly> {
+    const read = async (layer: OpenLayer) => ({ size: layer.size, entries: await layer.entries() });
+    const work = {
+      container: { architecture, config, created },
+      layers: await Promise.all(layers.map(read)),
+    };
+    const { size, packed } = await describeLayers(work, signal);
+    remembered(this.#state, (state) => state.layers.putImage(revision, size, packed));
+    return unpackImage(packed);
+  }
+
+  /** Opens the layers of an image as {@link Layers.open}. The caller closes each. */
   async openLayers(
     backend: Backend,
     image: LayeredImage,
     current: CurrentImage,
-    { signal, progress }: OpenLayeredOptions = {},
+    { signal, progress, whole }: OpenLayersOptions = {},
   ): Promise<OpenLayer[]> {
     const { readBlob } = backend;
     if (readBlob === undefined)
@@ -188,14 +222,41 @@ export class LayeredImages {
     const open = async (number: number): Promise<void> => {
       const layer = layers[number] as Layered['layers'][number];
       const title = `${formatImageName(image.name)}, layer ${number + 1} of ${layers.length}`;
-      const read: LayerSource['read'] = (offset, length, stop) =>
-        current.use((known) => readBlob.call(backend, known, layer, offset, length, stop), stop);
-      opened[number] = await this.#layers.open({ ...layer, title, read }, { signal: either, onBytes });
+      const read: LayerSource['read'] = (offset, length, stop) => {
+        let answers = 0;
+        const readOnce = (known: RemoteImage) =>
+          readBlob.call(backend, known, layer, offset, length, stop).catch((error: unknown) => {
+            answers += 1;
+            // The image is what it was, so another open would not find the layer either.
+            throw answers > 1 && isError(error, 'STALE') ? missing(title, layer, error) : error;
+          });
+        return current.use(readOnce, stop);
+      };
+      const options = { signal: either, onBytes, whole };
+      opened[number] = await this.#layers.open({ ...layer, title, read }, options);
     };
-    const orStop = (number: number) => open(number).catch((error: unknown) => failed.abort(error));
-    await pMap(layers.keys(), orStop, { concurrency: PARALLEL });
-    if (!failed.signal.aborted) return opened;
+    const stop = (error: unknown) => failed.abort(error);
+    // Those that come at a time reserve more room than they need.
+    const crowded: number[] = [];
+    const openBesideOthers = (number: number) =>
+      open(number).catch((error: unknown) =>
+        isError(error, 'NO_SPACE') ? void crowded.push(number) : stop(error),
+      );
+    await pMap(layers.keys(), openBesideOthers, { concurrency: PARALLEL });
+    for (const number of crowded) if (!failed.signal.aborted) await open(number).catch(stop);
+    if (!failed.signal.aborted) {
+      remembered(this.#state, ({ layerUses }) => layerUses.note(useOf(backend, image)));
+      return opened;
+    }
     await Promise.all(opened.map((layer) => layer?.[Symbol.asyncDispose]()));
     throw failed.signal.reason;
   }
+}
+
+/** The error for a layer that the registry does not have, although the image has not changed. */
+function missing(title: string, { digest, size }: LayerBlob, cause: unknown): SregistryError {
+  return new SregistryError('SERVICE', `The registry does not have ${title}: ${digest} of ${size} bytes`, {
+    hint: 'The image is incomplete in its registry; ask its owner to push it again',
+    cause,
+  });
 }

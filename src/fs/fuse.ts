@@ -13,6 +13,7 @@ import { errnoOf } from './errno.ts';
 import type { Filesystem } from './filesystem.ts';
 import { OpenAsTold } from './open-as-told.ts';
 import { ToldAttributes } from './told.ts';
+import { isOwnAttribute } from './xattrs.ts';
 
 const debug = debugLog('fuse');
 const { ENOENT, ENODATA, ENOTSUP, EPERM, ERANGE, ESTALE } = constants.errno;
@@ -80,11 +81,14 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
     /** fuse-native's own method answers more bytes than the caller has room for. xattr(7) requires ERANGE. */
     override _op_getxattr(signal: Answer, path: string, name: string, target: Buffer): void {
       const answer = (result: number) => signal(result, target.buffer);
-      run('getxattr', path, answer, async () => {
-        const value = await filesystem.getxattr(path, name);
-        if (value === undefined) throw systemError(ENODATA);
-        return fill(target, value);
-      });
+      // `ls -l` asks each file for attributes of others (security.selinux, system.posix_acl_access).
+      if (!isOwnAttribute(name)) answer(-ENODATA);
+      else
+        run('getxattr', path, answer, async () => {
+          const value = await filesystem.getxattr(path, name);
+          if (value === undefined) throw systemError(ENODATA);
+          return fill(target, value);
+        });
     }
 
     /** fuse-native's own method asks for the path, which may show something else than the handle has open. */
@@ -203,8 +207,11 @@ function operations(filesystem: Filesystem, run: Run) {
 
   return {
     init: (answer: Answer) => answer(0),
-    getattr: (path: string, answer: Answer) =>
-      run('getattr', path, answer, async () => [tell(path, await filesystem.getattr(path))]),
+    getattr: (path: string, answer: Answer) => {
+      const listed = filesystem.listedAttributes(path);
+      if (listed !== undefined) answer(0, tell(path, listed));
+      else run('getattr', path, answer, async () => [tell(path, await filesystem.getattr(path))]);
+    },
     fgetattr: (path: string, handle: number, answer: Answer) =>
       run('fgetattr', path, answer, async () => [tell(path, await filesystem.fgetattr(path, handle))]),
     // A C library takes ENOENT of readdir for the end of the folder, so opendir reports a missing folder.

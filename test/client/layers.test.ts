@@ -1,4 +1,5 @@
 /** Containers in layers: fetched from a real registry, kept as entries of a real cache. */
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,7 +10,7 @@ import { prune, verify } from '../../src/client/cache.ts';
 import { copy } from '../../src/client/copy.ts';
 import { inspectRemote } from '../../src/client/inspect-remote.ts';
 import { isLayered, type OpenLayered } from '../../src/client/layered-images.ts';
-import { Session } from '../../src/client/session.ts';
+import { Session, type SessionOptions } from '../../src/client/session.ts';
 import { findImage, parseTarget } from '../../src/client/target.ts';
 import { inspect } from '../../src/image/inspect.ts';
 import type { ByteSource } from '../../src/image/source.ts';
@@ -53,13 +54,13 @@ needs({ registry: true })('layers', () => {
     rmSync(storage, { recursive: true });
   });
 
-  const session = async (): Promise<Session> => {
-    const opened = await Session.open({ env: environment(home) });
+  const session = async (options: SessionOptions = {}): Promise<Session> => {
+    const opened = await Session.open({ env: environment(home), ...options });
     onTestFinished(() => opened.close());
     return opened;
   };
-  const push = (tag: string, layers: readonly Layer[], config = {}) =>
-    pushLayered(registry.url, 'demo/app', tag, layers, config);
+  const push = (tag: string, layers: readonly Layer[], config = {}, arch?: string) =>
+    pushLayered(registry.url, 'demo/app', tag, layers, config, arch);
   const find = async (on: Session, uri: string) => {
     const target = await parseTarget(uri, on);
     const image = await findImage(on, target);
@@ -101,9 +102,9 @@ needs({ registry: true })('layers', () => {
       ...layerOf(APP, 'zstd'),
       blob: Buffer.concat([APP.subarray(0, 600), APP.subarray(600)].map((part) => zstdCompressSync(part))),
     };
-    await push('plain', [layerOf(BASE, 'none'), layerOf(APP, 'none')]);
-    await push('parts', [members, frames]);
-    const on = await session();
+    await push('plain', [layerOf(BASE, 'none'), layerOf(APP, 'none')], {}, 'amd64');
+    await push('parts', [members, frames], {}, 'amd64');
+    const on = await session({ arch: 'amd64' });
     const bytes = async (tag: string) => {
       await using image = await open(on, `lab://demo/app:${tag}`);
       return digestOf(Buffer.from(await image.read(0, image.size)));
@@ -147,16 +148,72 @@ needs({ registry: true })('layers', () => {
     expect(image.modified).toEqual(new Date('2020-02-02T02:02:02Z'));
   });
 
+  test('an image that was opened before needs no index of its layers, and one whose tables are damaged is made again', async () => {
+    await push('1', [layerOf(BASE), layerOf(APP)]);
+    await push('2', [layerOf(OTHER)]);
+    let other: Buffer;
+    {
+      await using on = await Session.open({ env: environment(home) });
+      for (const tag of ['1', '2']) await (await open(on, `lab://demo/app:${tag}`))[Symbol.asyncDispose]();
+      const { image } = await find(on, 'lab://demo/app:2');
+      other = Buffer.from(on.state.layers.imageOf(image?.revision ?? '') ?? '');
+    }
+    const on = await session();
+    const { revision } = (await find(on, 'lab://demo/app:1')).image as { revision: string };
+    on.state.db.prepare('DELETE FROM layer_entries').run();
+    {
+      await using image = await open(on, 'lab://demo/app:1');
+      expect(await fileIn(image, '/etc/base')).toBe(DATA.toString());
+    }
+    // Tables that others made: what is kept is what is read.
+    on.state.layers.putImage(revision, 1, other);
+    {
+      await using image = await open(on, 'lab://demo/app:1');
+      expect(await fileIn(image, '/etc/base')).toBe('');
+    }
+    on.state.layers.putImage(revision, 1, other.fill(0, 20));
+    await using image = await open(on, 'lab://demo/app:1');
+    expect(await fileIn(image, '/etc/base')).toBe(DATA.toString());
+  });
+
+  test('a layer that grows a hundred times gets room as it grows, and is an error where the cache has none', async () => {
+    const zeros = tarOf([{ path: 'zeros', data: Buffer.alloc(40_000_000) }]);
+    await push('1', [layerOf(zeros)]);
+    {
+      await using on = await Session.open({ env: environment(home), cacheSize: '20MB' });
+      await expect(open(on, 'lab://demo/app:1')).rejects.toMatchObject({ code: 'NO_SPACE' });
+      await expect.poll(() => readdirSync(join(on.cache.root, 'incoming'))).toEqual([]);
+    }
+    await using image = await open(await session(), 'lab://demo/app:1');
+    expect(image.size).toBeGreaterThan(40_000_000);
+  });
+
+  test('an open that is given up ends its fetch, and leaves nothing', async () => {
+    const big = tarOf([{ path: 'big', data: randomBytes(30_000_000) }]);
+    await push('1', [layerOf(big, 'none')]);
+    const on = await session();
+    const { backend, image } = await find(on, 'lab://demo/app:1');
+    if (!isLayered(image)) throw new Error('not in layers');
+    const aborter = new AbortController();
+    const progress = () => aborter.abort(new Error('enough'));
+    const options = { signal: aborter.signal, progress };
+    await expect(on.layered.open(backend, image, on.current(backend, image), options)).rejects.toThrow();
+    await expect.poll(() => readdirSync(join(on.cache.root, 'incoming'))).toEqual([]);
+    expect([on.layers.transfers, on.cache.list()]).toEqual([[], []]);
+    await using again = await open(on, 'lab://demo/app:1');
+    expect(again.size).toBeGreaterThan(30_000_000);
+  });
+
   test('a layer that was evicted is fetched again', async () => {
     const [base, app] = [layerOf(BASE), layerOf(APP)];
     await push('1', [base, app]);
     const on = await session();
     {
       await using held = await open(on, 'lab://demo/app:1');
-      expect(prune(on).images).toBe(0);
+      expect(prune(on).layers).toBe(0);
       expect(await fileIn(held, '/app')).toBe('app\n');
     }
-    expect(prune(on).images).toBe(2);
+    expect(prune(on)).toMatchObject({ images: 0, layers: 2 });
     await using again = await open(on, 'lab://demo/app:1');
     expect(await fileIn(again, '/etc/base')).toBe(DATA.toString());
     await expect.poll(() => [base, app].map(sent)).toEqual([2, 2]);
@@ -207,8 +264,8 @@ needs({ registry: true })('layers', () => {
 
   test('of an index, the image of this machine or of the option arch is shown', async () => {
     const images = {
-      amd64: await push('amd64', [layerOf(APP)]),
-      arm64: await push('arm64', [layerOf(OTHER)]),
+      amd64: await push('amd64', [layerOf(APP)], {}, 'amd64'),
+      arm64: await push('arm64', [layerOf(OTHER)], {}, 'arm64'),
     };
     await pushIndex(registry.url, 'demo/app', 'all', images);
     const on = await session();
@@ -217,6 +274,51 @@ needs({ registry: true })('layers', () => {
     if (process.arch !== 'x64') return;
     await using own = await open(on, 'lab://demo/app:all');
     expect(await fileIn(own, '/app')).toBe('app\n');
+  });
+
+  test('sessions for different architectures never share an answer, in one cache and at one time', async () => {
+    const images = {
+      amd64: await push('amd64', [layerOf(APP)], {}, 'amd64'),
+      arm64: await push('arm64', [layerOf(OTHER)], {}, 'arm64'),
+    };
+    await pushIndex(registry.url, 'demo/app', 'all', images);
+    const lab = async (on: Session) => {
+      const backend = await on.backend('lab');
+      const name = { collection: 'demo', image: 'app', tag: 'all' };
+      return (await on.metadata.images.resolve(backend, name))?.layered?.architecture;
+    };
+    const all = { amd64: await session({ arch: 'x86_64' }), arm64: await session({ arch: 'aarch64' }) };
+    expect([await lab(all.amd64), await lab(all.arm64), await lab(all.amd64)]).toEqual([
+      'amd64',
+      'arm64',
+      'amd64',
+    ]);
+    // Later ones ask nobody, and find each their own answer.
+    const offline = async (arch: string) => lab(await session({ arch, offline: true }));
+    expect(await Promise.all(['arm64', 'amd64', 'riscv64'].map(offline))).toEqual([
+      'arm64',
+      'amd64',
+      undefined,
+    ]);
+    // It wins over the option of the backend.
+    await using image = await open(all.amd64, 'arm://demo/app:all');
+    expect(await fileIn(image, '/app')).toBe('app\n');
+  });
+
+  test('an image for other machines only says which, and how to choose it', async () => {
+    const arm64 = await push('arm', [layerOf(APP)], {}, 'arm64');
+    await pushIndex(registry.url, 'demo/app', 'all', { arm64 });
+    const on = await session({ arch: 'amd64' });
+    for (const tag of ['arm', 'all']) {
+      const { image } = await find(on, `lab://demo/app:${tag}`);
+      expect([isLayered(image), image.unpresentable]).toEqual([
+        false,
+        'an image for linux/arm64, not for linux/amd64; choose one with --arch, such as --arch arm64',
+      ]);
+    }
+    // A digest is a choice of its own.
+    expect(isLayered((await find(on, `lab://demo/app:arm@${arm64.digest}`)).image)).toBe(true);
+    expect(isLayered((await find(await session({ arch: 'arm64' }), 'lab://demo/app:arm')).image)).toBe(true);
   });
 
   test('what it says of itself comes from the configuration alone, and is what its image says', async () => {

@@ -2,16 +2,23 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { constants as flags, readFileSync } from 'node:fs';
+import { cp } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { constants as os } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { hostPlatform } from '../../src/base/platform.ts';
+import { inspect } from '../../src/client/inspect.ts';
+import { search, summarize } from '../../src/client/search.ts';
 import type { Filesystem } from '../../src/fs/filesystem.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
+import { digestOf, type Layer, layerOf, pushLayered, tarOf } from '../servers/layered.ts';
 import { copyIn, errnoOfCall, fixture, image, openWorld, readFileAt, temporaryFolder } from './support.ts';
 
-const { EEXIST, EHOSTUNREACH, ESTALE, ETIMEDOUT } = os.errno;
+const { EEXIST, EHOSTUNREACH, ENOENT, ESTALE, ETIMEDOUT } = os.errno;
 const { O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } = flags;
+const ARCH = hostPlatform().architecture;
 /** "Wrong medium type", Linux's own. */
 const EMEDIUMTYPE = 124;
 
@@ -22,6 +29,12 @@ let registry: TestRegistry;
 let small: Buffer;
 
 const lab = () => ({ lab: { driver: 'oci', base: registry.url } });
+
+/** The registry, started anew with this storage. */
+async function restarted(dir: string): Promise<TestRegistry> {
+  await registry.remove();
+  return startRegistry({ dir });
+}
 
 /** An attribute that is JSON. */
 async function attribute(filesystem: Filesystem, path: string, name: string): Promise<unknown> {
@@ -50,6 +63,44 @@ needs({ registry: true })('over a registry', () => {
     expect(await filesystem.readdir('/lab/demo')).toEqual(['small:1.0.simg']);
   });
 
+  test('Looking up an image asks for that image and for nothing else.', async () => {
+    const dir = await temporaryFolder();
+    const path = '/lab/demo/team/small:1.0.simg';
+    registry = await restarted(dir);
+    const publisher = await openWorld(lab());
+    await copyIn(publisher.filesystem, path, small);
+    await publisher.stop();
+    const repositories = join(dir, 'docker/registry/v2/repositories/demo');
+    for (let number = 0; number < 300; number += 1)
+      await cp(join(repositories, 'team/small'), join(repositories, `other${number % 20}/image${number}`), {
+        recursive: true,
+      });
+    registry = await restarted(dir);
+    for (const readOnly of [true, false]) {
+      const before = registry.log().length;
+      const { filesystem } = await openWorld(lab(), { readOnly });
+      // What the kernel does: it looks up one folder after the other.
+      for (const folder of ['/lab', '/lab/demo', '/lab/demo/team']) await filesystem.getattr(folder);
+      expect((await filesystem.getattr(path)).size).toBe(small.length);
+      const handle = await filesystem.open(path, O_RDONLY);
+      const start = Buffer.alloc(4096);
+      await filesystem.read(handle, start, 0, start.length);
+      expect(start.equals(small.subarray(0, 4096))).toBe(true);
+      await filesystem.release(handle);
+      const requests = () =>
+        registry
+          .log()
+          .slice(before)
+          .map(({ method, path: what }) => `${method} ${what.replace(/sha256:.*/, '')}`);
+      await vi.waitFor(() => expect(requests()).toHaveLength(2));
+      expect(requests()).toEqual(['GET /v2/demo/team/small/manifests/1.0', 'GET /v2/demo/team/small/blobs/']);
+      // Nothing of the registry is missing either, for whoever lists it.
+      expect((await filesystem.readdir('/lab/demo')).length).toBe(21);
+      expect(await errnoOfCall(filesystem.readdir('/lab/demo/none'))).toBe(ENOENT);
+      await vi.waitFor(() => expect(requests().at(-1)).toMatch(/_catalog/));
+    }
+  });
+
   test('A tag that does not hold an image is listed with mode 0000, and opening it gives EMEDIUMTYPE.', async () => {
     await putChart('demo/app', '2.0');
     const { filesystem } = await openWorld(lab());
@@ -58,6 +109,54 @@ needs({ registry: true })('over a registry', () => {
     const opening = filesystem.open('/lab/demo/app:2.0.simg', 0);
     expect(await errnoOfCall(opening)).toBe(EMEDIUMTYPE);
     await expect(opening).rejects.toThrow('not a Singularity image but application/vnd.cncf.helm.config');
+  });
+
+  test('an image in layers tells the same in its attribute, the file beside it and inspect, without any layer', async () => {
+    const layers = [layerOf(tarOf([{ path: 'app', data: 'app' }]))];
+    const config = { Env: ['A=1'], Entrypoint: ['/app'], Labels: { owner: 'lab' } };
+    await pushLayered(registry.url, 'demo/app', '1', layers, config);
+    const { filesystem, session, home } = await openWorld(lab());
+    const path = '/lab/demo/app:1.simg';
+    const told = async () => {
+      const beside = JSON.parse((await readFileAt(filesystem, `${path}.json`)).toString());
+      expect(await attribute(filesystem, path, 'inspect')).toEqual(beside);
+      expect(JSON.parse(JSON.stringify(await inspect(session, 'lab://demo/app:1')))).toEqual(beside);
+      expect(await attribute(filesystem, path, 'labels')).toEqual(beside.data.attributes.labels);
+      return beside;
+    };
+    const first = await told();
+    const [{ blob, diffId }] = layers as [Layer];
+    expect(first).toMatchObject({
+      estimated: true,
+      architecture: ARCH,
+      layers: [{ digest: digestOf(blob), size: blob.length, diffId }],
+      modified: '2020-02-02T02:02:02.000Z',
+      cached: 0,
+      data: { attributes: { labels: { owner: 'lab', 'org.label-schema.build-arch': ARCH } } },
+    });
+    const { attributes } = first.data;
+    expect(Object.keys(attributes).sort()).toEqual([
+      'deffile',
+      'environment',
+      'labels',
+      'runscript',
+      'startscript',
+    ]);
+    expect(session.layers.fetchedBytes).toBe(0);
+
+    const bytes = await readFileAt(filesystem, path);
+    const { estimated, ...known } = await told();
+    expect([estimated, known.size, known.cached > 0]).toEqual([undefined, bytes.length, true]);
+    expect(known.data).toEqual(first.data);
+    // Another process knows it as well, and search tells it.
+    const other = await openWorld(lab(), { home });
+    const sizes: number[] = [];
+    await search(other.session, {
+      query: 'app',
+      backends: ['lab'],
+      found: (image, backend) => sizes.push(summarize(other.session, image, backend).size),
+    });
+    expect(sizes).toEqual([bytes.length]);
   });
 
   test('The modification time is the revision’s.', async () => {
@@ -166,7 +265,7 @@ needs({ registry: true })('over a registry', () => {
     expect(await errnoOfCall(copyIn(filesystem, '/lab/new/kept:1.0.simg', small))).toBe(EHOSTUNREACH);
     expect((await filesystem.getattr('/lab/new')).mode & 0o777).toBe(0o755);
     expect(await errnoOfCall(filesystem.readdir('/lab/other'))).toBe(EHOSTUNREACH);
-    expect(await errnoOfCall(filesystem.getattr('/lab/other.d'))).toBe(EHOSTUNREACH);
+    expect(await errnoOfCall(filesystem.getattr('/lab/other.part'))).toBe(EHOSTUNREACH);
   });
 
   test('a push to a service that is away is kept, and done by the next who restores the journal', async () => {
@@ -237,7 +336,7 @@ describe('a service that does not answer', () => {
     const path = '/slow/demo/image:1.simg';
     const calls = [
       filesystem.getattr(path),
-      filesystem.getattr('/slow/demo.d'),
+      filesystem.getattr('/slow/demo.part'),
       filesystem.readdir('/slow'),
       filesystem.open(path, 0),
       filesystem.getxattr(path, 'user.sregistry.digest'),

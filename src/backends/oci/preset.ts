@@ -5,6 +5,7 @@
  * image file as its only layer.
  */
 import { isError, SregistryError } from '../../base/errors.ts';
+import { formatArchitecture, platformFor } from '../../base/platform.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { OptionSchema } from '../../settings/options.ts';
 import { type Backend, type Driver, type DriverContext, defineDriver, type RemoteImage } from '../backend.ts';
@@ -14,7 +15,7 @@ import { copyImage } from './copy.ts';
 import { handleOf, resolveImage } from './images.ts';
 import { listCollection, matchingNames } from './listing.ts';
 import { pushImage } from './push.ts';
-import { repositoryOfImage } from './reference.ts';
+import { isNamespace, repositoryOfImage } from './reference.ts';
 import { createRegistries, type OciSettings, type Registry } from './registries.ts';
 import { removeImage } from './remove.ts';
 
@@ -23,7 +24,9 @@ export interface OciPreset<S extends OptionSchema> extends Omit<Driver<S>, 'crea
   connect(context: DriverContext<S>): PresetSettings;
 }
 
-export interface PresetSettings extends OciSettings {
+export interface PresetSettings extends Omit<OciSettings, 'platform'> {
+  /** Architecture of images that exist for several, as `--arch` takes it. Default: that of this machine. */
+  readonly arch?: string | undefined;
   /** The collection of a name without one. Default: `''`, or Docker Hub's `library` without a `base`. */
   readonly defaultCollection?: string | undefined;
 }
@@ -54,7 +57,8 @@ function createOci<S extends OptionSchema>(
   context: DriverContext<S>,
   settings: PresetSettings,
 ): Backend {
-  const registries = createRegistries(context, settings);
+  const platform = platformFor(settings.arch);
+  const registries = createRegistries(context, { ...settings, platform });
   const at = (name: ImageName, signal?: AbortSignal) =>
     registries.at(repositoryOfImage(name, registries.base), signal);
   const of = (image: RemoteImage, signal?: AbortSignal) => {
@@ -66,6 +70,7 @@ function createOci<S extends OptionSchema>(
     name: context.name,
     driver,
     target: registries.target,
+    arch: formatArchitecture(platform),
     defaultCollection: settings.defaultCollection ?? (registries.base === undefined ? 'library' : ''),
     get http() {
       return registries.own.http;
@@ -82,6 +87,7 @@ function createOci<S extends OptionSchema>(
     readBlob: (image, { digest, size }, offset, length, signal) =>
       readBlob(of(image, signal), digest, { size, offset, length }),
     list: (collection, signal) => listCollection(registries, collection, signal),
+    isCollectionName: (collection) => isNamespace(collection, registries.base),
     push: (file, name, options) => pushImage(at(name, options?.signal), file, name, options),
     search: ({ query, labels }, signal) =>
       imagesOf(matchingNames(registries, query, signal), labels, (name) => resolve(name, signal)),

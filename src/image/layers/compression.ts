@@ -9,6 +9,8 @@ const ZSTD = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a50;
 const isSkippable = (magic: number) => magic >= SKIPPABLE && magic <= SKIPPABLE + 15;
 
+/** Bytes that a decompressor gives at a time. Node's 16 KiB make it half as fast. */
+const CHUNK = 256 * 1024;
 /** Bytes from which {@link decompressor} can tell. */
 export const MAGIC_SIZE = 4;
 
@@ -20,9 +22,12 @@ export interface Decompressor {
 
 /** What turns a blob that begins with `head` into an archive; undefined if it is one already. */
 export function decompressor(head: Buffer): Decompressor | undefined {
-  if (GZIP.equals(head.subarray(0, GZIP.length))) return { stream: createGunzip(), cut: (chunks) => chunks };
+  if (GZIP.equals(head.subarray(0, GZIP.length)))
+    return { stream: createGunzip({ chunkSize: CHUNK }), cut: (chunks) => chunks };
   const magic = head.length < MAGIC_SIZE ? 0 : head.readUInt32LE();
-  return magic === ZSTD || isSkippable(magic) ? { stream: createZstdDecompress(), cut: atFrames } : undefined;
+  return magic === ZSTD || isSkippable(magic)
+    ? { stream: createZstdDecompress({ chunkSize: CHUNK }), cut: atFrames }
+    : undefined;
 }
 
 /**
