@@ -135,6 +135,28 @@ export class Entry implements Presence {
     });
   }
 
+  /** Are all of these blocks present, and were they compared? */
+  knows(first: number, last: number): boolean {
+    return this.map.hasAll(first, last) && this.#allChecked(first, last);
+  }
+
+  /**
+   * Reads bytes of blocks that it {@link knows}. Calls `done` with their number, or with undefined if not all could be read:
+   * {@link read} tells why.
+   */
+  readKnown(
+    target: Uint8Array,
+    offset: number,
+    length: number,
+    done: (count: number | undefined) => void,
+  ): void {
+    this.#calls.enter();
+    read(this.#fd, target, 0, length, offset, (error, count) => {
+      this.#calls.leave();
+      done(error === null && count === length ? count : undefined);
+    });
+  }
+
   /** Compares every present block that was not read yet with its checksum. Returns the bad blocks. */
   async check(signal?: AbortSignal): Promise<number[]> {
     const bad: number[] = [];
@@ -192,7 +214,8 @@ export class Entry implements Presence {
   mark(first: number, sums: readonly number[]): void {
     this.#calls.check();
     this.map.mark(first, sums);
-    this.#checked.fill(0, first, first + sums.length);
+    // These bytes went through this process: what it would read back is what it has just compared.
+    this.#checked.fill(1, first, first + sums.length);
   }
 
   /** Learns what other processes have marked or cleared in `first..last`. */

@@ -42,6 +42,11 @@ export class PassedBlocks {
     return this.#failure;
   }
 
+  /** Were bytes ever handed out? If not, nothing here says anything of the image. */
+  get isUsed(): boolean {
+    return this.isPending || this.#right !== undefined || this.#failure !== undefined;
+  }
+
   /** Were blocks handed out that are not compared yet? */
   get isPending(): boolean {
     return this.#handedOut.size > 0;

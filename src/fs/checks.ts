@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import type { Check } from '../base/check.ts';
 import { SregistryError, systemCode } from '../base/errors.ts';
 import { getPaths, hasRuntimeDir } from '../settings/paths.ts';
-import { loadFuse } from './fuse.ts';
+import { loadFuse } from './fuse-binding.ts';
 import { listMounts } from './mount-record.ts';
 import { mountedPaths, serviceOf } from './mountpoint.ts';
 

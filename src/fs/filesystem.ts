@@ -182,6 +182,17 @@ export class Filesystem {
     return this.#files.get(handle).read(target, offset, length, () => this.#lookup.signal());
   }
 
+  /** As `readKnown` of the open file; false for a file that does not have it, and for a handle that does not exist. */
+  readKnown(
+    handle: number,
+    target: Uint8Array,
+    offset: number,
+    length: number,
+    done: (count: number | undefined) => void,
+  ): boolean {
+    return this.#files.find(handle)?.readKnown?.(target, offset, length, done) ?? false;
+  }
+
   async write(handle: number, source: Uint8Array, offset: number, length: number): Promise<number> {
     await this.#staging.write(this.#files.staged(handle), source, offset, length);
     return length;

@@ -1,16 +1,16 @@
 /**
- * The adapter to fuse-native, and the only file that knows it. It answers every operation exactly once, with an errno if the
+ * The adapter to fuse-native (fuse-binding.ts). It answers every operation exactly once, with an errno if the
  * filesystem threw. It sets no time limit: each operation of the filesystem has a deadline of its own, and a push takes as long
  * as it needs.
  */
 import { readdir, readlink } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { SregistryError } from '../base/errors.ts';
 import { debugLog } from '../log/index.ts';
 import type { Attributes } from './attributes.ts';
 import { errnoOf } from './errno.ts';
 import type { Filesystem } from './filesystem.ts';
+import { type Answer, loadFuseWithReads } from './fuse-binding.ts';
 import { OpenAsTold } from './open-as-told.ts';
 import { ToldAttributes } from './told.ts';
 import { isOwnAttribute } from './xattrs.ts';
@@ -28,28 +28,6 @@ const LONGEST_BELIEF = 3;
 /** Longest file name (NAME_MAX). */
 const NAME_MAX = 255;
 
-type Answer = (result: number, ...values: unknown[]) => void;
-type Handler = (...args: never[]) => void;
-
-interface FuseInstance {
-  mount(callback: (error: Error | null) => void): void;
-}
-interface FuseClass {
-  new (
-    mountpoint: string,
-    operations: Record<string, Handler>,
-    options: object,
-  ): FuseInstance & FuseInternals;
-}
-/** Methods of fuse-native's class that this adapter replaces. */
-interface FuseInternals {
-  _fuseOptions(): string;
-  _op_getxattr(signal: Answer, path: string, name: string, target: Buffer): void;
-  _op_listxattr(signal: Answer, path: string, target: Buffer): void;
-  _op_getattr(signal: Answer, path: string): void;
-  _op_fgetattr(signal: Answer, path: string, handle: number): void;
-}
-
 export interface MountOptions {
   readonly mountpoint: string;
   readonly allowOther: boolean;
@@ -62,7 +40,9 @@ export interface MountOptions {
 
 /** Mounts the filesystem. Resolves when the kernel has it. Throws MISSING_DEPENDENCY if libfuse 2 is not installed. */
 export async function mountFuse(filesystem: Filesystem, options: MountOptions): Promise<void> {
-  const Fuse = loadFuse();
+  const run = runner(filesystem);
+  const all = operations(filesystem, run);
+  const Fuse = loadFuseWithReads(all.read);
   class Mount extends Fuse {
     /**
      * Options that fuse-native does not know, or not with the value 0: 128 KiB writes instead of 4 KiB, how long to believe, pages
@@ -105,8 +85,6 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
       });
     }
   }
-  const run = runner(filesystem);
-  const all = operations(filesystem, run);
   const mount = new Mount(options.mountpoint, all, {
     timeout: false,
     fsname: 'sregistry',
@@ -127,18 +105,6 @@ export async function isConnected(): Promise<boolean> {
   const names = await readdir(folder);
   const targets = await Promise.all(names.map((name) => readlink(`${folder}/${name}`).catch(() => '')));
   return targets.includes('/dev/fuse');
-}
-
-/** The class that mounts. Throws MISSING_DEPENDENCY if libfuse 2 cannot be loaded. */
-export function loadFuse(): FuseClass {
-  try {
-    return createRequire(import.meta.url)('fuse-native') as FuseClass;
-  } catch (cause) {
-    throw new SregistryError('MISSING_DEPENDENCY', 'Mounting needs libfuse 2, which cannot be loaded', {
-      hint: 'Run sregistry doctor; on Debian or Ubuntu: apt-get install libfuse2 fuse3',
-      cause,
-    });
-  }
 }
 
 function mountError(mountpoint: string, cause: Error): SregistryError {
@@ -226,8 +192,24 @@ function operations(filesystem: Filesystem, run: Run) {
       run('open', path, answer, async () => [await open(path, flags)]),
     create: (path: string, _mode: number, answer: Answer) =>
       run('create', path, answer, async () => [await filesystem.create(path)]),
-    read: (path: string, handle: number, buffer: Buffer, length: number, offset: number, answer: Answer) =>
-      run('read', path, answer, () => filesystem.read(handle, buffer, offset, length)),
+    read: (
+      path: string,
+      handle: number,
+      buffer: Buffer,
+      length: number,
+      offset: number,
+      answer: (result: number) => void,
+    ) => {
+      const wait = () => run('read', path, answer, () => filesystem.read(handle, buffer, offset, length));
+      const done = (count: number | undefined) => (count === undefined ? wait() : answer(count));
+      let isBegun = false;
+      try {
+        isBegun = filesystem.readKnown(handle, buffer, offset, length, done);
+      } catch (error) {
+        debug('read %s: %o', path, error);
+      }
+      if (!isBegun) wait();
+    },
     write: (path: string, handle: number, buffer: Buffer, length: number, offset: number, answer: Answer) =>
       run('write', path, answer, () => {
         told.noteWrite(path);

@@ -25,6 +25,16 @@ export interface OpenFile {
   /** Reads up to `length` bytes at `offset` into `target`; fewer only at the end. */
   read(target: Uint8Array, offset: number, length: number, signal?: Signal): Promise<number>;
   /**
+   * As {@link read}, without a promise where nothing has to be waited for. Returns false where that is not so. Calls `done` with the
+   * number of bytes, or with undefined if {@link read} has to tell why there are none.
+   */
+  readKnown?(
+    target: Uint8Array,
+    offset: number,
+    length: number,
+    done: (count: number | undefined) => void,
+  ): boolean;
+  /**
    * Brings all bytes of an image to local disk. Resolves to a text that changes when the bytes change. `signal` limits each
    * step, not the whole: a slow service has time, a stalled one does not.
    */
@@ -59,6 +69,15 @@ export class CachedFile implements OpenFile {
 
   read(target: Uint8Array, offset: number, length: number, signal?: Signal): Promise<number> {
     return this.#cached.read(target, offset, length, this.#ahead, signal);
+  }
+
+  readKnown(
+    target: Uint8Array,
+    offset: number,
+    length: number,
+    done: (count: number | undefined) => void,
+  ): boolean {
+    return this.#cached.readKnown(target, offset, length, this.#ahead, done);
   }
 
   async settle(signal: () => AbortSignal): Promise<string> {
