@@ -10,7 +10,7 @@
  *
  * Every use of a descriptor is counted: closing waits for those under way and refuses more.
  */
-import { fdatasync, fstatSync, read, type Stats, statSync, write } from 'node:fs';
+import { fdatasync, fstatSync, read, type Stats, statSync, writev } from 'node:fs';
 import { promisify } from 'node:util';
 import { SregistryError } from '../base/errors.ts';
 import { copyFile } from '../base/files.ts';
@@ -31,7 +31,7 @@ import { entryFolder } from './location.ts';
 import { detach } from './trash.ts';
 
 const readAt = promisify(read);
-const writeAt = promisify(write);
+const writeAt = promisify(writev);
 const syncData = promisify(fdatasync);
 
 /** Blocks read at once when all are compared. */
@@ -200,12 +200,14 @@ export class Entry implements Presence {
     return new BlockWriter(this, first);
   }
 
-  /** Writes bytes; the caller marks the blocks they complete. */
-  write(chunk: Uint8Array, offset: number): Promise<void> {
+  /** Writes chunks that follow each other; the caller marks the blocks they complete. */
+  write(chunks: readonly Uint8Array[], offset: number): Promise<void> {
     return this.#calls.run(async () => {
-      for (let done = 0; done < chunk.length; ) {
-        const { bytesWritten } = await writeAt(this.#fd, chunk, done, chunk.length - done, offset + done);
-        done += bytesWritten;
+      let rest = chunks;
+      for (let at = offset; rest.length > 0; ) {
+        const { bytesWritten } = await writeAt(this.#fd, rest, at);
+        at += bytesWritten;
+        rest = behind(rest, bytesWritten);
       }
     });
   }
@@ -284,4 +286,14 @@ export class Entry implements Presence {
     }
     return done;
   }
+}
+
+/** What is left of chunks behind their first `count` bytes. */
+function behind(chunks: readonly Uint8Array[], count: number): readonly Uint8Array[] {
+  let skip = count;
+  return chunks.flatMap((chunk) => {
+    const rest = chunk.subarray(Math.min(skip, chunk.length));
+    skip -= chunk.length - rest.length;
+    return rest.length === 0 ? [] : [rest];
+  });
 }
