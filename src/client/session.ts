@@ -235,6 +235,7 @@ export class Session {
   }
 
   async close(): Promise<void> {
+    await this.metadata.close();
     await this.layers.close();
     await this.cache.stop();
     const backends = await Promise.allSettled([...this.#backends.values(), this.#plainHttp]);

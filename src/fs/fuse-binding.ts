@@ -2,7 +2,7 @@
  * Loads fuse-native, and what this project replaces in it. Only fuse.ts uses its classes.
  *
  * Reads skip fuse-native's own JavaScript, which makes six objects for each and answers a tick later. A read of cached bytes takes
- * a third less time that way (bench/read.ts).
+ * a third less time that way (bench/reads/read.ts).
  */
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
@@ -33,6 +33,7 @@ interface FuseInternals {
   _op_getxattr(signal: Answer, path: string, name: string, target: Buffer): void;
   _op_listxattr(signal: Answer, path: string, target: Buffer): void;
   _op_getattr(signal: Answer, path: string): void;
+  _op_readdir(signal: Answer, path: string): void;
   _op_fgetattr(signal: Answer, path: string, handle: number): void;
 }
 

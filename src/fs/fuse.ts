@@ -3,6 +3,7 @@
  * filesystem threw. It sets no time limit: each operation of the filesystem has a deadline of its own, and a push takes as long
  * as it needs.
  */
+import { constants as files } from 'node:fs';
 import { readdir, readlink } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { SregistryError } from '../base/errors.ts';
@@ -10,7 +11,8 @@ import { debugLog } from '../log/index.ts';
 import type { Attributes } from './attributes.ts';
 import { errnoOf } from './errno.ts';
 import type { Filesystem } from './filesystem.ts';
-import { type Answer, loadFuseWithReads } from './fuse-binding.ts';
+import { type Answer, type Handler, loadFuseWithReads } from './fuse-binding.ts';
+import { provideFusermount } from './fusermount.ts';
 import { OpenAsTold } from './open-as-told.ts';
 import { ToldAttributes } from './told.ts';
 import { isOwnAttribute } from './xattrs.ts';
@@ -28,12 +30,20 @@ const LONGEST_BELIEF = 3;
 /** Longest file name (NAME_MAX). */
 const NAME_MAX = 255;
 
+/** What fuse-native takes for the attributes of an entry of a folder. Of those, libfuse passes on only the kind. */
+const [FILE, FOLDER] = [files.S_IFREG, files.S_IFDIR].map((mode) => new Uint32Array(18).fill(mode, 0, 1));
+
+/** If fuse-native has no such operation, libfuse answers ENOSYS, and the kernel does not ask again. */
+const XATTR_OPERATIONS = ['getxattr', 'listxattr', 'setxattr', 'removexattr'];
+
 export interface MountOptions {
   readonly mountpoint: string;
   readonly allowOther: boolean;
   readonly readOnly: boolean;
   /** Milliseconds for which the mount itself trusts what a service said. */
   readonly ttl: number;
+  /** Without extended attributes the kernel asks for none, which makes `ls -l` faster. */
+  readonly hasXattrs: boolean;
   /** Further options of the mount, as `-o` takes them. */
   readonly extra: readonly string[];
 }
@@ -84,13 +94,29 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
         return fill(target, Buffer.from(names.map((name) => `${name}\0`).join('')));
       });
     }
+
+    /** As fuse-native's own method, without an array of 18 numbers made for each name. */
+    override _op_readdir(signal: Answer, path: string): void {
+      run('readdir', path, signal, async () => {
+        const names = await filesystem.readdir(path);
+        const isFile = filesystem.filesIn(path);
+        const kinds = names.map((name) => (isFile(name) ? FILE : FOLDER));
+        return [
+          ['.', '..', ...names],
+          [FOLDER, FOLDER, ...kinds],
+        ];
+      });
+    }
   }
-  const mount = new Mount(options.mountpoint, all, {
+  const handlers: Record<string, Handler> = { ...all };
+  if (!options.hasXattrs) for (const name of XATTR_OPERATIONS) delete handlers[name];
+  const mount = new Mount(options.mountpoint, handlers, {
     timeout: false,
     fsname: 'sregistry',
     subtype: 'sregistry',
     allowOther: options.allowOther,
   });
+  provideFusermount();
   await new Promise<void>((resolve, reject) => {
     mount.mount((error) => (error === null ? resolve() : reject(mountError(options.mountpoint, error))));
   });
@@ -186,8 +212,6 @@ function operations(filesystem: Filesystem, run: Run) {
         await filesystem.opendir(path);
         return 0;
       }),
-    readdir: (path: string, answer: Answer) =>
-      run('readdir', path, answer, async () => [['.', '..', ...(await filesystem.readdir(path))]]),
     open: (path: string, flags: number, answer: Answer) =>
       run('open', path, answer, async () => [await open(path, flags)]),
     create: (path: string, _mode: number, answer: Answer) =>
@@ -237,6 +261,7 @@ function operations(filesystem: Filesystem, run: Run) {
     chown: plain('chown', (path) => filesystem.setAttributes(path)),
     utimens: plain('utimens', (path) => filesystem.setAttributes(path)),
     // Mount's own methods answer these. They are named here so that the kernel learns that they exist.
+    readdir: () => {},
     listxattr: () => {},
     getxattr: () => {},
     setxattr: plain('setxattr', async () => Promise.reject(systemError(ENOTSUP))),

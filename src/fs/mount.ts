@@ -12,6 +12,7 @@ import type { Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '../base/errors.ts';
 import { ownProcess } from '../base/process.ts';
+import { version } from '../base/version.ts';
 import { adoptPublished, publish } from '../client/publish.ts';
 import { Session, type SessionOptions } from '../client/session.ts';
 import { openKeyRing } from '../client/signatures.ts';
@@ -52,6 +53,8 @@ export interface MountRequest extends Omit<SessionOptions, 'env'> {
   readonly allowOther?: boolean;
   readonly allowDelete?: boolean;
   readonly noOverwrite?: boolean;
+  /** Have no extended attributes. The kernel then asks for none. */
+  readonly noXattrs?: boolean;
   /** Path of a file of public keys. Only images that one of them signed can be read. */
   readonly requireSigned?: string | undefined;
   /** Options passed to FUSE as they are. */
@@ -147,6 +150,7 @@ export class Mount {
       allowOther: request.allowOther ?? false,
       readOnly: request.readOnly ?? false,
       ttl: this.#session.ttl,
+      hasXattrs: !(request.noXattrs ?? false),
       extra: request.fuseOptions ?? [],
     });
     this.#control = await serveControl(socketPath(this.#runtimeDir, this.mountpoint), {
@@ -182,6 +186,7 @@ export class Mount {
     return {
       mountpoint: this.mountpoint,
       pid: process.pid,
+      version,
       since: new Date(this.#since).toISOString(),
       backends: backendNames,
       cache: { path: location.root, bytes: cache.bytes, limit: cache.limit },

@@ -1,10 +1,13 @@
 /** Containers in layers on a real registry, as files of a real mount. */
-import { readFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { hostPlatform } from '../../src/base/platform.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
-import { digestOf, type Layer, layerOf, pushLayered, tarOf } from '../servers/layered.ts';
+import { digestOf, type Layer, layerOf, pushIndex, pushLayered, tarOf } from '../servers/layered.ts';
+import { chunkedOf, stargzOf } from '../servers/toc-layers.ts';
 import { World } from './support.ts';
 
 let world: World;
@@ -68,6 +71,43 @@ needs({ fuse: true, registry: true, apptainer: true, root: true })('a container 
     expect(await world.apptainer('run', join(world.mountpoint, image))).toBe('hello\n');
   });
 
+  test('Of an image for several platforms a mount shows the one for this machine, or the one that `--arch` names.', async () => {
+    const own = hostPlatform().architecture;
+    const images = Object.fromEntries(
+      await Promise.all(
+        [own, 's390x', 'ppc64le'].map(async (arch) => {
+          const layer = layerOf(tarOf([{ path: 'arch', data: `made-for-${arch}` }]), 'none');
+          return [arch, await pushLayered(registry.url, 'demo/app', arch, [layer], {}, arch)] as const;
+        }),
+      ),
+    );
+    await pushIndex(registry.url, 'demo/app', '1.0', images);
+    const image = '$MNT/lab/demo/app:1.0.simg';
+    for (const [flags, arch] of [
+      [[], own],
+      [['--arch', 's390x'], 's390x'],
+      [['-o', 'ro,arch=s930x'], undefined],
+      [['-o', 'ro,arch=ppc64le'], 'ppc64le'],
+      [[], own],
+    ] as const) {
+      if (arch === undefined) {
+        const { code, stderr } = await world.sregistry('mount', world.mountpoint, ...flags);
+        expect([code, stderr]).toEqual([2, expect.stringContaining('Did you mean s390x?')]);
+        continue;
+      }
+      await world.mount(...flags);
+      expect(await world.ok(`grep -a -o 'made-for-[a-z0-9]*' ${image}`)).toBe(`made-for-${arch}\n`);
+      expect(await world.ok(`stat -c %a ${image}`)).toMatch(/^[75]55\n/);
+      await world.unmount();
+    }
+    await world.mount('--arch', 'arm/v7');
+    expect(await world.ok(`stat -c %a ${image}`)).toBe('0\n');
+    expect((await world.shell(`cat ${image}`)).stderr).toContain('Wrong medium type');
+    expect(await world.ok(`getfattr --only-values -n user.sregistry.error ${image}`)).toContain(
+      `an image for linux/${own}, linux/s390x, linux/ppc64le, not for linux/arm/v7; choose one with --arch`,
+    );
+  });
+
   test('The first open of an image in layers fetches them, each whole and once, and shares them with other images.', async () => {
     const [base, middle, top] = (await layers()) as [Layer, Layer, Layer];
     await pushLayered(registry.url, 'demo/app', '1.0', [base, middle, top]);
@@ -79,6 +119,39 @@ needs({ fuse: true, registry: true, apptainer: true, root: true })('a container 
     await world.ok('cat $MNT/lab/demo/app:1.0.simg > /dev/null');
     await expect.poll(() => [base, middle, top].map(sent)).toEqual([1, 1, 1]);
     expect(await world.ok('du -k $MNT/lab/demo/app:1.0.simg')).not.toMatch(/^0\t/);
+  });
+
+  test.each([
+    ['eStargz', stargzOf],
+    ['zstd:chunked', chunkedOf],
+  ])('A layer with a table of contents is fetched as it is read. (%s)', async (_, make) => {
+    const large = tarOf([
+      { path: 'opt/', type: 'directory' },
+      { path: 'opt/unread', data: randomBytes(30_000_000) },
+      { path: 'opt/damaged', data: randomBytes(5_000_000) },
+    ]);
+    const parts = [...(await layers()).map(({ tar }) => make(tar)), make(large)];
+    const total = parts.reduce((sum, { blob }) => sum + blob.length, 0);
+    const { blob } = parts[3] as Layer;
+    await pushLayered(registry.url, 'demo/app', '1.0', parts);
+    await world.mount();
+    const image = 'lab/demo/app:1.0.simg';
+    expect(await world.exec(image, '/bin/cat', '/etc/version')).toBe('two\n');
+    expect(await world.exec(image, '/bin/sh', '-c', '[ -e /etc/gone ] || echo removed')).toBe('removed\n');
+    const { fetchedBytes } = await world.mounted();
+    expect(fetchedBytes).toBeGreaterThan(0);
+    expect(fetchedBytes).toBeLessThan(total / 5);
+    expect(parts.map(sent).every((requests) => requests > 0)).toBe(true);
+    const file = registry.blobFile(digestOf(blob));
+    writeFileSync(file, Buffer.from(blob).fill(7, blob.length - 2_000_000, blob.length - 1_900_000));
+    const read = `cat $MNT/${image} > /dev/null`;
+    const { code, stderr } = await world.shell(read);
+    expect([code, stderr]).toEqual([1, expect.stringContaining('Input/output error')]);
+    expect(await world.ok(`getfattr --only-values -n user.sregistry.error $MNT/${image}`)).toContain(
+      'chunk of the layer',
+    );
+    writeFileSync(file, blob);
+    expect(Number(await world.ok(`cat $MNT/${image} | wc -c`))).toBeGreaterThan(36_000_000);
   });
 
   test('Until then `stat` shows an estimate of its size, from then on the size. What it says of itself needs no layer.', async () => {

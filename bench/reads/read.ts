@@ -1,5 +1,5 @@
 /**
- * `node bench/read.ts [--mebibytes 700] [--rounds 3]`: what reading an image costs, in turns, through a mount of sregistry, a mount
+ * `node bench/reads/read.ts [--mebibytes 700] [--rounds 3]`: what reading an image costs, in turns, through a mount of sregistry, a mount
  * of rclone (cache mode full), a bare mount of fuse-native, and as a local file. sregistry gets the image from a registry on this machine,
  * rclone from a web folder. Prints a table of medians; each cell also has the smallest and the largest value.
  */
@@ -9,10 +9,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs, promisify } from 'node:util';
-import { startRegistry } from '../test/servers/docker-registry.ts';
-import { Bytes } from '../test/torture/content.ts';
-import { MountPoint, Rig } from '../test/torture/rig.ts';
-import { ociService } from '../test/torture/services.ts';
+import { startRegistry } from '../../test/servers/docker-registry.ts';
+import { Bytes } from '../../test/torture/content.ts';
+import { MountPoint, Rig } from '../../test/torture/rig.ts';
+import { ociService } from '../../test/torture/services.ts';
 import { Table } from './table.ts';
 import { startWebFolder } from './web-folder.ts';
 

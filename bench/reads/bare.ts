@@ -3,7 +3,7 @@
  * reading through this binding costs. Unmount it to end it.
  */
 import { closeSync, fstatSync, openSync, read } from 'node:fs';
-import { loadFuse } from '../src/fs/fuse-binding.ts';
+import { loadFuse } from '../../src/fs/fuse-binding.ts';
 
 const [mountpoint = '', file = ''] = process.argv.slice(2);
 const fd = openSync(file, 'r');
