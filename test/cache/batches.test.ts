@@ -45,7 +45,8 @@ test('A failed write ends the stream, and nothing is written after it.', async (
     calls += 1;
     throw failure;
   });
-  await expect(batches.add(chunk(1))).rejects.toBe(failure);
+  await batches.add(chunk(1));
+  await expect(batches.end()).rejects.toBe(failure);
   await expect(batches.add(chunk(2))).rejects.toBe(failure);
   await expect(batches.end()).rejects.toBe(failure);
   expect(calls).toBe(1);

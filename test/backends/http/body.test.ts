@@ -2,14 +2,14 @@ import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
 import { chunksOf } from '../../../src/backends/http/body.ts';
 
-const bodyOf = (chunks: Buffer[], end?: Error) =>
-  new Readable({
-    read() {
-      for (const chunk of chunks) this.push(chunk);
-      if (end === undefined) this.push(null);
-      else setImmediate(() => this.destroy(end));
-    },
-  });
+/** A body whose chunks have all arrived before anybody reads it. */
+function bodyOf(chunks: Buffer[], end?: Error): Readable {
+  const body = new Readable({ read() {} });
+  for (const chunk of chunks) body.push(chunk);
+  if (end === undefined) body.push(null);
+  else setImmediate(() => body.destroy(end));
+  return body;
+}
 
 test('The chunks of a body come as they arrived, none of them copied.', async () => {
   const sent = [1, 2, 3, 4].map((value) => Buffer.alloc(1000, value));
@@ -32,11 +32,7 @@ test('A body that breaks off throws why, after the chunks that arrived.', async 
 });
 
 test('A reader that stops destroys the body.', async () => {
-  const body = new Readable({
-    read() {
-      this.push(Buffer.alloc(10));
-    },
-  });
+  const body = bodyOf([Buffer.alloc(10), Buffer.alloc(10)]);
   for await (const _ of chunksOf(body)) break;
   expect(body.destroyed).toBe(true);
 });
