@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { neededGlibc } from './glibc.ts';
 import { stage } from './stage.ts';
 import { type Architecture, type Missing, type PackageRequest, ROOT } from './target.ts';
 
@@ -99,7 +100,7 @@ Version: ${version}
 Architecture: ${DEBIAN[architecture]}
 Maintainer: ${MAINTAINER}
 Installed-Size: ${Math.ceil(bytes / 1024)}
-Depends: libc6 (>= ${architecture === 'x64' ? '2.28' : '2.34'}), libgcc-s1, libstdc++6, libfuse2 | libfuse2t64, fuse3 | fuse
+Depends: libc6 (>= ${neededGlibc(join(work, 'usr/lib/sregistry'))}), libgcc-s1, libstdc++6, libfuse2 | libfuse2t64, fuse3 | fuse
 Suggests: apptainer | singularity-container
 Section: science
 Priority: optional

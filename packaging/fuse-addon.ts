@@ -21,8 +21,8 @@ export function prebuiltFuse(): FuseAddon {
 const COMPILER = 'aarch64-linux-gnu-gcc';
 
 /**
- * Compiles the addon with Debian's cross compiler and takes libfuse from Debian's package. Both need glibc 2.34: Debian 12,
- * Ubuntu 22.04, RHEL 9 or newer.
+ * Compiles the addon with Debian's cross compiler and takes libfuse from Debian's package. Both need glibc 2.34, as SQLite's
+ * addon does on every architecture.
  */
 export function buildFuse(architecture: 'arm64'): FuseAddon {
   const folder = cacheFolder(`fuse-${architecture}`);

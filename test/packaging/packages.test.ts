@@ -141,6 +141,20 @@ needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
   });
 });
 
+test('the .deb and the page say which glibc is needed', () => {
+  const depends = execFileSync('dpkg-deb', ['--field', packaged('sregistry_*.deb'), 'Depends'], {
+    encoding: 'utf8',
+  });
+  const [, glibc] = /\blibc6 \(>= (2\.\d+)\)/.exec(depends) ?? [];
+  const objects = execFileSync('dpkg-deb', ['--fsys-tarfile', packaged('sregistry_*.deb')], {
+    maxBuffer: 1 << 30,
+  });
+  expect(objects.includes(`\0GLIBC_${glibc}\0`)).toBe(true);
+  const page = readFileSync(join(ROOT, 'docs/install.md'), 'utf8');
+  const named = [...page.matchAll(/\bglibc (\S+?),? /g)].map(([, each]) => each);
+  expect(new Set(named)).toEqual(new Set([glibc]));
+});
+
 needs({ lintian: true })('the .deb', () => {
   test('is one that lintian has nothing against', async () => {
     const words = ['--allow-root', '--fail-on', 'error,warning', packaged('sregistry_*.deb')];

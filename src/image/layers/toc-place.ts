@@ -70,7 +70,8 @@ export function tocPlaceOf(
     }
     return undefined;
   }
-  const digest = annotations[STARGZ] ?? '';
+  // Some tools keep annotations of a layer that they store in another form.
+  const digest = /gzip$/.test(mediaType) ? (annotations[STARGZ] ?? '') : '';
   return DIGEST.test(digest) && blobSize > FOOTER_SIZE ? { packing: 'gzip', digest } : undefined;
 }
 

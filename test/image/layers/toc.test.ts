@@ -331,6 +331,7 @@ test('only annotations of the right form tell of a table', () => {
   expect(tocPlaceOf(chunked, zstd, size)).toMatchObject({ packing: 'zstd', range: { offset: 93_913 } });
   expect(tocPlaceOf(stargz, gzip, size)).toMatchObject({ packing: 'gzip' });
   expect(tocPlaceOf(stargz, zstd, size)).toBeUndefined();
+  expect(tocPlaceOf(stargz, 'application/vnd.oci.image.layer.v1.tar', size)).toBeUndefined();
   expect(tocPlaceOf(chunked, gzip, size)).toBeUndefined();
   expect(tocPlaceOf(chunked, zstd, 95_000)).toBeUndefined();
   expect(tocPlaceOf(stargz, gzip, 51)).toBeUndefined();
