@@ -51,7 +51,7 @@ function corpus(): Uint8Array[] {
 }
 
 /** Mulberry32: small, fast, and the same everywhere. */
-function random(seed: number): (below: number) => number {
+export function random(seed: number): (below: number) => number {
   let state = seed >>> 0;
   return (below) => {
     state = (state + 0x6d2b79f5) >>> 0;
@@ -76,10 +76,10 @@ const NUMBERS = [
   -2n,
 ];
 
-type Random = ReturnType<typeof random>;
+export type Random = ReturnType<typeof random>;
 
 /** One to eight changes, near the beginning or the end (where the structures are) more often than elsewhere. */
-function mutate(original: Uint8Array, pick: Random): Uint8Array {
+export function mutate(original: Uint8Array, pick: Random): Uint8Array {
   const bytes = new Uint8Array(original);
   const view = new DataView(bytes.buffer);
   const place = (size: number) => {
