@@ -1,5 +1,6 @@
 /** Layers come as plain, gzip or zstd archives. Media types do not always say which; the first bytes do. */
-import type { Duplex } from 'node:stream';
+import { type Duplex, Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { malformed } from '../binary.ts';
 
@@ -18,18 +19,83 @@ export interface Decompressor {
   cut(chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer>;
 }
 
+export type Compression = 'gzip' | 'zstd' | 'none';
+
+/** How a blob that begins with `head` is compressed. */
+export function compressionOf(head: Buffer): Compression {
+  if (GZIP.equals(head.subarray(0, GZIP.length))) return 'gzip';
+  const magic = head.length < MAGIC_SIZE ? 0 : head.readUInt32LE();
+  return magic === ZSTD || isSkippable(magic) ? 'zstd' : 'none';
+}
+
 /** What turns a blob that begins with `head` into an archive; undefined if it is one already. */
 export function decompressor(head: Buffer): Decompressor | undefined {
-  if (GZIP.equals(head.subarray(0, GZIP.length))) return { stream: createGunzip(), cut: (chunks) => chunks };
-  const magic = head.length < MAGIC_SIZE ? 0 : head.readUInt32LE();
-  return magic === ZSTD || isSkippable(magic) ? { stream: createZstdDecompress(), cut: atFrames } : undefined;
+  switch (compressionOf(head)) {
+    case 'gzip':
+      return { stream: createGunzip(), cut: (chunks) => chunks };
+    case 'zstd':
+      return { stream: createZstdDecompress(), cut: atFrames };
+    case 'none':
+      return undefined;
+  }
+}
+
+/** Decompresses whole frames of zstd. Gives no more than a few bytes beyond `limit`, if there are more. */
+export async function unzstd(bytes: Buffer, limit: number): Promise<Buffer> {
+  const stream = createZstdDecompress();
+  const fed = pipeline(Readable.from(atFrames([bytes])), stream);
+  fed.catch(() => {});
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of stream as AsyncIterable<Buffer>) {
+    parts.push(part);
+    size += part.length;
+    if (size > limit) break;
+  }
+  if (size <= limit) await fed;
+  return Buffer.concat(parts);
+}
+
+/** Tells where the frames of a zstd file begin, as far as each frame says how many bytes it holds. */
+export class FrameScanner {
+  readonly #frames = new Frames();
+  readonly #onFrame: (from: number, offset: number) => void;
+  /** Bytes of the file, and of what it holds. */
+  compressedSize = 0;
+  size = 0;
+  #isInside = false;
+
+  /** @param onFrame gets the bytes before the frame: of the file, and of what the file holds. */
+  constructor(onFrame: (from: number, offset: number) => void) {
+    this.#onFrame = onFrame;
+  }
+
+  /** Takes the next bytes of the file. @throws {SregistryError} NOT_AN_IMAGE if a frame does not say how many bytes it holds. */
+  push(chunk: Uint8Array): void {
+    for (let rest = chunk; rest.length > 0; ) {
+      if (!this.#isInside) this.#onFrame(this.compressedSize, this.size);
+      const length = this.#frames.take(rest);
+      rest = rest.subarray(length);
+      this.compressedSize += length;
+      this.#isInside = !this.#frames.isAtEnd;
+      if (this.#isInside) continue;
+      const { contentSize } = this.#frames;
+      if (contentSize === undefined) throw malformed('a frame of zstd does not say its size');
+      this.size += contentSize;
+    }
+  }
+
+  /** The file ends. @throws {SregistryError} NOT_AN_IMAGE if it ends in a frame. */
+  end(): void {
+    if (this.#isInside) throw malformed('the zstd file ends too early');
+  }
 }
 
 /**
  * Ends a chunk where a frame ends: Node's decompressor takes one frame after the other, but ends at a frame that ends inside a
  * chunk. Archives of zstd:chunked have a frame for each file.
  */
-async function* atFrames(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+async function* atFrames(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): AsyncGenerator<Buffer> {
   const frames = new Frames();
   for await (const chunk of chunks) {
     for (let rest = chunk; rest.length > 0; ) {
@@ -44,15 +110,26 @@ async function* atFrames(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> 
 class Frames {
   /** Bytes to pass over, before the next header. */
   #pass = 0;
-  #header = Buffer.alloc(8);
+  #header = Buffer.alloc(16);
   #has = 0;
   #needs = MAGIC_SIZE;
   #next: () => void = () => this.#magic();
   #atEnd = false;
   #hasChecksum = false;
+  #contentSize: number | undefined;
+
+  /** Did {@link take} end at the end of a frame? */
+  get isAtEnd(): boolean {
+    return this.#atEnd;
+  }
+
+  /** Bytes that the frame holds; undefined if its header does not say. */
+  get contentSize(): number | undefined {
+    return this.#contentSize;
+  }
 
   /** Takes bytes up to the end of a frame, or all. Returns how many. */
-  take(bytes: Buffer): number {
+  take(bytes: Uint8Array): number {
     let at = 0;
     this.#atEnd = false;
     while (at < bytes.length && !this.#atEnd) {
@@ -61,7 +138,9 @@ class Frames {
         this.#pass -= passed;
         at += passed;
       } else {
-        const taken = bytes.copy(this.#header, this.#has, at, at + this.#needs - this.#has);
+        const part = bytes.subarray(at, at + this.#needs - this.#has);
+        this.#header.set(part, this.#has);
+        const taken = part.length;
         this.#has += taken;
         at += taken;
         if (this.#has === this.#needs) {
@@ -88,6 +167,7 @@ class Frames {
 
   #magic(): void {
     const magic = this.#header.readUInt32LE();
+    this.#contentSize = 0;
     if (isSkippable(magic)) this.#expect(0, 4, () => this.#expect(this.#header.readUInt32LE(), 0));
     else if (magic === ZSTD) this.#expect(0, 1, () => this.#descriptor());
     else throw malformed('what follows a frame of zstd is none');
@@ -97,9 +177,12 @@ class Frames {
     const descriptor = this.#header.readUInt8();
     const isSingle = (descriptor & 0x20) !== 0;
     this.#hasChecksum = (descriptor & 4) !== 0;
-    const dictionary = [0, 1, 2, 4][descriptor & 3] as number;
-    const size = [isSingle ? 1 : 0, 2, 4, 8][descriptor >> 6] as number;
-    this.#expect((isSingle ? 0 : 1) + dictionary + size, 3, () => this.#block());
+    const before = (isSingle ? 0 : 1) + ([0, 1, 2, 4][descriptor & 3] as number);
+    const length = [isSingle ? 1 : 0, 2, 4, 8][descriptor >> 6] as number;
+    this.#expect(0, before + length, () => {
+      this.#contentSize = readContentSize(this.#header.subarray(before, before + length));
+      this.#expect(0, 3, () => this.#block());
+    });
   }
 
   #block(): void {
@@ -109,4 +192,12 @@ class Frames {
     if ((header & 1) === 0) this.#expect(length, 3, () => this.#block());
     else this.#expect(length + (this.#hasChecksum ? 4 : 0), 0);
   }
+}
+
+/** RFC 8878, 3.1.1.1.4. Undefined if the field is absent, or too large for any file. */
+function readContentSize(field: Buffer): number | undefined {
+  if (field.length === 0) return undefined;
+  if (field.length === 2) return field.readUInt16LE() + 256;
+  const size = field.length === 8 ? Number(field.readBigUInt64LE()) : field.readUIntLE(0, field.length);
+  return Number.isSafeInteger(size) ? size : undefined;
 }

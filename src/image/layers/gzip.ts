@@ -20,8 +20,10 @@ export interface GzipPlace {
    * At `member`, a header begins. At `block`, a block of DEFLATE begins; the 32 KiB before it may be needed.
    */
   readonly kind: 'member' | 'block';
-  /** In bits from the beginning of the file. */
+  /** The byte of the file in which it lies, the bit of the byte (0 to 7), and the byte's value. */
+  readonly at: number;
   readonly bit: number;
+  readonly byte: number;
   /** Bytes of the archive before it. */
   readonly offset: number;
 }
@@ -116,7 +118,7 @@ export class GzipScanner {
     this.#flags = bytes[at + 3] as number;
     if ((this.#flags & RESERVED) !== 0) throw malformed('a gzip header has unknown flags');
     this.#before = this.size;
-    this.#onPlace({ kind: 'member', bit: (this.#position + at) * 8, offset: this.size });
+    this.#place('member', bytes, at, 0);
     this.#next();
     return at + HEADER_SIZE;
   }
@@ -155,10 +157,14 @@ export class GzipScanner {
     const next = this.#deflate.take(bytes, at);
     if (this.#deflate.isDone) this.#state = 'trailer';
     else if (this.#deflate.isBetweenBlocks) {
-      const bit = (this.#position + next) * 8 + this.#deflate.bit;
-      this.#onPlace({ kind: 'block', bit, offset: this.size });
+      this.#place('block', bytes, next, this.#deflate.bit);
     }
     return next;
+  }
+
+  #place(kind: GzipPlace['kind'], bytes: Buffer, at: number, bit: number): void {
+    const byte = bytes[at] as number;
+    this.#onPlace({ kind, at: this.#position + at, bit, byte, offset: this.size });
   }
 
   #trailer(bytes: Buffer, at: number): number {

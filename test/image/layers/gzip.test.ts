@@ -34,10 +34,11 @@ test('each member is found, with every field that a header may have', () => {
   const name = Buffer.from(`${'n'.repeat(100_000)}\0comment\0`);
   const full = Buffer.concat([header, extra, name, Buffer.alloc(2), body]);
   const { places, scanner } = placesOf(Buffer.concat([plain, full, plain]));
+  const start = { kind: 'member', bit: 0, byte: 0x1f };
   expect(members(places)).toEqual([
-    { kind: 'member', bit: 0, offset: 0 },
-    { kind: 'member', bit: plain.length * 8, offset: 3 },
-    { kind: 'member', bit: (plain.length + full.length) * 8, offset: 6 },
+    { ...start, at: 0, offset: 0 },
+    { ...start, at: plain.length, offset: 3 },
+    { ...start, at: plain.length + full.length, offset: 6 },
   ]);
   expect(scanner.size).toBe(9);
 });
