@@ -1,8 +1,8 @@
 /**
- * Checksums of files, computed in a worker thread: a 10 GB image takes many seconds, and a mount must answer meanwhile.
+ * Checksums of files, computed in another thread: a 10 GB image takes many seconds, and a mount must answer meanwhile.
  */
-import { Worker } from 'node:worker_threads';
 import { SregistryError } from './errors.ts';
+import { jobModule, startJob } from './threads.ts';
 
 export interface HashOptions {
   /** Called with the bytes done and the total. */
@@ -16,11 +16,22 @@ export interface HashOptions {
 /** `blocks` is the hash of block-hash.ts. */
 export type Algorithm = 'sha256' | 'md5' | 'blocks';
 
-/** What the worker sends: progress, then one result or one failure. */
-export type HashMessage =
-  | { readonly done: number; readonly total: number }
-  | { readonly hex: Readonly<Record<string, string>> }
-  | { readonly failure: { readonly message: string; readonly code: string | undefined } };
+/** What the job is given. */
+export interface HashWork {
+  readonly path: string;
+  readonly algorithms: readonly Algorithm[];
+  readonly start: number;
+  /** Default: the end of the file. */
+  readonly end: number | undefined;
+}
+
+/** What the job tells meanwhile, in bytes. */
+export interface HashProgress {
+  readonly done: number;
+  readonly total: number;
+}
+
+const JOB = jobModule(import.meta.url, 'hash-job');
 
 /** `sha256:<64 hex>` of a file. Throws Node's own error (`ENOENT`, ...) or CANCELED. */
 export async function sha256File(path: string, options: HashOptions = {}): Promise<string> {
@@ -33,33 +44,13 @@ export async function hashFile<A extends Algorithm>(
   algorithms: readonly A[],
   { progress, signal, start = 0, end }: HashOptions = {},
 ): Promise<Readonly<Record<A, string>>> {
-  if (signal?.aborted) throw canceled(path, signal);
-  const worker = new Worker(workerModule(), { workerData: { path, algorithms, start, end } });
-  let cancel = () => {};
+  const onMessage = ({ done, total }: HashProgress) => progress?.(done, total);
   try {
-    return await new Promise((resolve, reject) => {
-      cancel = () => reject(canceled(path, signal));
-      signal?.addEventListener('abort', cancel);
-      worker.on('message', (message: HashMessage) => {
-        if ('hex' in message) resolve(message.hex as Record<A, string>);
-        else if ('failure' in message)
-          reject(Object.assign(new Error(message.failure.message), { code: message.failure.code }));
-        else progress?.(message.done, message.total);
-      });
-      worker.on('error', reject);
-      worker.on('exit', (code) => reject(new Error(`hashing ${path}: the worker ended with ${code}`)));
-    });
-  } finally {
-    signal?.removeEventListener('abort', cancel);
-    void worker.terminate();
+    const work: HashWork = { path, algorithms, start, end };
+    return await startJob<HashWork, Record<A, string>, never, HashProgress>(JOB, work, { signal, onMessage })
+      .result;
+  } catch (error) {
+    if (!signal?.aborted) throw error;
+    throw new SregistryError('CANCELED', `${path}: hashing was canceled`, { cause: signal.reason });
   }
-}
-
-/** The worker's file beside this one: `.ts` in the source tree, `.js` in dist. */
-function workerModule(): URL {
-  return new URL(`./hash-worker${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url);
-}
-
-function canceled(path: string, signal: AbortSignal | undefined): SregistryError {
-  return new SregistryError('CANCELED', `${path}: hashing was canceled`, { cause: signal?.reason });
 }

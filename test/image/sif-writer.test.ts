@@ -41,7 +41,7 @@ async function write(objects = OBJECTS, options = OPTIONS): Promise<{ bytes: Buf
   const file = { type: 'file', ...attributes, pieces: [bytesPiece(Buffer.from('hello\n'))] } as const;
   const root = { type: 'directory', ...attributes, entries: new Map([['hello', { node: file }]]) } as const;
   const pack = (into: typeof writeAt) =>
-    packSquashFs(root, [], into, { compressor: 'gzip', modified: CREATED, threads: 1 });
+    packSquashFs(root, [], into, { compressor: 'gzip', modified: CREATED });
   const size = await writeSif(writeAt, objects, pack, options);
   expect(bytes.length).toBe(size);
   return { bytes, writes };

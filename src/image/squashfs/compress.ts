@@ -1,7 +1,6 @@
-/** Compression of blocks, in a worker thread each (compress-worker.ts): a mount must answer meanwhile. */
-import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
+/** Compression of blocks. */
 import { constants, deflateSync, zstdCompressSync } from 'node:zlib';
+import { jobModule, runJob } from '../../base/threads.ts';
 
 /** The compressors that images are packed with: what Node has. Every Singularity reads gzip; zstd needs Linux 4.14. */
 export type PackCompressor = 'gzip' | 'zstd';
@@ -20,56 +19,24 @@ export function compressBlock(compressor: PackCompressor, bytes: Uint8Array): Ui
   return packed.length < bytes.length ? packed : undefined;
 }
 
-/** What a worker answers: the block as it is to be stored. */
+/** What a job is given. */
+export interface CompressWork {
+  readonly compressor: PackCompressor;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** A block as it is to be stored. */
 export interface CompressedBlock {
   readonly bytes: Uint8Array;
   readonly isCompressed: boolean;
 }
 
-interface Waiting {
-  readonly resolve: (block: CompressedBlock) => void;
-  readonly reject: (error: Error) => void;
-}
+const JOB = jobModule(import.meta.url, 'compress-job');
 
-/** Worker threads that compress blocks. `close` ends them. */
-export class CompressorPool {
-  /** Each answers in the order in which it was asked. */
-  readonly #workers: { readonly worker: Worker; readonly waiting: Waiting[] }[];
-
-  /** @param threads default: one for each processor. */
-  constructor(compressor: PackCompressor, threads = availableParallelism()) {
-    this.#workers = Array.from({ length: threads }, () => {
-      const worker = new Worker(workerModule(), { workerData: compressor });
-      const waiting: Waiting[] = [];
-      const fail = (error: Error) => {
-        for (const { reject } of waiting.splice(0)) reject(error);
-      };
-      worker.on('message', (block: CompressedBlock) => waiting.shift()?.resolve(block));
-      worker.on('error', fail);
-      worker.on('exit', (code) => fail(new Error(`compressing: the worker ended with ${code}`)));
-      return { worker, waiting };
-    });
-  }
-
-  get threads(): number {
-    return this.#workers.length;
-  }
-
-  /** @param bytes of a buffer of their own, which goes to the worker and is empty afterwards. */
-  compress(bytes: Uint8Array<ArrayBuffer>): Promise<CompressedBlock> {
-    const free = this.#workers.reduce((a, b) => (b.waiting.length < a.waiting.length ? b : a));
-    return new Promise((resolve, reject) => {
-      free.waiting.push({ resolve, reject });
-      free.worker.postMessage(bytes, [bytes.buffer]);
-    });
-  }
-
-  async close(): Promise<void> {
-    await Promise.all(this.#workers.map(({ worker }) => worker.terminate()));
-  }
-}
-
-/** The worker's file beside this one: `.ts` in the source tree, `.js` in dist. */
-function workerModule(): URL {
-  return new URL(`./compress-worker${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url);
+/** Compresses a block in another thread. @param bytes of a buffer of their own, which is empty afterwards. */
+export function compressInThread(
+  compressor: PackCompressor,
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<CompressedBlock> {
+  return runJob<CompressWork, CompressedBlock>(JOB, { compressor, bytes }, { transfer: [bytes.buffer] });
 }

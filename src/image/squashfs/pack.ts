@@ -2,9 +2,10 @@
  * An ordinary SquashFS image, as mksquashfs makes it: contents in compressed blocks, files smaller than a block together in
  * fragments, blocks of zeros left out. The same tree and sources give the same bytes, whatever the number of threads.
  */
+import { THREADS } from '../../base/threads.ts';
 import { readPiece } from '../assembled.ts';
 import type { ByteSource } from '../source.ts';
-import { type CompressedBlock, CompressorPool, compressBlock, type PackCompressor } from './compress.ts';
+import { type CompressedBlock, compressBlock, compressInThread, type PackCompressor } from './compress.ts';
 import { STORED_BLOCK } from './data.ts';
 import type { StoredFile } from './inode-writer.ts';
 import { FieldWriter } from './metadata-writer.ts';
@@ -14,15 +15,13 @@ import { SUPERBLOCK_SIZE } from './superblock.ts';
 import { writeTables } from './tables.ts';
 
 const BLOCK_SIZE = 128 * 1024;
-/** Blocks for each thread that are read before the first of them is written. */
-const AHEAD = 4;
+/** Blocks that are read before the first of them is written: some for each thread. */
+const AHEAD = 4 * THREADS;
 
 export interface PackOptions {
   readonly compressor: PackCompressor;
   /** Seconds since 1970, when the image was made. */
   readonly modified: number;
-  /** Default: one for each processor. */
-  readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with the bytes of contents that were read, and those of all files together. */
   readonly progress?: ((done: number, total: number) => void) | undefined;
@@ -41,33 +40,28 @@ export async function packSquashFs(
   root: DirectoryNode,
   sources: readonly Pick<ByteSource, 'read'>[],
   write: WriteAt,
-  { compressor, modified, threads, signal, progress }: PackOptions,
+  { compressor, modified, signal, progress }: PackOptions,
 ): Promise<number> {
   const plan = planTree(root);
   const total = plan.files.reduce((sum, { pieces }) => sum + sizeOfPieces(pieces), 0);
-  const pool = new CompressorPool(compressor, threads);
-  const blocks = new BlockQueue(pool, write);
+  const blocks = new BlockQueue(compressor, write);
   const fragments = new Fragments(blocks);
   const stored = new Map<FileNode, StoredFile>();
-  try {
-    let done = 0;
-    for (const file of plan.files) {
-      const size = sizeOfPieces(file.pieces);
-      if (size > 0 && size < BLOCK_SIZE) {
-        const fragment = await fragments.add(await readPieces(file.pieces, 0, size, sources));
-        stored.set(file, { start: 0, size, words: [], fragment, sparse: 0 });
-      } else {
-        stored.set(file, await packBlocks(file.pieces, size, sources, blocks, signal));
-      }
-      signal?.throwIfAborted();
-      done += size;
-      progress?.(done, total);
+  let done = 0;
+  for (const file of plan.files) {
+    const size = sizeOfPieces(file.pieces);
+    if (size > 0 && size < BLOCK_SIZE) {
+      const fragment = await fragments.add(await readPieces(file.pieces, 0, size, sources));
+      stored.set(file, { start: 0, size, words: [], fragment, sparse: 0 });
+    } else {
+      stored.set(file, await packBlocks(file.pieces, size, sources, blocks, signal));
     }
-    await fragments.flush();
-    await blocks.finish();
-  } finally {
-    await pool.close();
+    signal?.throwIfAborted();
+    done += size;
+    progress?.(done, total);
   }
+  await fragments.flush();
+  await blocks.finish();
   const position = blocks.position;
   const { superblock, tables } = writeTables(plan, stored, {
     position,
@@ -114,19 +108,19 @@ async function packBlocks(
 class BlockQueue {
   /** Where the next block will be. */
   position = SUPERBLOCK_SIZE;
-  readonly #pool: CompressorPool;
+  readonly #compressor: PackCompressor;
   readonly #write: WriteAt;
   readonly #pending: { block: Promise<CompressedBlock>; written: (at: number, word: number) => void }[] = [];
 
-  constructor(pool: CompressorPool, write: WriteAt) {
-    this.#pool = pool;
+  constructor(compressor: PackCompressor, write: WriteAt) {
+    this.#compressor = compressor;
     this.#write = write;
   }
 
   /** @param written is told where the block is and its size word, at the latest by `finish`. */
   async add(bytes: Uint8Array<ArrayBuffer>, written: (at: number, word: number) => void): Promise<void> {
-    if (this.#pending.length >= this.#pool.threads * AHEAD) await this.#writeFirst();
-    const block = this.#pool.compress(bytes);
+    if (this.#pending.length >= AHEAD) await this.#writeFirst();
+    const block = compressInThread(this.#compressor, bytes);
     // Its failure is thrown once the blocks before it are written.
     block.catch(() => {});
     this.#pending.push({ block, written });
