@@ -6,9 +6,12 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { constants, crc32, deflateRawSync, inflateRawSync } from 'node:zlib';
-import { SregistryError } from '../../src/base/errors.ts';
+import { constants, crc32, deflateRawSync, inflateRawSync, zstdCompressSync } from 'node:zlib';
+import { isError, SregistryError } from '../../src/base/errors.ts';
 import { GzipScanner } from '../../src/image/layers/gzip.ts';
+import { PointFinder, type Points } from '../../src/image/layers/points.ts';
+import { type Restart, RestartSpans } from '../../src/image/layers/restart.ts';
+import { digestOf } from '../servers/layered.ts';
 import { mutate, type Random, random } from './images.ts';
 
 /** Milliseconds of processor time one input may take. */
@@ -77,8 +80,10 @@ export function scan(file: Uint8Array, pick: Random): GzipScanner {
   return scanner;
 }
 
-/** Does the scanner take the data? Throws if zlib is of another opinion. */
-function check(data: Uint8Array, pick: Random): boolean {
+/** Does the scanner take changed data? Throws if zlib is of another opinion. */
+function check(pick: Random): boolean {
+  const whole = compress(material(pick(pick(4) === 0 ? 100_000 : 2000), pick), pick);
+  const data = pick(10) === 0 ? whole : mutate(Buffer.concat([whole, Buffer.alloc(8)]), pick);
   const inflated = inflate(data);
   if ('output' in inflated) {
     const { output, taken } = inflated;
@@ -99,6 +104,59 @@ function check(data: Uint8Array, pick: Random): boolean {
   throw new Error(`the scanner takes what zlib refuses: ${inflated.refusal}`);
 }
 
+/** The points of a blob that a registry sends in pieces of any size. */
+export function pointsOf(blob: Uint8Array, spanSize: number, pick: Random): Points {
+  const finder = new PointFinder(spanSize);
+  for (let at = 0; at < blob.length; ) {
+    const length = 1 + pick(30_000);
+    finder.push(blob.subarray(at, at + length));
+    at += length;
+  }
+  return finder.end();
+}
+
+/** The spans with what the recorder adds. */
+export function spansOf(blob: Uint8Array, archive: Buffer, spanSize: number, pick: Random): RestartSpans {
+  const { points, size, storedSize } = pointsOf(blob, spanSize, pick);
+  const restarts = points.map((point, i): Restart => {
+    const bytes = archive.subarray(point.offset, points[i + 1]?.offset ?? size);
+    const window = zstdCompressSync(archive.subarray(Math.max(0, point.offset - 32_768), point.offset));
+    return { ...point, sha256: digestOf(bytes).slice(7), window };
+  });
+  return new RestartSpans(restarts, size, storedSize);
+}
+
+/** A gzip file of some members, of any parameters. */
+export function gzipFile(archive: Buffer, pick: Random): Buffer {
+  const members: Buffer[] = [];
+  for (let at = 0; at < archive.length; ) {
+    const part = archive.subarray(at, at + 1 + pick(pick(2) === 0 ? 2000 : archive.length));
+    members.push(memberOf(compress(part, pick), part));
+    at += part.length;
+  }
+  return Buffer.concat(members);
+}
+
+/** Decompresses a span of any file from changed bytes. Returns whether that gave the right ones: it must, or tell. */
+async function resume(pick: Random): Promise<boolean> {
+  const archive = material(1 + pick(100_000), pick);
+  const blob = gzipFile(archive, pick);
+  const spans = spansOf(blob, archive, 1 + pick(20_000), pick);
+  const index = pick(spans.count);
+  const { at, length, from, stored } = spans.span(index);
+  const right = Buffer.concat([blob.subarray(from, from + stored), Buffer.alloc(8)]);
+  const bytes = pick(4) === 0 ? right : Buffer.from(mutate(right, pick));
+  let decoded: Uint8Array;
+  try {
+    decoded = await spans.decode(index, bytes);
+  } catch (error) {
+    if (isError(error, 'CORRUPT')) return false;
+    throw error;
+  }
+  if (!archive.subarray(at, at + length).equals(decoded)) throw new Error('wrong bytes were taken');
+  return true;
+}
+
 export interface FuzzResult {
   readonly inputs: number;
   /** How many the scanner took. */
@@ -117,12 +175,10 @@ export async function fuzzGzip(
   let [done, answers] = [0, 0];
   for (; done < inputs && Date.now() < deadline; done++) {
     const pick = random(seed + done);
-    const data = compress(material(pick(pick(4) === 0 ? 100_000 : 2000), pick), pick);
-    const changed =
-      pick(10) === 0 ? data : new Uint8Array(mutate(Buffer.concat([data, Buffer.alloc(8)]), pick));
     const started = process.cpuUsage();
     try {
-      if (check(changed, pick)) answers++;
+      const isTaken = pick(10) === 0 ? await resume(pick) : check(pick);
+      if (isTaken) answers++;
     } catch (cause) {
       throw new Error(`The input of seed ${seed + done} broke the promise`, { cause });
     }

@@ -18,7 +18,7 @@ const END_OF_BLOCK = 256;
 const MAX_LITERALS = 286;
 const MAX_DISTANCES = 30;
 /** RFC 1951, 3.2.7: the order in which the lengths of the codes of lengths are stored. */
-const ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+export const ORDER: readonly number[] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
 /** RFC 1951, 3.2.5: the symbols from 257 on as the shortest length, and the number of bits that are added to it. */
 const LENGTHS = Int32Array.of(

@@ -1,13 +1,12 @@
 /**
- * Chooses the restart points of a layer while its blob streams by. The spans between them have about {@link SPAN_SIZE}: a read of a
- * few bytes fetches and decompresses one span, and each point in the middle of a gzip member costs up to 32 KiB.
+ * Chooses the restart points of a layer while its blob streams by. The spans between them have about {@link SPAN_SIZE}.
  */
 import { malformed } from '../binary.ts';
 import { type Compression, compressionOf, FrameScanner, MAGIC_SIZE } from './compression.ts';
 import { type GzipPlace, GzipScanner } from './gzip.ts';
 import type { RestartPoint } from './restart.ts';
 
-/** Fewest bytes of the archive between two points, but for one where a gzip member begins. */
+/** Bytes of a span: a read of a few bytes takes that many, and each point costs up to 32 KiB. */
 export const SPAN_SIZE = 4 * 1024 * 1024;
 /** Most bytes of a span, decompressed or in the blob: a span is decoded in memory. Archives of other programs have far shorter blocks. */
 export const MAX_SPAN_SIZE = 64 * 1024 * 1024;
@@ -32,6 +31,12 @@ export class PointFinder {
   readonly #points: RestartPoint[] = [];
   #head = Buffer.alloc(0);
   #scanner: Scanner | undefined;
+  readonly #spanSize: number;
+
+  /** @param spanSize fewest bytes of the archive between two points, but for one where a gzip member begins. */
+  constructor(spanSize: number = SPAN_SIZE) {
+    this.#spanSize = spanSize;
+  }
 
   /** Takes the next bytes of the blob. @throws {SregistryError} NOT_AN_IMAGE if it is malformed, or has no good points. */
   push(chunk: Uint8Array): void {
@@ -67,7 +72,9 @@ export class PointFinder {
       case 'zstd':
         return new FrameScanner((from, offset) => this.#add({ ...WHOLE, kind: 'frame', offset, from }));
       case 'none':
-        return new PlainScanner((offset) => this.#add({ ...WHOLE, kind: 'plain', offset, from: offset }));
+        return new PlainScanner(this.#spanSize, (offset) =>
+          this.#add({ ...WHOLE, kind: 'plain', offset, from: offset }),
+        );
     }
   }
 
@@ -80,7 +87,7 @@ export class PointFinder {
     this.#checkSpan(point.offset, point.from);
     // Blocks of two members are not decompressed together.
     const mustBreak = last.kind === 'block' && point.kind === 'member';
-    if (point.offset - last.offset < SPAN_SIZE && !mustBreak) return;
+    if (point.offset - last.offset < this.#spanSize && !mustBreak) return;
     if (point.offset === last.offset) this.#points.pop();
     this.#points.push(point);
   }
@@ -102,12 +109,14 @@ function pointOf({ kind, at, bit, byte, offset }: GzipPlace): RestartPoint {
     : { kind, offset, from: at + 1, bits: 8 - bit, byte };
 }
 
-/** Tells every {@link SPAN_SIZE} bytes of an archive that is not compressed. */
+/** Tells every `step` bytes of an archive that is not compressed. */
 class PlainScanner implements Scanner {
   size = 0;
+  readonly #step: number;
   readonly #onPlace: (offset: number) => void;
 
-  constructor(onPlace: (offset: number) => void) {
+  constructor(step: number, onPlace: (offset: number) => void) {
+    this.#step = step;
     this.#onPlace = onPlace;
     onPlace(0);
   }
@@ -118,8 +127,8 @@ class PlainScanner implements Scanner {
 
   push(chunk: Uint8Array): void {
     const end = this.size + chunk.length;
-    for (let at = (Math.floor(this.size / SPAN_SIZE) + 1) * SPAN_SIZE; at <= end; at += SPAN_SIZE)
-      this.#onPlace(at);
+    const first = this.size - (this.size % this.#step) + this.#step;
+    for (let at = first; at <= end; at += this.#step) this.#onPlace(at);
     this.size = end;
   }
 

@@ -18,6 +18,7 @@ import { promisify } from 'node:util';
 import { constants, gunzip, inflateRaw, zstdDecompressSync } from 'node:zlib';
 import { SregistryError } from '../../base/errors.ts';
 import { unzstd } from './compression.ts';
+import { fromBit } from './empty-blocks.ts';
 
 /** What DEFLATE can refer to: RFC 1951, 2. */
 export const WINDOW_SIZE = 32 * 1024;
@@ -109,23 +110,9 @@ async function decompress(
       return gunzipAll(stored, limits);
     case 'block': {
       const dictionary = zstdDecompressSync(point.window, { maxOutputLength: WINDOW_SIZE });
-      return inflateAll(aligned(point, stored), { ...limits, dictionary });
+      return inflateAll(fromBit(point, stored), { ...limits, dictionary });
     }
     case 'frame':
       return unzstd(stored, length);
   }
-}
-
-/** The bits from the point on, as bytes: inflate takes no others. */
-function aligned({ bits, byte }: RestartPoint, stored: Buffer): Buffer {
-  if (bits === 0) return stored;
-  const shifted = Buffer.allocUnsafe(stored.length + 1);
-  let carry = byte >> (8 - bits);
-  for (let i = 0; i < stored.length; i += 1) {
-    const next = stored[i] as number;
-    shifted[i] = carry | (next << bits);
-    carry = next >> (8 - bits);
-  }
-  shifted[stored.length] = carry;
-  return shifted;
 }
