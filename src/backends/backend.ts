@@ -71,6 +71,8 @@ export interface Backend {
   readonly uriScheme?: string | undefined;
   /** Address of the service or folder, for messages: `http://localhost:5000`. Contains no secret. */
   readonly target: string;
+  /** The architecture whose images it chooses, if it has images for several: `arm64`, `arm/v7`. */
+  readonly arch?: string | undefined;
   /** Collection of a name without one (`library` on Docker Hub); empty if such a name has no collection. */
   readonly defaultCollection: string;
   /** HTTP client for the service, with the backend's credentials, for requests that no method makes. */
@@ -88,8 +90,17 @@ export interface Backend {
    */
   read(image: RemoteImage, offset: number, length: number, signal?: AbortSignal): Promise<Readable>;
 
-  /** A layer of a {@link RemoteImage.layered} image, as a stream of exactly its bytes. Present if `resolve` gives such images. */
-  readBlob?(image: RemoteImage, blob: Blob, signal?: AbortSignal): Promise<Readable>;
+  /**
+   * A stream of exactly `length` bytes from byte `offset` of a layer of a {@link RemoteImage.layered} image. Present if `resolve` gives
+   * such images.
+   */
+  readBlob?(
+    image: RemoteImage,
+    blob: Blob,
+    offset: number,
+    length: number,
+    signal?: AbortSignal,
+  ): Promise<Readable>;
 
   /**
    * All sub-collections and images directly in `collection` (`''` is the top).

@@ -13,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SregistryError } from '../base/errors.ts';
 import type { Claim } from '../catalog/cache-claims.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
-import { BLOCK_SIZE } from './block-map.ts';
+import { BLOCK_SIZE, type BlockRange } from './block-map.ts';
 import type { Entry } from './entry.ts';
 import { Fetch } from './fetch.ts';
 import { type Origin, receive } from './receive.ts';
@@ -67,7 +67,7 @@ export class Fetcher {
       block = map.firstAbsent(block, last)
     ) {
       signal?.throwIfAborted();
-      const fetch = this.#covering(block) ?? this.#start(block, until);
+      const fetch = this.#covering(block) ?? this.#start(block, last, until);
       await fetch.wait(Math.min(last, fetch.last), signal);
     }
   }
@@ -77,7 +77,7 @@ export class Fetcher {
     const { map } = this.#options.entry;
     let block = map.firstAbsent(first, last);
     while (block !== undefined) {
-      const fetch = this.#covering(block) ?? this.#start(block, last);
+      const fetch = this.#covering(block) ?? this.#start(block, last, last);
       block = fetch.last >= last ? undefined : map.firstAbsent(fetch.last + 1, last);
     }
   }
@@ -101,10 +101,10 @@ export class Fetcher {
     return undefined;
   }
 
-  /** Fetches from `first` up to `until`, or to the next block that is present or under way. */
-  #start(first: number, until: number): Fetch {
+  /** Fetches from `first` up to `last` at least and `until` at most, or to the next block that is present or under way. */
+  #start(first: number, last: number, until: number): Fetch {
     if (this.#closed !== undefined) throw this.#closed;
-    const fetch = this.#options.sequential ? this.#wholeFetch() : this.#rangeFetch(first, until);
+    const fetch = this.#options.sequential ? this.#wholeFetch() : this.#rangeFetch(first, last, until);
     const ended = this.#run(fetch).then(
       () => void this.#fetches.delete(fetch),
       (error: unknown) => {
@@ -117,11 +117,27 @@ export class Fetcher {
     return fetch;
   }
 
-  #rangeFetch(first: number, until: number): Fetch {
+  #rangeFetch(first: number, required: number, until: number): Fetch {
     const { map } = this.#options.entry;
-    let last = first;
-    while (last < until && !map.has(last + 1) && this.#covering(last + 1) === undefined) last += 1;
-    return new Fetch(first, last);
+    const isFree = (block: number) => !map.has(block) && this.#covering(block) === undefined;
+    const wide = this.#widened(first, required, until);
+    let [begin, last] = [first, first];
+    while (begin > wide.first && isFree(begin - 1)) begin -= 1;
+    while (last < wide.last && isFree(last + 1)) last += 1;
+    return new Fetch(begin, last);
+  }
+
+  /** The blocks to fetch for `first..required`, up to `until`: those that a decoded source gives whole at no further cost. */
+  #widened(first: number, required: number, until: number): BlockRange {
+    const { entry, source } = this.#options;
+    if (source.decoded === undefined) return { first, last: until };
+    const endOf = (block: number) => Math.min(entry.size, (block + 1) * BLOCK_SIZE);
+    const { offset, end } = source.decoded.widen(first * BLOCK_SIZE, endOf(required), endOf(until));
+    const whole = end === entry.size ? entry.map.blocks : Math.floor(end / BLOCK_SIZE);
+    return {
+      first: Math.min(first, Math.ceil(offset / BLOCK_SIZE)),
+      last: Math.max(required, whole - 1),
+    };
   }
 
   /** From the first absent block to the end. */

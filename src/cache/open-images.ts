@@ -144,7 +144,7 @@ export class OpenImages {
       limit,
       makeRoom,
       onBytes: (bytes) => {
-        this.#fetchedBytes += bytes;
+        if (source.decoded === undefined) this.#fetchedBytes += bytes;
       },
       quarantine: (wrong) => this.#quarantine(image, wrong),
       retire: () => this.#retire(image),

@@ -5,8 +5,21 @@
 import type { Readable } from 'node:stream';
 import { SregistryError } from '../base/errors.ts';
 
-/** Exactly `length` bytes from `offset` of one revision, as a backend's `read` gives them. */
-export type RangeSource = (offset: number, length: number, signal: AbortSignal) => Promise<Readable>;
+export interface RangeSource {
+  /** Exactly `length` bytes from `offset` of one revision, as a backend's `read` gives them. */
+  (offset: number, length: number, signal: AbortSignal): Promise<Readable>;
+  /** Set if the bytes are decoded from others. Whoever made the source counts what comes over the network. */
+  readonly decoded?: DecodedSource | undefined;
+}
+
+/** What a source tells that decodes a whole part for each byte of the part. */
+export interface DecodedSource {
+  /**
+   * What it gives at no further cost when `offset..end` is read, and what it advises to read of `end..until`: a range that holds
+   * `offset..end`.
+   */
+  widen(offset: number, end: number, until: number): { readonly offset: number; readonly end: number };
+}
 
 /** Where the bytes of a revision come from. */
 export interface Origin {

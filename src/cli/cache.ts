@@ -10,6 +10,7 @@ import {
 } from '../client/cache.ts';
 import { bot } from '../log/index.ts';
 import { parseDuration, parseSize } from '../settings/environment.ts';
+import { ARCH_OPTION } from './arch.ts';
 import { defineSubcommand, type Group } from './command.ts';
 import { formatAge, formatSize } from './format.ts';
 import { JSON_OPTION, printJson } from './json.ts';
@@ -54,15 +55,17 @@ function pinning(command: string, describe: string, pinned: boolean) {
     command: `${command} <uri>`,
     describe,
     build: (yargs) =>
-      yargs.positional('uri', {
-        type: 'string',
-        demandOption: true,
-        describe: 'BACKEND://COLLECTION/IMAGE:TAG',
-      }),
+      yargs
+        .positional('uri', {
+          type: 'string',
+          demandOption: true,
+          describe: 'BACKEND://COLLECTION/IMAGE:TAG',
+        })
+        .options(ARCH_OPTION),
     examples: [[`sregistry cache ${command} lab://demo/hello:1.0`, describe]],
 
-    async run({ uri }, context) {
-      await using session = await openSession(context);
+    async run({ uri, arch }, context) {
+      await using session = await openSession(context, { arch });
       bot.info(`[${command}] ${await pin(session, uri, pinned, context.signal)}`);
     },
   });

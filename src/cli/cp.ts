@@ -1,5 +1,6 @@
 import { copy } from '../client/copy.ts';
 import { bot } from '../log/index.ts';
+import { ARCH_OPTION } from './arch.ts';
 import { defineCommand } from './command.ts';
 import { JSON_OPTION, printJson } from './json.ts';
 import { progressBar } from './progress.ts';
@@ -14,7 +15,7 @@ export default defineCommand({
         demandOption: true,
         describe: 'Name of the copy, in the same form',
       })
-      .options(JSON_OPTION),
+      .options({ ...ARCH_OPTION, ...JSON_OPTION }),
   examples: [
     ['sregistry cp hub://vsoch/hello-world:latest lab://demo/hello:1.0', 'Copy from one registry to another'],
     [
@@ -23,8 +24,8 @@ export default defineCommand({
     ],
   ],
 
-  async run({ from, to, json }, context) {
-    await using session = await openSession(context);
+  async run({ from, to, arch, json }, context) {
+    await using session = await openSession(context, { arch });
     using bar = progressBar(to);
     const { uri, image, within } = await copy(session, from, to, {
       progress: bar.progress,

@@ -6,6 +6,7 @@ import { formatAttributes, type Selection, selectAttributes } from '../image/ins
 import type { Signature } from '../image/signatures.ts';
 import type { FileEntry } from '../image/squashfs/filesystem.ts';
 import { bot } from '../log/index.ts';
+import { ARCH_OPTION } from './arch.ts';
 import { defineCommand } from './command.ts';
 import { formatFile, formatMode, formatSigned, formatTime } from './format.ts';
 import { JSON_OPTION, printJson } from './json.ts';
@@ -60,6 +61,7 @@ export default defineCommand({
         all: { type: 'boolean', group: SAYS, describe: 'All of these, as JSON' },
         files: { type: 'boolean', group: INSIDE, describe: 'List the files in it' },
         signatures: { type: 'boolean', group: INSIDE, describe: 'Who signed it; sregistry verify checks it' },
+        ...ARCH_OPTION,
         json: { ...JSON_OPTION.json, alias: 'j' },
       })
       .conflicts('files', ['signatures', 'all', 'app', ...Object.keys(PARTS)])
@@ -71,13 +73,13 @@ export default defineCommand({
   ],
 
   async run(args, context) {
-    const { image, path, json, all, files, signatures } = args;
+    const { image, path, arch, json, all, files, signatures } = args;
     const { signal } = context;
     if (path !== undefined && !files)
       throw new SregistryError('USAGE', 'A path in the image needs --files', {
         hint: `sregistry inspect ${image} --files ${path}`,
       });
-    await using session = await openSession(context);
+    await using session = await openSession(context, { arch });
     const selection = selectionOf(args);
     if (files) await printFiles(listFiles(session, image, path, signal), json);
     else if (signatures) printSignatures(await signaturesOf(session, image, signal), json);

@@ -16,6 +16,7 @@ export interface MountFlags {
   readonly cacheSize?: string | undefined;
   readonly cacheMinFree?: string | undefined;
   readonly ext?: string | undefined;
+  readonly arch?: string | undefined;
   readonly ttl?: string | undefined;
   /** For FUSE, as they are. */
   readonly fuseOptions?: readonly string[] | undefined;
@@ -31,6 +32,7 @@ const SWITCHES = {
 } as const;
 
 const VALUES = {
+  arch: 'arch',
   cache_size: 'cacheSize',
   cache_min_free: 'cacheMinFree',
   ext: 'ext',

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { becomeFrugal, mountInBackground, mountStatuses } from '../fs/daemon.ts';
 import { Mount, type MountRequest } from '../fs/mount.ts';
 import { bot } from '../log/index.ts';
+import { ARCH_OPTION } from './arch.ts';
 import { type Context, defineCommand } from './command.ts';
 import { type MountFlags, parseMountOptions } from './mount-options.ts';
 import { mountpointOf } from './mountpoint.ts';
@@ -33,6 +34,7 @@ export default defineCommand({
           group: WHAT,
           describe: 'Ask no service; show what catalog and cache have',
         },
+        arch: { ...ARCH_OPTION.arch, group: WHAT },
         ttl: {
           type: 'string',
           requiresArg: true,
@@ -108,6 +110,7 @@ function requestOf(mountpoint: string, flags: MountFlags): MountRequest {
     backends: flags.backend,
     extension: flags.ext,
     offline: flags.offline,
+    arch: flags.arch,
     ttl: flags.ttl,
     cacheSize: flags.cacheSize,
     cacheMinFree: flags.cacheMinFree,

@@ -1,6 +1,7 @@
 import { SregistryError } from '../base/errors.ts';
 import { type PullOptions, pull } from '../client/pull.ts';
 import { bot } from '../log/index.ts';
+import { ARCH_OPTION } from './arch.ts';
 import { defineCommand } from './command.ts';
 import { JSON_OPTION, printJson } from './json.ts';
 import { progressBar } from './progress.ts';
@@ -23,19 +24,21 @@ export default defineCommand({
           describe:
             'Do not store the image in the library; without --name, write it to the working directory',
         },
+        ...ARCH_OPTION,
         ...JSON_OPTION,
       }),
   examples: [
     ['sregistry pull docker://ghcr.io/apptainer/lolcow', 'Pull an image into the library, print its path'],
     ['sregistry pull docker://python:3.12 --name python.sif', 'Make a SIF of a Docker image, in this file'],
+    ['sregistry pull docker://alpine:3.20 --arch arm64 --name arm.sif', 'Make one for another machine'],
     ['sregistry pull --no-cache lab://demo/a lab://demo/b', 'Write two files into the working directory'],
   ],
 
-  async run({ uri, name, force, noCache, json }, context) {
+  async run({ uri, name, force, noCache, arch, json }, context) {
     if (name !== undefined && uri.length > 1)
       throw new SregistryError('USAGE', '--name is one file, and several images were given');
     const { signal } = context;
-    await using session = await openSession(context);
+    await using session = await openSession(context, { arch });
     const pulled = [];
     for (const each of uri) {
       using bar = progressBar(each);

@@ -1,5 +1,6 @@
 import { verifyImage } from '../client/signatures.ts';
 import { bot } from '../log/index.ts';
+import { ARCH_OPTION } from './arch.ts';
 import { defineCommand } from './command.ts';
 import { formatSigned } from './format.ts';
 import { JSON_OPTION, printJson } from './json.ts';
@@ -21,6 +22,7 @@ export default defineCommand({
           requiresArg: true,
           describe: 'File of PGP public keys, from apptainer key export or gpg --export',
         },
+        ...ARCH_OPTION,
         ...JSON_OPTION,
       }),
   examples: [
@@ -34,8 +36,8 @@ export default defineCommand({
     ],
   ],
 
-  async run({ image, keyring, json }, context) {
-    await using session = await openSession(context);
+  async run({ image, keyring, arch, json }, context) {
+    await using session = await openSession(context, { arch });
     using bar = progressBar(image);
     const options = { progress: bar.progress, signal: context.signal };
     const { verified, signatures, reason } = await verifyImage(session, image, keyring, options);

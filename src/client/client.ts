@@ -23,6 +23,7 @@ import { ACTIVE, readClientSecrets } from '../settings/secrets.ts';
 import { createSettings, type Settings } from '../settings/settings.ts';
 import { authFlow } from './auth-flow.ts';
 import { type Copied, type CopyOptions, copy } from './copy.ts';
+import { getImage } from './get.ts';
 import { type AddRequest, addImage, type ImageSummary, listImages, renameImage } from './images.ts';
 import { type Facts, inspect } from './inspect.ts';
 import { listLabels } from './labels.ts';
@@ -39,6 +40,8 @@ export interface ClientOptions {
   /** Do not announce the client. */
   readonly quiet?: boolean | undefined;
   readonly env?: NodeJS.ProcessEnv | undefined;
+  /** Architecture of images that exist for several: `arm64`, `x86_64`, `arm/v7`. Default: the backend's, else this machine's. */
+  readonly arch?: string | undefined;
 }
 
 interface Interruptible {
@@ -83,7 +86,8 @@ export interface Client extends Settings, AsyncDisposable {
 
   /** Moves an image file into the library, or copies it. */
   add(file: string, name: string, options?: Omit<AddRequest, 'file' | 'name'>): Promise<Container>;
-  get(query: Query): Promise<Container | undefined>;
+  /** The image added last under that name; with `arch`, the last one for that architecture. */
+  get(query: Query, options?: { readonly arch?: string | undefined }): Promise<Container | undefined>;
   images(query?: string): Promise<ImageSummary[]>;
   /** Moves the file of an image out of the library. */
   mv(query: Query, path: string): Promise<Container>;
@@ -109,7 +113,7 @@ export async function getClient(which = '', options: ClientOptions = {}): Promis
   const secrets = await readClientSecrets(getPaths(env).secretsFile);
   const named = INSTANCE_NAME.test(which) ? which : clientOf(which, { env, secrets });
   const instance = instanceNamed(named ?? DEFAULT_CLIENT, { drivers, secrets });
-  const session = await Session.open({ env: { ...env, [ACTIVE]: instance.name } });
+  const session = await Session.open({ env: { ...env, [ACTIVE]: instance.name }, arch: options.arch });
   try {
     const backend = await session.backend(instance.name);
     const settings = createSettings({
@@ -196,7 +200,7 @@ function createClient(
       requireTexts('add(file, name, options?)', { file, name });
       return addImage(library, { ...options, file, name });
     },
-    get: async (query) => library.get(query),
+    get: (query, { arch } = {}) => getImage(library, query, arch),
     images: (query) => listImages(library, query),
     async mv(query, path) {
       requireTexts('mv(query, path)', { path });

@@ -1,8 +1,11 @@
 import type { Backend } from '../backends/backend.ts';
 
-/** The key of a backend's remembered answers. It changes when the instance is pointed to another service. */
-export function identityOf(backend: Backend): string {
-  return `${backend.name} ${backend.target}`;
+/**
+ * The key of a backend's remembered answers. It changes when the instance is pointed to another service, or chooses images of another
+ * architecture: what a name stands for differs then.
+ */
+export function identityOf({ name, target, arch }: Backend): string {
+  return [name, target, arch].filter((part) => part !== undefined).join(' ');
 }
 
 /** Are the images on this machine? Then asking the backend is cheaper than remembering its answers. */

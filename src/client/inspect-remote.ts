@@ -3,6 +3,7 @@
  * metadata that was pushed with the image, else from the few blocks of the image that hold it.
  */
 import type { Backend } from '../backends/backend.ts';
+import { formatArchitecture } from '../base/platform.ts';
 import { INSPECT_KEY, readAnnotations } from '../image/annotations.ts';
 import { type Inspection, inspect, unreadable } from '../image/inspect.ts';
 import { formatImageName } from '../image/names.ts';
@@ -13,20 +14,29 @@ import { inspectLayered, isLayered } from './layered-images.ts';
 import { remembered } from './remembered.ts';
 import type { Session } from './session.ts';
 
-/** What the service states of an image, as plain JSON. */
+/**
+ * What the service states of an image, as plain JSON. Of one in layers also for which architecture it is, and the layers as their
+ * registry has them; `estimated` if its size is not known.
+ */
 export function factsOf(session: Session, backend: Backend, image: RemoteImage) {
-  const { name, size, modified, digest, revision, extension, unpresentable } = image;
+  const { name, modified, digest, revision, extension, unpresentable, layered } = image;
+  const sized = session.layered.sized(image);
   return {
     uri: session.uri(backend, name),
     backend: backend.name,
     ...name,
-    size,
+    size: sized.size,
+    ...(session.layered.isEstimate(image) && { estimated: true }),
     modified: modified?.toISOString(),
     digest,
     revision,
     extension,
-    cached: session.cachedBytes(backend, image),
+    cached: session.cachedBytes(backend, sized),
     unpresentable,
+    ...(layered && {
+      architecture: formatArchitecture(layered),
+      layers: layered.layers.map(({ digest, size, diffId }) => ({ digest, size, diffId })),
+    }),
   };
 }
 

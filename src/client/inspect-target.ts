@@ -17,6 +17,7 @@ import { type ByteSource, openFileSource } from '../image/source.ts';
 import { identifyFile } from './image-file.ts';
 import { openImageSource } from './image-source.ts';
 import { factsOf, inspectionOf } from './inspect-remote.ts';
+import { isLayered, NEVER_SIGNED } from './layered-images.ts';
 import { isLibraryDisabled } from './library.ts';
 import type { Session } from './session.ts';
 import { findImage, parseTarget } from './target.ts';
@@ -30,6 +31,8 @@ export interface InspectTarget {
   facts(): Promise<Facts>;
   /** What it says about itself; `unknown` if that cannot be read. */
   inspection(): Promise<Inspection>;
+  /** Why nobody can have signed it, if its bytes need not be read to tell. */
+  readonly neverSigned?: string | undefined;
   /** Its bytes, fetched when they are read. `await using` closes it. */
   open(): Promise<ByteSource & AsyncDisposable>;
 }
@@ -59,6 +62,7 @@ async function remoteImage(session: Session, text: string, signal?: AbortSignal)
     title: session.uri(backend, name),
     facts: async () => factsOf(session, backend, image),
     inspection: () => inspectionOf(session, backend, image, signal),
+    neverSigned: isLayered(image) ? NEVER_SIGNED : undefined,
     open: () => openImageSource(session, backend, image, signal),
   };
 }

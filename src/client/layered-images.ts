@@ -18,7 +18,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
 import { describeSquashFs } from '../image/squashfs/describe.ts';
 import type { CurrentImage } from './current-image.ts';
-import type { Layers, OpenLayer } from './layers.ts';
+import type { LayerSource, Layers, OpenLayer } from './layers.ts';
 import { remembered } from './remembered.ts';
 
 /** Layers fetched at once. */
@@ -48,6 +48,9 @@ export function isLayered(image: RemoteImage): image is LayeredImage {
   return image.layered !== undefined;
 }
 
+/** Why an image in layers is never signed: SIF alone has a place for signatures. */
+export const NEVER_SIGNED = 'It is in layers in its registry, and layers carry no signature of a container';
+
 /** The whole image of a tree that all layers were applied to, `sizes` being those of the layers. */
 function assemble(tree: LayerTree, { architecture, config, created: modified }: Layered, sizes: number[]) {
   addContainerFiles(tree, config, { modified, architecture });
@@ -76,12 +79,20 @@ export class LayeredImages {
   /** The image with its true size, if that is known. */
   sized<T extends RemoteImage | undefined>(image: T): T {
     if (image?.layered === undefined) return image;
-    const { revision } = image;
+    const size = this.#sizeOf(image);
+    return size === undefined ? image : { ...image, size };
+  }
+
+  /** Is the size of the image an estimate, as it was never opened? */
+  isEstimate(image: RemoteImage): boolean {
+    return image.layered !== undefined && this.#sizeOf(image) === undefined;
+  }
+
+  #sizeOf({ revision }: RemoteImage): number | undefined {
     const size =
       this.#sizes.get(revision) ?? remembered(this.#state, ({ layers }) => layers.sizeOf(revision));
-    if (size === undefined) return image;
-    this.#sizes.set(revision, size);
-    return { ...image, size };
+    if (size !== undefined) this.#sizes.set(revision, size);
+    return size;
   }
 
   /** Bytes of its layers on local disk. */
@@ -188,9 +199,9 @@ export class LayeredImages {
     const open = async (number: number): Promise<void> => {
       const layer = layers[number] as Layered['layers'][number];
       const title = `${formatImageName(image.name)}, layer ${number + 1} of ${layers.length}`;
-      const read = (stop: AbortSignal) =>
-        current.use((known) => readBlob.call(backend, known, layer, stop), stop);
-      opened[number] = await this.#layers.open({ ...layer, title, open: read }, { signal: either, onBytes });
+      const read: LayerSource['read'] = (offset, length, stop) =>
+        current.use((known) => readBlob.call(backend, known, layer, offset, length, stop), stop);
+      opened[number] = await this.#layers.open({ ...layer, title, read }, { signal: either, onBytes });
     };
     const orStop = (number: number) => open(number).catch((error: unknown) => failed.abort(error));
     await pMap(layers.keys(), orStop, { concurrency: PARALLEL });

@@ -15,6 +15,7 @@ import type { State } from '../catalog/state.ts';
 import { decompressor, MAGIC_SIZE } from '../image/layers/compression.ts';
 import type { LayerEntry } from '../image/layers/entry.ts';
 import type { LayerBlob } from '../image/layers/image.ts';
+import type { ReadBlob } from '../image/layers/spans.ts';
 import { indexTar, TarIndexer } from '../image/layers/tar.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
@@ -29,8 +30,8 @@ const GROWTH = 3;
 export interface LayerSource extends LayerBlob {
   /** Names it in errors and in the list of transfers. */
   readonly title: string;
-  /** The blob from its beginning. */
-  open(signal: AbortSignal): Promise<Readable>;
+  /** Exactly `length` bytes of the blob from `offset`. */
+  readonly read: ReadBlob;
 }
 
 export interface LayerOptions {
@@ -197,7 +198,7 @@ async function* unpack(
 ): AsyncGenerator<Buffer> {
   const { digest, title } = layer;
   const blob = createHash(digest.startsWith('sha512:') ? 'sha512' : 'sha256');
-  const stream = await layer.open(signal);
+  const stream = await layer.read(0, layer.size, signal);
   const arrived = async function* () {
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       signal.throwIfAborted();

@@ -137,12 +137,12 @@ function recall(
 
 /** The JSON of an image that was found. */
 export function summarize(session: Session, image: RemoteImage, backend: Backend, seen?: Date): FoundImage {
-  const { name, size, digest, modified, annotations } = image;
+  const { name, digest, modified, annotations } = image;
   const known = session.state.texts.labelsOf(identityOf(backend), formatImageName(name));
   return {
     uri: session.uri(backend, name),
     backend: backend.name,
-    size,
+    size: session.layered.sized(image).size,
     digest,
     modified: modified?.toISOString(),
     labels: known ?? readAnnotations(annotations).labels ?? {},

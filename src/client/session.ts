@@ -9,6 +9,7 @@ import { compareRevision } from '../backends/file-range.ts';
 import { type DriverEntry, drivers } from '../backends/registry.ts';
 import type { SregistryError } from '../base/errors.ts';
 import { copyFile } from '../base/files.ts';
+import { formatArchitecture, parsePlatform } from '../base/platform.ts';
 import { ImageCache } from '../cache/cache.ts';
 import { isFull } from '../cache/degraded.ts';
 import type { CachedImage } from '../cache/image.ts';
@@ -57,6 +58,11 @@ export interface SessionOptions {
   /** Extension of listed images whose service stores none. */
   readonly extension?: string | undefined;
   readonly offline?: boolean | undefined;
+  /**
+   * Architecture of images that exist for several, as parsePlatform takes it. Default: that of each backend's settings, else of this
+   * machine.
+   */
+  readonly arch?: string | undefined;
   /** How long a tag or a listing is trusted: seconds, or a number with a unit. */
   readonly ttl?: string | undefined;
 }
@@ -76,6 +82,8 @@ export class Session {
   readonly layers: Layers;
   readonly layered: LayeredImages;
   readonly extension: string;
+  /** As {@link SessionOptions.arch}, in Go's form. */
+  readonly arch: string | undefined;
   /** The user's own images. Opened when first asked. */
   readonly library: Library;
   readonly #backends = new Map<string, Promise<Backend>>();
@@ -92,6 +100,7 @@ export class Session {
     this.layers = new Layers(opened.cache, opened.state);
     this.layered = new LayeredImages(this.layers, opened.state);
     this.library = openUserLibrary(env);
+    this.arch = opened.arch;
     this.extension = options.extension ?? (env.SREGISTRY_EXT || 'simg');
     const { instances, problems } = configuredInstances({ drivers, env, secrets: opened.secrets });
     this.problems = problems;
@@ -109,6 +118,7 @@ export class Session {
   /** Opens catalog and cache. Asks no service. */
   static async open(options: SessionOptions = {}): Promise<Session> {
     const { env = process.env } = options;
+    const arch = options.arch === undefined ? undefined : formatArchitecture(parsePlatform(options.arch));
     const paths = getPaths(env);
     const secrets = await readClientSecrets(paths.secretsFile);
     const location = await locateCache(paths.cacheDir);
@@ -124,7 +134,7 @@ export class Session {
       ),
     });
     await cache.start();
-    return new Session(options, { paths, secrets, location, state, cache });
+    return new Session(options, { arch, paths, secrets, location, state, cache });
   }
 
   /** Folder of files being pushed, on the file system of the cache. */
@@ -240,20 +250,25 @@ export class Session {
   }
 }
 
-/** A backend with the options it has in that environment and those secrets. Throws SETTINGS if a required one is missing. */
+/**
+ * A backend with the options it has in that environment and those secrets, and with `arch` instead of the architecture that they say.
+ * Throws SETTINGS if a required one is missing.
+ */
 export async function createBackend(
   instance: Instance<DriverEntry>,
-  { env, secrets }: Pick<Session, 'env' | 'secrets'>,
+  { env, secrets, arch }: Pick<Session, 'env' | 'secrets'> & Partial<Pick<Session, 'arch'>>,
 ): Promise<Backend> {
   const { values, missing } = resolveInstance(instance, { env, secrets });
   for (const { message, hint } of misspeltOptions(instance, secrets))
     warnOnce(`In the secrets file, entry ${instance.name}: ${message} ${hint}`);
   if (missing.length > 0) throw missingOptions(instance, missing);
   const driver = await instance.driver.load();
-  return driver.create({ name: instance.name, options: values, env });
+  const choice = arch !== undefined && 'arch' in instance.driver.options ? { arch } : {};
+  return driver.create({ name: instance.name, options: { ...values, ...choice }, env });
 }
 
 interface Opened {
+  readonly arch: string | undefined;
   readonly paths: Paths;
   readonly secrets: Secrets;
   readonly location: CacheLocation;

@@ -27,6 +27,7 @@ export async function signaturesOf(
   signal?: AbortSignal,
 ): Promise<Signature[]> {
   const target = await findInspectTarget(session, text, signal);
+  if (target.neverSigned !== undefined) return [];
   await using source = await target.open();
   return await listSignatures(source);
 }
@@ -40,6 +41,8 @@ export async function verifyImage(
 ): Promise<Verification> {
   const keys = await openKeyRing(keyring);
   const target = await findInspectTarget(session, text, signal);
+  const { neverSigned } = target;
+  if (neverSigned !== undefined) return { verified: false, signatures: [], reason: neverSigned };
   await using source = await target.open();
   return await verifySignatures(counted(source, progress), keys);
 }

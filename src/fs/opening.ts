@@ -8,7 +8,7 @@
 import { constants } from 'node:fs';
 import type { Backend } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
-import { isLayered, type LayeredImage } from '../client/layered-images.ts';
+import { isLayered, type LayeredImage, NEVER_SIGNED } from '../client/layered-images.ts';
 import type { Session } from '../client/session.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { CachedFile, LayeredFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './handles.ts';
@@ -178,10 +178,10 @@ export class Opening {
    * revision is acquired after that. If another one is open by then, its readers' revision is opened instead.
    */
   async #openLayered(path: string, backend: Backend, image: LayeredImage, flags: number): Promise<number> {
+    if (this.#verify !== undefined) throw neverSigned(path);
     const opened = await this.#session.layered.open(backend, image, this.#lookup.current(backend, image));
     try {
       const file = new LayeredFile(path, opened);
-      await this.#verify?.(file, () => this.#lookup.signal());
       const written = this.#staging.find(path);
       const held = this.#lookup.openRevisions.get(keyOf(path));
       const isOther = held !== undefined && held.revision !== image.revision;
@@ -287,6 +287,13 @@ function unseen(path: string): SregistryError {
 function inLayers(path: string): SregistryError {
   return new SregistryError('NOT_PRESENTABLE', `${path} is stored as layers and cannot be changed in place`, {
     hint: 'Copy it, change the copy, and write that as a whole',
+  });
+}
+
+/** The error for an image in layers with --require-signed. No layer of it is fetched. */
+function neverSigned(path: string): SregistryError {
+  return new SregistryError('NOT_SIGNED', `${path} cannot be read: ${NEVER_SIGNED}`, {
+    hint: 'Pull it as a file, sign that with apptainer sign, and push it: the mount opens only signed images (--require-signed)',
   });
 }
 

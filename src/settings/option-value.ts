@@ -4,6 +4,7 @@
  */
 import { isError, SregistryError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
+import { formatArchitecture, parsePlatform } from '../base/platform.ts';
 import { redact } from '../log/index.ts';
 import { parseBoolean, parseDuration, parseSize } from './environment.ts';
 import { isJsonObject } from './json.ts';
@@ -64,6 +65,8 @@ function expectationOf({ type, unit, choices }: OptionSpec): Expectation {
       return { what: 'a path', example: '/path/of/it', parse: path };
     case 'json':
       return { what: 'a JSON object', example: '{"key": "value"}', parse: jsonText };
+    case 'architecture':
+      return { what: 'an architecture', example: 'arm64', parse: architecture };
     default:
       return { what: 'a text', example: 'text', parse: (text) => text };
   }
@@ -71,6 +74,10 @@ function expectationOf({ type, unit, choices }: OptionSpec): Expectation {
 
 function webAddress(text: string): string | undefined {
   return /^https?:$/.test(URL.parse(text)?.protocol ?? '') ? text : undefined;
+}
+
+function architecture(text: string): string | undefined {
+  return valid(() => formatArchitecture(parsePlatform(text)));
 }
 
 /** Refuses a leading `~`: a shell does not expand it in `base=~/images`, so the path would not exist. */
@@ -111,11 +118,16 @@ function sizeOf(text: string): number | undefined {
 }
 
 function whole(parse: () => number | undefined): number | undefined {
+  const value = valid(parse);
+  return Number.isSafeInteger(value) ? value : undefined;
+}
+
+/** What `parse` returns; undefined if it refuses the text. */
+function valid<T>(parse: () => T): T | undefined {
   try {
-    const value = parse();
-    return Number.isSafeInteger(value) ? value : undefined;
+    return parse();
   } catch (error) {
-    if (isError(error, 'SETTINGS')) return undefined;
+    if (isError(error, 'SETTINGS', 'USAGE')) return undefined;
     throw error;
   }
 }

@@ -15,8 +15,11 @@ export interface OptionSpec {
   readonly default?: string;
   /** False for a secret that `auth login` does not ask for, as it belongs to another kind of login or to none. */
   readonly asked?: boolean;
-  /** Default `string`. An `integer` must not be negative. The value of `json` is the text of an object. */
-  readonly type?: 'string' | 'boolean' | 'url' | 'path' | 'integer' | 'json';
+  /**
+   * Default `string`. An `integer` must not be negative. The value of `json` is the text of an object, that of `architecture` is in
+   * Go's form: `amd64`, `arm/v7`.
+   */
+  readonly type?: 'string' | 'boolean' | 'url' | 'path' | 'integer' | 'json' | 'architecture';
   /** Unit of an integer. Its value may then have a suffix: `16MiB`, `2m`. */
   readonly unit?: 'bytes' | 'seconds';
   /** The allowed values. */

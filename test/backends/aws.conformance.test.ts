@@ -21,6 +21,7 @@ conformance({
             create: true,
             base: origin,
             endpoint: ecr.api,
+            arch: undefined,
             nohttps: undefined,
           },
           env,

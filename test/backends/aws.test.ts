@@ -24,6 +24,7 @@ const OPTIONS = {
   profile: undefined,
   create: true,
   base: undefined,
+  arch: undefined,
   endpoint: undefined,
   nohttps: undefined,
 };

@@ -19,7 +19,7 @@ function exampleOptions({ options }: Pick<Driver, 'options'>): Record<string, st
 }
 
 /** What a backend has that is neither in every one nor a capability. */
-const OTHERS = ['http', 'localPath', 'openLocal', 'readBlob', 'close'];
+const OTHERS = ['arch', 'http', 'localPath', 'openLocal', 'readBlob', 'close'];
 const ALWAYS: (keyof Backend)[] = ['name', 'driver', 'target', 'defaultCollection', 'resolve', 'read'];
 
 test.each(all)(
@@ -35,6 +35,7 @@ test.each(all)(
     await backend.close?.();
     // Listing is a method of every backend; the conformance suite says whether it works.
     expect(new Set([...methods])).toEqual(new Set([...entry.capabilities, 'list']));
+    expect(backend.arch !== undefined).toBe('arch' in entry.options);
     expect(CAPABILITIES).toEqual(expect.arrayContaining([...entry.capabilities]));
   },
 );

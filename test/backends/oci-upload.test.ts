@@ -9,6 +9,7 @@ import { createHttpClient } from '../../src/backends/http.ts';
 import { createCatalog } from '../../src/backends/oci/catalog.ts';
 import type { Repository } from '../../src/backends/oci/registries.ts';
 import { pushFile, type UploadOptions } from '../../src/backends/oci/upload.ts';
+import { hostPlatform } from '../../src/base/platform.ts';
 import {
   digest,
   type FakeRegistry,
@@ -34,6 +35,7 @@ async function start(options?: FakeRegistryOptions): Promise<{ fake: FakeRegistr
   onTestFinished(() => fake.close());
   onTestFinished(() => http.close());
   const repository: Repository = {
+    platform: hostPlatform(),
     path: 'demo/x',
     host: new URL(fake.url).host,
     http,

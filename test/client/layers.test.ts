@@ -9,7 +9,7 @@ import { prune, verify } from '../../src/client/cache.ts';
 import { copy } from '../../src/client/copy.ts';
 import { inspectRemote } from '../../src/client/inspect-remote.ts';
 import { isLayered, type OpenLayered } from '../../src/client/layered-images.ts';
-import { Session } from '../../src/client/session.ts';
+import { Session, type SessionOptions } from '../../src/client/session.ts';
 import { findImage, parseTarget } from '../../src/client/target.ts';
 import { inspect } from '../../src/image/inspect.ts';
 import type { ByteSource } from '../../src/image/source.ts';
@@ -53,13 +53,13 @@ needs({ registry: true })('layers', () => {
     rmSync(storage, { recursive: true });
   });
 
-  const session = async (): Promise<Session> => {
-    const opened = await Session.open({ env: environment(home) });
+  const session = async (options: SessionOptions = {}): Promise<Session> => {
+    const opened = await Session.open({ env: environment(home), ...options });
     onTestFinished(() => opened.close());
     return opened;
   };
-  const push = (tag: string, layers: readonly Layer[], config = {}) =>
-    pushLayered(registry.url, 'demo/app', tag, layers, config);
+  const push = (tag: string, layers: readonly Layer[], config = {}, arch?: string) =>
+    pushLayered(registry.url, 'demo/app', tag, layers, config, arch);
   const find = async (on: Session, uri: string) => {
     const target = await parseTarget(uri, on);
     const image = await findImage(on, target);
@@ -101,9 +101,9 @@ needs({ registry: true })('layers', () => {
       ...layerOf(APP, 'zstd'),
       blob: Buffer.concat([APP.subarray(0, 600), APP.subarray(600)].map((part) => zstdCompressSync(part))),
     };
-    await push('plain', [layerOf(BASE, 'none'), layerOf(APP, 'none')]);
-    await push('parts', [members, frames]);
-    const on = await session();
+    await push('plain', [layerOf(BASE, 'none'), layerOf(APP, 'none')], {}, 'amd64');
+    await push('parts', [members, frames], {}, 'amd64');
+    const on = await session({ arch: 'amd64' });
     const bytes = async (tag: string) => {
       await using image = await open(on, `lab://demo/app:${tag}`);
       return digestOf(Buffer.from(await image.read(0, image.size)));
@@ -207,8 +207,8 @@ needs({ registry: true })('layers', () => {
 
   test('of an index, the image of this machine or of the option arch is shown', async () => {
     const images = {
-      amd64: await push('amd64', [layerOf(APP)]),
-      arm64: await push('arm64', [layerOf(OTHER)]),
+      amd64: await push('amd64', [layerOf(APP)], {}, 'amd64'),
+      arm64: await push('arm64', [layerOf(OTHER)], {}, 'arm64'),
     };
     await pushIndex(registry.url, 'demo/app', 'all', images);
     const on = await session();
@@ -217,6 +217,51 @@ needs({ registry: true })('layers', () => {
     if (process.arch !== 'x64') return;
     await using own = await open(on, 'lab://demo/app:all');
     expect(await fileIn(own, '/app')).toBe('app\n');
+  });
+
+  test('sessions for different architectures never share an answer, in one cache and at one time', async () => {
+    const images = {
+      amd64: await push('amd64', [layerOf(APP)], {}, 'amd64'),
+      arm64: await push('arm64', [layerOf(OTHER)], {}, 'arm64'),
+    };
+    await pushIndex(registry.url, 'demo/app', 'all', images);
+    const lab = async (on: Session) => {
+      const backend = await on.backend('lab');
+      const name = { collection: 'demo', image: 'app', tag: 'all' };
+      return (await on.metadata.images.resolve(backend, name))?.layered?.architecture;
+    };
+    const all = { amd64: await session({ arch: 'x86_64' }), arm64: await session({ arch: 'aarch64' }) };
+    expect([await lab(all.amd64), await lab(all.arm64), await lab(all.amd64)]).toEqual([
+      'amd64',
+      'arm64',
+      'amd64',
+    ]);
+    // Later ones ask nobody, and find each their own answer.
+    const offline = async (arch: string) => lab(await session({ arch, offline: true }));
+    expect(await Promise.all(['arm64', 'amd64', 'riscv64'].map(offline))).toEqual([
+      'arm64',
+      'amd64',
+      undefined,
+    ]);
+    // It wins over the option of the backend.
+    await using image = await open(all.amd64, 'arm://demo/app:all');
+    expect(await fileIn(image, '/app')).toBe('app\n');
+  });
+
+  test('an image for other machines only says which, and how to choose it', async () => {
+    const arm64 = await push('arm', [layerOf(APP)], {}, 'arm64');
+    await pushIndex(registry.url, 'demo/app', 'all', { arm64 });
+    const on = await session({ arch: 'amd64' });
+    for (const tag of ['arm', 'all']) {
+      const { image } = await find(on, `lab://demo/app:${tag}`);
+      expect([isLayered(image), image.unpresentable]).toEqual([
+        false,
+        'an image for linux/arm64, not for linux/amd64; choose one with --arch, such as --arch arm64',
+      ]);
+    }
+    // A digest is a choice of its own.
+    expect(isLayered((await find(on, `lab://demo/app:arm@${arm64.digest}`)).image)).toBe(true);
+    expect(isLayered((await find(await session({ arch: 'arm64' }), 'lab://demo/app:arm')).image)).toBe(true);
   });
 
   test('what it says of itself comes from the configuration alone, and is what its image says', async () => {

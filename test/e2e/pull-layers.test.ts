@@ -98,7 +98,7 @@ needs({ registry: true })('a pull of a container in layers', () => {
   });
 
   test('takes the image of the architecture that is asked for', async () => {
-    const amd64 = await pushLayered(registry.url, 'demo/multi', 'amd64', [small('a')]);
+    const amd64 = await pushLayered(registry.url, 'demo/multi', 'amd64', [small('a')], {}, 'amd64');
     const arm64 = await pushLayered(registry.url, 'demo/multi', 'arm64', [small('b')], {}, 'arm64');
     await pushIndex(registry.url, 'demo/multi', '1', { amd64, arm64 });
     for (const architecture of ['arm64', 'amd64']) {

@@ -5,13 +5,18 @@ import { constants as flags, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { constants as os } from 'node:os';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { hostPlatform } from '../../src/base/platform.ts';
+import { inspect } from '../../src/client/inspect.ts';
+import { search, summarize } from '../../src/client/search.ts';
 import type { Filesystem } from '../../src/fs/filesystem.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
+import { digestOf, type Layer, layerOf, pushLayered, tarOf } from '../servers/layered.ts';
 import { copyIn, errnoOfCall, fixture, image, openWorld, readFileAt, temporaryFolder } from './support.ts';
 
 const { EEXIST, EHOSTUNREACH, ESTALE, ETIMEDOUT } = os.errno;
 const { O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } = flags;
+const ARCH = hostPlatform().architecture;
 /** "Wrong medium type", Linux's own. */
 const EMEDIUMTYPE = 124;
 
@@ -58,6 +63,54 @@ needs({ registry: true })('over a registry', () => {
     const opening = filesystem.open('/lab/demo/app:2.0.simg', 0);
     expect(await errnoOfCall(opening)).toBe(EMEDIUMTYPE);
     await expect(opening).rejects.toThrow('not a Singularity image but application/vnd.cncf.helm.config');
+  });
+
+  test('an image in layers tells the same in its attribute, the file beside it and inspect, without any layer', async () => {
+    const layers = [layerOf(tarOf([{ path: 'app', data: 'app' }]))];
+    const config = { Env: ['A=1'], Entrypoint: ['/app'], Labels: { owner: 'lab' } };
+    await pushLayered(registry.url, 'demo/app', '1', layers, config);
+    const { filesystem, session, home } = await openWorld(lab());
+    const path = '/lab/demo/app:1.simg';
+    const told = async () => {
+      const beside = JSON.parse((await readFileAt(filesystem, `${path}.json`)).toString());
+      expect(await attribute(filesystem, path, 'inspect')).toEqual(beside);
+      expect(JSON.parse(JSON.stringify(await inspect(session, 'lab://demo/app:1')))).toEqual(beside);
+      expect(await attribute(filesystem, path, 'labels')).toEqual(beside.data.attributes.labels);
+      return beside;
+    };
+    const first = await told();
+    const [{ blob, diffId }] = layers as [Layer];
+    expect(first).toMatchObject({
+      estimated: true,
+      architecture: ARCH,
+      layers: [{ digest: digestOf(blob), size: blob.length, diffId }],
+      modified: '2020-02-02T02:02:02.000Z',
+      cached: 0,
+      data: { attributes: { labels: { owner: 'lab', 'org.label-schema.build-arch': ARCH } } },
+    });
+    const { attributes } = first.data;
+    expect(Object.keys(attributes).sort()).toEqual([
+      'deffile',
+      'environment',
+      'labels',
+      'runscript',
+      'startscript',
+    ]);
+    expect(session.layers.fetchedBytes).toBe(0);
+
+    const bytes = await readFileAt(filesystem, path);
+    const { estimated, ...known } = await told();
+    expect([estimated, known.size, known.cached > 0]).toEqual([undefined, bytes.length, true]);
+    expect(known.data).toEqual(first.data);
+    // Another process knows it as well, and search tells it.
+    const other = await openWorld(lab(), { home });
+    const sizes: number[] = [];
+    await search(other.session, {
+      query: 'app',
+      backends: ['lab'],
+      found: (image, backend) => sizes.push(summarize(other.session, image, backend).size),
+    });
+    expect(sizes).toEqual([bytes.length]);
   });
 
   test('The modification time is the revision’s.', async () => {

@@ -3,11 +3,12 @@ import { mkdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
-import { openKeyRing } from '../../src/client/signatures.ts';
+import { openKeyRing, signaturesOf, verifyImage } from '../../src/client/signatures.ts';
 import type { OpenFile } from '../../src/fs/handles.ts';
 import { signedOnly, type Verify } from '../../src/fs/signed.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry } from '../servers/docker-registry.ts';
+import { layerOf, pushLayered, tarOf } from '../servers/layered.ts';
 import {
   copyIn,
   errnoOfCall,
@@ -149,6 +150,32 @@ needs({ registry: true })('over a registry', () => {
     expect(await errnoOfCall(filesystem.open('/lab/demo/bad:1.simg', 0))).toBe(EACCES);
     expect(session.cache.fetchedBytes).toBeLessThan(signed.length + unsigned.length / 4);
     expect(await filesystem.getxattr('/lab/demo/bad:1.simg', 'user.sregistry.labels')).toBeDefined();
+  });
+});
+
+needs({ registry: true })('with an image in layers', () => {
+  test('An image in layers is refused with --require-signed before any layer is fetched.', async () => {
+    const registry = await startRegistry();
+    onTestFinished(() => registry.remove());
+    const layer = layerOf(tarOf([{ path: 'app', data: 'app' }]));
+    await pushLayered(registry.url, 'demo/app', '1', [layer], { Labels: { owner: 'lab' } });
+    const lab = { lab: { driver: 'oci', base: registry.url } };
+    const { filesystem, session } = await openWorld(lab, { verify: await requireSigned() });
+    const path = '/lab/demo/app:1.simg';
+    const opening = filesystem.open(path, 0);
+    expect(await errnoOfCall(opening)).toBe(EACCES);
+    await expect(opening).rejects.toThrow('layers carry no signature');
+    // What it says of itself can be told all the same.
+    expect(String(await filesystem.getxattr(path, 'user.sregistry.labels'))).toContain('"owner":"lab"');
+    expect(session.layers.fetchedBytes).toBe(0);
+    const keys = fixture('signer.asc');
+    expect(await verifyImage(session, 'lab://demo/app:1', keys)).toEqual({
+      verified: false,
+      signatures: [],
+      reason: expect.stringContaining('layers carry no signature'),
+    });
+    expect(await signaturesOf(session, 'lab://demo/app:1')).toEqual([]);
+    expect(session.layers.fetchedBytes).toBe(0);
   });
 });
 

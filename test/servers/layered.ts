@@ -1,6 +1,7 @@
 /** Containers in layers, made here and pushed to a registry by its plain HTTP API. */
 import { createHash } from 'node:crypto';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { hostPlatform } from '../../src/base/platform.ts';
 
 export interface TarEntry {
   readonly path: string;
@@ -59,14 +60,17 @@ export interface PushedImage {
   readonly size: number;
 }
 
-/** Pushes an image of layers under a tag. `url` is the registry's, `config` what its configuration says besides the layers. */
+/**
+ * Pushes an image of layers under a tag. `url` is the registry's, `config` what its configuration says besides the layers. It is for this
+ * machine unless it says otherwise.
+ */
 export async function pushLayered(
   url: string,
   repository: string,
   tag: string,
   layers: readonly Layer[],
   config: object = {},
-  architecture = 'amd64',
+  architecture = hostPlatform().architecture,
 ): Promise<PushedImage> {
   const descriptors = layers.map(({ blob, mediaType }) => describe(blob, mediaType));
   for (const { blob } of layers) await pushBlob(url, repository, blob);

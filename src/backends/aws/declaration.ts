@@ -1,3 +1,4 @@
+import { ARCH_OPTION } from '../kit/arch-option.ts';
 import { AWS_DEPENDENCIES, AWS_OPTIONS } from '../kit/aws/declaration.ts';
 
 export const declaration = {
@@ -46,6 +47,7 @@ export const declaration = {
       type: 'url',
       example: 'https://ecr.example.org',
     },
+    arch: { ...ARCH_OPTION, env: 'SREGISTRY_AWS_ARCH' },
     nohttps: {
       env: 'SREGISTRY_AWS_NOHTTPS',
       describe: 'Use plain http. Default: only on the loopback',

@@ -16,6 +16,7 @@ export default ociPreset({
     );
     return {
       base: place.registry,
+      arch: options.arch,
       nohttps: options.nohttps,
       // As in the Python client.
       defaultCollection: 'aws',

@@ -23,7 +23,12 @@ export interface Place {
 
 const PUBLIC = 'public';
 
-export function placeOf(instance: string, options: OptionValues<typeof declaration.options>): Place {
+type Options = OptionValues<typeof declaration.options>;
+
+export function placeOf(
+  instance: string,
+  options: Pick<Options, 'account' | 'region' | 'base' | 'endpoint'>,
+): Place {
   const { account, region = '', base, endpoint } = options;
   if (account === PUBLIC)
     return {

@@ -2,8 +2,8 @@
  * Requests to a library. Answers are `{ "data": ... }`, refusals `{ "error": { "code": ..., "message": ... } }`. A token goes to the
  * library alone, and not with a presigned URL: storages refuse a request with two logins.
  */
-import { arch as machine } from 'node:os';
 import { SregistryError } from '../../base/errors.ts';
+import { platformFor } from '../../base/platform.ts';
 import { isJsonObject, type JsonObject } from '../../settings/json.ts';
 import type { DriverContext } from '../backend.ts';
 import { createHttpClient, type HttpClient, type RequestOptions } from '../http.ts';
@@ -27,8 +27,6 @@ export interface Api {
   version(signal?: AbortSignal): Promise<string | undefined>;
 }
 
-/** Go's names of architectures, by Node's; others are the same. */
-const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le' };
 /** Milliseconds for which the version is remembered. */
 const VERSION_TTL = 10 * 60_000;
 
@@ -55,7 +53,8 @@ export function createApi({ name, options, env }: DriverContext<typeof declarati
     name,
     base,
     http,
-    arch: options.arch ?? ARCHITECTURES[machine()] ?? machine(),
+    // Libraries know no variants.
+    arch: platformFor(options.arch).architecture,
     token,
     version: (signal) => versions.get('version', askVersion, signal),
   };

@@ -1,3 +1,5 @@
+import { ARCH_OPTION } from '../kit/arch-option.ts';
+
 export const declaration = {
   name: 'library',
   title: 'Library API: Sylabs cloud, Hinkskalle, Singularity Registry Server',
@@ -16,10 +18,6 @@ export const declaration = {
       describe: "Access token; default: the token of `apptainer remote login` for the library's remote",
       secret: true,
     },
-    arch: {
-      env: 'SREGISTRY_LIBRARY_ARCH',
-      describe: 'Architecture of the images, as Go names it; default: that of this machine',
-      example: 'arm64',
-    },
+    arch: { ...ARCH_OPTION, env: 'SREGISTRY_LIBRARY_ARCH' },
   },
 } as const;

@@ -103,7 +103,7 @@ async function otherArchitecture(
   const [first] = others;
   if (first === undefined) return undefined;
   const names = others.map(([arch]) => arch).join(', ');
-  const unpresentable = `it exists for ${names} and not for ${api.arch} (option arch)`;
+  const unpresentable = `an image for ${names}, not for ${api.arch}; choose one with --arch, such as --arch ${first[0]}`;
   return { name, size: 0, revision: String(first[1]), unpresentable, extension: 'sif', handle: {} };
 }
 

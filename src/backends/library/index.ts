@@ -29,6 +29,7 @@ export default defineDriver({
       name: context.name,
       driver: declaration.name,
       target: base.href.replace(/\/$/, ''),
+      arch: api.arch,
       // What `library://alpine` means to Apptainer.
       defaultCollection: 'library/default',
       http,

@@ -8,10 +8,9 @@
 import { isError, SregistryError } from '../../base/errors.ts';
 import { fileError } from '../../base/files.ts';
 import { hashFile } from '../../base/hash.ts';
+import { sifArchitecture } from '../../image/architecture.ts';
 import type { ImageName } from '../../image/name.ts';
 import { formatImageName } from '../../image/names.ts';
-import { readSifHeader } from '../../image/sif.ts';
-import { openFileSource } from '../../image/source.ts';
 import { isJsonObject } from '../../settings/json.ts';
 import type { ImageFile, PushOptions, RemoteImage } from '../backend.ts';
 import { changedWhilePushed } from '../kit/changed.ts';
@@ -44,7 +43,7 @@ export async function pushImage(
   const { sha256, md5 } = await hashFile(file.path, ['sha256', 'md5'], { signal }).catch((error) => {
     throw isError(error) ? error : fileError('read', file.path, error);
   });
-  const arch = (await archOf(file)) ?? api.arch;
+  const arch = (await sifArchitecture(file.path)) ?? api.arch;
   const atTag = await fetchManifest(api, manifestPath(container, name.tag, arch), signal);
   if (ifAbsent && atTag !== undefined)
     throw new SregistryError('EXISTS', `${api.base.host} already has ${formatImageName(name)}`);
@@ -103,18 +102,6 @@ async function orFound<A, T>(
     const found = isError(error) && error.status !== undefined ? await find() : undefined;
     if (found === undefined) throw error;
     return found;
-  }
-}
-
-/** The architecture in a SIF header. */
-async function archOf({ path }: ImageFile): Promise<string | undefined> {
-  await using source = await openFileSource(path);
-  try {
-    const architecture = (await readSifHeader(source))?.architecture;
-    return architecture === 'unknown' ? undefined : architecture;
-  } catch (error) {
-    if (isError(error, 'NOT_AN_IMAGE')) return undefined;
-    throw error;
   }
 }
 

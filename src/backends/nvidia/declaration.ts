@@ -1,3 +1,5 @@
+import { ARCH_OPTION } from '../kit/arch-option.ts';
+
 export const declaration = {
   name: 'nvidia',
   title: 'NVIDIA NGC (nvcr.io)',
@@ -20,6 +22,7 @@ export const declaration = {
       describe: 'Address of the registry',
       default: 'nvcr.io',
     },
+    arch: { ...ARCH_OPTION, env: 'SREGISTRY_NVIDIA_ARCH' },
     nohttps: {
       env: 'SREGISTRY_NVIDIA_NOHTTPS',
       describe: 'Use plain http. Default: only on the loopback',

@@ -4,8 +4,9 @@ import { declaration } from './declaration.ts';
 
 export default ociPreset({
   ...declaration,
-  connect: ({ options: { token, username = '$oauthtoken', base, nohttps } }) => ({
+  connect: ({ options: { token, username = '$oauthtoken', base, arch, nohttps } }) => ({
     base,
+    arch,
     nohttps,
     // As in the Python client.
     defaultCollection: 'nvidia',

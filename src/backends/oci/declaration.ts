@@ -1,3 +1,5 @@
+import { ARCH_OPTION } from '../kit/arch-option.ts';
+
 /** The driver's declaration, apart from its code: settings and help read it without loading an HTTP client. */
 export const declaration = {
   name: 'oci',
@@ -20,12 +22,7 @@ export const declaration = {
       describe: 'Password or token of that user',
       secret: true,
     },
-    arch: {
-      env: 'SREGISTRY_DOCKERHUB_ARCH',
-      describe:
-        'Architecture of images that exist for several, as Go names it. Default: that of this machine',
-      example: 'arm64',
-    },
+    arch: { ...ARCH_OPTION, env: 'SREGISTRY_DOCKERHUB_ARCH' },
     nohttps: {
       env: 'SREGISTRY_DOCKERHUB_NOHTTPS',
       describe: 'Use plain http. Default: only on the loopback',

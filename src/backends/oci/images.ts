@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { parseDate } from '../../base/date.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
+import { fitOf } from '../../base/platform.ts';
 import { type Layered, parseLayered } from '../../image/layers/image.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../../image/remote.ts';
@@ -14,6 +15,7 @@ import {
   imageLayer,
   MANIFEST_TYPES,
   type Manifest,
+  otherPlatform,
   parseManifest,
   REF_NAME,
   whyUnpresentable,
@@ -121,7 +123,7 @@ export function digestOf(bytes: Buffer, like = 'sha256:'): string {
 async function findImage(repository: Repository, top: FetchedManifest): Promise<FetchedManifest | undefined> {
   if (top.manifests === undefined) return top;
   let layered: FetchedManifest | undefined;
-  for (const entry of fittingManifests(top.manifests, repository.arch).slice(0, CANDIDATES_MAX)) {
+  for (const entry of fittingManifests(top.manifests, repository.platform).slice(0, CANDIDATES_MAX)) {
     const manifest = await fetchManifest(repository, entry.digest);
     if (manifest === undefined) continue;
     if (imageLayer(manifest) !== undefined) return manifest;
@@ -138,10 +140,15 @@ async function layeredImage(
   found: FetchedManifest,
 ): Promise<RemoteImage | undefined> {
   const config = containerConfig(found);
-  if (config === undefined || config.size > MANIFEST_MAX) return undefined;
-  const { host, http, holders, path, signal } = repository;
+  if (config === undefined) return undefined;
+  const otherwise = (unpresentable: string): RemoteImage => ({
+    ...toRemoteImage(repository, name, top, undefined),
+    unpresentable,
+  });
+  if (config.size > MANIFEST_MAX) return otherwise('a container image whose configuration is too large');
+  const { host, http, holders, path, platform, signal } = repository;
   const reply = await http.get(pathOf(repository, `blobs/${config.digest}`), { allow: [404], signal });
-  if (reply.status === 404) return undefined;
+  if (reply.status === 404) return otherwise('a container image whose registry lacks its configuration');
   if (digestOf(reply.bytes, config.digest) !== config.digest)
     throw new SregistryError('CORRUPT', `${referenceOf(repository, name.tag)}: its configuration is damaged`);
   let layered: Layered;
@@ -149,11 +156,12 @@ async function layeredImage(
     layered = parseLayered(reply.bytes, found.layers);
   } catch (error) {
     if (!isError(error, 'NOT_AN_IMAGE')) throw error;
-    return {
-      ...toRemoteImage(repository, name, top, undefined),
-      unpresentable: `a container image, but ${error.message}`,
-    };
+    return otherwise(`a container image, but ${error.message}`);
   }
+  // An index says which of its images is for what, and a digest is a choice.
+  const isChosen = top !== found || name.version !== undefined;
+  if (!isChosen && layered.architecture !== '' && fitOf(platform, layered) === undefined)
+    return otherwise(otherPlatform([layered], platform));
   for (const { digest } of found.layers) holders.set(digest, path);
   const annotations = { ...layered.config.Labels, ...top.annotations, ...found.annotations };
   delete annotations[REF_NAME];
@@ -179,7 +187,7 @@ function estimate(layers: readonly Descriptor[]): number {
 
 /** `found` is the manifest that may hold the image: `top`, or one that the index `top` points to. */
 export function toRemoteImage(
-  { host, holders, path }: Repository,
+  { host, holders, path, platform }: Repository,
   name: ImageName,
   top: FetchedManifest,
   found: Manifest | undefined = top,
@@ -193,7 +201,7 @@ export function toRemoteImage(
   const handle: Handle = { registry: host, repository: path, manifest: top.digest };
   const common = { name, modified: parseDate(annotations[CREATED]), origin: host, annotations };
   if (layer === undefined) {
-    const unpresentable = whyUnpresentable(top);
+    const unpresentable = whyUnpresentable(top, platform);
     return { ...common, size: top.bytes.length, revision: top.digest, unpresentable, handle };
   }
   holders.set(layer.digest, path);

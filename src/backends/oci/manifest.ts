@@ -3,10 +3,10 @@
  * descriptor), Docker image manifest version 2 schema 2, and the use that Apptainer's `oras://` makes of them: a single layer
  * that is the image file.
  */
-import { arch } from 'node:process';
 import { SregistryError } from '../../base/errors.ts';
+import { fitOf, formatArchitecture, formatPlatform, type Platform } from '../../base/platform.ts';
 import { toStrings } from '../../image/attributes.ts';
-import { isJsonObject } from '../../settings/json.ts';
+import { isJsonObject, type JsonObject } from '../../settings/json.ts';
 import { isDigest } from './reference.ts';
 
 export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
@@ -47,7 +47,7 @@ export interface Descriptor {
   /** Bytes. */
   readonly size: number;
   readonly annotations: Readonly<Record<string, string>>;
-  readonly platform: { readonly os: string; readonly architecture: string } | undefined;
+  readonly platform: Platform | undefined;
 }
 
 export interface Manifest {
@@ -106,9 +106,7 @@ function toDescriptor(value: unknown): Descriptor | undefined {
     digest,
     size: size as number,
     annotations: toStrings(annotations),
-    platform: isJsonObject(platform)
-      ? { os: String(platform.os), architecture: String(platform.architecture) }
-      : undefined,
+    platform: isJsonObject(platform) ? toPlatform(platform) : undefined,
   };
 }
 
@@ -126,29 +124,64 @@ export function containerConfig({ config, layers, manifests }: Manifest): Descri
   return layers.every(({ mediaType }) => CONTAINER_LAYER.test(mediaType)) ? config : undefined;
 }
 
-/** Go's names of architectures, which platforms use, by Node's. */
-const GO_ARCH: Partial<Record<string, string>> = { x64: 'amd64', ia32: '386', mipsel: 'mipsle' };
-
-/** The entries of an index that this machine can run, best first. Those without a platform come last. */
-export function fittingManifests(index: readonly Descriptor[], machine: string = arch): Descriptor[] {
-  const wanted = GO_ARCH[machine] ?? machine;
-  const fits = ({ platform }: Descriptor) => platform?.architecture === wanted && platform.os === 'linux';
-  return [...index.filter(fits), ...index.filter(({ platform }) => platform === undefined)];
+function toPlatform({ os, architecture, variant }: JsonObject): Platform {
+  return {
+    os: String(os),
+    architecture: String(architecture),
+    ...(typeof variant === 'string' && { variant }),
+  };
 }
 
-/** One sentence that says why a manifest is not one image file, and what to do about it. */
-export function whyUnpresentable(manifest: Manifest): string {
-  if (manifest.manifests !== undefined)
-    return `an index of ${manifest.manifests.length} images, none of them a Singularity image for this machine; ${CONVERT}`;
+/** The entries of an index that a machine can run, best first. Those without a platform come last. */
+export function fittingManifests(index: readonly Descriptor[], machine: Platform): Descriptor[] {
+  const fitting = index.flatMap((entry) => {
+    const fit = entry.platform === undefined ? Number.POSITIVE_INFINITY : fitOf(machine, entry.platform);
+    return fit === undefined ? [] : [{ entry, fit }];
+  });
+  // Two infinities have no difference.
+  return fitting.sort((a, b) => (a.fit === b.fit ? 0 : a.fit - b.fit)).map(({ entry }) => entry);
+}
+
+/** One sentence that says why a manifest is not an image for a machine, and what to do about it. */
+export function whyUnpresentable(manifest: Manifest, machine: Platform): string {
+  if (manifest.manifests !== undefined) return whyNoneFits(manifest.manifests, machine);
   const types = [...new Set(manifest.layers.map(({ mediaType }) => mediaType))];
   const shown = types.length === 0 ? 'no layer at all' : types.slice(0, 3).join(', ');
-  if (/^application\/vnd\.(docker|oci)\.image\.(rootfs|layer)\b/.test(types[0] ?? ''))
-    return `a Docker/OCI image with ${count(manifest.layers.length)} (${shown}): not a single-file image; ${CONVERT}`;
+  if (
+    CONTAINER_CONFIG.test(manifest.config?.mediaType ?? '') ||
+    /\.image\.(rootfs|layer)\b/.test(types[0] ?? '')
+  )
+    return `a Docker/OCI image with ${count(manifest.layers.length)} (${shown}), of which one or the configuration has an unknown type`;
   const what = manifest.artifactType ?? manifest.config?.mediaType ?? manifest.mediaType;
   return `not a Singularity image but ${what} with ${count(manifest.layers.length)} (${shown})`;
 }
 
-const CONVERT = 'convert it with `apptainer build`';
+function whyNoneFits(index: readonly Descriptor[], machine: Platform): string {
+  const platforms = index.flatMap(({ platform }) => platform ?? []).filter(isPlatform);
+  if (platforms.length > 0 && platforms.every((platform) => fitOf(machine, platform) === undefined))
+    return otherPlatform(platforms, machine);
+  const wanted = formatPlatform(machine);
+  return `an index of ${index.length} manifests, none of them a container image for ${wanted}`;
+}
+
+/** The sentence for an image that exists for other platforms than the one it is wanted for. */
+export function otherPlatform(platforms: readonly Platform[], machine: Platform): string {
+  const names = [...new Set(platforms.map(formatPlatform))];
+  const more = names.length > SHOWN_PLATFORMS ? ` and ${names.length - SHOWN_PLATFORMS} more` : '';
+  const there = `an image for ${names.slice(0, SHOWN_PLATFORMS).join(', ')}${more}`;
+  const offered = platforms.find(({ os }) => os === machine.os);
+  const choice = offered && `; choose one with --arch, such as --arch ${formatArchitecture(offered)}`;
+  return `${there}, not for ${formatPlatform(machine)}${choice ?? ''}`;
+}
+
+/** Platforms that a message names. */
+const SHOWN_PLATFORMS = 16;
+
+/** Attestations of an image have the platform `unknown`. Names that a registry makes up stay out of messages. */
+function isPlatform(platform: Platform): boolean {
+  const name = formatPlatform(platform);
+  return platform.os !== 'unknown' && /^[a-z0-9._/-]{1,60}$/i.test(name);
+}
 
 function count(layers: number): string {
   return layers === 1 ? '1 layer' : `${layers} layers`;

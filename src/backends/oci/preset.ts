@@ -5,6 +5,7 @@
  * image file as its only layer.
  */
 import { isError, SregistryError } from '../../base/errors.ts';
+import { formatArchitecture, platformFor } from '../../base/platform.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { OptionSchema } from '../../settings/options.ts';
 import { type Backend, type Driver, type DriverContext, defineDriver, type RemoteImage } from '../backend.ts';
@@ -23,7 +24,9 @@ export interface OciPreset<S extends OptionSchema> extends Omit<Driver<S>, 'crea
   connect(context: DriverContext<S>): PresetSettings;
 }
 
-export interface PresetSettings extends OciSettings {
+export interface PresetSettings extends Omit<OciSettings, 'platform'> {
+  /** Architecture of images that exist for several, as `--arch` takes it. Default: that of this machine. */
+  readonly arch?: string | undefined;
   /** The collection of a name without one. Default: `''`, or Docker Hub's `library` without a `base`. */
   readonly defaultCollection?: string | undefined;
 }
@@ -54,7 +57,8 @@ function createOci<S extends OptionSchema>(
   context: DriverContext<S>,
   settings: PresetSettings,
 ): Backend {
-  const registries = createRegistries(context, settings);
+  const platform = platformFor(settings.arch);
+  const registries = createRegistries(context, { ...settings, platform });
   const at = (name: ImageName, signal?: AbortSignal) =>
     registries.at(repositoryOfImage(name, registries.base), signal);
   const of = (image: RemoteImage, signal?: AbortSignal) => {
@@ -66,6 +70,7 @@ function createOci<S extends OptionSchema>(
     name: context.name,
     driver,
     target: registries.target,
+    arch: formatArchitecture(platform),
     defaultCollection: settings.defaultCollection ?? (registries.base === undefined ? 'library' : ''),
     get http() {
       return registries.own.http;
@@ -79,8 +84,8 @@ function createOci<S extends OptionSchema>(
       const why = image.unpresentable ?? 'not an image file';
       throw new SregistryError('NOT_PRESENTABLE', `${repository}: ${why}`);
     },
-    readBlob: (image, { digest, size }, signal) =>
-      readBlob(of(image, signal), digest, { size, offset: 0, length: size }),
+    readBlob: (image, { digest, size }, offset, length, signal) =>
+      readBlob(of(image, signal), digest, { size, offset, length }),
     list: (collection, signal) => listCollection(registries, collection, signal),
     push: (file, name, options) => pushImage(at(name, options?.signal), file, name, options),
     search: ({ query, labels }, signal) =>

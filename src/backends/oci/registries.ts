@@ -4,6 +4,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../../base/errors.ts';
+import type { Platform } from '../../base/platform.ts';
 import { registerSecret } from '../../log/index.ts';
 import { findDockerCredentials } from '../../settings/docker-credentials.ts';
 import type { DriverContext } from '../backend.ts';
@@ -19,8 +20,8 @@ export interface OciSettings {
   readonly base: string | undefined;
   /** Use plain http. Default: only on the loopback. */
   readonly nohttps?: boolean | undefined;
-  /** Architecture of images that exist for several, as Go names it. Default: that of this machine. */
-  readonly arch?: string | undefined;
+  /** Which images to choose of those that exist for several platforms. */
+  readonly platform: Platform;
   /** The login to that registry. Default: those that apptainer, docker and podman keep. */
   readonly login?: Lookup<TimedLogin | undefined> | undefined;
   /** What to do if that registry refuses a request. */
@@ -58,7 +59,7 @@ export interface Registry {
 /** A repository for one operation. The signal ends the requests of the operation. */
 export interface Repository extends Registry {
   /** As in {@link OciSettings}. */
-  readonly arch?: string | undefined;
+  readonly platform: Platform;
   /** May be `''`, the top of the registry, or a prefix of repositories. */
   readonly path: string;
   readonly signal?: AbortSignal | undefined;
@@ -85,7 +86,7 @@ export function createRegistries(
   { name, env }: Pick<DriverContext, 'name' | 'env'>,
   settings: OciSettings,
 ): Registries {
-  const { arch, base, nohttps = false, login } = settings;
+  const { platform, base, nohttps = false, login } = settings;
   const address = base === undefined ? undefined : parseBase(name, base, nohttps);
   const ownHost = canonicalHost(address?.host ?? DOCKER_HUB);
   const tokenHttp = createHttpClient({ env });
@@ -121,7 +122,7 @@ export function createRegistries(
     get own() {
       return of(ownHost);
     },
-    at: ({ host, repository }, signal) => ({ ...of(host), arch, path: repository, signal }),
+    at: ({ host, repository }, signal) => ({ ...of(host), platform, path: repository, signal }),
     close: async () => {
       const clients = [tokenHttp, ...[...registries.values()].map(({ http }) => http)];
       await Promise.all([...clients.map((http) => http.close()), settings.close?.()]);

@@ -18,8 +18,12 @@ export interface LayerBlob {
 export interface Layered {
   /** From the lowest. */
   readonly layers: readonly LayerBlob[];
+  /** `linux` */
+  readonly os: string;
   /** As Go names it: `amd64`. */
   readonly architecture: string;
+  /** Of the architecture: `v7`. */
+  readonly variant?: string | undefined;
   /** Seconds since 1970; 0 if the image does not say when it was made. */
   readonly created: number;
   readonly config: ContainerConfig;
@@ -37,7 +41,7 @@ export function parseLayered(bytes: Buffer, blobs: readonly Omit<LayerBlob, 'dif
   } catch {
     throw malformed('its configuration is not JSON');
   }
-  const { architecture, created, config, rootfs } = record(value);
+  const { os, architecture, variant, created, config, rootfs } = record(value);
   const { diff_ids: ids } = record(rootfs);
   if (!Array.isArray(ids) || ids.length !== blobs.length || blobs.length > MAX_LAYERS)
     throw malformed('its configuration names other layers than its manifest');
@@ -51,7 +55,9 @@ export function parseLayered(bytes: Buffer, blobs: readonly Omit<LayerBlob, 'dif
   const date = typeof created === 'string' ? parseDate(created)?.getTime() : undefined;
   return {
     layers,
-    architecture: typeof architecture === 'string' ? architecture : '',
+    os: text(os) ?? 'linux',
+    architecture: text(architecture) ?? '',
+    variant: text(variant),
     created: Math.max(0, Math.floor((date ?? 0) / 1000)),
     config: {
       User: text(given.User),
