@@ -5,6 +5,14 @@
 import { isError } from '../../base/errors.ts';
 import { type Job, jobModule, startJob } from '../../base/threads.ts';
 
+/** What the job is given. */
+export interface RecorderWork {
+  /** The file of the archive: it exists, and grows. */
+  readonly path: string;
+  /** `sha256:<hex>` of the archive. */
+  readonly diffId: string;
+}
+
 /** What the job is sent: the blob in pieces, then the news that the archive is whole and right. */
 export type ToRecorder = Uint8Array | 'end';
 
@@ -18,12 +26,11 @@ export class PointRecorder implements Disposable {
   readonly #job: Job<Uint8Array, ToRecorder>;
   #waiting = 0;
 
-  /** @param path of the archive; the file exists, and grows. */
-  constructor(path: string) {
+  constructor({ path, diffId }: RecorderWork) {
     const onMessage = (taken: number) => {
       this.#waiting -= taken;
     };
-    this.#job = startJob(JOB, path, { signal: this.#stop.signal, onMessage });
+    this.#job = startJob(JOB, { path, diffId }, { signal: this.#stop.signal, onMessage });
   }
 
   /** Takes the next bytes of the blob. */

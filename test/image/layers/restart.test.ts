@@ -10,6 +10,7 @@ import type { RestartSpans } from '../../../src/image/layers/restart.ts';
 import { formatRestarts, parseRestarts } from '../../../src/image/layers/restart-file.ts';
 import { gzipFile, material, memberOf, pointsOf, spansOf } from '../../fuzz/gzip.ts';
 import { random } from '../../fuzz/images.ts';
+import { digestOf } from '../../servers/layered.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -140,7 +141,7 @@ test('a layer is recorded beside its fetch, from the blob and from the file of i
   const blob = gzipSync(archive, { level: 1 });
   const path = join(folder, 'archive');
   writeFileSync(path, '');
-  using recorder = new PointRecorder(path);
+  using recorder = new PointRecorder({ path, diffId: digestOf(archive) });
   for (let at = 0; at < blob.length; at += 65_536) recorder.push(blob.subarray(at, at + 65_536));
   writeFileSync(path, archive);
   const file = await recorder.finish();
@@ -153,12 +154,13 @@ test('a layer is recorded beside its fetch, from the blob and from the file of i
 
 test.each([
   ['a malformed blob', Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 7]), Buffer.alloc(0)],
-  ['an archive that is shorter than the blob says', gzipSync('abc'), Buffer.from('ab')],
-  ['an archive that is longer than the blob says', gzipSync('abc'), Buffer.from('abcd')],
+  ['an archive that somebody cut', gzipSync('abc'), Buffer.from('ab')],
+  ['an archive that somebody changed', gzipSync('abc'), Buffer.from('abd')],
+  ['a blob of another archive', gzipSync('ab'), Buffer.from('abc')],
 ])('the recording of %s has no result', async (_, blob, archive) => {
   const path = join(folder, 'other');
   writeFileSync(path, archive);
-  using recorder = new PointRecorder(path);
+  using recorder = new PointRecorder({ path, diffId: digestOf(Buffer.from('abc')) });
   recorder.push(blob);
   expect(await recorder.finish()).toBeUndefined();
 });
@@ -166,7 +168,7 @@ test.each([
 test('a recording that was ended has no result', async () => {
   const path = join(folder, 'ended');
   writeFileSync(path, 'abc');
-  const recorder = new PointRecorder(path);
+  const recorder = new PointRecorder({ path, diffId: digestOf(Buffer.from('abc')) });
   recorder.push(gzipSync('abc'));
   recorder[Symbol.dispose]();
   recorder.push(gzipSync('abc'));
