@@ -156,22 +156,28 @@ export class ImageCache {
    * Moves a whole local file into the cache as this revision. The caller has checked that it has the image's digest and that
    * nobody writes to it any more. Returns false and leaves the file alone if there is no room, if the revision is open or whole
    * already, or if the file has another size.
+   * @param sums of its blocks, if they are known, see {@link BlockSums}; they save reading the file.
    */
-  async adopt(target: string, image: RemoteImage, file: string): Promise<boolean> {
+  async adopt(target: string, image: RemoteImage, file: string, sums?: readonly number[]): Promise<boolean> {
     try {
-      return await this.#adopt(target, image, file);
+      return await this.#adopt(target, image, file, sums);
     } catch (error) {
       if (!isUnusable(error)) throw error;
       return false;
     }
   }
 
-  async #adopt(target: string, image: RemoteImage, file: string): Promise<boolean> {
+  async #adopt(
+    target: string,
+    image: RemoteImage,
+    file: string,
+    sums: readonly number[] | undefined,
+  ): Promise<boolean> {
     const { index, root } = this.#options;
     const key = keyOf(index, target, image);
     if (index.entries.get(key)?.complete === 1 || !(await this.makeRoom(image.size))) return false;
     const description = describe(target, image);
-    await using incoming = await takeIn(root, file, image.size);
+    await using incoming = await takeIn(root, file, image.size, sums);
     if (incoming === undefined) return false;
     const { data, map, blocks } = incoming;
     return index.install({ key, ...description }, image.digest !== undefined, blocks * BLOCK_SIZE, () => {

@@ -1,9 +1,9 @@
 /**
- * A file on its way into the cache whose size nobody knows before its end. It reserves room as it grows. Only one process at a
- * time makes the file of a key.
+ * A file on its way into the cache whose size nobody knows before its end. Whoever writes it reserves room as it grows. Only one
+ * process at a time makes the file of a key.
  */
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, mkdir, open, rm } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SregistryError } from '../base/errors.ts';
@@ -36,23 +36,13 @@ export class GrowingFile implements AsyncDisposable {
   readonly #lock: Claim;
   /** The room that is reserved. */
   readonly #claims: Claim[];
-  readonly #file: FileHandle;
-  #size = 0;
 
-  private constructor(
-    key: string,
-    options: GrowingFileOptions,
-    lock: Claim,
-    claim: Claim,
-    path: string,
-    file: FileHandle,
-  ) {
+  private constructor(key: string, options: GrowingFileOptions, lock: Claim, claim: Claim, path: string) {
     this.path = path;
     this.#key = key;
     this.#options = options;
     this.#lock = lock;
     this.#claims = [claim];
-    this.#file = file;
   }
 
   /**
@@ -80,7 +70,8 @@ export class GrowingFile implements AsyncDisposable {
       const folder = incomingFolder(root);
       await mkdir(folder, { recursive: true, mode: 0o700 });
       const path = join(folder, `${randomUUID()}.data`);
-      return new GrowingFile(key, options, lock, claim, path, await open(path, 'wx', 0o600));
+      await writeFile(path, '', { flag: 'wx', mode: 0o600 });
+      return new GrowingFile(key, options, lock, claim, path);
     } catch (error) {
       if (claim !== undefined) index.claims.release(claim, NOWHERE);
       index.claims.release(lock, NOWHERE);
@@ -88,32 +79,29 @@ export class GrowingFile implements AsyncDisposable {
     }
   }
 
-  /** Bytes so far. */
-  get size(): number {
-    return this.#size;
+  /** Bytes that it may have. */
+  get room(): number {
+    const last = this.#claims.at(-1);
+    return last === undefined ? 0 : (last.last + 1) * BLOCK_SIZE;
   }
 
-  /** Appends bytes. @throws {SregistryError} NO_SPACE if the cache has no room for them. */
-  async write(bytes: Uint8Array): Promise<void> {
-    const reserved = ((this.#claims.at(-1) as Claim).last + 1) * BLOCK_SIZE;
-    if (this.#size + bytes.length > reserved) {
-      const claim = await reserve(this.#key, reserved / BLOCK_SIZE, reserved / 2, this.#options);
+  /** Reserves room for the file to have `size` bytes. @throws {SregistryError} NO_SPACE if the cache has not as much. */
+  async reserve(size: number): Promise<void> {
+    while (this.room < size) {
+      const claim = await reserve(this.#key, this.room / BLOCK_SIZE, this.room / 2, this.#options);
       if (claim === undefined) throw new SregistryError('INTERNAL', `${this.#key} is made twice`);
       this.#claims.push(claim);
     }
-    await this.#file.appendFile(bytes);
-    this.#size += bytes.length;
   }
 
   /** Nothing is written any more. Gives the room back, which the cache counts anew when it takes the file in. */
-  async finish(): Promise<void> {
-    await this.#file.close();
+  finish(): void {
     for (const claim of this.#claims.splice(0)) this.#options.index.claims.release(claim, NOWHERE);
   }
 
   /** Removes the file, unless it was moved away, and lets others begin. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.finish();
+    this.finish();
     await rm(this.path, { force: true });
     this.#options.index.claims.release(this.#lock, NOWHERE);
   }

@@ -2,11 +2,12 @@
 import { randomUUID } from 'node:crypto';
 import { copyFile, mkdir, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BLOCK_SIZE, BlockMap, checksum } from './block-map.ts';
+import { BlockMap } from './block-map.ts';
+import { BlockSums } from './block-sums.ts';
 import { incomingFolder } from './maintenance.ts';
 
-/** Bytes read at once for the checksums: whole blocks. */
-const CHUNK = 16 * BLOCK_SIZE;
+/** Bytes read at once for the checksums. */
+const CHUNK = 1024 * 1024;
 
 export interface Incoming extends AsyncDisposable {
   /** The file itself where it is on the same file system, else a copy of it. */
@@ -19,8 +20,14 @@ export interface Incoming extends AsyncDisposable {
 /**
  * Prepares a file of `size` bytes. Undefined if it has another size. Disposing of the result removes the map and the copy,
  * unless they were moved away. The file itself stays.
+ * @param known checksums of its blocks, from whoever wrote it. Default: the file is read for them.
  */
-export async function takeIn(root: string, file: string, size: number): Promise<Incoming | undefined> {
+export async function takeIn(
+  root: string,
+  file: string,
+  size: number,
+  known?: readonly number[],
+): Promise<Incoming | undefined> {
   const found = await stat(file);
   if (!found.isFile() || found.size !== size) return undefined;
   const folder = incomingFolder(root);
@@ -35,7 +42,7 @@ export async function takeIn(root: string, file: string, size: number): Promise<
   };
   try {
     if (!isNear) await copyFile(file, data);
-    const sums = await checksumsOf(data, size);
+    const sums = known ?? (await checksumsOf(data, size));
     if (sums !== undefined) {
       BlockMap.createWhole(map, size, sums);
       return { data, map, blocks: sums.length, [Symbol.asyncDispose]: clear };
@@ -49,18 +56,15 @@ export async function takeIn(root: string, file: string, size: number): Promise<
 }
 
 /** The checksum of each block. Undefined if the file has another size by now. */
-async function checksumsOf(path: string, size: number): Promise<number[] | undefined> {
+async function checksumsOf(path: string, size: number): Promise<readonly number[] | undefined> {
   await using file = await open(path, 'r');
   const buffer = Buffer.allocUnsafe(CHUNK);
-  const sums: number[] = [];
+  const sums = new BlockSums();
   for (let offset = 0; offset < size; ) {
     const { bytesRead } = await file.read(buffer, 0, Math.min(CHUNK, size - offset), offset);
-    // A short read in the middle of the file would shift the blocks.
-    if (bytesRead === 0 || (bytesRead % BLOCK_SIZE !== 0 && offset + bytesRead !== size)) return undefined;
-    for (let at = 0; at < bytesRead; at += BLOCK_SIZE) {
-      sums.push(checksum(buffer.subarray(at, Math.min(bytesRead, at + BLOCK_SIZE))));
-    }
+    if (bytesRead === 0) return undefined;
+    sums.update(buffer.subarray(0, bytesRead));
     offset += bytesRead;
   }
-  return sums;
+  return sums.finish();
 }

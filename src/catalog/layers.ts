@@ -1,9 +1,10 @@
 /**
  * What is known of the layers of containers, and of images made of them: so that the next opening needs to read no layer to tell what
- * is in it, and `stat` tells the right size. All of it can be made again from the layers.
+ * is in it, an image that was opened before needs nothing made, and `stat` tells the right size. All of it can be made again from the
+ * layers.
  */
-import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import type { LayerEntry } from '../image/layers/entry.ts';
+import { ENTRIES_FORMAT } from '../image/layers/packed-entries.ts';
+import { LAYOUT } from '../image/squashfs/describe.ts';
 import type { Database } from './database.ts';
 
 export const LAYERS_SCHEMA = `
@@ -22,73 +23,117 @@ export const LAYERS_SCHEMA = `
   ) STRICT;
 `;
 
-/** Number of the form of entries. A change of what the reader of archives gives changes it. */
-const FORMAT = 1;
-/** Bytes of compressed entries that are worth keeping; reading a larger archive again takes seconds. */
-const MAX_ENTRIES = 32 * 1024 * 1024;
-/** Entries beyond which text of them would become too long. */
-const MAX_COUNT = 1_000_000;
-/** Rows to keep, the ones that were used last. */
-const MAX_LAYERS = 2_000;
-const MAX_IMAGES = 20_000;
+/** Keeps the tables of images. The size of a layer is what the cache's index says. */
+export const LAYER_TABLES_SCHEMA = `
+  DROP TABLE layers;
+  DROP TABLE layered_images;
+  CREATE TABLE layer_entries (
+    diff_id TEXT PRIMARY KEY,
+    format INTEGER NOT NULL,
+    used_at INTEGER NOT NULL,
+    entries BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX layer_entries_used_at ON layer_entries (used_at);
+  CREATE TABLE layered_images (
+    revision TEXT PRIMARY KEY,
+    layout INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    used_at INTEGER NOT NULL,
+    tables BLOB
+  ) STRICT;
+  CREATE INDEX layered_images_used_at ON layered_images (used_at);
+`;
 
-export interface KnownLayer {
-  /** Bytes of the archive. */
-  readonly size: number;
-  /** Undefined if they were too many to keep. */
-  readonly entries: readonly LayerEntry[] | undefined;
+export interface KnownLimits {
+  /** Bytes of the entries of one layer, or of the tables of one image, that are worth keeping: making them again takes seconds. */
+  readonly one: number;
+  /** Bytes to keep of entries, and as many of tables: those that were used last. */
+  readonly bytes: number;
+  /** Images whose size is kept. */
+  readonly images: number;
 }
 
+const LIMITS: KnownLimits = { one: 32 * 1024 * 1024, bytes: 256 * 1024 * 1024, images: 20_000 };
+
+/** Rows of a table that were used before the last ones whose bytes are as many as the parameter says. */
+const beyond = (table: string, key: string, blob: string) =>
+  `${key} IN (SELECT ${key} FROM (SELECT ${key}, SUM(COALESCE(LENGTH(${blob}), 0)) OVER (ORDER BY used_at DESC, rowid DESC) AS bytes
+     FROM ${table}) WHERE bytes > ?)`;
+
 const prepare = (db: Database) => ({
-  get: db.prepare<[string], { size: number; format: number; entries: Buffer | null }>(
-    'SELECT size, format, entries FROM layers WHERE diff_id = ?',
+  entries: db.prepare<[string, number], { entries: Buffer }>(
+    'SELECT entries FROM layer_entries WHERE diff_id = ? AND format = ?',
   ),
-  touch: db.prepare('UPDATE layers SET used_at = ? WHERE diff_id = ?'),
-  put: db.prepare('INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)'),
-  drop: db.prepare(
-    'DELETE FROM layers WHERE used_at < (SELECT used_at FROM layers ORDER BY used_at DESC LIMIT 1 OFFSET ?)',
+  touchEntries: db.prepare('UPDATE layer_entries SET used_at = ? WHERE diff_id = ?'),
+  putEntries: db.prepare('INSERT OR REPLACE INTO layer_entries VALUES (?, ?, ?, ?)'),
+  dropEntries: db.prepare(`DELETE FROM layer_entries WHERE ${beyond('layer_entries', 'diff_id', 'entries')}`),
+  size: db.prepare<[string, number], { size: number }>(
+    'SELECT size FROM layered_images WHERE revision = ? AND layout = ?',
   ),
-  size: db.prepare<[string], { size: number }>('SELECT size FROM layered_images WHERE revision = ?'),
-  putSize: db.prepare('INSERT OR REPLACE INTO layered_images VALUES (?, ?, ?)'),
-  dropSizes: db.prepare(
+  image: db.prepare<[string, number], { tables: Buffer | null }>(
+    'SELECT tables FROM layered_images WHERE revision = ? AND layout = ?',
+  ),
+  touchImage: db.prepare('UPDATE layered_images SET used_at = ? WHERE revision = ?'),
+  putImage: db.prepare('INSERT OR REPLACE INTO layered_images VALUES (?, ?, ?, ?, ?)'),
+  dropOld: db.prepare('DELETE FROM layered_images WHERE layout <> ?'),
+  dropTables: db.prepare(
+    `UPDATE layered_images SET tables = NULL WHERE tables IS NOT NULL AND ${beyond('layered_images', 'revision', 'tables')}`,
+  ),
+  dropImages: db.prepare(
     `DELETE FROM layered_images WHERE used_at <
        (SELECT used_at FROM layered_images ORDER BY used_at DESC LIMIT 1 OFFSET ?)`,
   ),
 });
 
 export class KnownLayers {
+  readonly #db: Database;
   readonly #sql: ReturnType<typeof prepare>;
+  readonly #limits: KnownLimits;
 
-  constructor(db: Database) {
+  constructor(db: Database, limits = LIMITS) {
+    this.#limits = limits;
+    this.#db = db;
     this.#sql = prepare(db);
   }
 
-  get(diffId: string): KnownLayer | undefined {
-    const row = this.#sql.get.get(diffId);
-    if (row === undefined) return undefined;
-    this.#sql.touch.run(Date.now(), diffId);
-    const isCurrent = row.entries !== null && row.format === FORMAT;
-    return { size: row.size, entries: isCurrent ? decode(row.entries as Buffer) : undefined };
+  /** What is in a layer, as packed-entries.ts has it. */
+  entriesOf(diffId: string): Uint8Array | undefined {
+    const row = this.#sql.entries.get(diffId, ENTRIES_FORMAT);
+    if (row !== undefined) this.#sql.touchEntries.run(Date.now(), diffId);
+    return row?.entries;
   }
 
-  put(diffId: string, { size, entries = [] }: KnownLayer): void {
-    const packed = entries.length > MAX_COUNT ? undefined : zstdCompressSync(JSON.stringify(entries));
-    const kept = packed !== undefined && packed.length <= MAX_ENTRIES ? packed : null;
-    this.#sql.put.run(diffId, size, FORMAT, kept, Date.now());
-    this.#sql.drop.run(MAX_LAYERS - 1);
+  put(diffId: string, entries: Uint8Array): void {
+    if (entries.length > this.#limits.one) return;
+    this.#together(() => {
+      this.#sql.putEntries.run(diffId, ENTRIES_FORMAT, Date.now(), entries);
+      this.#sql.dropEntries.run(this.#limits.bytes);
+    });
   }
 
   /** Bytes of an image made of layers, if it was opened before. `revision` names its bytes. */
   sizeOf(revision: string): number | undefined {
-    return this.#sql.size.get(revision)?.size;
+    return this.#sql.size.get(revision, LAYOUT)?.size;
   }
 
-  putSize(revision: string, size: number): void {
-    this.#sql.putSize.run(revision, size, Date.now());
-    this.#sql.dropSizes.run(MAX_IMAGES - 1);
+  /** The image described over its layers, as packed-image.ts has it. */
+  imageOf(revision: string): Uint8Array | undefined {
+    const row = this.#sql.image.get(revision, LAYOUT);
+    if (row !== undefined) this.#sql.touchImage.run(Date.now(), revision);
+    return row?.tables ?? undefined;
   }
-}
 
-function decode(packed: Buffer): LayerEntry[] {
-  return JSON.parse(zstdDecompressSync(packed).toString()) as LayerEntry[];
+  putImage(revision: string, size: number, tables: Uint8Array): void {
+    const kept = tables.length > this.#limits.one ? null : tables;
+    this.#together(() => {
+      this.#sql.putImage.run(revision, LAYOUT, size, Date.now(), kept);
+      this.#sql.dropOld.run(LAYOUT);
+      this.#sql.dropTables.run(this.#limits.bytes);
+      this.#sql.dropImages.run(this.#limits.images - 1);
+    });
+  }
+
+  #together(write: () => void): void {
+    this.#db.transaction(write).immediate();
+  }
 }

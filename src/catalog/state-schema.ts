@@ -1,6 +1,6 @@
 /** The schema of state.db as numbered migrations. Append only: a released migration never changes. */
 import { CACHE_CHECKSUMS_SCHEMA, CACHE_SCHEMA } from './cache-tables.ts';
-import { LAYERS_SCHEMA } from './layers.ts';
+import { LAYER_TABLES_SCHEMA, LAYERS_SCHEMA } from './layers.ts';
 import { LISTINGS_SCHEMA } from './listings.ts';
 import { JOURNAL_CLOSED_SCHEMA, JOURNAL_SCHEMA } from './push-record.ts';
 import { REMOTES_SCHEMA } from './remotes.ts';
@@ -13,4 +13,5 @@ export const STATE_MIGRATIONS: readonly string[] = [
   CACHE_CHECKSUMS_SCHEMA,
   JOURNAL_CLOSED_SCHEMA,
   LAYERS_SCHEMA,
+  LAYER_TABLES_SCHEMA,
 ];

@@ -8,6 +8,7 @@ import type { Backend, Progress } from '../backends/backend.ts';
 import { addContainerFiles } from '../image/layers/container.ts';
 import { inspectTree } from '../image/layers/inspect-tree.ts';
 import { LayerTree } from '../image/layers/merge.ts';
+import { unpackEntries } from '../image/layers/packed-entries.ts';
 import type { ContainerConfig } from '../image/layers/scripts.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
@@ -57,7 +58,7 @@ async function write(
   const { architecture, config, created } = image.layered;
   const from = sourceOf(image);
   const tree = new LayerTree(created);
-  for (const { entries } of layers) tree.apply(entries);
+  for (const layer of layers) tree.apply(unpackEntries(await layer.entries()));
   addContainerFiles(tree, config, { modified: created, architecture, from });
   const inspection = { data: { attributes: await inspectTree(tree, layers) }, type: 'container' };
   const objects: SifObject[] = [

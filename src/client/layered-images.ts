@@ -8,15 +8,14 @@ import type { Backend, Progress } from '../backends/backend.ts';
 import { SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { State } from '../catalog/state.ts';
-import { assembledSource } from '../image/assembled.ts';
+import { type Assembly, assembledSource } from '../image/assembled.ts';
 import { type Inspection, inspect } from '../image/inspect.ts';
-import { addContainerFiles } from '../image/layers/container.ts';
+import { describeLayers, describeWithoutLayers } from '../image/layers/describe-layers.ts';
 import type { Layered } from '../image/layers/image.ts';
-import { LayerTree } from '../image/layers/merge.ts';
+import { unpackImage } from '../image/layers/packed-image.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
-import { describeSquashFs } from '../image/squashfs/describe.ts';
 import type { CurrentImage } from './current-image.ts';
 import type { LayerSource, Layers, OpenLayer } from './layers.ts';
 import { remembered } from './remembered.ts';
@@ -51,15 +50,9 @@ export function isLayered(image: RemoteImage): image is LayeredImage {
 /** Why an image in layers is never signed: SIF alone has a place for signatures. */
 export const NEVER_SIGNED = 'It is in layers in its registry, and layers carry no signature of a container';
 
-/** The whole image of a tree that all layers were applied to, `sizes` being those of the layers. */
-function assemble(tree: LayerTree, { architecture, config, created: modified }: Layered, sizes: number[]) {
-  addContainerFiles(tree, config, { modified, architecture });
-  return describeSquashFs(tree.root, sizes, modified);
-}
-
-/** What the image says of itself, from its configuration alone: the image that it would be without layers is read. */
+/** What the image says of itself, from its configuration alone. */
 export function inspectLayered({ layered }: LayeredImage): Promise<Inspection> {
-  return inspect(assembledSource(assemble(new LayerTree(layered.created), layered, []), []));
+  return inspect(assembledSource(describeWithoutLayers(layered), []));
 }
 
 export class LayeredImages {
@@ -156,24 +149,42 @@ export class LayeredImages {
     { signal, progress }: OpenLayeredOptions & { signal: AbortSignal },
   ): Promise<Shared> {
     const { layered, revision } = image;
-    const opened = await this.openLayers(backend, image, current, { signal, progress });
+    const layers = await this.openLayers(backend, image, current, { signal, progress });
     try {
-      const tree = new LayerTree(layered.created);
-      for (const { entries } of opened) tree.apply(entries);
-      const sizes = opened.map(({ size }) => size);
-      const source = assembledSource(assemble(tree, layered, sizes), opened);
+      const assembly = (await this.#kept(revision)) ?? (await this.#make(revision, layered, layers, signal));
+      const source = assembledSource(assembly, layers);
       this.#sizes.set(revision, source.size);
-      remembered(this.#state, ({ layers }) => layers.putSize(revision, source.size));
       signal.throwIfAborted();
-      // The tables hold what the entries say.
-      const layers = opened.map((layer) => ({ ...layer, entries: [] }));
       const shared: Shared = { source, layers, users: 0 };
       this.#open.set(revision, shared);
       return shared;
     } catch (error) {
-      await Promise.all(opened.map((layer) => layer[Symbol.asyncDispose]()));
+      await Promise.all(layers.map((layer) => layer[Symbol.asyncDispose]()));
       throw error;
     }
+  }
+
+  /** The image as it was described before. */
+  async #kept(revision: string): Promise<Assembly | undefined> {
+    const packed = remembered(this.#state, ({ layers }) => layers.imageOf(revision));
+    // What is damaged is made again.
+    return packed === undefined ? undefined : unpackImage(packed).catch(() => undefined);
+  }
+
+  async #make(
+    revision: string,
+    { architecture, config, created }: Layered,
+    layers: readonly OpenLayer[],
+    signal: AbortSignal,
+  ): Promise<Assembly> {
+    const read = async (layer: OpenLayer) => ({ size: layer.size, entries: await layer.entries() });
+    const work = {
+      container: { architecture, config, created },
+      layers: await Promise.all(layers.map(read)),
+    };
+    const { size, packed } = await describeLayers(work, signal);
+    remembered(this.#state, (state) => state.layers.putImage(revision, size, packed));
+    return unpackImage(packed);
   }
 
   /** Opens the layers of an image, after fetching those that are absent. The caller closes each. */

@@ -1,4 +1,5 @@
 /** Containers in layers: fetched from a real registry, kept as entries of a real cache. */
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -145,6 +146,62 @@ needs({ registry: true })('layers', () => {
     const { image } = await find(await session(), 'lab://demo/app:1');
     expect(image.size).toBe(size);
     expect(image.modified).toEqual(new Date('2020-02-02T02:02:02Z'));
+  });
+
+  test('an image that was opened before needs no index of its layers, and one whose tables are damaged is made again', async () => {
+    await push('1', [layerOf(BASE), layerOf(APP)]);
+    await push('2', [layerOf(OTHER)]);
+    let other: Buffer;
+    {
+      await using on = await Session.open({ env: environment(home) });
+      for (const tag of ['1', '2']) await (await open(on, `lab://demo/app:${tag}`))[Symbol.asyncDispose]();
+      const { image } = await find(on, 'lab://demo/app:2');
+      other = Buffer.from(on.state.layers.imageOf(image?.revision ?? '') ?? '');
+    }
+    const on = await session();
+    const { revision } = (await find(on, 'lab://demo/app:1')).image as { revision: string };
+    on.state.db.prepare('DELETE FROM layer_entries').run();
+    {
+      await using image = await open(on, 'lab://demo/app:1');
+      expect(await fileIn(image, '/etc/base')).toBe(DATA.toString());
+    }
+    // Tables that others made: what is kept is what is read.
+    on.state.layers.putImage(revision, 1, other);
+    {
+      await using image = await open(on, 'lab://demo/app:1');
+      expect(await fileIn(image, '/etc/base')).toBe('');
+    }
+    on.state.layers.putImage(revision, 1, other.fill(0, 20));
+    await using image = await open(on, 'lab://demo/app:1');
+    expect(await fileIn(image, '/etc/base')).toBe(DATA.toString());
+  });
+
+  test('a layer that grows a hundred times gets room as it grows, and is an error where the cache has none', async () => {
+    const zeros = tarOf([{ path: 'zeros', data: Buffer.alloc(40_000_000) }]);
+    await push('1', [layerOf(zeros)]);
+    {
+      await using on = await Session.open({ env: environment(home), cacheSize: '20MB' });
+      await expect(open(on, 'lab://demo/app:1')).rejects.toMatchObject({ code: 'NO_SPACE' });
+      await expect.poll(() => readdirSync(join(on.cache.root, 'incoming'))).toEqual([]);
+    }
+    await using image = await open(await session(), 'lab://demo/app:1');
+    expect(image.size).toBeGreaterThan(40_000_000);
+  });
+
+  test('an open that is given up ends its fetch, and leaves nothing', async () => {
+    const big = tarOf([{ path: 'big', data: randomBytes(30_000_000) }]);
+    await push('1', [layerOf(big, 'none')]);
+    const on = await session();
+    const { backend, image } = await find(on, 'lab://demo/app:1');
+    if (!isLayered(image)) throw new Error('not in layers');
+    const aborter = new AbortController();
+    const progress = () => aborter.abort(new Error('enough'));
+    const options = { signal: aborter.signal, progress };
+    await expect(on.layered.open(backend, image, on.current(backend, image), options)).rejects.toThrow();
+    await expect.poll(() => readdirSync(join(on.cache.root, 'incoming'))).toEqual([]);
+    expect([on.layers.transfers, on.cache.list()]).toEqual([[], []]);
+    await using again = await open(on, 'lab://demo/app:1');
+    expect(again.size).toBeGreaterThan(30_000_000);
   });
 
   test('a layer that was evicted is fetched again', async () => {

@@ -2,9 +2,10 @@
  * Chooses the restart points of a layer while its blob streams by. The spans between them have about {@link SPAN_SIZE}.
  */
 import { malformed } from '../binary.ts';
-import { type Compression, compressionOf, FrameScanner, MAGIC_SIZE } from './compression.ts';
+import { type Compression, compressionOf, MAGIC_SIZE } from './compression.ts';
 import { type GzipPlace, GzipScanner } from './gzip.ts';
 import type { RestartPoint } from './restart.ts';
+import { FrameScanner } from './zstd-frames.ts';
 
 /** Bytes of a span: a read of a few bytes takes that many, and each point costs up to 32 KiB. */
 export const SPAN_SIZE = 4 * 1024 * 1024;
