@@ -15,7 +15,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import { architectureCode, type SifObject, writeSif } from '../image/sif-writer.ts';
 import { packSquashFs } from '../image/squashfs/pack.ts';
 import type { LayeredImage } from './layered-images.ts';
-import type { OpenLayer } from './layers.ts';
+import type { OpenLayer } from './open-layer.ts';
 import type { Session } from './session.ts';
 
 export interface ConvertOptions {

@@ -17,7 +17,8 @@ import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
 import type { CurrentImage } from './current-image.ts';
-import type { LayerSource, Layers, OpenLayer } from './layers.ts';
+import type { Layers } from './layers.ts';
+import type { LayerSource, OpenLayer } from './open-layer.ts';
 import { remembered } from './remembered.ts';
 
 /** Layers fetched at once. */

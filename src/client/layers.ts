@@ -1,52 +1,37 @@
 /**
  * The layers of containers on local disk: each an entry of the cache of its own, under its diff id, which holds the archive
  * uncompressed. All images that have the layer share it. A layer is fetched whole, once, and indexed while it arrives. Nothing
- * reads it before the digests of blob and archive were compared.
+ * reads it before the digests of blob and archive were compared. What the cache lost of it later is read in parts (restart-layers.ts).
  */
 import { createReadStream } from 'node:fs';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache, Transfer } from '../cache/cache.ts';
 import type { GrowingFile } from '../cache/growing-file.ts';
+import type { CachedImage } from '../cache/image.ts';
 import type { RangeSource } from '../cache/receive.ts';
 import type { State } from '../catalog/state.ts';
 import type { LayerBlob } from '../image/layers/image.ts';
 import { packEntries } from '../image/layers/packed-entries.ts';
-import type { ReadBlob } from '../image/layers/spans.ts';
 import { indexTar } from '../image/layers/tar.ts';
-import type { RemoteImage } from '../image/remote.ts';
-import type { ByteSource } from '../image/source.ts';
 import { type FetchedLayer, fetchLayer } from './fetch-layer.ts';
+import {
+  entryOf,
+  type LayerOptions,
+  type LayerSource,
+  type OpenLayer,
+  sourceOf,
+  TARGET,
+} from './open-layer.ts';
 import { remembered } from './remembered.ts';
+import { type Recording, RestartLayers } from './restart-layers.ts';
 
-/** Stands where entries of the cache have their service: a layer's bytes are compared with its name, whoever sent them. */
-const TARGET = 'layer';
 /** By how much compressed archives grow, as a first guess. */
 const GROWTH = 3;
-
-/** A layer, and where to get it. */
-export interface LayerSource extends LayerBlob {
-  /** Names it in errors and in the list of transfers. */
-  readonly title: string;
-  /** Exactly `length` bytes of the blob from `offset`. */
-  readonly read: ReadBlob;
-}
-
-export interface LayerOptions {
-  /** Ends the wait; a fetch that nobody waits for any more ends too. */
-  readonly signal?: AbortSignal | undefined;
-  /** Called with the bytes of each chunk of the blob that arrives; not if others fetch it. */
-  readonly onBytes?: ((bytes: number) => void) | undefined;
-}
-
-/** The uncompressed archive of a layer. Closing it lets the cache evict it. */
-export interface OpenLayer extends ByteSource, AsyncDisposable {
-  /** What is in it, see packed-entries.ts. */
-  entries(): Promise<Uint8Array>;
-}
 
 export class Layers {
   readonly #cache: ImageCache;
   readonly #state: State;
+  readonly #parts: RestartLayers;
   readonly #flights = new SingleFlight<number>();
   readonly #transfers = new Map<string, { uri: string; size: number; cached: number }>();
   #fetchedBytes = 0;
@@ -54,11 +39,12 @@ export class Layers {
   constructor(cache: ImageCache, state: State) {
     this.#cache = cache;
     this.#state = state;
+    this.#parts = new RestartLayers(cache);
   }
 
   /** Bytes that came over the network. */
   get fetchedBytes(): number {
-    return this.#fetchedBytes;
+    return this.#fetchedBytes + this.#parts.fetchedBytes;
   }
 
   /** Layers that are being fetched. */
@@ -70,32 +56,31 @@ export class Layers {
   }
 
   /** Bytes of a layer on local disk. */
-  cachedBytes({ diffId }: LayerBlob): number {
-    return remembered(this.#state, ({ cacheIndex }) => cacheIndex.entries.findVerified(diffId)?.bytes) ?? 0;
+  cachedBytes(layer: LayerBlob): number {
+    const whole = remembered(this.#state, ({ cacheIndex }) => cacheIndex.entries.findVerified(layer.diffId));
+    return whole?.bytes ?? this.#parts.cachedBytes(layer);
+  }
+
+  /** Resolves when the restart points of all layers that were fetched are kept. */
+  settled(): Promise<void> {
+    return this.#parts.settled();
+  }
+
+  /** Ends what goes on after a layer was fetched. */
+  close(): Promise<void> {
+    return this.#parts.close();
   }
 
   /**
-   * Opens a layer, after fetching what is absent.
+   * Opens a layer, after fetching it whole. A layer that was fetched before and that the cache has lost is opened at once, and read in
+   * parts.
    * @throws {SregistryError} as {@link fetchLayer}; also the errors of its source.
    */
   async open(layer: LayerSource, options: LayerOptions = {}): Promise<OpenLayer> {
-    const size = this.#stored(layer) ?? (await this.#join(layer, options));
-    const cached = this.#cache.open(TARGET, entryOf(layer, size), this.#again(layer));
-    try {
-      // Damaged, or the cache had no place for it.
-      if (!cached.complete) await cached.fetchAll(undefined, options.signal);
-    } catch (error) {
-      await this.#cache.close(cached);
-      throw error;
-    }
-    const ahead = cached.readAhead();
-    const source: ByteSource = {
-      size,
-      read: async (offset, length) => {
-        const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(length, size - offset)));
-        return bytes.subarray(0, await cached.read(bytes, offset, bytes.length, ahead));
-      },
-    };
+    const stored = this.#stored(layer);
+    const inParts = stored === undefined ? await this.#parts.open(layer) : undefined;
+    const cached = inParts ?? (await this.#openWhole(layer, stored, options));
+    const source = sourceOf(cached);
     return {
       ...source,
       entries: async () =>
@@ -103,6 +88,24 @@ export class Layers {
         packEntries(await indexTar(source, layer.title)),
       [Symbol.asyncDispose]: () => this.#cache.close(cached),
     };
+  }
+
+  async #openWhole(
+    layer: LayerSource,
+    stored: number | undefined,
+    options: LayerOptions,
+  ): Promise<CachedImage> {
+    const size = stored ?? (await this.#join(layer, options));
+    const image = { ...entryOf(layer, size), sequential: true };
+    const cached = this.#cache.open(TARGET, image, this.#again(layer));
+    try {
+      // Damaged, or the cache had no place for it.
+      if (!cached.complete) await cached.fetchAll(undefined, options.signal);
+      return cached;
+    } catch (error) {
+      await this.#cache.close(cached);
+      throw error;
+    }
   }
 
   /** Bytes of the archive, if the cache holds it whole. */
@@ -123,11 +126,18 @@ export class Layers {
       const stored = this.#stored(layer);
       if (stored !== undefined) return stored;
       if (file === undefined) continue;
-      const { size, sums, entries } = await this.#receive(layer, file, options);
-      file.finish();
-      await this.#cache.adopt(TARGET, entryOf(layer, size), file.path, sums);
-      remembered(this.#state, ({ layers }) => layers.put(layer.diffId, entries));
-      return size;
+      const recording = this.#parts.record(layer, file.path);
+      try {
+        const { size, sums, entries } = await this.#receive(layer, file, options, recording);
+        file.finish();
+        await this.#cache.adopt(TARGET, entryOf(layer, size), file.path, sums);
+        remembered(this.#state, ({ layers }) => layers.put(layer.diffId, entries));
+        recording?.keep();
+        return size;
+      } catch (error) {
+        recording?.end();
+        throw error;
+      }
     }
   }
 
@@ -139,17 +149,19 @@ export class Layers {
     layer: LayerSource,
     file: GrowingFile,
     { signal, onBytes }: LayerOptions & { signal: AbortSignal },
+    recording?: Recording,
   ): Promise<FetchedLayer> {
     const transfer = { uri: layer.title, size: layer.size, cached: 0 };
     this.#transfers.set(layer.diffId, transfer);
-    const count = (bytes: number) => {
-      transfer.cached += bytes;
-      this.#fetchedBytes += bytes;
-      onBytes?.(bytes);
+    const take = (chunk: Buffer) => {
+      transfer.cached += chunk.length;
+      this.#fetchedBytes += chunk.length;
+      onBytes?.(chunk.length);
+      recording?.push(chunk);
     };
     try {
       const blob = await layer.read(0, layer.size, signal);
-      return await fetchLayer(layer, blob, file, signal, count);
+      return await fetchLayer(layer, blob, file, signal, take);
     } finally {
       this.#transfers.delete(layer.diffId);
     }
@@ -172,11 +184,4 @@ export class Layers {
       }
     };
   }
-}
-
-/** The layer as an image of the cache. */
-function entryOf({ diffId }: LayerBlob, size: number): RemoteImage {
-  const [algorithm = '', hex = ''] = diffId.split(':');
-  const name = { collection: '', image: algorithm, tag: hex };
-  return { name, size, digest: diffId, revision: diffId, sequential: true, handle: {} };
 }

@@ -232,6 +232,7 @@ export class Session {
   }
 
   async close(): Promise<void> {
+    await this.layers.close();
     await this.cache.stop();
     const backends = await Promise.allSettled([...this.#backends.values(), this.#plainHttp]);
     await Promise.allSettled(

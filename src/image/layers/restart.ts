@@ -19,6 +19,7 @@ import { constants, gunzip, inflateRaw, zstdDecompressSync } from 'node:zlib';
 import { SregistryError } from '../../base/errors.ts';
 import { unzstd } from './compression.ts';
 import { fromBit } from './empty-blocks.ts';
+import type { Span, Spans } from './spans.ts';
 
 /** What DEFLATE can refer to: RFC 1951, 2. */
 export const WINDOW_SIZE = 32 * 1024;
@@ -46,7 +47,7 @@ export interface Restart extends RestartPoint {
 }
 
 /** The spans of a layer. */
-export class RestartSpans {
+export class RestartSpans implements Spans {
   /** Bytes of the archive. */
   readonly size: number;
   readonly points: readonly Restart[];
@@ -63,7 +64,7 @@ export class RestartSpans {
     return this.points.length;
   }
 
-  span(index: number): { at: number; length: number; from: number; stored: number } {
+  span(index: number): Span {
     const { offset, from } = this.points[index] as Restart;
     const next = this.points[index + 1] ?? { offset: this.size, from: this.storedSize };
     return { at: offset, length: next.offset - offset, from, stored: next.from - from };

@@ -49,16 +49,25 @@ export class SpanData {
   readonly #spans: Spans;
   readonly #read: ReadBlob;
   readonly #recent: RecentSpans;
+  readonly #onBytes: (bytes: number) => void;
 
   /**
    * @param name is the layer's in `recent`, and in errors.
    * @param recent keeps decoded spans for the next read.
+   * @param onBytes is called with the bytes of the blob as they arrive.
    */
-  constructor(name: string, spans: Spans, read: ReadBlob, recent: RecentSpans) {
+  constructor(
+    name: string,
+    spans: Spans,
+    read: ReadBlob,
+    recent: RecentSpans,
+    onBytes: (bytes: number) => void = () => {},
+  ) {
     this.#name = name;
     this.#spans = spans;
     this.#read = read;
     this.#recent = recent;
+    this.#onBytes = onBytes;
   }
 
   /** Exactly `length` bytes of the data from `offset`, each span decoded before its first byte is handed out. */
@@ -121,7 +130,7 @@ export class SpanData {
     }
     const { from, stored } = this.#spans.span(last);
     const stream = await this.#read(span.from, from + stored - span.from, signal);
-    const taker = new Taker(stream);
+    const taker = new Taker(stream, this.#onBytes);
     try {
       let position = span.from;
       for (let index = first; index <= last; index++) {
@@ -186,10 +195,12 @@ function* zeros(length: number): Generator<Uint8Array> {
 /** Takes bytes from a stream in the pieces that the caller needs. */
 class Taker {
   readonly #chunks: AsyncIterator<Buffer>;
+  readonly #onBytes: (bytes: number) => void;
   #rest: Buffer = Buffer.alloc(0);
 
-  constructor(stream: Readable) {
+  constructor(stream: Readable, onBytes: (bytes: number) => void) {
     this.#chunks = stream[Symbol.asyncIterator]();
+    this.#onBytes = onBytes;
   }
 
   /** The next `length` bytes; fewer only at the end of the stream. */
@@ -204,6 +215,7 @@ class Taker {
       if (missing === 0) break;
       const { done, value } = await this.#chunks.next();
       if (done) break;
+      this.#onBytes(value.length);
       this.#rest = value;
     }
     return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
