@@ -6,6 +6,7 @@
  * waits.
  */
 import { abortError } from './abort.ts';
+import type { SregistryError } from './errors.ts';
 
 /** What the shared work is given. */
 export interface SharedCall {
@@ -36,6 +37,13 @@ export class SingleFlight<T> {
     else this.#calls.delete(key);
   }
 
+  /** Aborts all work under way, whose callers get `reason`, and waits until it has ended. */
+  async abort(reason: SregistryError): Promise<void> {
+    const calls = [...this.#calls.values()];
+    this.#calls.clear();
+    await Promise.all(calls.map((call) => call.abort(reason)));
+  }
+
   #start(key: string, work: (controls: SharedCall) => Promise<T>): Call<T> {
     const isCurrent = () => this.#calls.get(key) === call;
     const end = () => {
@@ -56,7 +64,12 @@ class Call<T> {
   constructor(work: (signal: AbortSignal) => Promise<T>, abandoned: () => void) {
     this.#abandoned = abandoned;
     // Begins once the call is on record, so that work which ends at once finds it there.
-    this.#outcome = Promise.resolve().then(() => work(this.#controller.signal));
+    const { signal } = this.#controller;
+    this.#outcome = Promise.resolve()
+      .then(() => work(signal))
+      .catch((error: unknown) => {
+        throw signal.aborted ? abortError(signal, 'The request') : error;
+      });
     this.#outcome.catch(() => {});
   }
 
@@ -72,6 +85,12 @@ class Call<T> {
       signal.addEventListener('abort', leave, { once: true });
       this.#outcome.finally(() => signal.removeEventListener('abort', leave)).then(resolve, reject);
     });
+  }
+
+  /** Resolves when the work has ended, in success or not. */
+  async abort(reason: SregistryError): Promise<void> {
+    this.#controller.abort(reason);
+    await Promise.allSettled([this.#outcome]);
   }
 
   #abandon(reason: unknown): void {

@@ -14,7 +14,7 @@ import { incomingFolder } from './maintenance.ts';
 
 /** Milliseconds between two looks at whether the other process has ended. */
 const POLL = 200;
-/** Fewest bytes that are reserved at once. */
+/** Fewest bytes that are reserved at once, where there is room. */
 const STEP = 64 * BLOCK_SIZE;
 
 /** The files of a claim that has no entry. */
@@ -47,7 +47,7 @@ export class GrowingFile implements AsyncDisposable {
 
   /**
    * Begins the file of a key. Undefined if another process was making it; it has ended by then, in success or not.
-   * @param expected bytes to reserve at first.
+   * @param expected bytes to reserve at first, if the cache has room for them; else as many as it has.
    * @throws {SregistryError} NO_SPACE if the cache has no room.
    */
   static async begin(
@@ -61,11 +61,11 @@ export class GrowingFile implements AsyncDisposable {
     const turn = `${key} turn`;
     for (; index.claims.isClaimed(turn, 0); waited = true) await sleep(POLL, undefined, { signal });
     if (waited) return undefined;
-    const lock = await reserve(turn, 0, 0, options);
+    const lock = await reserve(turn, 0, { wanted: 0, least: 0 }, options);
     if (lock === undefined) return undefined;
     let claim: Claim | undefined;
     try {
-      claim = await reserve(key, 0, expected, options);
+      claim = await reserve(key, 0, { wanted: expected, least: 1 }, options);
       if (claim === undefined) throw new SregistryError('INTERNAL', `${key} is made twice`);
       const folder = incomingFolder(root);
       await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -88,7 +88,8 @@ export class GrowingFile implements AsyncDisposable {
   /** Reserves room for the file to have `size` bytes. @throws {SregistryError} NO_SPACE if the cache has not as much. */
   async reserve(size: number): Promise<void> {
     while (this.room < size) {
-      const claim = await reserve(this.#key, this.room / BLOCK_SIZE, this.room / 2, this.#options);
+      const more = { wanted: this.room / 2, least: size - this.room };
+      const claim = await reserve(this.#key, this.room / BLOCK_SIZE, more, this.#options);
       if (claim === undefined) throw new SregistryError('INTERNAL', `${this.#key} is made twice`);
       this.#claims.push(claim);
     }
@@ -107,17 +108,26 @@ export class GrowingFile implements AsyncDisposable {
   }
 }
 
+/**
+ * Reserves as many bytes as wanted, or else as there is room for, but `least`; one block if these are 0. Undefined if others
+ * have the key.
+ */
 async function reserve(
   key: string,
   first: number,
-  bytes: number,
+  { wanted, least }: { wanted: number; least: number },
   { index, limit, makeRoom }: GrowingFileOptions,
 ): Promise<Claim | undefined> {
-  const blocks = bytes === 0 ? 1 : Math.ceil(Math.max(STEP, bytes) / BLOCK_SIZE);
-  if (await makeRoom(blocks * BLOCK_SIZE)) {
-    const result = index.claims.acquire(key, first, first + blocks - 1, BLOCK_SIZE, limit);
-    if ('claim' in result) return result.claim;
-    if ('busy' in result) return undefined;
+  const fewest = Math.max(1, Math.ceil(least / BLOCK_SIZE));
+  let blocks = least === 0 ? 1 : Math.max(fewest, Math.ceil(Math.max(STEP, wanted) / BLOCK_SIZE));
+  for (;;) {
+    if (await makeRoom(blocks * BLOCK_SIZE)) {
+      const result = index.claims.acquire(key, first, first + blocks - 1, BLOCK_SIZE, limit);
+      if ('claim' in result) return result.claim;
+      if ('busy' in result) return undefined;
+    }
+    if (blocks <= fewest) break;
+    blocks = Math.max(fewest, Math.floor(blocks / 2));
   }
   throw new SregistryError('NO_SPACE', `The cache has no room for ${blocks * BLOCK_SIZE} bytes more`, {
     hint: 'Raise --cache-size, or free disk space',

@@ -5,13 +5,13 @@
 import { LRUCache } from 'lru-cache';
 import pMap from 'p-map';
 import type { Backend, Progress } from '../backends/backend.ts';
-import { SregistryError } from '../base/errors.ts';
+import { isError, SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { State } from '../catalog/state.ts';
 import { type Assembly, assembledSource } from '../image/assembled.ts';
 import { type Inspection, inspect } from '../image/inspect.ts';
 import { describeLayers, describeWithoutLayers } from '../image/layers/describe-layers.ts';
-import type { Layered } from '../image/layers/image.ts';
+import type { LayerBlob, Layered } from '../image/layers/image.ts';
 import { unpackImage } from '../image/layers/packed-image.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
@@ -211,14 +211,37 @@ export class LayeredImages {
     const open = async (number: number): Promise<void> => {
       const layer = layers[number] as Layered['layers'][number];
       const title = `${formatImageName(image.name)}, layer ${number + 1} of ${layers.length}`;
-      const read: LayerSource['read'] = (offset, length, stop) =>
-        current.use((known) => readBlob.call(backend, known, layer, offset, length, stop), stop);
+      const read: LayerSource['read'] = (offset, length, stop) => {
+        let answers = 0;
+        const readOnce = (known: RemoteImage) =>
+          readBlob.call(backend, known, layer, offset, length, stop).catch((error: unknown) => {
+            answers += 1;
+            // The image is what it was, so another open would not find the layer either.
+            throw answers > 1 && isError(error, 'STALE') ? missing(title, layer, error) : error;
+          });
+        return current.use(readOnce, stop);
+      };
       opened[number] = await this.#layers.open({ ...layer, title, read }, { signal: either, onBytes });
     };
-    const orStop = (number: number) => open(number).catch((error: unknown) => failed.abort(error));
-    await pMap(layers.keys(), orStop, { concurrency: PARALLEL });
+    const stop = (error: unknown) => failed.abort(error);
+    // Those that come at a time reserve more room than they need.
+    const crowded: number[] = [];
+    const openBesideOthers = (number: number) =>
+      open(number).catch((error: unknown) =>
+        isError(error, 'NO_SPACE') ? void crowded.push(number) : stop(error),
+      );
+    await pMap(layers.keys(), openBesideOthers, { concurrency: PARALLEL });
+    for (const number of crowded) if (!failed.signal.aborted) await open(number).catch(stop);
     if (!failed.signal.aborted) return opened;
     await Promise.all(opened.map((layer) => layer?.[Symbol.asyncDispose]()));
     throw failed.signal.reason;
   }
+}
+
+/** The error for a layer that the registry does not have, although the image has not changed. */
+function missing(title: string, { digest, size }: LayerBlob, cause: unknown): SregistryError {
+  return new SregistryError('SERVICE', `The registry does not have ${title}: ${digest} of ${size} bytes`, {
+    hint: 'The image is incomplete in its registry; ask its owner to push it again',
+    cause,
+  });
 }

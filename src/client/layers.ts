@@ -4,6 +4,7 @@
  * reads it before the digests of blob and archive were compared. What the cache lost of it later is read in parts (restart-layers.ts).
  */
 import { createReadStream } from 'node:fs';
+import { SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache, Transfer } from '../cache/cache.ts';
 import type { GrowingFile } from '../cache/growing-file.ts';
@@ -66,9 +67,10 @@ export class Layers {
     return this.#parts.settled();
   }
 
-  /** Ends what goes on after a layer was fetched. */
-  close(): Promise<void> {
-    return this.#parts.close();
+  /** Ends the fetches under way, and the recordings of points: nothing of theirs is written afterwards. */
+  async close(): Promise<void> {
+    await this.#flights.abort(new SregistryError('CANCELED', 'The fetch of a layer was ended'));
+    await this.#parts.close();
   }
 
   /**

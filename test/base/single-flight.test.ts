@@ -92,3 +92,20 @@ test('a flight that was forgotten lands for its callers, and knows that its outc
   ends[1]?.resolve('fresh');
   expect(await Promise.all([old, fresh])).toEqual(['old', 'fresh']);
 });
+
+test('aborting ends all work with that reason, and waits for its end', async () => {
+  const { started, ends, work, flights } = workshop();
+  const waiting = flights.join('a', work).catch((error: unknown) => error);
+  await setImmediate();
+  const reason = new SregistryError('CANCELED', 'the end');
+  let isOver = false;
+  const over = flights.abort(reason).then(() => {
+    isOver = true;
+  });
+  expect(started[0]?.signal.reason).toBe(reason);
+  await setImmediate();
+  expect(isOver).toBe(false);
+  ends[0]?.reject(new Error('the connection was closed'));
+  await over;
+  expect(await waiting).toBe(reason);
+});

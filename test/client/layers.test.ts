@@ -17,7 +17,7 @@ import type { ByteSource } from '../../src/image/source.ts';
 import { SquashFs } from '../../src/image/squashfs/filesystem.ts';
 import { environment, temporaryFolder } from '../fs/support.ts';
 import { material } from '../fuzz/gzip.ts';
-import { random } from '../fuzz/images.ts';
+import { random } from '../fuzz/run.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
 import { digestOf, type Layer, layerOf, pushIndex, pushLayered, tarOf } from '../servers/layered.ts';

@@ -4,18 +4,15 @@
  *
  *     node test/fuzz/gzip.ts --minutes 60 --seed 1
  */
-import { setImmediate } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { constants, crc32, deflateRawSync, inflateRawSync, zstdCompressSync } from 'node:zlib';
-import { isError, SregistryError } from '../../src/base/errors.ts';
+import { SregistryError } from '../../src/base/errors.ts';
 import { GzipScanner } from '../../src/image/layers/gzip.ts';
 import { PointFinder, type Points } from '../../src/image/layers/points.ts';
 import { type Restart, RestartSpans } from '../../src/image/layers/restart.ts';
 import { digestOf } from '../servers/layered.ts';
-import { mutate, type Random, random } from './images.ts';
+import { mutate } from './images.ts';
+import { type FuzzResult, fuzzByHand, fuzzWith, type Random } from './run.ts';
 
-/** Milliseconds of processor time one input may take. */
-const SLOW = 2000;
 /** A bomb of more is no use here. */
 const MAX_OUTPUT = 64 * 1024 * 1024;
 const HEADER = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]);
@@ -80,28 +77,36 @@ export function scan(file: Uint8Array, pick: Random): GzipScanner {
   return scanner;
 }
 
-/** Does the scanner take changed data? Throws if zlib is of another opinion. */
-function check(pick: Random): boolean {
+/** Scans changed data. Throws an error that is not ours if zlib is of another opinion. */
+async function check(pick: Random): Promise<void> {
   const whole = compress(material(pick(pick(4) === 0 ? 100_000 : 2000), pick), pick);
   const data = pick(10) === 0 ? whole : mutate(Buffer.concat([whole, Buffer.alloc(8)]), pick);
   const inflated = inflate(data);
   if ('output' in inflated) {
-    const { output, taken } = inflated;
-    const { size, compressedSize } = scan(memberOf(data.subarray(0, taken), output), pick);
-    if (size !== output.length || compressedSize !== HEADER.length + taken + 8)
-      throw new Error(`${size} bytes of ${compressedSize}; zlib: ${output.length} of ${taken}`);
-    return true;
+    checkTaken(data, inflated.output, inflated.taken, pick);
+    return;
   }
   try {
     scan(memberOf(data, Buffer.alloc(0)), pick);
   } catch (error) {
-    if (!(error instanceof SregistryError) || error.message === '') throw error;
     // Behind data that the scanner took, it misses the trailer. Only distances are nothing to it.
-    const took = /^(?:a gzip|the gzip file)/.test(error.message);
-    if (!took || /too far back|unexpected end|larger than/.test(inflated.refusal)) return false;
-    throw error;
+    const took = error instanceof SregistryError && /^(?:a gzip|the gzip file)/.test(error.message);
+    if (!took || /too far back|unexpected end|larger than/.test(inflated.refusal)) throw error;
   }
   throw new Error(`the scanner takes what zlib refuses: ${inflated.refusal}`);
+}
+
+function checkTaken(data: Uint8Array, output: Buffer, taken: number, pick: Random): void {
+  const file = memberOf(data.subarray(0, taken), output);
+  let found: unknown;
+  try {
+    const { size, compressedSize } = scan(file, pick);
+    found = [size, compressedSize];
+  } catch (error) {
+    found = error;
+  }
+  if (String(found) !== String([output.length, file.length]))
+    throw new Error(`zlib takes ${file.length} bytes and gives ${output.length}`, { cause: found });
 }
 
 /** The points of a blob that a registry sends in pieces of any size. */
@@ -137,66 +142,21 @@ export function gzipFile(archive: Buffer, pick: Random): Buffer {
   return Buffer.concat(members);
 }
 
-/** Decompresses a span of any file from changed bytes. Returns whether that gave the right ones: it must, or tell. */
-async function resume(pick: Random): Promise<boolean> {
+/** Decompresses a span of any file from changed bytes: that gives the right ones, or an error. */
+async function resume(pick: Random): Promise<void> {
   const archive = material(1 + pick(100_000), pick);
   const blob = gzipFile(archive, pick);
   const spans = spansOf(blob, archive, 1 + pick(20_000), pick);
   const index = pick(spans.count);
   const { at, length, from, stored } = spans.span(index);
   const right = Buffer.concat([blob.subarray(from, from + stored), Buffer.alloc(8)]);
-  const bytes = pick(4) === 0 ? right : Buffer.from(mutate(right, pick));
-  let decoded: Uint8Array;
-  try {
-    decoded = await spans.decode(index, bytes);
-  } catch (error) {
-    if (isError(error, 'CORRUPT')) return false;
-    throw error;
-  }
+  const decoded = await spans.decode(index, pick(4) === 0 ? right : Buffer.from(mutate(right, pick)));
   if (!archive.subarray(at, at + length).equals(decoded)) throw new Error('wrong bytes were taken');
-  return true;
 }
 
-export interface FuzzResult {
-  readonly inputs: number;
-  /** How many the scanner took. */
-  readonly answers: number;
+/** Scans `inputs` changed files, or until `deadline` (milliseconds since the epoch). */
+export function fuzz(seed: number, inputs: number, deadline?: number): Promise<FuzzResult> {
+  return fuzzWith((pick) => (pick(10) === 0 ? resume(pick) : check(pick)), seed, inputs, deadline);
 }
 
-/**
- * Scans `inputs` changed files, or until `deadline` (milliseconds since the epoch).
- * @throws {Error} naming the seed of the input that broke the promise.
- */
-export async function fuzzGzip(
-  seed: number,
-  inputs: number,
-  deadline = Number.POSITIVE_INFINITY,
-): Promise<FuzzResult> {
-  let [done, answers] = [0, 0];
-  for (; done < inputs && Date.now() < deadline; done++) {
-    const pick = random(seed + done);
-    const started = process.cpuUsage();
-    try {
-      const isTaken = pick(10) === 0 ? await resume(pick) : check(pick);
-      if (isTaken) answers++;
-    } catch (cause) {
-      throw new Error(`The input of seed ${seed + done} broke the promise`, { cause });
-    }
-    const { user, system } = process.cpuUsage(started);
-    if ((user + system) / 1000 > SLOW) throw new Error(`The input of seed ${seed + done} took too long`);
-    if (done % 100 === 0) await setImmediate();
-  }
-  return { inputs: done, answers };
-}
-
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: 'string', default: '1' },
-      inputs: { type: 'string', default: 'Infinity' },
-      minutes: { type: 'string', default: '1' },
-    },
-  });
-  const seed = Number(values.seed) < 1000 ? Number(values.seed) * 1e9 : Number(values.seed);
-  console.log(await fuzzGzip(seed, Number(values.inputs), Date.now() + Number(values.minutes) * 60_000));
-}
+if (import.meta.main) await fuzzByHand(fuzz);

@@ -9,9 +9,6 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
-import { SregistryError } from '../../src/base/errors.ts';
 import { identify } from '../../src/image/format.ts';
 import { files } from '../../src/image/image.ts';
 import { inspect } from '../../src/image/inspect.ts';
@@ -20,9 +17,7 @@ import { listSignatures } from '../../src/image/signatures.ts';
 import { bytesSource } from '../../src/image/source.ts';
 import { SquashFs } from '../../src/image/squashfs/filesystem.ts';
 import { extImage, fixture, LAUNCH_LINE, latin1, partitionExtra, sifImage } from '../image/fixtures.ts';
-
-/** Milliseconds of processor time one input may take: a thousand times what it usually does. */
-const SLOW = 2000;
+import { type FuzzResult, fuzzByHand, fuzzWith, type Random } from './run.ts';
 
 /** Small images of every kind, to start from. */
 function corpus(): Uint8Array[] {
@@ -50,17 +45,6 @@ function corpus(): Uint8Array[] {
   ].map((bytes) => new Uint8Array(bytes));
 }
 
-/** Mulberry32: small, fast, and the same everywhere. */
-export function random(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
-
 const NUMBERS = [
   0n,
   1n,
@@ -75,8 +59,6 @@ const NUMBERS = [
   -1n,
   -2n,
 ];
-
-export type Random = ReturnType<typeof random>;
 
 /** One to eight changes, near the beginning or the end (where the structures are) more often than elsewhere. */
 export function mutate(original: Uint8Array, pick: Random): Uint8Array {
@@ -135,58 +117,15 @@ const TARGETS: readonly ((bytes: Uint8Array, pick: Random) => Promise<unknown>)[
   },
 ];
 
-export interface FuzzResult {
-  readonly inputs: number;
-  /** How many gave an answer; the others gave an error. */
-  readonly answers: number;
-  /** Milliseconds of processor time of the slowest. */
-  readonly slowest: number;
-}
-
-/**
- * Reads `inputs` changed images, or until `deadline` (milliseconds since the epoch).
- * @throws {Error} naming the seed of the input that broke the promise.
- */
-export async function fuzz(
-  seed: number,
-  inputs: number,
-  deadline = Number.POSITIVE_INFINITY,
-): Promise<FuzzResult> {
+/** Reads `inputs` changed images, or until `deadline` (milliseconds since the epoch). */
+export function fuzz(seed: number, inputs: number, deadline?: number): Promise<FuzzResult> {
   const images = corpus();
-  let [done, answers, slowest] = [0, 0, 0];
-  for (; done < inputs && Date.now() < deadline; done++) {
-    const pick = random(seed + done);
+  const one = async (pick: Random) => {
     const bytes = mutate(images[pick(images.length)] as Uint8Array, pick);
     const target = TARGETS[pick(TARGETS.length)] as (typeof TARGETS)[number];
-    const started = process.cpuUsage();
-    try {
-      await target(bytes, pick);
-      answers++;
-    } catch (cause) {
-      if (!(cause instanceof SregistryError) || cause.message === '')
-        throw new Error(`The input of seed ${seed + done} gave an unexpected error`, { cause });
-    }
-    const { user, system } = process.cpuUsage(started);
-    const took = (user + system) / 1000;
-    if (took > SLOW) throw new Error(`The input of seed ${seed + done} took ${Math.round(took)} ms`);
-    slowest = Math.max(slowest, took);
-    // Sources in memory never let the event loop turn, and what is closed on its next turn would pile up.
-    if (done % 100 === 0) await setImmediate();
-  }
-  return { inputs: done, answers, slowest };
+    await target(bytes, pick);
+  };
+  return fuzzWith(one, seed, inputs, deadline);
 }
 
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: 'string', default: '1' },
-      inputs: { type: 'string', default: 'Infinity' },
-      minutes: { type: 'string', default: '1' },
-    },
-  });
-  // Seeds a billion apart, so that two processes do not read the same inputs.
-  const seed = Number(values.seed) < 1000 ? Number(values.seed) * 1e9 : Number(values.seed);
-  const result = await fuzz(seed, Number(values.inputs), Date.now() + Number(values.minutes) * 60_000);
-  const { maxRSS } = process.resourceUsage();
-  console.log({ ...result, slowest: Math.round(result.slowest), peakMiB: Math.round(maxRSS / 1024) });
-}
+if (import.meta.main) await fuzzByHand(fuzz);

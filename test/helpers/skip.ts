@@ -2,8 +2,9 @@
  * Tests that need something of the machine. Where it is missing they are skipped, counted, and say why in their name;
  * with `CI=true` nothing may be missing, so there they fail with the reason.
  */
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { delimiter, join } from 'node:path';
 import { describe, test } from 'vitest';
 import { apptainerUnavailable } from '../servers/apptainer.ts';
 import { registryUnavailable } from '../servers/docker-registry.ts';
@@ -26,6 +27,8 @@ const CHECKS = {
   rclone: rcloneUnavailable,
   /** OpenStack Swift, see ../servers/swift.ts. */
   swift: swiftUnavailable,
+  /** umoci and skopeo, which make and unpack images in layers. */
+  umoci: () => missingPrograms('umoci', 'skopeo'),
   root: () => (process.getuid?.() === 0 ? undefined : 'the tests do not run as root'),
 } satisfies Record<string, () => string | undefined>;
 
@@ -49,6 +52,12 @@ export function needs(wanted: Partial<Record<Need, boolean>>): (name: string, bo
         throw new Error(reason);
       });
     });
+}
+
+function missingPrograms(...names: string[]): string | undefined {
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  const missing = names.filter((name) => !folders.some((folder) => existsSync(join(folder, name))));
+  return missing.length === 0 ? undefined : `not installed: ${missing.join(', ')} (scripts/setup --test)`;
 }
 
 function fuseUnavailable(): string | undefined {

@@ -1,5 +1,5 @@
 /** What `apptainer inspect` tells of a container in layers, from its merged tree. */
-import { assembledSource } from '../assembled.ts';
+import { Assembler, assembledSource } from '../assembled.ts';
 import type { Attributes } from '../attributes.ts';
 import { malformed } from '../binary.ts';
 import { inspectRoot } from '../inspect-root.ts';
@@ -29,13 +29,9 @@ export async function inspectTree(
       if (node?.type !== 'file') return undefined;
       const size = sizeOfPieces(node.pieces);
       if (size > limit) throw malformed(`${path} has ${size} bytes, more than the ${limit} it may have`);
-      let end = 0;
-      const pieces = node.pieces.map((piece) => {
-        const placed = { ...piece, at: end };
-        end += piece.length;
-        return placed;
-      });
-      return assembledSource({ size, pieces }, sources).read(0, size);
+      const whole = new Assembler();
+      for (const piece of node.pieces) whole.add(piece);
+      return assembledSource(whole.finish(), sources).read(0, size);
     },
   });
 }

@@ -52,8 +52,10 @@ export function paxText(records: PaxRecords, key: string, where: Where): string 
 export function paxNumber(records: PaxRecords, key: string, where: Where): number | undefined {
   const value = records.get(key);
   if (value === undefined || value === '') return undefined;
-  if (!/^-?[0-9]{1,16}(\.[0-9]*)?$/.test(value)) throw malformed(`${where()} gives an impossible ${key}`);
-  const number = Math.floor(Number(value));
+  const [, whole, fraction = ''] = /^(-?[0-9]{1,16})(?:\.([0-9]*))?$/.exec(value) ?? [];
+  if (whole === undefined) throw malformed(`${where()} gives an impossible ${key}`);
+  // A floating point number would round 1600000000.999999999 up.
+  const number = Number(whole) - (whole.startsWith('-') && /[1-9]/.test(fraction) ? 1 : 0);
   if (!Number.isSafeInteger(number)) throw malformed(`${where()} gives an impossible ${key}`);
   return number;
 }

@@ -23,7 +23,7 @@ export interface TarHeader {
   readonly gid: number;
   readonly size: number;
   readonly modified: number;
-  /** The character that tells the type; `0` where an old archive has NUL. */
+  /** The character that tells the type; NUL in old archives, where it is a file, or a directory if its name ends with `/`. */
   readonly type: string;
   readonly link: string;
   readonly major: number;
@@ -46,7 +46,7 @@ export function parseHeader(bytes: Buffer, where: Where): TarHeader {
   const form = formOf(bytes);
   const number = (at: number, length: number, field: string) =>
     parseNumber(bytes, at, length, () => `${where()} gives an impossible ${field}`);
-  const type = bytes[156] === 0 ? '0' : bytes.toString('latin1', 156, 157);
+  const type = bytes.toString('latin1', 156, 157);
   const isDevice = form !== 'v7' && (type === '3' || type === '4');
   return {
     name: nameOf(bytes, form),

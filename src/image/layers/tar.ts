@@ -33,7 +33,7 @@ export class TarIndexer {
   readonly entries: LayerEntry[] = [];
   readonly #name: string;
   readonly #limits: LayerLimits;
-  /** Offset of the next byte that is pushed. */
+  /** Offset of the first byte that no step has taken. */
   #position = 0;
   /** Bytes to pass over, and how many of them at the end are padding, which the end of an archive may lack. */
   #skip = 0;
@@ -62,7 +62,7 @@ export class TarIndexer {
 
   /** Bytes of the archive so far. */
   get position(): number {
-    return this.#position;
+    return this.#position + this.#carried;
   }
 
   /** Has the archive's own mark of its end come? What follows is ignored. */
@@ -126,7 +126,7 @@ export class TarIndexer {
   end(): readonly LayerEntry[] {
     const isWhole = this.#skip <= this.#padding && this.#carried === 0 && this.#headerAt === undefined;
     if (!this.#isDone && !isWhole)
-      throw malformed(`${this.#name} ends inside an entry, after ${this.#position} bytes`);
+      throw malformed(`${this.#name} ends inside an entry, after ${this.position} bytes`);
     return this.entries;
   }
 
@@ -286,11 +286,12 @@ export class TarIndexer {
     if (xattrs !== undefined) attributes.xattrs = xattrs;
     const target = this.#longLink ?? paxText(records, 'linkpath', where) ?? header.link;
     switch (header.type) {
+      case '\0':
       case '0':
       case '7':
       case 'S': {
         // Old archives have no type for directories.
-        if (path.endsWith('/') && header.type === '0') return { type: 'directory', ...attributes };
+        if (path.endsWith('/') && header.type === '\0') return { type: 'directory', ...attributes };
         const size = sparse?.size ?? stored;
         if (size > this.#limits.fileSize) throw beyondLimit(`${where()} claims a file of ${size} bytes`);
         const offset = this.#position;
@@ -341,7 +342,7 @@ interface Sparse {
 const HEADER_ONLY: ReadonlySet<string> = new Set(['1', '2', '3', '4', '5', '6']);
 
 function isFileType(type: string): boolean {
-  return type === '0' || type === '7';
+  return type === '\0' || type === '0' || type === '7';
 }
 
 function paddingOf(size: number): number {

@@ -3,8 +3,8 @@ import { deflateRawSync, gunzipSync, gzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { SregistryError } from '../../../src/base/errors.ts';
 import { type GzipPlace, GzipScanner } from '../../../src/image/layers/gzip.ts';
-import { fuzzGzip, material, memberOf } from '../../fuzz/gzip.ts';
-import { random } from '../../fuzz/images.ts';
+import { fuzz, material, memberOf } from '../../fuzz/gzip.ts';
+import { random } from '../../fuzz/run.ts';
 
 function placesOf(file: Uint8Array): { places: GzipPlace[]; scanner: GzipScanner } {
   const places: GzipPlace[] = [];
@@ -17,7 +17,7 @@ function placesOf(file: Uint8Array): { places: GzipPlace[]; scanner: GzipScanner
 const members = (places: readonly GzipPlace[]) => places.filter(({ kind }) => kind === 'member');
 
 test('what zlib takes is counted right, and what is refused zlib refuses as well', async () => {
-  const { inputs, answers } = await fuzzGzip(20_260_701, 3000);
+  const { inputs, answers } = await fuzz(20_260_701, 3000);
   expect(inputs).toBe(3000);
   expect(answers).toBeGreaterThan(500);
   expect(answers).toBeLessThan(2700);

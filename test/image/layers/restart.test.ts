@@ -9,7 +9,7 @@ import { PointRecorder } from '../../../src/image/layers/record.ts';
 import type { RestartSpans } from '../../../src/image/layers/restart.ts';
 import { formatRestarts, parseRestarts } from '../../../src/image/layers/restart-file.ts';
 import { gzipFile, material, memberOf, pointsOf, spansOf } from '../../fuzz/gzip.ts';
-import { random } from '../../fuzz/images.ts';
+import { random } from '../../fuzz/run.ts';
 import { digestOf } from '../../servers/layered.ts';
 
 let folder: string;

@@ -62,7 +62,7 @@ export async function copySource(source: ByteSource, path: string): Promise<void
   for (let at = 0; at < source.size; at += step) await file.write(await source.read(at, step));
 }
 
-/** An OCI image layout (image-spec, "Image Layout") of layer archives; returns the folder. */
+/** An OCI image layout (image-spec, "Image Layout") of layer archives, tagged `latest`; returns the folder. */
 export function ociLayout(folder: string, paths: readonly string[], config: ContainerConfig): string {
   mkdirSync(join(folder, 'blobs/sha256'), { recursive: true });
   const put = (bytes: Buffer, mediaType: string) => {
@@ -78,7 +78,10 @@ export function ociLayout(folder: string, paths: readonly string[], config: Cont
   const layers = paths.map((path) => put(readFileSync(path), 'layer.v1.tar'));
   const rootfs = { type: 'layers', diff_ids: layers.map(({ digest }) => digest) };
   const described = put(json({ architecture: 'amd64', os: 'linux', config, rootfs }), 'config.v1+json');
-  const manifest = put(json({ schemaVersion: 2, config: described, layers }), 'manifest.v1+json');
+  const manifest = {
+    ...put(json({ schemaVersion: 2, config: described, layers }), 'manifest.v1+json'),
+    annotations: { 'org.opencontainers.image.ref.name': 'latest' },
+  };
   writeFileSync(join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
   writeFileSync(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [manifest] }));
   return folder;

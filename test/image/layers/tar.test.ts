@@ -175,6 +175,22 @@ add('after', b'after')`,
   expect(after).toMatchObject({ path: 'after', uid: 0, modified: 0 });
 });
 
+it('a name with a slash at its end is a directory in old archives only, as in Go', () => {
+  const archive = Buffer.concat([member('old/', '\0'), member('file/', '0'), END]);
+  expect(index(archive).map(({ type }) => type)).toEqual(['directory', 'file']);
+});
+
+it.each([
+  ['1600000000.999999999', 1_600_000_000],
+  ['-1.5', -2],
+  ['-1.000', -1],
+  ['-0.1', -1],
+  ['12.', 12],
+])('the time %s is rounded down', (mtime, modified) => {
+  const archive = Buffer.concat([member('x', 'x', { data: pax(['mtime', mtime]) }), member('a', '0'), END]);
+  expect(index(archive)[0]?.modified).toBe(modified);
+});
+
 it.each(['gnu', 'posix', '0.0', '0.1', '1.0'])(
   'a sparse file that GNU tar wrote in format %s is whole',
   (format) => {
@@ -203,6 +219,21 @@ it.each(['gnu', 'posix', '0.0', '0.1', '1.0'])(
     expect(contents(archive, behind)).toBe('behind');
   },
 );
+
+it('metadata that lies across two reads of a file is read once', async () => {
+  const size = 300 * 1024;
+  const note = 'n'.repeat(200_000);
+  const archive = Buffer.concat([
+    member('x', 'x', { data: pax(['comment', note]) }),
+    member('a', '0', { data: Buffer.alloc(1000) }),
+    member('x', 'x', { data: pax(['comment', note], ['path', 'renamed']) }),
+    member('b', '0', { data: Buffer.alloc(size) }),
+    member('L', 'L', { data: Buffer.from('long/'.repeat(4000)) }),
+    member('c', '0'),
+    END,
+  ]);
+  expect(await indexTar(bytesSource(archive), 'Layer 1')).toEqual(index(archive));
+});
 
 it('extended attributes keep every byte', () => {
   const value = Buffer.from([1, 0, 0, 2, 10, 0x3d, 0xff, 0]).toString('latin1');
