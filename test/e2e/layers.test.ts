@@ -1,10 +1,11 @@
 /** Containers in layers on a real registry, as files of a real mount. */
-import { readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
-import { digestOf, type Layer, layerOf, pushLayered, tarOf } from '../servers/layered.ts';
+import { digestOf, type Layer, layerOf, pushLayered, type TarEntry, tarOf } from '../servers/layered.ts';
 import { World } from './support.ts';
 
 let world: World;
@@ -79,6 +80,29 @@ needs({ fuse: true, registry: true, apptainer: true, root: true })('a container 
     await world.ok('cat $MNT/lab/demo/app:1.0.simg > /dev/null');
     await expect.poll(() => [base, middle, top].map(sent)).toEqual([1, 1, 1]);
     expect(await world.ok('du -k $MNT/lab/demo/app:1.0.simg')).not.toMatch(/^0\t/);
+  });
+
+  test('What the cache has evicted of a layer is read again in parts.', async () => {
+    const [base] = (await layers()) as [Layer];
+    // Bytes that do not compress, so that a span of the archive is as large in the blob.
+    const noise = (seed: number) =>
+      createHash('shake256', { outputLength: 16 << 20 })
+        .update(`${seed}`)
+        .digest();
+    const entries: TarEntry[] = [0, 1].map((seed) => ({ path: `noise${seed}`, data: noise(seed) }));
+    const large = layerOf(tarOf(entries.toSpliced(1, 0, { path: 'word', data: 'parts\n' })));
+    await pushLayered(registry.url, 'demo/app', '1.0', [base, large]);
+    await world.mount();
+    const image = 'lab/demo/app:1.0.simg';
+    const whole = await world.ok(`sha256sum < $MNT/${image}`);
+    await expect.poll(() => readdirSync(join(world.cache, 'points')), { timeout: 20_000 }).not.toEqual([]);
+    await expect.poll(() => world.ok(world.sregistry('cache', 'prune'))).toContain('2 images');
+    const before = (await world.mounted()).fetchedBytes;
+    expect(await world.exec(image, '/bin/cat', '/word')).toBe('parts\n');
+    const fetched = (await world.mounted()).fetchedBytes - before;
+    expect(fetched).toBeGreaterThan(0);
+    expect(fetched).toBeLessThan(large.blob.length / 2);
+    expect(await world.ok(`sha256sum < $MNT/${image}`)).toBe(whole);
   });
 
   test('Until then `stat` shows an estimate of its size, from then on the size. What it says of itself needs no layer.', async () => {
