@@ -23,6 +23,7 @@ import { type BufferedResponse, complete, type RequestOptions, type Transport } 
 export type { DownloadOptions } from './http/download.ts';
 export type { Body, FailedResponse, Headers, Refusal } from './http/exchange.ts';
 export type { RangeStream, RedirectMemory, StreamOptions } from './http/range.ts';
+export { NoRangesError } from './http/range-response.ts';
 export { attemptsWorth } from './http/retry.ts';
 export type { BufferedResponse, RequestOptions } from './http/transport.ts';
 export { isLoopback, showUrl, uriEncode } from './http/url.ts';

@@ -10,7 +10,7 @@
  * Other readers wait for it, and it continues to the end even if nobody waits.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SregistryError } from '../base/errors.ts';
+import { isError, SregistryError } from '../base/errors.ts';
 import type { Claim } from '../catalog/cache-claims.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
 import { BLOCK_SIZE, type BlockRange } from './block-map.ts';
@@ -67,8 +67,14 @@ export class Fetcher {
       block = map.firstAbsent(block, last)
     ) {
       signal?.throwIfAborted();
-      const fetch = this.#covering(block) ?? this.#start(block, last, until);
-      await fetch.wait(Math.min(last, fetch.last), signal);
+      const joined = this.#covering(block);
+      const fetch = joined ?? this.#start(block, last, until);
+      try {
+        await fetch.wait(Math.min(last, fetch.last), signal);
+      } catch (error) {
+        // The wrong bytes may be those of blocks before these; a fetch of their own tells.
+        if (joined === undefined || !isError(error, 'CORRUPT')) throw error;
+      }
     }
   }
 

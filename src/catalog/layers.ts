@@ -44,10 +44,20 @@ export const LAYER_TABLES_SCHEMA = `
   CREATE INDEX layered_images_used_at ON layered_images (used_at);
 `;
 
+/** How layers are read in parts. */
+export const LAYER_SPANS_SCHEMA = `
+  CREATE TABLE layer_spans (
+    key TEXT PRIMARY KEY,
+    used_at INTEGER NOT NULL,
+    spans BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX layer_spans_used_at ON layer_spans (used_at);
+`;
+
 export interface KnownLimits {
-  /** Bytes of the entries of one layer, or of the tables of one image, that are worth keeping: making them again takes seconds. */
+  /** Bytes of what is known of one layer, or of the tables of one image, that are worth keeping: making them again takes seconds. */
   readonly one: number;
-  /** Bytes to keep of entries, and as many of tables: those that were used last. */
+  /** Bytes to keep of entries, as many of spans and as many of tables: those that were used last. */
   readonly bytes: number;
   /** Images whose size is kept. */
   readonly images: number;
@@ -67,6 +77,10 @@ const prepare = (db: Database) => ({
   touchEntries: db.prepare('UPDATE layer_entries SET used_at = ? WHERE diff_id = ?'),
   putEntries: db.prepare('INSERT OR REPLACE INTO layer_entries VALUES (?, ?, ?, ?)'),
   dropEntries: db.prepare(`DELETE FROM layer_entries WHERE ${beyond('layer_entries', 'diff_id', 'entries')}`),
+  spans: db.prepare<[string], { spans: Buffer }>('SELECT spans FROM layer_spans WHERE key = ?'),
+  touchSpans: db.prepare('UPDATE layer_spans SET used_at = ? WHERE key = ?'),
+  putSpans: db.prepare('INSERT OR REPLACE INTO layer_spans VALUES (?, ?, ?)'),
+  dropSpans: db.prepare(`DELETE FROM layer_spans WHERE ${beyond('layer_spans', 'key', 'spans')}`),
   size: db.prepare<[string, number], { size: number }>(
     'SELECT size FROM layered_images WHERE revision = ? AND layout = ?',
   ),
@@ -96,18 +110,36 @@ export class KnownLayers {
     this.#sql = prepare(db);
   }
 
-  /** What is in a layer, as packed-entries.ts has it. */
-  entriesOf(diffId: string): Uint8Array | undefined {
-    const row = this.#sql.entries.get(diffId, ENTRIES_FORMAT);
-    if (row !== undefined) this.#sql.touchEntries.run(Date.now(), diffId);
+  /**
+   * What is in a layer, as packed-entries.ts has it.
+   * @param key the layer's diff id, or what else names the data that it is read as.
+   */
+  entriesOf(key: string): Uint8Array | undefined {
+    const row = this.#sql.entries.get(key, ENTRIES_FORMAT);
+    if (row !== undefined) this.#sql.touchEntries.run(Date.now(), key);
     return row?.entries;
   }
 
-  put(diffId: string, entries: Uint8Array): void {
+  put(key: string, entries: Uint8Array): void {
     if (entries.length > this.#limits.one) return;
     this.#together(() => {
-      this.#sql.putEntries.run(diffId, ENTRIES_FORMAT, Date.now(), entries);
+      this.#sql.putEntries.run(key, ENTRIES_FORMAT, Date.now(), entries);
       this.#sql.dropEntries.run(this.#limits.bytes);
+    });
+  }
+
+  /** How to read the data of a layer in parts, as it was put. */
+  spansOf(key: string): Buffer | undefined {
+    const row = this.#sql.spans.get(key);
+    if (row !== undefined) this.#sql.touchSpans.run(Date.now(), key);
+    return row?.spans;
+  }
+
+  putSpans(key: string, spans: Uint8Array): void {
+    if (spans.length > this.#limits.one) return;
+    this.#together(() => {
+      this.#sql.putSpans.run(key, Date.now(), spans);
+      this.#sql.dropSpans.run(this.#limits.bytes);
     });
   }
 

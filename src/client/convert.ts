@@ -38,7 +38,11 @@ export async function convert(
 ): Promise<void> {
   // Before anything is fetched.
   architectureCode(image.layered.architecture);
-  const layers = await session.layered.openLayers(backend, image, session.current(backend, image), options);
+  // Packing reads all files, in another order than that of the layers.
+  const layers = await session.layered.openLayers(backend, image, session.current(backend, image), {
+    ...options,
+    whole: true,
+  });
   try {
     await write(image, layers, file, options);
   } catch (error) {

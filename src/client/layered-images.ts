@@ -1,6 +1,6 @@
 /**
  * Containers in layers as image files: a SquashFS described over the layers that the cache holds (docs/layers.md). An open one
- * has its layers on local disk, so reading it asks no service.
+ * has its layers on local disk, so reading it asks no service; layers with a table of contents are fetched as they are read.
  */
 import { LRUCache } from 'lru-cache';
 import pMap from 'p-map';
@@ -18,7 +18,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
 import type { CurrentImage } from './current-image.ts';
 import type { Layers } from './layers.ts';
-import type { LayerSource, OpenLayer } from './open-layer.ts';
+import type { LayerOptions, LayerSource, OpenLayer } from './open-layer.ts';
 import { remembered } from './remembered.ts';
 
 /** Layers fetched at once. */
@@ -36,6 +36,10 @@ export interface OpenLayeredOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called with the bytes of layers that arrived, and their bytes in all; not for those that others fetch. */
   readonly progress?: Progress | undefined;
+}
+
+export interface OpenLayersOptions extends OpenLayeredOptions {
+  readonly whole?: LayerOptions['whole'];
 }
 
 interface Shared {
@@ -96,7 +100,7 @@ export class LayeredImages {
   }
 
   /**
-   * Opens an image, after fetching the layers that are absent: all of them are whole and right then. Images of one revision share
+   * Opens an image, after fetching the layers that are absent: all of them are whole and right then, but for those that are read in parts. Images of one revision share
    * what is made of them.
    * @throws {SregistryError} the errors of {@link Layers.open}; NOT_AN_IMAGE or NOT_PRESENTABLE if the layers make no tree.
    */
@@ -188,12 +192,12 @@ export class LayeredImages {
     return unpackImage(packed);
   }
 
-  /** Opens the layers of an image, after fetching those that are absent. The caller closes each. */
+  /** Opens the layers of an image as {@link Layers.open}. The caller closes each. */
   async openLayers(
     backend: Backend,
     image: LayeredImage,
     current: CurrentImage,
-    { signal, progress }: OpenLayeredOptions = {},
+    { signal, progress, whole }: OpenLayersOptions = {},
   ): Promise<OpenLayer[]> {
     const { readBlob } = backend;
     if (readBlob === undefined)
@@ -221,7 +225,8 @@ export class LayeredImages {
           });
         return current.use(readOnce, stop);
       };
-      opened[number] = await this.#layers.open({ ...layer, title, read }, { signal: either, onBytes });
+      const options = { signal: either, onBytes, whole };
+      opened[number] = await this.#layers.open({ ...layer, title, read }, options);
     };
     const stop = (error: unknown) => failed.abort(error);
     // Those that come at a time reserve more room than they need.

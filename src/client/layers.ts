@@ -1,9 +1,11 @@
 /**
  * The layers of containers on local disk: each an entry of the cache of its own, under its diff id, which holds the archive
  * uncompressed. All images that have the layer share it. A layer is fetched whole, once, and indexed while it arrives. Nothing
- * reads it before the digests of blob and archive were compared. What the cache lost of it later is read in parts (restart-layers.ts).
+ * reads it before the digests of blob and archive were compared. Some layers are read in parts instead: those with a table of contents
+ * (toc-layers.ts), and those that were fetched before and that the cache has lost (restart-layers.ts).
  */
 import { createReadStream } from 'node:fs';
+import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache, Transfer } from '../cache/cache.ts';
@@ -13,6 +15,7 @@ import type { RangeSource } from '../cache/receive.ts';
 import type { State } from '../catalog/state.ts';
 import type { LayerBlob } from '../image/layers/image.ts';
 import { packEntries } from '../image/layers/packed-entries.ts';
+import type { RecentSpans } from '../image/layers/spans.ts';
 import { indexTar } from '../image/layers/tar.ts';
 import { type FetchedLayer, fetchLayer } from './fetch-layer.ts';
 import {
@@ -25,14 +28,18 @@ import {
 } from './open-layer.ts';
 import { remembered } from './remembered.ts';
 import { type Recording, RestartLayers } from './restart-layers.ts';
+import { TocLayers } from './toc-layers.ts';
 
 /** By how much compressed archives grow, as a first guess. */
 const GROWTH = 3;
+/** Bytes of decoded spans that are kept in memory, of all layers together. */
+const RECENT = 64 * 1024 * 1024;
 
 export class Layers {
   readonly #cache: ImageCache;
   readonly #state: State;
-  readonly #parts: RestartLayers;
+  readonly #byToc: TocLayers;
+  readonly #byPoints: RestartLayers;
   readonly #flights = new SingleFlight<number>();
   readonly #transfers = new Map<string, { uri: string; size: number; cached: number }>();
   #fetchedBytes = 0;
@@ -40,15 +47,17 @@ export class Layers {
   constructor(cache: ImageCache, state: State) {
     this.#cache = cache;
     this.#state = state;
-    this.#parts = new RestartLayers(cache);
+    const recent: RecentSpans = new LRUCache({ maxSize: RECENT, sizeCalculation: ({ length }) => length });
+    this.#byToc = new TocLayers(cache, state, recent);
+    this.#byPoints = new RestartLayers(cache, recent);
   }
 
   /** Bytes that came over the network. */
   get fetchedBytes(): number {
-    return this.#fetchedBytes + this.#parts.fetchedBytes;
+    return this.#fetchedBytes + this.#byToc.fetchedBytes + this.#byPoints.fetchedBytes;
   }
 
-  /** Layers that are being fetched. */
+  /** Layers that are being fetched whole. */
   get transfers(): Transfer[] {
     return [...this.#transfers.values()].map((transfer) => ({
       ...transfer,
@@ -58,29 +67,31 @@ export class Layers {
 
   /** Bytes of a layer on local disk. */
   cachedBytes(layer: LayerBlob): number {
-    const whole = remembered(this.#state, ({ cacheIndex }) => cacheIndex.entries.findVerified(layer.diffId));
-    return whole?.bytes ?? this.#parts.cachedBytes(layer);
+    const { diffId, toc } = layer;
+    const inParts = toc === undefined ? undefined : this.#byToc.cachedBytes(toc);
+    if (inParts !== undefined) return inParts;
+    const whole = remembered(this.#state, ({ cacheIndex }) => cacheIndex.entries.findVerified(diffId));
+    return whole?.bytes ?? this.#byPoints.cachedBytes(layer);
   }
 
   /** Resolves when the restart points of all layers that were fetched are kept. */
   settled(): Promise<void> {
-    return this.#parts.settled();
-  }
-
-  /** Ends the fetches under way, and the recordings of points: nothing of theirs is written afterwards. */
-  async close(): Promise<void> {
-    await this.#flights.abort(new SregistryError('CANCELED', 'The fetch of a layer was ended'));
-    await this.#parts.close();
+    return this.#byPoints.settled();
   }
 
   /**
-   * Opens a layer, after fetching it whole. A layer that was fetched before and that the cache has lost is opened at once, and read in
-   * parts.
-   * @throws {SregistryError} as {@link fetchLayer}; also the errors of its source.
+   * Opens a layer, after fetching what is absent: only its table of contents, if it is read by one, and nothing if it was fetched before
+   * and has restart points.
+   * @throws {SregistryError} as {@link fetchLayer} or {@link TocLayers.open}; also the errors of its source.
    */
   async open(layer: LayerSource, options: LayerOptions = {}): Promise<OpenLayer> {
+    const inParts = layer.toc && (await this.#byToc.open(layer, layer.toc, options));
+    return inParts ?? this.#openArchive(layer, options);
+  }
+
+  async #openArchive(layer: LayerSource, options: LayerOptions): Promise<OpenLayer> {
     const stored = this.#stored(layer);
-    const inParts = stored === undefined ? await this.#parts.open(layer) : undefined;
+    const inParts = stored === undefined ? await this.#byPoints.open(layer, options) : undefined;
     const cached = inParts ?? (await this.#openWhole(layer, stored, options));
     const source = sourceOf(cached);
     return {
@@ -110,6 +121,13 @@ export class Layers {
     }
   }
 
+  /** Ends the fetches under way, and the recordings of points: nothing of theirs is written afterwards. */
+  async close(): Promise<void> {
+    const reason = new SregistryError('CANCELED', 'The fetch of a layer was ended');
+    await Promise.all([this.#flights.abort(reason), this.#byToc.close(reason)]);
+    await this.#byPoints.close();
+  }
+
   /** Bytes of the archive, if the cache holds it whole. */
   #stored({ diffId }: LayerBlob): number | undefined {
     return remembered(this.#state, ({ cacheIndex }) => cacheIndex.entries.findVerified(diffId)?.size);
@@ -128,7 +146,7 @@ export class Layers {
       const stored = this.#stored(layer);
       if (stored !== undefined) return stored;
       if (file === undefined) continue;
-      const recording = this.#parts.record(layer, file.path);
+      const recording = this.#byPoints.record(layer, file.path);
       try {
         const { size, sums, entries } = await this.#receive(layer, file, options, recording);
         file.finish();

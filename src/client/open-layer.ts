@@ -1,7 +1,10 @@
 /** A layer of a container: where to get it, and what opening it gives. */
+import { Readable } from 'node:stream';
+import { NoRangesError } from '../backends/http.ts';
+import type { ImageCache } from '../cache/cache.ts';
 import type { CachedImage } from '../cache/image.ts';
 import type { LayerBlob } from '../image/layers/image.ts';
-import type { ReadBlob } from '../image/layers/spans.ts';
+import type { ReadBlob, SpanData } from '../image/layers/spans.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
 
@@ -21,11 +24,13 @@ export interface LayerOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called with the bytes of each chunk of the blob that arrives before the layer is open; not if others fetch it. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
+  /** Fetch all of it, even if it can be read in parts. */
+  readonly whole?: boolean | undefined;
 }
 
-/** The uncompressed archive of a layer. Closing it lets the cache evict it. */
+/** The data of a layer: its uncompressed archive, or the contents of its files. Closing it lets the cache evict it. */
 export interface OpenLayer extends ByteSource, AsyncDisposable {
-  /** What is in it, see packed-entries.ts. */
+  /** What is in it, see packed-entries.ts; `offset` of a file is its place in the data. */
   entries(): Promise<Uint8Array>;
 }
 
@@ -47,4 +52,52 @@ export function sourceOf(cached: CachedImage): ByteSource {
       return bytes.subarray(0, await cached.read(bytes, offset, bytes.length, ahead));
     },
   };
+}
+
+/**
+ * Opens an entry of the cache that fills span by span as it is read.
+ * @throws {SregistryError} the errors of the data, if all of it is wanted.
+ */
+export async function openInParts(
+  cache: ImageCache,
+  image: RemoteImage,
+  data: SpanData,
+  { whole, signal }: LayerOptions,
+): Promise<CachedImage> {
+  const stream = async (offset: number, length: number, stop: AbortSignal) =>
+    data.stream(offset, length, stop);
+  const cached = cache.open(TARGET, image, Object.assign(stream, { decoded: data }));
+  try {
+    if (whole) await cached.fetchAll(undefined, signal);
+    return cached;
+  } catch (error) {
+    await cache.close(cached);
+    throw error;
+  }
+}
+
+/**
+ * Reads ranges also where the registry knows none: then all that is before them comes as well.
+ * @param onNoRanges is called when that shows.
+ */
+export function readAnyway(read: ReadBlob, onNoRanges: () => void): ReadBlob {
+  return async (offset, length, signal) => {
+    try {
+      return await read(offset, length, signal);
+    } catch (error) {
+      if (!(error instanceof NoRangesError)) throw error;
+      onNoRanges();
+      const stream = await read(0, offset + length, signal);
+      return Readable.from(behind(stream, offset), { objectMode: false });
+    }
+  };
+}
+
+/** What a stream has behind its first `skip` bytes. */
+async function* behind(stream: Readable, skip: number): AsyncGenerator<Buffer> {
+  let left = skip;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    if (left < chunk.length) yield chunk.subarray(left);
+    left -= Math.min(left, chunk.length);
+  }
 }

@@ -6,20 +6,24 @@ import { LRUCache } from 'lru-cache';
 import { isError, systemCode } from '../base/errors.ts';
 import type { ImageCache } from '../cache/cache.ts';
 import type { CachedImage } from '../cache/image.ts';
-import type { RangeSource } from '../cache/receive.ts';
 import type { LayerBlob } from '../image/layers/image.ts';
 import { PointRecorder } from '../image/layers/record.ts';
 import { parseRestarts } from '../image/layers/restart-file.ts';
 import { type RecentSpans, SpanData, type Spans } from '../image/layers/spans.ts';
 import { debugLog } from '../log/index.ts';
-import { entryOf, type LayerSource, TARGET } from './open-layer.ts';
+import {
+  entryOf,
+  type LayerOptions,
+  type LayerSource,
+  openInParts,
+  readAnyway,
+  TARGET,
+} from './open-layer.ts';
 
 const debug = debugLog('layers');
 
 /** Bytes of a blob from which points are recorded. One span of a larger blob is about as much as a smaller blob is in all. */
 const MIN_SIZE = 1024 * 1024;
-/** Bytes of decoded spans that are kept in memory. */
-const RECENT = 32 * 1024 * 1024;
 
 /** The points of one layer, while it is fetched. */
 export interface Recording {
@@ -33,15 +37,16 @@ export interface Recording {
 
 export class RestartLayers {
   readonly #cache: ImageCache;
-  readonly #recent: RecentSpans = new LRUCache({ maxSize: RECENT, sizeCalculation: ({ length }) => length });
+  readonly #recent: RecentSpans;
   /** Recordings that are being kept. */
   readonly #keeping = new Map<PointRecorder, Promise<void>>();
   /** Bytes of the archives of layers that were opened, by diff id. */
   readonly #sizes = new LRUCache<string, number>({ max: 10_000 });
   #fetchedBytes = 0;
 
-  constructor(cache: ImageCache) {
+  constructor(cache: ImageCache, recent: RecentSpans) {
     this.#cache = cache;
+    this.#recent = recent;
   }
 
   /** Bytes that came over the network. */
@@ -85,20 +90,33 @@ export class RestartLayers {
     }
   }
 
-  /** Opens a layer without fetching anything. Undefined if it has no points: then it must be fetched whole. */
-  async open(layer: LayerSource): Promise<CachedImage | undefined> {
+  /**
+   * Opens a layer without fetching anything, unless all of it is wanted. Undefined if it has no points: then it must be fetched whole.
+   * @throws {SregistryError} the errors of the source, if all of it is wanted.
+   */
+  async open(layer: LayerSource, options: LayerOptions): Promise<CachedImage | undefined> {
     const spans = await this.#spansOf(layer);
     if (spans === undefined) return undefined;
+    let { onBytes } = options;
     const count = (bytes: number) => {
       this.#fetchedBytes += bytes;
+      onBytes?.(bytes);
     };
-    const data = new SpanData(layer.digest, spans, layer.read, this.#recent, count);
-    const source: RangeSource = Object.assign(
-      async (offset: number, length: number, signal: AbortSignal) => data.stream(offset, length, signal),
-      { decoded: data },
-    );
+    // Without ranges, the next opening does better to fetch the layer whole.
+    const read = readAnyway(layer.read, () => void this.#drop(layer.digest));
+    const data = new SpanData(layer.digest, spans, read, this.#recent, count);
     this.#sizes.set(layer.diffId, spans.size);
-    return this.#cache.open(TARGET, entryOf(layer, spans.size), source);
+    const cached = await openInParts(this.#cache, entryOf(layer, spans.size), data, options);
+    // Later readers have no part in the progress of this call.
+    onBytes = undefined;
+    return cached;
+  }
+
+  /** Forgets the points of a layer. */
+  async #drop(digest: string): Promise<void> {
+    await this.#cache.points.drop(digest).catch((error: unknown) => {
+      debug('%s: its restart points cannot be removed: %o', digest, error);
+    });
   }
 
   async #spansOf({ digest }: LayerBlob): Promise<Spans | undefined> {
@@ -114,7 +132,7 @@ export class RestartLayers {
         return await spans.decode(index, stored);
       } catch (error) {
         // The next opening fetches the layer whole, and compares it with its digests.
-        if (isError(error, 'CORRUPT')) await this.#cache.points.drop(digest);
+        if (isError(error, 'CORRUPT')) await this.#drop(digest);
         throw error;
       }
     };

@@ -138,6 +138,22 @@ test('a span that is wrong gives its error and no bytes; those beside it are rea
   await close();
 });
 
+test('a wrong span fails its own readers only, even where one fetch was to bring what follows as well', async () => {
+  const { cache, close } = await openCache(await temporaryFolder());
+  const { data, bad, ranges, remote } = spansOf(Array.from({ length: 30 }, () => ({ length: 3 * BLOCK })));
+  bad.add(4);
+  const open = cache.open(TARGET, remote, ranges);
+  const read = (span: number) => readRange(open, span * 3 * BLOCK + BLOCK, 100).catch(({ code }) => code);
+  const whole = open.fetchAll().catch(({ code }) => code);
+  const spans = [4, 5, 9, 29, 2];
+  const outcomes = await Promise.all(spans.map(read));
+  expect(await whole).toBe('CORRUPT');
+  const right = spans.map((span) => data.subarray(span * 3 * BLOCK + BLOCK, span * 3 * BLOCK + BLOCK + 100));
+  expect(outcomes).toEqual(['CORRUPT', ...right.slice(1)]);
+  await cache.close(open);
+  await close();
+});
+
 test('a later opening reads what was kept without a request', async () => {
   const root = await temporaryFolder();
   const { data, requests, ranges, remote } = spansOf(SMALL);

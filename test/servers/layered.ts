@@ -42,6 +42,7 @@ export interface Layer {
   readonly blob: Buffer;
   readonly mediaType: string;
   readonly diffId: string;
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 export function layerOf(tar: Buffer, compression: Compression = 'gzip'): Layer {
@@ -72,7 +73,10 @@ export async function pushLayered(
   config: object = {},
   architecture = hostPlatform().architecture,
 ): Promise<PushedImage> {
-  const descriptors = layers.map(({ blob, mediaType }) => describe(blob, mediaType));
+  const descriptors = layers.map(({ blob, mediaType, annotations }) => ({
+    ...describe(blob, mediaType),
+    ...(annotations && { annotations }),
+  }));
   for (const { blob } of layers) await pushBlob(url, repository, blob);
   const rootfs = { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) };
   const configuration = Buffer.from(

@@ -51,6 +51,9 @@ export function condition({ etag, modified, byTime }: RangeRequest): Record<stri
   return modified === undefined ? {} : { 'if-unmodified-since': modified };
 }
 
+/** The server sends the whole file, whatever part is asked for. */
+export class NoRangesError extends SregistryError {}
+
 /** Checks an answer of 200 or 206 against the requested range (RFC 9110 section 14). */
 export function checkRangeResponse(answer: StreamingResponse, wanted: RangeRequest): RangeResponse {
   const where = { method: 'GET', url: answer.url };
@@ -85,10 +88,10 @@ function partial(answer: StreamingResponse, wanted: RangeRequest, where: Where):
 
 function whole(answer: StreamingResponse, wanted: RangeRequest, where: Where): RangeResponse {
   if (wanted.offset > SKIP_MAX && !wanted.sequential)
-    throw failure(
-      where,
-      `the server ignored the range (from byte ${wanted.offset})`,
-      'the server must support range requests: its files can only be read in parts',
+    throw new NoRangesError(
+      'SERVICE',
+      `${showRequest(where)}: the server ignored the range (from byte ${wanted.offset})`,
+      { hint: 'the server must support range requests: its files can only be read in parts' },
     );
   const size = Number(answer.headers['content-length'] ?? Number.NaN);
   const total = Number.isSafeInteger(size) ? size : undefined;
@@ -116,8 +119,8 @@ function opaque(etag: string): string {
   return etag.replace(/^W\//, '');
 }
 
-function failure(where: Where, why: string, hint?: string): SregistryError {
-  return new SregistryError('SERVICE', `${showRequest(where)}: ${why}`, { hint });
+function failure(where: Where, why: string): SregistryError {
+  return new SregistryError('SERVICE', `${showRequest(where)}: ${why}`);
 }
 
 function stale(where: Where, why: string): SregistryError {

@@ -3,6 +3,7 @@ import { parseDate } from '../../base/date.ts';
 import { toStrings } from '../attributes.ts';
 import { malformed } from '../binary.ts';
 import type { ContainerConfig } from './scripts.ts';
+import { type TocPlace, tocPlaceOf } from './toc-place.ts';
 
 /** A layer as its registry has it: a tar archive, most often compressed. */
 export interface LayerBlob {
@@ -13,6 +14,13 @@ export interface LayerBlob {
   readonly mediaType: string;
   /** `sha256:<hex>` of the archive. */
   readonly diffId: string;
+  /** Where its table of contents is, by which it is read in parts. */
+  readonly toc?: TocPlace;
+}
+
+/** A layer as a manifest describes it. */
+export interface LayerDescriptor extends Pick<LayerBlob, 'digest' | 'size' | 'mediaType'> {
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 export interface Layered {
@@ -34,7 +42,7 @@ const DIFF_ID = /^sha256:[0-9a-f]{64}$/;
 const MAX_LAYERS = 1000;
 
 /** What the configuration of an image (OCI image specification, "Image Configuration") says. @throws {SregistryError} NOT_AN_IMAGE. */
-export function parseLayered(bytes: Buffer, blobs: readonly Omit<LayerBlob, 'diffId'>[]): Layered {
+export function parseLayered(bytes: Buffer, blobs: readonly LayerDescriptor[]): Layered {
   let value: unknown;
   try {
     value = JSON.parse(bytes.toString());
@@ -45,11 +53,12 @@ export function parseLayered(bytes: Buffer, blobs: readonly Omit<LayerBlob, 'dif
   const { diff_ids: ids } = record(rootfs);
   if (!Array.isArray(ids) || ids.length !== blobs.length || blobs.length > MAX_LAYERS)
     throw malformed('its configuration names other layers than its manifest');
-  const layers = blobs.map(({ digest, size, mediaType }, i) => {
+  const layers = blobs.map(({ digest, size, mediaType, annotations }, i) => {
     const diffId: unknown = ids[i];
     if (typeof diffId !== 'string' || !DIFF_ID.test(diffId))
       throw malformed('its configuration has no sha256 of each layer');
-    return { digest, size, mediaType, diffId };
+    const toc = tocPlaceOf(annotations, mediaType, size);
+    return { digest, size, mediaType, diffId, ...(toc && { toc }) };
   });
   const given = record(config);
   const date = typeof created === 'string' ? parseDate(created)?.getTime() : undefined;

@@ -50,11 +50,13 @@ export class SpanData {
   readonly #read: ReadBlob;
   readonly #recent: RecentSpans;
   readonly #onBytes: (bytes: number) => void;
+  readonly #maxGap: number;
 
   /**
    * @param name is the layer's in `recent`, and in errors.
    * @param recent keeps decoded spans for the next read.
    * @param onBytes is called with the bytes of the blob as they arrive.
+   * @param maxGap bytes between two spans that are fetched rather than asking twice.
    */
   constructor(
     name: string,
@@ -62,12 +64,14 @@ export class SpanData {
     read: ReadBlob,
     recent: RecentSpans,
     onBytes: (bytes: number) => void = () => {},
+    maxGap = MAX_GAP,
   ) {
     this.#name = name;
     this.#spans = spans;
     this.#read = read;
     this.#recent = recent;
     this.#onBytes = onBytes;
+    this.#maxGap = maxGap;
   }
 
   /** Exactly `length` bytes of the data from `offset`, each span decoded before its first byte is handed out. */
@@ -157,7 +161,7 @@ export class SpanData {
     while (last + 1 < this.#spans.count) {
       const next = this.#spans.span(last + 1);
       const gap = next.from - (from + stored);
-      if (next.at >= end || gap < 0 || gap > MAX_GAP || this.#recent.has(this.#keyOf(last + 1))) break;
+      if (next.at >= end || gap < 0 || gap > this.#maxGap || this.#recent.has(this.#keyOf(last + 1))) break;
       last += 1;
       ({ from, stored } = next);
     }

@@ -19,8 +19,11 @@ import { planTree } from './plan.ts';
 import { SUPERBLOCK_SIZE } from './superblock.ts';
 import { IMAGE_ALIGNMENT, writeTables } from './tables.ts';
 
-/** Number of the layout: images of an equal number are the same bytes for an equal tree. Belongs into the key of whatever is kept. */
-export const LAYOUT = 1;
+/**
+ * Number of the layout: images of an equal number are the same bytes for equal layers. Belongs into the key of whatever is kept. 2 reads
+ * layers by their tables of contents.
+ */
+export const LAYOUT = 2;
 /** Bytes of a block: what is read at least, so small suits sources far away. */
 const BLOCK_SIZE = 128 * 1024;
 

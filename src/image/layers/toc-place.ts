@@ -1,0 +1,171 @@
+/**
+ * Where a layer has its table of contents, and the fetch of it. Two forms of layers have one:
+ *
+ * - eStargz (stargz-snapshotter, docs/estargz.md): the archive is members of gzip. The last file in it is the table; a footer of 51 bytes
+ *   says where its member begins. The manifest has the table's digest.
+ * - zstd:chunked (containers/storage, pkg/chunked/internal/minimal/compression.go): the archive is frames of zstd. The table is in a frame
+ *   that decompressors skip. The manifest has its place, its sizes and the digest of its compressed form.
+ *
+ * Whether a layer is read by its table follows from the manifest and from the table that the manifest names, so that an image is the
+ * same bytes everywhere.
+ */
+import { createHash } from 'node:crypto';
+import { promisify } from 'node:util';
+import { createGunzip, zstdDecompress } from 'node:zlib';
+import { isError, SregistryError, systemCode } from '../../base/errors.ts';
+import type { Packing } from './chunks.ts';
+import { BLOCK, parseHeader } from './tar-header.ts';
+
+/** What the manifest says of the table of a layer; plain JSON. */
+export interface TocPlace {
+  readonly packing: Packing;
+  /** `sha256:<hex>`: of the table with gzip, of its compressed form with zstd. */
+  readonly digest: string;
+  /** Of zstd: the place of the compressed form in the blob, its bytes, and those of the table. */
+  readonly range?: { readonly offset: number; readonly length: number; readonly size: number };
+}
+
+/** The table of a layer, as its digest confirmed it. */
+export interface Toc {
+  readonly json: Buffer;
+  /** Where the table begins in the blob: no chunk reaches beyond. */
+  readonly offset: number;
+}
+
+/** The bytes of a blob from `offset`, exactly `length`. */
+export type ReadPart = (offset: number, length: number) => Promise<Buffer>;
+
+const STARGZ = 'containerd.io/snapshot/stargz/toc.digest';
+/** containers/storage writes the first, stargz-snapshotter the second. */
+const CHUNKED = ['io.github.containers.zstd-chunked.', 'io.containers.zstd-chunked.'];
+const DIGEST = /^sha256:[0-9a-f]{64}$/;
+/** `<offset>:<length>:<length uncompressed>:<type>`; type 1 is the table that both forms have. */
+const POSITION = /^(\d{1,15}):(\d{1,15}):(\d{1,15}):1$/;
+
+/** Bytes of the largest table that is used; as text it is about half a million files. */
+const MAX_TOC = 128 * 1024 * 1024;
+const FOOTER_SIZE = 51;
+/** The footer, but for the 16 digits of the offset. */
+const FOOTER_HEAD = Buffer.from('1f8b08040000000000ff1a0053471600', 'hex');
+const FOOTER_TAIL = Buffer.from('STARGZ\x01\x00\x00\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00', 'latin1');
+const OFFSET_DIGITS = 16;
+/** Bytes of the end of the blob that are read at first: the footer, and a table of some hundred files. */
+const TAIL = 64 * 1024;
+const TOC_NAME = 'stargz.index.json';
+
+/** What the annotations of a layer in its manifest say; undefined if it is not read by a table. */
+export function tocPlaceOf(
+  annotations: Readonly<Record<string, string>>,
+  mediaType: string,
+  blobSize: number,
+): TocPlace | undefined {
+  if (/zstd$/.test(mediaType)) {
+    for (const prefix of CHUNKED) {
+      const digest = annotations[`${prefix}manifest-checksum`] ?? '';
+      const [, ...numbers] = POSITION.exec(annotations[`${prefix}manifest-position`] ?? '') ?? [];
+      const [offset = 0, length = 0, size = 0] = numbers.map(Number);
+      if (!DIGEST.test(digest) || length === 0 || offset + length > blobSize) continue;
+      if (Math.max(length, size) > MAX_TOC) continue;
+      return { packing: 'zstd', digest, range: { offset, length, size } };
+    }
+    return undefined;
+  }
+  const digest = annotations[STARGZ] ?? '';
+  return DIGEST.test(digest) && blobSize > FOOTER_SIZE ? { packing: 'gzip', digest } : undefined;
+}
+
+/**
+ * The table of a layer; undefined if it is too large to be used, or kept in another image.
+ * @param name names the layer in errors.
+ * @throws {SregistryError} CORRUPT if the blob has no table where it should be, or one with another digest; errors of `read`.
+ */
+export async function readToc(
+  place: TocPlace,
+  blobSize: number,
+  read: ReadPart,
+  name: string,
+): Promise<Toc | undefined> {
+  const { digest, range } = place;
+  try {
+    return range === undefined
+      ? await readStargz(digest, blobSize, read, name)
+      : { json: await readChunked(digest, range, read, name), offset: range.offset };
+  } catch (error) {
+    const isBad = /^(Z_(DATA|BUF|NEED_DICT)|ZSTD_|ERR_ZSTD|ERR_BUFFER_TOO_LARGE)/;
+    // Nothing of it has been compared with a digest yet.
+    if (!isBad.test(systemCode(error) ?? '') && !isError(error, 'NOT_AN_IMAGE')) throw error;
+    throw damaged(name, 'cannot be decompressed', error);
+  }
+}
+
+async function readChunked(
+  digest: string,
+  { offset, length, size }: NonNullable<TocPlace['range']>,
+  read: ReadPart,
+  name: string,
+): Promise<Buffer> {
+  const packed = await read(offset, length);
+  compare(packed, digest, name);
+  const json = await promisify(zstdDecompress)(packed, { maxOutputLength: Math.max(1, size) });
+  if (json.length !== size) throw damaged(name, `has ${json.length} bytes instead of ${size}`);
+  return json;
+}
+
+async function readStargz(
+  digest: string,
+  blobSize: number,
+  read: ReadPart,
+  name: string,
+): Promise<Toc | undefined> {
+  const start = Math.max(0, blobSize - TAIL);
+  const tail = await read(start, blobSize - start);
+  const end = blobSize - FOOTER_SIZE;
+  const footer = tail.subarray(end - start);
+  // A footer of 46 bytes says that another image has the table.
+  if (tail.subarray(-46).includes('STARGZEXTERNALTOC')) return undefined;
+  const digits = footer.toString('latin1', FOOTER_HEAD.length, FOOTER_HEAD.length + OFFSET_DIGITS);
+  const offset = Number.parseInt(digits, 16);
+  const isFooter =
+    footer.subarray(0, FOOTER_HEAD.length).equals(FOOTER_HEAD) &&
+    footer.subarray(FOOTER_HEAD.length + OFFSET_DIGITS).equals(FOOTER_TAIL) &&
+    /^[0-9a-f]{16}$/.test(digits);
+  if (!isFooter || offset >= end) throw damaged(name, 'is not where the end of the layer says');
+  if (end - offset > MAX_TOC) return undefined;
+  const known = tail.subarray(Math.max(0, offset - start), end - start);
+  const packed = offset >= start ? known : Buffer.concat([await read(offset, start - offset), known]);
+  const archive = await gunzipUpTo(packed, MAX_TOC + BLOCK);
+  if (archive === undefined) return undefined;
+  if (archive.length < BLOCK) throw damaged(name, 'is cut short');
+  const header = parseHeader(archive.subarray(0, BLOCK), () => `The table of contents of ${name}`);
+  const json = archive.subarray(BLOCK, BLOCK + header.size);
+  if (header.name !== TOC_NAME || json.length !== header.size) throw damaged(name, 'is cut short');
+  compare(json, digest, name);
+  return { json, offset };
+}
+
+/** The bytes of a member; undefined if they are more than `limit`. */
+async function gunzipUpTo(packed: Buffer, limit: number): Promise<Buffer | undefined> {
+  const stream = createGunzip();
+  stream.end(packed);
+  const parts: Buffer[] = [];
+  let done = 0;
+  for await (const part of stream as AsyncIterable<Buffer>) {
+    parts.push(part);
+    done += part.length;
+    // What follows the table is the end of the archive.
+    if (done > limit + 2 * BLOCK) return undefined;
+  }
+  return Buffer.concat(parts);
+}
+
+function compare(bytes: Buffer, wanted: string, name: string): void {
+  const found = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  if (found !== wanted) throw damaged(name, `has ${found}, not ${wanted}, which its manifest states`);
+}
+
+function damaged(name: string, why: string, cause?: unknown): SregistryError {
+  return new SregistryError('CORRUPT', `The table of contents of ${name} ${why}`, {
+    hint: 'Open the image again; if it fails again, the registry stores wrong bytes, or who made the image wrote wrong annotations',
+    cause,
+  });
+}
