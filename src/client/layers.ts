@@ -4,6 +4,7 @@
  * reads it before the digests of blob and archive were compared. Some layers are read in parts instead: those with a table of contents
  * (toc-layers.ts), and those that were fetched before and that the cache has lost (restart-layers.ts).
  */
+import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../base/errors.ts';
@@ -42,6 +43,8 @@ export class Layers {
   readonly #byPoints: RestartLayers;
   readonly #flights = new SingleFlight<number>();
   readonly #transfers = new Map<string, { uri: string; size: number; cached: number }>();
+  /** Ends of files that somebody still reads. */
+  readonly #releases = new Set<Promise<void>>();
   #fetchedBytes = 0;
 
   constructor(cache: ImageCache, state: State) {
@@ -128,6 +131,11 @@ export class Layers {
     await this.#byPoints.close();
   }
 
+  /** Resolves when nobody reads a file of a fetch any more, after the images of the cache were closed. */
+  async released(): Promise<void> {
+    await Promise.all(this.#releases);
+  }
+
   /** Bytes of the archive, if the cache holds it whole. */
   #stored({ diffId }: LayerBlob): number | undefined {
     return remembered(this.#state, ({ cacheIndex }) => cacheIndex.entries.findVerified(diffId)?.size);
@@ -196,7 +204,10 @@ export class Layers {
         try {
           await this.#receive(layer, file, { signal });
           const part = createReadStream(file.path, { start: offset, end: offset + length - 1 });
-          return part.once('close', () => void file[Symbol.asyncDispose]());
+          const released = once(part, 'close').then(() => file[Symbol.asyncDispose]());
+          this.#releases.add(released);
+          void released.finally(() => this.#releases.delete(released));
+          return part;
         } catch (error) {
           await file[Symbol.asyncDispose]();
           throw error;

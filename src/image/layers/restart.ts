@@ -24,6 +24,9 @@ import type { Span, Spans } from './spans.ts';
 /** What DEFLATE can refer to: RFC 1951, 2. */
 export const WINDOW_SIZE = 32 * 1024;
 
+/** Checksum and size behind a gzip member: RFC 1952, 2.3. */
+const TRAILER_SIZE = 8;
+
 const gunzipAll = promisify(gunzip);
 const inflateAll = promisify(inflateRaw);
 
@@ -97,23 +100,42 @@ function corrupt(at: number, length: number, cause?: unknown): SregistryError {
   );
 }
 
-/** `length` bytes of the archive from a point on. A cut end is no error: the caller compares. */
-async function decompress(
+/** At most `length` bytes of the archive from a point on. A cut end is no error: the caller compares. */
+export async function decompress(
   point: RestartPoint & Pick<Restart, 'window'>,
   stored: Buffer,
   length: number,
 ): Promise<Buffer> {
-  const limits = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: Math.max(1, length) };
   switch (point.kind) {
     case 'plain':
       return stored;
     case 'member':
-      return gunzipAll(stored, limits);
-    case 'block': {
-      const dictionary = zstdDecompressSync(point.window, { maxOutputLength: WINDOW_SIZE });
-      return inflateAll(fromBit(point, stored), { ...limits, dictionary });
-    }
+      return gunzipAll(stored, limitsOf(length));
+    case 'block':
+      return inflateBlocks(point, stored, length);
     case 'frame':
       return unzstd(stored, length);
   }
+}
+
+/** The blocks from a point on. If the member ends before its span does, so as in the spans of SOCI, the next members follow. */
+async function inflateBlocks(
+  point: Pick<Restart, 'bits' | 'byte' | 'window'>,
+  stored: Buffer,
+  length: number,
+): Promise<Buffer> {
+  const dictionary = zstdDecompressSync(point.window, { maxOutputLength: WINDOW_SIZE });
+  const data = fromBit(point, stored);
+  const options = { ...limitsOf(length), dictionary, info: true };
+  // Types of Node do not know `info`: the result is what is made, and the engine that made it.
+  const result: unknown = await inflateAll(data, options);
+  const { buffer, engine } = result as { buffer: Buffer; engine: { bytesWritten: number } };
+  const next = data.subarray(engine.bytesWritten + TRAILER_SIZE);
+  if (buffer.length >= length || next.length === 0) return buffer;
+  return Buffer.concat([buffer, await gunzipAll(next, limitsOf(length - buffer.length))]);
+}
+
+/** A cut end is no error here. */
+function limitsOf(length: number) {
+  return { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: Math.max(1, length) };
 }
