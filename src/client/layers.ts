@@ -2,9 +2,8 @@
  * The layers of containers on local disk: each an entry of the cache of its own, under its diff id, which holds the archive
  * uncompressed. All images that have the layer share it. A layer is fetched whole, once, and indexed while it arrives. Nothing
  * reads it before the digests of blob and archive were compared. Some layers are read in parts instead: those with a table of contents
- * (toc-layers.ts), and those that were fetched before and that the cache has lost (restart-layers.ts).
+ * (toc-layers.ts) or a ztoc (soci-layers.ts), and those that were fetched before and that the cache has lost (restart-layers.ts).
  */
-import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../base/errors.ts';
@@ -29,6 +28,7 @@ import {
 } from './open-layer.ts';
 import { remembered } from './remembered.ts';
 import { type Recording, RestartLayers } from './restart-layers.ts';
+import { SociLayers } from './soci-layers.ts';
 import { TocLayers } from './toc-layers.ts';
 
 /** By how much compressed archives grow, as a first guess. */
@@ -40,6 +40,7 @@ export class Layers {
   readonly #cache: ImageCache;
   readonly #state: State;
   readonly #byToc: TocLayers;
+  readonly #bySoci: SociLayers;
   readonly #byPoints: RestartLayers;
   readonly #flights = new SingleFlight<number>();
   readonly #transfers = new Map<string, { uri: string; size: number; cached: number }>();
@@ -52,12 +53,14 @@ export class Layers {
     this.#state = state;
     const recent: RecentSpans = new LRUCache({ maxSize: RECENT, sizeCalculation: ({ length }) => length });
     this.#byToc = new TocLayers(cache, state, recent);
+    this.#bySoci = new SociLayers(cache, state, recent);
     this.#byPoints = new RestartLayers(cache, recent);
   }
 
   /** Bytes that came over the network. */
   get fetchedBytes(): number {
-    return this.#fetchedBytes + this.#byToc.fetchedBytes + this.#byPoints.fetchedBytes;
+    const inParts = [this.#byToc, this.#bySoci, this.#byPoints];
+    return inParts.reduce((sum, { fetchedBytes }) => sum + fetchedBytes, this.#fetchedBytes);
   }
 
   /** Layers that are being fetched whole. */
@@ -74,7 +77,7 @@ export class Layers {
     const inParts = toc === undefined ? undefined : this.#byToc.cachedBytes(toc);
     if (inParts !== undefined) return inParts;
     const whole = remembered(this.#state, ({ cacheIndex }) => cacheIndex.entries.findVerified(diffId));
-    return whole?.bytes ?? this.#byPoints.cachedBytes(layer);
+    return whole?.bytes ?? this.#bySoci.cachedBytes(layer) ?? this.#byPoints.cachedBytes(layer);
   }
 
   /** Resolves when the restart points of all layers that were fetched are kept. */
@@ -83,13 +86,16 @@ export class Layers {
   }
 
   /**
-   * Opens a layer, after fetching what is absent: only its table of contents, if it is read by one, and nothing if it was fetched before
+   * Opens a layer, after fetching what is absent: only its table of contents or ztoc, if it is read by one, and nothing if it was fetched before
    * and has restart points.
    * @throws {SregistryError} as {@link fetchLayer} or {@link TocLayers.open}; also the errors of its source.
    */
   async open(layer: LayerSource, options: LayerOptions = {}): Promise<OpenLayer> {
     const inParts = layer.toc && (await this.#byToc.open(layer, layer.toc, options));
-    return inParts ?? this.#openArchive(layer, options);
+    if (inParts !== undefined) return inParts;
+    const isHere = layer.ztoc === undefined || this.#stored(layer) !== undefined;
+    const byZtoc = isHere ? undefined : await this.#bySoci.open(layer, layer.ztoc, options);
+    return byZtoc ?? this.#openArchive(layer, options);
   }
 
   async #openArchive(layer: LayerSource, options: LayerOptions): Promise<OpenLayer> {
@@ -127,7 +133,7 @@ export class Layers {
   /** Ends the fetches under way, and the recordings of points: nothing of theirs is written afterwards. */
   async close(): Promise<void> {
     const reason = new SregistryError('CANCELED', 'The fetch of a layer was ended');
-    await Promise.all([this.#flights.abort(reason), this.#byToc.close(reason)]);
+    await Promise.all([this.#flights.abort(reason), this.#byToc.close(reason), this.#bySoci.close(reason)]);
     await this.#byPoints.close();
   }
 
@@ -204,9 +210,11 @@ export class Layers {
         try {
           await this.#receive(layer, file, { signal });
           const part = createReadStream(file.path, { start: offset, end: offset + length - 1 });
-          const released = once(part, 'close').then(() => file[Symbol.asyncDispose]());
+          const closed = new Promise<void>((resolve) => void part.once('close', resolve));
+          // What stays is removed by whoever opens the cache next.
+          const released = closed.then(() => file[Symbol.asyncDispose]()).catch(() => {});
           this.#releases.add(released);
-          void released.finally(() => this.#releases.delete(released));
+          void released.then(() => this.#releases.delete(released));
           return part;
         } catch (error) {
           await file[Symbol.asyncDispose]();

@@ -17,6 +17,8 @@ export interface LayerSource extends LayerBlob {
   readonly title: string;
   /** Exactly `length` bytes of the blob from `offset`. */
   readonly read: ReadBlob;
+  /** The same of its ztoc, if it has one. */
+  readonly readZtoc?: ReadBlob | undefined;
 }
 
 export interface LayerOptions {
@@ -52,6 +54,22 @@ export function sourceOf(cached: CachedImage): ByteSource {
       return bytes.subarray(0, await cached.read(bytes, offset, bytes.length, ahead));
     },
   };
+}
+
+/** All bytes of a range of a blob. @param count is called with the bytes as they arrive. */
+export async function readPart(
+  read: ReadBlob,
+  offset: number,
+  length: number,
+  signal: AbortSignal,
+  count: (bytes: number) => void,
+): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of (await read(offset, length, signal)) as AsyncIterable<Buffer>) {
+    count(part.length);
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
 }
 
 /**

@@ -22,6 +22,7 @@ import {
   type OpenLayer,
   openInParts,
   readAnyway,
+  readPart,
   sourceOf,
   TARGET,
 } from './open-layer.ts';
@@ -124,7 +125,8 @@ export class TocLayers {
     return this.#flights.join(
       key,
       async (call) => {
-        const read = (offset: number, length: number) => readPart(layer, offset, length, call.signal, count);
+        const read = (offset: number, length: number) =>
+          readPart(layer.read, offset, length, call.signal, count);
         const toc = await readToc(place, layer.size, read, layer.title);
         const indexed = toc && (await indexToc({ toc, packing, name: layer.title }, call.signal));
         if (indexed === undefined) debug('%s has a table that tells too little', layer.title);
@@ -137,21 +139,6 @@ export class TocLayers {
       signal,
     );
   }
-}
-
-async function readPart(
-  { read }: LayerSource,
-  offset: number,
-  length: number,
-  signal: AbortSignal,
-  count: (bytes: number) => void,
-): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  for await (const part of (await read(offset, length, signal)) as AsyncIterable<Buffer>) {
-    count(part.length);
-    parts.push(part);
-  }
-  return Buffer.concat(parts);
 }
 
 /** Names the data of a layer: they follow from its table. */

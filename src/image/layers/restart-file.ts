@@ -22,13 +22,16 @@ type Row = [
   windowSize: number,
 ];
 
+/** What is kept. */
+type Restarts = Pick<RestartSpans, 'size' | 'storedSize' | 'points'>;
+
 interface Table {
   readonly size: number;
   readonly storedSize: number;
   readonly points: readonly Row[];
 }
 
-export function formatRestarts({ size, storedSize, points }: RestartSpans): Buffer {
+export function formatRestarts({ size, storedSize, points }: Restarts): Buffer {
   const rows = points.map(({ kind, offset, from, bits, byte, sha256, window }): Row => {
     return [kind, offset, from, bits, byte, sha256, window.length];
   });

@@ -11,30 +11,29 @@ import { decompress, type Restart } from './restart.ts';
 import type { Span, Spans } from './spans.ts';
 import type { Checkpoint } from './ztoc.ts';
 
-/** A {@link Checkpoint} as it is kept: its window is compressed by zstd, and empty if the blob is not compressed. */
-export type SociPoint = Pick<Restart, 'offset' | 'from' | 'bits' | 'sha256' | 'window'> & {
-  readonly kind: 'block' | 'plain';
-};
+/**
+ * A {@link Checkpoint} as it is kept. `from` counts the byte of which it has some bits, whose value is not known. `sha256` is that of its
+ * bytes of the blob.
+ */
+export type SociPoint = Restart;
 
 export function sociPointOf({ offset, from, bits, window, digest }: Checkpoint): SociPoint {
   const kind = window === undefined ? 'plain' : 'block';
   const packed = window === undefined ? new Uint8Array(0) : zstdCompressSync(window);
-  return { kind, offset, from, bits, sha256: digest.slice('sha256:'.length), window: packed };
+  return { kind, offset, from, bits, byte: 0, sha256: digest.slice('sha256:'.length), window: packed };
 }
 
 export class SociSpans implements Spans {
+  /** Bytes of the archive. */
   readonly size: number;
   readonly points: readonly SociPoint[];
-  readonly #storedSize: number;
+  /** Bytes of the blob. */
+  readonly storedSize: number;
 
-  /**
-   * @param size bytes of the archive.
-   * @param storedSize bytes of the blob.
-   */
   constructor(points: readonly SociPoint[], size: number, storedSize: number) {
     this.points = points;
     this.size = size;
-    this.#storedSize = storedSize;
+    this.storedSize = storedSize;
   }
 
   get count(): number {
@@ -45,7 +44,7 @@ export class SociSpans implements Spans {
     const { offset, from } = this.points[index] as SociPoint;
     const next = this.points[index + 1];
     // A byte of which the next span has some bits belongs to both.
-    const end = next === undefined ? this.#storedSize : next.from + (next.bits === 0 ? 0 : 1);
+    const end = next === undefined ? this.storedSize : next.from + (next.bits === 0 ? 0 : 1);
     return { at: offset, length: (next?.offset ?? this.size) - offset, from, stored: end - from };
   }
 
