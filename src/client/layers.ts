@@ -103,13 +103,21 @@ export class Layers {
     const inParts = stored === undefined ? await this.#byPoints.open(layer, options) : undefined;
     const cached = inParts ?? (await this.#openWhole(layer, stored, options));
     const source = sourceOf(cached);
-    return {
-      ...source,
-      entries: async () =>
-        remembered(this.#state, ({ layers }) => layers.entriesOf(layer.diffId)) ??
-        packEntries(await indexTar(source, layer.title)),
-      [Symbol.asyncDispose]: () => this.#cache.close(cached),
-    };
+    const entries = async () => this.#entriesOf(layer) ?? packEntries(await indexTar(source, layer.title));
+    try {
+      const { ztoc } = layer;
+      if (ztoc !== undefined && cached.complete && !this.#bySoci.isCompared(ztoc))
+        this.#bySoci.compare(ztoc, layer, await entries());
+    } catch (error) {
+      await this.#cache.close(cached);
+      throw error;
+    }
+    return { ...source, entries, [Symbol.asyncDispose]: () => this.#cache.close(cached) };
+  }
+
+  /** What the reader of archives found in a layer. */
+  #entriesOf({ diffId }: LayerBlob): Uint8Array | undefined {
+    return remembered(this.#state, ({ layers }) => layers.entriesOf(diffId));
   }
 
   async #openWhole(

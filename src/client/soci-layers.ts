@@ -3,17 +3,20 @@
  * where the archive ends; the next opening fetches nothing. The data is the archive, as of a layer that is fetched whole, so an image
  * has the same bytes either way.
  *
- * What a ztoc says is the word of whoever made the image. When the archive is complete, it is compared with its digest. If that, or
- * a span, is wrong, the ztoc is not used any more.
+ * What a ztoc says is the word of whoever made the image. When the archive is complete, it is compared with its digest, and at the
+ * next opening the ztoc with what the archive holds. If anything is wrong, the ztoc is not used any more.
  */
 import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../base/errors.ts';
 import { SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache } from '../cache/cache.ts';
 import type { State } from '../catalog/state.ts';
+import type { LayerEntry } from '../image/layers/entry.ts';
 import type { LayerBlob, ZtocBlob } from '../image/layers/image.ts';
 import { indexZtoc } from '../image/layers/index-ztoc.ts';
+import { unpackEntries } from '../image/layers/packed-entries.ts';
 import { formatRestarts, parseRestarts } from '../image/layers/restart-file.ts';
 import { lengthOfLast, SociSpans } from '../image/layers/soci-spans.ts';
 import { type RecentSpans, SpanData } from '../image/layers/spans.ts';
@@ -36,6 +39,8 @@ const debug = debugLog('layers');
 const MAX_ZTOC = 512 * 1024 * 1024;
 /** What the catalog keeps for a ztoc that cannot be used. */
 const USELESS = new Uint8Array(0);
+/** What it keeps instead of the entries that a ztoc told, once the archive was found to have them. */
+const COMPARED = new Uint8Array(0);
 
 interface Indexed {
   readonly entries: Uint8Array;
@@ -98,7 +103,7 @@ export class SociLayers {
           throw error;
         }),
       entries: async () => {
-        const kept = remembered(this.#state, ({ layers }) => layers.entriesOf(keyOf(ztoc)));
+        const kept = this.isCompared(ztoc) ? this.#entriesOf(layer.diffId) : this.#toldBy(ztoc);
         const entries = kept ?? (await index())?.entries;
         if (entries !== undefined) return entries;
         throw new SregistryError('CORRUPT', `${layer.title} has another ztoc than before`);
@@ -107,9 +112,34 @@ export class SociLayers {
     };
   }
 
+  /** Was the ztoc compared with the archive? */
+  isCompared(ztoc: ZtocBlob): boolean {
+    return this.#toldBy(ztoc)?.length === COMPARED.length;
+  }
+
+  /** Compares what the ztoc told with what the reader of archives found when the archive was complete. */
+  compare(ztoc: ZtocBlob, { diffId }: LayerBlob, found: Uint8Array): void {
+    const told = this.#toldBy(ztoc);
+    if (told !== undefined && !areSame(unpackEntries(told), unpackEntries(found))) this.#forget(ztoc);
+    remembered(this.#state, ({ layers }) => {
+      // Without what it told, nothing says whether images were described rightly.
+      if (told === undefined) layers.forgetImages();
+      layers.put(diffId, found);
+      layers.put(keyOf(ztoc), COMPARED);
+    });
+  }
+
   /** Ends the fetches of ztocs, with this reason for all who wait. */
   close(reason: SregistryError): Promise<void> {
     return this.#flights.abort(reason);
+  }
+
+  #toldBy(ztoc: ZtocBlob): Uint8Array | undefined {
+    return this.#entriesOf(keyOf(ztoc));
+  }
+
+  #entriesOf(key: string): Uint8Array | undefined {
+    return remembered(this.#state, ({ layers }) => layers.entriesOf(key));
   }
 
   #isUseless(ztoc: ZtocBlob): boolean {
@@ -185,6 +215,15 @@ export class SociLayers {
     });
     remembered(this.#state, ({ layers }) => layers.put(keyOf(ztoc), entries));
     return { entries, spans };
+  }
+}
+
+/** Have two layers the same entries? Extended attributes may be in another order. */
+function areSame(some: Iterator<LayerEntry>, others: Iterator<LayerEntry>): boolean {
+  for (;;) {
+    const [one, other] = [some.next(), others.next()];
+    if (one.done || other.done) return one.done === other.done;
+    if (!isDeepStrictEqual(one.value, other.value)) return false;
   }
 }
 

@@ -146,4 +146,29 @@ needs({ registry: true })('a layer with a ztoc', () => {
     prune(on);
     expect(await openWhole(on, 'lie')).toBe(await openWhole(on, 'plain'));
   });
+
+  test.each(['read', 'fetched'])(
+    'shows what its archive holds once that was %s, if the ztoc told of other files',
+    async (how) => {
+      const change = (ztoc: Table, files: Table[]): Table => ({
+        ...ztoc,
+        toc: {
+          metadata: files.map((file) => (file.name === 'etc/word' ? { ...file, name: 'etc/lie' } : file)),
+        },
+      });
+      await push('lie', LARGE, await ztocOf(LARGE, { ...SPAN, change }));
+      await lab.push('plain', [LARGE, SMALL]);
+      const on = await lab.session();
+      {
+        await using lie = await lab.open(on, 'lab://demo/app:lie');
+        expect(await fileIn(lie, '/etc/lie')).toBe('soci\n');
+        if (how === 'read') await whole(lie);
+      }
+      if (how === 'fetched') await openWhole(on, 'plain');
+      expect(await openWhole(on, 'lie')).toBe(await openWhole(on, 'plain'));
+      prune(on);
+      await using image = await lab.open(on, 'lab://demo/app:lie');
+      expect(await fileIn(image, '/etc/word')).toBe('soci\n');
+    },
+  );
 });
