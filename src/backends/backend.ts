@@ -108,6 +108,12 @@ export interface Backend {
    */
   list(collection: string, signal?: AbortSignal): AsyncIterable<ListEntry>;
 
+  /**
+   * Do the service's rules for names allow a collection of this path? Asks nothing. The mount takes such a collection to exist until
+   * somebody reads it. Default: every path is allowed.
+   */
+  isCollectionName?(collection: string): boolean;
+
   /** Local path of the image, if the backend is a directory. Such images are read in place and never cached. */
   localPath?(image: RemoteImage): string;
   /**

@@ -34,10 +34,12 @@ const ARCHITECTURES = [
   's390x',
 ];
 
-/** Other names, those of `uname -m` and of Debian among them. */
+/** Other names: those of `uname -m`, of Debian and of Node. */
 const ALIASES: Readonly<Record<string, string>> = {
+  x64: 'amd64',
   x86_64: 'amd64',
   'x86-64': 'amd64',
+  ia32: '386',
   i386: '386',
   i686: '386',
   aarch64: 'arm64',
@@ -46,10 +48,10 @@ const ALIASES: Readonly<Record<string, string>> = {
   armv6l: 'arm/v6',
   armv7l: 'arm/v7',
   loongarch64: 'loong64',
+  mipsel: 'mipsle',
+  mips64el: 'mips64le',
+  ppc64el: 'ppc64le',
 };
-
-/** Node's names where they are not Go's. */
-const NODE_NAMES: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386', mipsel: 'mipsle' };
 
 /**
  * A platform of Linux as people write it: `amd64`, `x86_64`, `arm/v7`, `linux/arm64`.
@@ -74,7 +76,7 @@ export function parsePlatform(text: string): Platform {
 /** What this machine runs. */
 export function hostPlatform(): Platform {
   const { arch, config } = process;
-  const name = arch === 'ppc64' && endianness() === 'LE' ? 'ppc64le' : (NODE_NAMES[arch] ?? arch);
+  const name = arch === 'ppc64' && endianness() === 'LE' ? 'ppc64le' : arch;
   const { arm_version: version } = config.variables as { readonly arm_version?: string };
   return canonical({ os: 'linux', architecture: name, variant: arch === 'arm' ? version : undefined });
 }

@@ -21,6 +21,7 @@ import { OpenImages } from './open-images.ts';
 import type { RangeSource } from './receive.ts';
 import { Reserve } from './reserve.ts';
 import { SideFiles } from './side-files.ts';
+import { StoredBytes } from './stored-bytes.ts';
 import { detach } from './trash.ts';
 
 const debug = debugLog('cache');
@@ -55,6 +56,7 @@ export class ImageCache {
   readonly #images: OpenImages;
   readonly #backgroundFill: BackgroundFill;
   readonly #reserve: Reserve;
+  readonly #stored: StoredBytes;
   #lastBytes = 0;
 
   constructor(options: CacheOptions) {
@@ -65,6 +67,7 @@ export class ImageCache {
     this.#eviction = new Eviction(options);
     this.#images = new OpenImages({ ...options, makeRoom: (bytes) => this.makeRoom(bytes) });
     this.#backgroundFill = new BackgroundFill(() => this.#images.values());
+    this.#stored = new StoredBytes(options.index);
     this.#reserve = new Reserve(() => this.#eviction.keepReserve());
   }
 
@@ -119,11 +122,9 @@ export class ImageCache {
 
   /** Bytes of this revision on local disk. Makes no request and opens nothing. 0 if it is not open and the index cannot be asked. */
   cachedBytes(target: string, image: RemoteImage): number {
-    const { index } = this.#options;
-    const key = askOr(undefined, () => keyOf(index, target, image)) ?? ownKeyOf(target, image);
-    const open = this.#images.get(key);
-    if (open !== undefined) return open.cachedBytes;
-    return askOr(0, () => Math.min(image.size, index.entries.get(key)?.bytes ?? 0));
+    const none = { key: ownKeyOf(target, image), bytes: 0 };
+    const { key, bytes } = askOr(none, () => this.#stored.of(target, image));
+    return this.#images.get(key)?.cachedBytes ?? bytes;
   }
 
   /**
@@ -156,6 +157,7 @@ export class ImageCache {
    * again meanwhile has files of its own.
    */
   close(image: CachedImage): Promise<void> {
+    this.#stored.forget();
     return this.#images.close(image);
   }
 
@@ -180,6 +182,7 @@ export class ImageCache {
     file: string,
     sums: readonly number[] | undefined,
   ): Promise<boolean> {
+    this.#stored.forget();
     const { index, root } = this.#options;
     const key = keyOf(index, target, image);
     if (index.entries.get(key)?.complete === 1 || !(await this.makeRoom(image.size))) return false;

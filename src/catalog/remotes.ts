@@ -45,6 +45,10 @@ const prepare = (db: Database) => ({
   list: db.prepare<[string], RemoteRow & { image: string }>(
     'SELECT image, fetched_at FROM remotes WHERE backend = ? AND image IS NOT NULL ORDER BY name',
   ),
+  listIn: db.prepare<[string, string, string, number], RemoteRow & { image: string }>(
+    `SELECT image, fetched_at FROM remotes WHERE backend = ? AND image IS NOT NULL
+       AND name >= ? AND name < ? AND instr(substr(name, ?), '/') = 0 ORDER BY name`,
+  ),
 });
 
 /** Number of absent names to keep, the newest ones, give or take one step. They are kept only to save a question. */
@@ -104,8 +108,18 @@ export class Remotes {
 
   /** Every image seen, by name. */
   list(backend: string): SeenImage[] {
-    return this.#sql.list
-      .all(backend)
-      .map((row) => ({ image: decodeImage(row.image), fetchedAt: row.fetched_at }));
+    return this.#sql.list.all(backend).map(toSeen);
   }
+
+  /** The images seen directly in a collection, by name; `''` is the top. */
+  listIn(backend: string, collection: string): SeenImage[] {
+    const prefix = collection === '' ? '' : `${collection}/`;
+    // The character after the slash bounds the names that begin with the prefix.
+    const end = collection === '' ? '\u{10ffff}' : `${collection}0`;
+    return this.#sql.listIn.all(backend, prefix, end, prefix.length + 1).map(toSeen);
+  }
+}
+
+function toSeen(row: RemoteRow & { image: string }): SeenImage {
+  return { image: decodeImage(row.image), fetchedAt: row.fetched_at };
 }

@@ -1,5 +1,6 @@
 /** The schema of state.db as numbered migrations. Append only: a released migration never changes. */
 import { CACHE_CHECKSUMS_SCHEMA, CACHE_SCHEMA } from './cache-tables.ts';
+import { LAYER_USES_SCHEMA } from './layer-uses.ts';
 import { LAYER_SPANS_SCHEMA, LAYER_TABLES_SCHEMA, LAYERS_SCHEMA } from './layers.ts';
 import { LISTINGS_SCHEMA } from './listings.ts';
 import { JOURNAL_CLOSED_SCHEMA, JOURNAL_SCHEMA } from './push-record.ts';
@@ -15,4 +16,5 @@ export const STATE_MIGRATIONS: readonly string[] = [
   LAYERS_SCHEMA,
   LAYER_TABLES_SCHEMA,
   LAYER_SPANS_SCHEMA,
+  LAYER_USES_SCHEMA,
 ];

@@ -25,6 +25,7 @@ import {
 } from './database.ts';
 import { DamagedDatabaseError } from './database-error.ts';
 import { Journal } from './journal.ts';
+import { LayerUses } from './layer-uses.ts';
 import { KnownLayers } from './layers.ts';
 import { Listings } from './listings.ts';
 import { Owners } from './owners.ts';
@@ -43,6 +44,7 @@ export interface StateOptions {
 export interface State {
   readonly db: Database;
   readonly layers: KnownLayers;
+  readonly layerUses: LayerUses;
   readonly listings: Listings;
   readonly remotes: Remotes;
   readonly texts: TextIndex;
@@ -85,6 +87,7 @@ export function openState(cacheDir: string, options: StateOptions = {}): State {
   return {
     db,
     layers: new KnownLayers(db),
+    layerUses: new LayerUses(db),
     listings: new Listings(db),
     remotes,
     texts,

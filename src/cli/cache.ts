@@ -3,6 +3,7 @@ import {
   type CacheEntry,
   cacheUsage,
   listCache,
+  type Pruned,
   pin,
   prune,
   type VerifyCounts,
@@ -18,7 +19,7 @@ import { openSession } from './session.ts';
 
 const ls = defineSubcommand({
   command: 'ls',
-  describe: 'List the images in the cache, most recently used first',
+  describe: 'List the images and layers of images in the cache, most recently used first',
   build: (yargs) => yargs.options(JSON_OPTION),
   examples: [['sregistry cache ls', 'Show which images are cached, and how much of each']],
 
@@ -30,8 +31,28 @@ const ls = defineSubcommand({
   },
 });
 
-function toRow({ bytes, size, lastUsed, pinned, uri }: CacheEntry): string[] {
-  return [formatSize(bytes), formatSize(size), formatAge(lastUsed), pinned ? 'pinned' : '', uri];
+function toRow(entry: CacheEntry): string[] {
+  const { bytes, size, lastUsed, pinned } = entry;
+  return [formatSize(bytes), formatSize(size), formatAge(lastUsed), pinned ? 'pinned' : '', titleOf(entry)];
+}
+
+/** Images that a line names. */
+const NAMED = 3;
+
+/** The URI; for a layer also the images that use it. */
+function titleOf({ uri, images }: Pick<CacheEntry, 'uri' | 'images'>): string {
+  if (images === undefined) return uri;
+  const more = images.length > NAMED ? ` and ${images.length - NAMED} more` : '';
+  const users = images.length === 0 ? 'no image that is known' : images.slice(0, NAMED).join(', ') + more;
+  // So much of a digest tells a layer from others.
+  return `${uri.replace(/(:[0-9a-f]{12})[0-9a-f]*$/, '$1')} of ${users}`;
+}
+
+/** `3 images, 1 layer` */
+function countOf({ images, layers }: Pick<Pruned, 'images' | 'layers'>): string {
+  const parts = [`${images} ${images === 1 ? 'image' : 'images'}`];
+  if (layers > 0) parts.push(`${layers} ${layers === 1 ? 'layer' : 'layers'} of images`);
+  return parts.join(', ');
 }
 
 const du = defineSubcommand({
@@ -44,8 +65,8 @@ const du = defineSubcommand({
     await using session = await openSession(context);
     const usage = await cacheUsage(session);
     if (json) return printJson(usage);
-    const { path, images, bytes, limit, pinnedBytes, free } = usage;
-    bot.data(`${formatSize(bytes)} of ${formatSize(limit)} in ${path}: ${images} images`);
+    const { path, bytes, limit, pinnedBytes, free } = usage;
+    bot.data(`${formatSize(bytes)} of ${formatSize(limit)} in ${path}: ${countOf(usage)}`);
     bot.data(`${formatSize(pinnedBytes)} pinned, ${formatSize(free)} free on the file system`);
   },
 });
@@ -73,7 +94,7 @@ function pinning(command: string, describe: string, pinned: boolean) {
 
 const verifyCommand = defineSubcommand({
   command: 'verify',
-  describe: 'Repair the cache, compare whole images with their digests, and remove wrong ones',
+  describe: 'Repair the cache, compare whole images and layers with their digests, and remove wrong ones',
   build: (yargs) => yargs.options(JSON_OPTION),
   examples: [['sregistry cache verify', 'After trouble with a disk']],
 
@@ -84,7 +105,7 @@ const verifyCommand = defineSubcommand({
     let next = await verification.next();
     while (!next.done) {
       images.push(next.value);
-      if (!json) bot.data(`${next.value.result.padEnd(12)} ${next.value.uri}`);
+      if (!json) bot.data(`${next.value.result.padEnd(12)} ${titleOf(next.value)}`);
       next = await verification.next();
     }
     if (json) printJson({ images, counts: next.value });
@@ -105,7 +126,7 @@ function mended(counts: VerifyCounts): string[] {
 
 const pruneCommand = defineSubcommand({
   command: 'prune',
-  describe: 'Remove images that are neither open nor pinned',
+  describe: 'Remove images and layers that are neither open nor pinned',
   build: (yargs) =>
     yargs.options({
       'unused-for': {
@@ -128,7 +149,7 @@ const pruneCommand = defineSubcommand({
       downTo: downTo === undefined ? undefined : bytesOf(downTo),
     });
     if (json) return printJson(pruned);
-    bot.data(`Removed ${pruned.images} images, ${formatSize(pruned.bytes)}`);
+    bot.data(`Removed ${countOf(pruned)}, ${formatSize(pruned.bytes)}`);
   },
 });
 
@@ -144,8 +165,8 @@ export default {
   subcommands: [
     ls,
     du,
-    pinning('pin', 'Keep an image in the cache until it is unpinned', true),
-    pinning('unpin', 'Allow evicting an image from the cache again', false),
+    pinning('pin', 'Keep an image, or its layers, in the cache until it is unpinned', true),
+    pinning('unpin', 'Allow evicting an image, or its layers, from the cache again', false),
     verifyCommand,
     pruneCommand,
   ],

@@ -2,14 +2,20 @@
 import { SregistryError } from '../base/errors.ts';
 import { freeSpace } from '../cache/location.ts';
 import { detach } from '../cache/trash.ts';
-import { type Verification, type VerifyCounts, verifyCache } from '../cache/verify.ts';
+import { type Verification as Comparison, type VerifyCounts, verifyCache } from '../cache/verify.ts';
 import type { CacheEntryRow } from '../catalog/cache-tables.ts';
+import type { State } from '../catalog/state.ts';
+import { isLayered, useOf } from './layered-images.ts';
+import { TARGET } from './open-layer.ts';
+import { remembered } from './remembered.ts';
 import type { Session } from './session.ts';
 import { parseTarget } from './target.ts';
 
 export interface CacheEntry {
-  /** Service and name it was last used under. */
+  /** Service and name it was last used under; `layer/...` for a layer. */
   readonly uri: string;
+  /** For a layer: the URIs of the images that use it, as far as they are known, pinned ones first. */
+  readonly images?: readonly string[] | undefined;
   readonly digest: string | undefined;
   /** Bytes of the whole image. */
   readonly size: number;
@@ -23,7 +29,9 @@ export interface CacheEntry {
 
 export interface CacheUsage {
   readonly path: string;
+  /** Files of images; layers are apart. */
   readonly images: number;
+  readonly layers: number;
   readonly bytes: number;
   readonly limit: number;
   readonly pinnedBytes: number;
@@ -39,15 +47,24 @@ export interface PruneOptions {
 }
 
 export interface Pruned {
+  /** Files of images; layers are apart. */
   readonly images: number;
+  readonly layers: number;
   readonly bytes: number;
 }
 
-export type { Verification, VerifyCounts };
+/** What became of an entry. */
+export interface Verification extends Comparison, Pick<CacheEntry, 'images'> {}
+
+export type { VerifyCounts };
 
 /** What is in the cache, most recently used first. */
-export function listCache({ cache }: Session): CacheEntry[] {
-  return cache.list().map(toEntry).reverse();
+export function listCache({ cache, state }: Session): CacheEntry[] {
+  const imagesOf = usersOf(state);
+  return cache
+    .list()
+    .map((row) => toEntry(row, imagesOf(row.uri)))
+    .reverse();
 }
 
 export async function cacheUsage({ cache }: Session): Promise<CacheUsage> {
@@ -55,7 +72,7 @@ export async function cacheUsage({ cache }: Session): Promise<CacheUsage> {
   const pinned = entries.filter((entry) => entry.pinned === 1);
   return {
     path: cache.root,
-    images: entries.length,
+    ...countKinds(entries),
     bytes: cache.bytes,
     limit: cache.limit,
     pinnedBytes: pinned.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -63,7 +80,10 @@ export async function cacheUsage({ cache }: Session): Promise<CacheUsage> {
   };
 }
 
-/** Pins or unpins the revision that a name stands for, as far as the cache has or will have it. Returns its URI. */
+/**
+ * Pins or unpins the revision that a name stands for, as far as the cache has or will have it: its file, or its layers, each of which
+ * stays pinned as long as another pinned image has it. An image in layers is unpinned in every revision. Returns its URI.
+ */
 export async function pin(
   session: Session,
   text: string,
@@ -74,11 +94,16 @@ export async function pin(
   const uri = session.uri(backend, name);
   if (backend.localPath !== undefined)
     throw new SregistryError('UNSUPPORTED', `${uri} is on a local disk, so it is never cached`);
+  const { layerUses } = session.state;
+  // Its registry need not have the image any more, nor answer.
+  if (!pinned && layerUses.unpin(uri)) return uri;
   const image = await session.metadata.images.resolve(backend, name, signal);
   if (image === undefined)
     throw new SregistryError('NOT_FOUND', `${uri} does not exist in ${backend.target}`);
-  if (image.layered !== undefined)
-    throw new SregistryError('UNSUPPORTED', `${uri} is stored as layers, which cannot be pinned`);
+  if (isLayered(image)) {
+    if (pinned) layerUses.pin(useOf(backend, image));
+    return uri;
+  }
   const cached = session.openCached(backend, image);
   try {
     session.state.cacheIndex.entries.pin(cached.key, pinned);
@@ -97,24 +122,46 @@ export function prune(session: Session, { unusedFor = 0, downTo = 0 }: PruneOpti
     if (cache.bytes <= downTo || entry.last_used > before) break;
     if (state.cacheIndex.evict(entry.key, () => void detach(cache.root, entry.key))) removed.push(entry);
   }
-  return { images: removed.length, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) };
+  return { ...countKinds(removed), bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) };
 }
 
 /**
  * Repairs the cache folder and its index, then compares every whole image with its digest and removes wrong ones. Yields one
  * result an image, then returns what each step counted.
  */
-export function verify(
-  { cache: { root }, state: { cacheIndex: index } }: Session,
+export async function* verify(
+  { cache: { root }, state }: Session,
   signal?: AbortSignal,
 ): AsyncGenerator<Verification, VerifyCounts> {
-  return verifyCache({ root, index }, signal);
+  const imagesOf = usersOf(state);
+  const verification = verifyCache({ root, index: state.cacheIndex }, signal);
+  let next = await verification.next();
+  while (!next.done) {
+    const images = imagesOf(next.value.uri);
+    yield { ...next.value, ...(images && { images }) };
+    next = await verification.next();
+  }
+  return next.value;
 }
 
-function toEntry(row: CacheEntryRow): CacheEntry {
+const isLayerUri = (uri: string) => uri.startsWith(`${TARGET}/`);
+
+/** The images that use the layer of an entry; undefined for the file of an image. */
+function usersOf(state: State): (uri: string) => readonly string[] | undefined {
+  const users = remembered(state, ({ layerUses }) => layerUses.byEntry());
+  return (uri) => (isLayerUri(uri) ? (users?.get(uri) ?? []) : undefined);
+}
+
+function countKinds(entries: readonly CacheEntryRow[]): Pick<Pruned, 'images' | 'layers'> {
+  const layers = entries.filter(({ uri }) => isLayerUri(uri)).length;
+  return { images: entries.length - layers, layers };
+}
+
+function toEntry(row: CacheEntryRow, images: CacheEntry['images']): CacheEntry {
   const { uri, digest, size, bytes, complete, pinned, last_used } = row;
   return {
     uri,
+    ...(images && { images }),
     digest: digest ?? undefined,
     size,
     bytes: Math.min(bytes, size),

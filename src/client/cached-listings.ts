@@ -8,10 +8,12 @@ import { isError } from '../base/errors.ts';
 import type { SharedCall } from '../base/single-flight.ts';
 import type { Listing } from '../catalog/listings.ts';
 import type { State } from '../catalog/state.ts';
+import type { ImageName } from '../image/name.ts';
 import { formatImageName } from '../image/names.ts';
-import type { ListEntry } from '../image/remote.ts';
+import type { ListEntry, RemoteImage } from '../image/remote.ts';
 import { identityOf, isLocal } from './identity.ts';
 import type { MetadataOptions } from './metadata-options.ts';
+import { RecentListings } from './recent-listings.ts';
 import { remembered } from './remembered.ts';
 import { StaleIfError } from './stale-if-error.ts';
 
@@ -25,6 +27,9 @@ export class CachedListings {
   readonly #options: MetadataOptions;
   readonly #service = new StaleIfError<Entries>();
   readonly #memory = new LRUCache<string, Listing>({ max: 5_000 });
+  readonly #recent = new RecentListings();
+  /** The images of listings that somebody looked at, by name. */
+  readonly #images = new WeakMap<Listing, Map<string, RemoteImage>>();
 
   constructor(options: MetadataOptions) {
     this.#options = options;
@@ -32,14 +37,33 @@ export class CachedListings {
 
   /** What is directly in a collection, according to the service and the catalog. Throws NOT_FOUND if it does not exist. */
   async list(backend: Backend, collection: string, signal?: AbortSignal): Promise<Entries> {
-    if (isLocal(backend))
-      return { entries: await Array.fromAsync(backend.list(collection, signal)), complete: true };
-    const { offline, ttl, state } = this.#options;
+    if (isLocal(backend)) {
+      const entries = await Array.fromAsync(backend.list(collection, signal));
+      this.#recent.note(backend, collection, entries);
+      return { entries, complete: true };
+    }
+    const { offline, state } = this.#options;
     const known = this.#known(backend, collection);
-    if (known !== undefined && (offline || Date.now() - known.fetchedAt < ttl)) return known;
+    if (known !== undefined && this.#isGood(known)) return known;
     if (offline) return { entries: seenIn(state, identityOf(backend), collection), complete: false };
     const ask = (call: SharedCall) => this.#fetch(backend, collection, call);
     return this.#service.answer({ id: idOf(backend, collection), known, ask, signal });
+  }
+
+  /**
+   * What `stat` shows of an image, as far as a listing tells: perhaps without digest and annotations. Undefined if only resolving the name
+   * tells. Asks no service.
+   */
+  look(backend: Backend, name: ImageName): RemoteImage | undefined {
+    if (isLocal(backend)) return this.#recent.take(backend, name);
+    const listing = this.#memory.get(idOf(backend, name.collection));
+    if (listing === undefined || !this.#isGood(listing)) return undefined;
+    let images = this.#images.get(listing);
+    if (images === undefined) {
+      images = imagesIn(listing, this.#seen(backend, name.collection));
+      this.#images.set(listing, images);
+    }
+    return images.get(formatImageName(name));
   }
 
   /** Does the collection exist? Lists its parent again if the known listing lacks it and is too old to rely on. */
@@ -68,6 +92,7 @@ export class CachedListings {
    */
   expire(backend: Backend, collection: string): void {
     for (let folder = collection; ; folder = parentOf(folder)) {
+      this.#recent.forget(backend, folder);
       const known = this.#known(backend, folder);
       if (known !== undefined) this.#put(backend, folder, { ...known, fetchedAt: 0 });
       this.#service.retry(idOf(backend, folder));
@@ -81,6 +106,18 @@ export class CachedListings {
     for (const id of this.#memory.keys()) if (id.startsWith(`${identity}\n`)) this.#memory.delete(id);
     this.#service.forget(identity);
     remembered(this.#options.state, ({ listings }) => listings.forget(identity));
+  }
+
+  #isGood({ fetchedAt }: Listing): boolean {
+    return this.#options.offline || Date.now() - fetchedAt < this.#options.ttl;
+  }
+
+  /** The images of a collection as they resolved, whenever that was. */
+  #seen(backend: Backend, collection: string): RemoteImage[] {
+    const seen = remembered(this.#options.state, ({ remotes }) =>
+      remotes.listIn(identityOf(backend), collection),
+    );
+    return (seen ?? []).map(({ image }) => image);
   }
 
   #known(backend: Backend, collection: string): Listing | undefined {
@@ -111,6 +148,21 @@ export class CachedListings {
     if (call.isCurrent()) this.#put(backend, collection, listing);
     return listing;
   }
+}
+
+/**
+ * The images that a listing describes, by name. An image that is still at the revision at which it was resolved is given as it was
+ * resolved: the listing may lack its digest, which tells what is cached of it.
+ */
+function imagesIn({ entries }: Listing, resolved: readonly RemoteImage[]): Map<string, RemoteImage> {
+  const images = new Map<string, RemoteImage>();
+  for (const entry of entries)
+    if (entry.kind === 'image' && entry.remote) images.set(formatImageName(entry.name), entry.remote);
+  for (const image of resolved) {
+    const key = formatImageName(image.name);
+    if (images.get(key)?.revision === image.revision) images.set(key, image);
+  }
+  return images;
 }
 
 /** Images of a collection that were looked at before, and the collections on the way to deeper ones. */

@@ -7,6 +7,7 @@ import pMap from 'p-map';
 import type { Backend, Progress } from '../backends/backend.ts';
 import { isError, SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
+import type { LayerUse } from '../catalog/layer-uses.ts';
 import type { State } from '../catalog/state.ts';
 import { type Assembly, assembledSource } from '../image/assembled.ts';
 import { type Inspection, inspect } from '../image/inspect.ts';
@@ -18,9 +19,10 @@ import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
 import type { CurrentImage } from './current-image.ts';
-import type { Layers } from './layers.ts';
+import { entriesFor, type Layers } from './layers.ts';
 import type { LayerOptions, OpenLayer } from './open-layer.ts';
 import { remembered } from './remembered.ts';
+import { uriOf } from './uri.ts';
 
 /** Layers fetched at once. */
 const PARALLEL = 4;
@@ -51,6 +53,11 @@ interface Shared {
 
 export function isLayered(image: RemoteImage): image is LayeredImage {
   return image.layered !== undefined;
+}
+
+/** What the catalog remembers of it, so that layers are known by the images that have them. */
+export function useOf(backend: Backend, { name, revision, layered }: LayeredImage): LayerUse {
+  return { uri: uriOf(backend, name), revision, entries: layered.layers.flatMap(entriesFor) };
 }
 
 /** Why an image in layers is never signed: SIF alone has a place for signatures. */
@@ -242,7 +249,10 @@ export class LayeredImages {
       );
     await pMap(layers.keys(), openBesideOthers, { concurrency: PARALLEL });
     for (const number of crowded) if (!failed.signal.aborted) await open(number).catch(stop);
-    if (!failed.signal.aborted) return opened;
+    if (!failed.signal.aborted) {
+      remembered(this.#state, ({ layerUses }) => layerUses.note(useOf(backend, image)));
+      return opened;
+    }
     await Promise.all(opened.map((layer) => layer?.[Symbol.asyncDispose]()));
     throw failed.signal.reason;
   }

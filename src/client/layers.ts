@@ -9,6 +9,7 @@ import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache, Transfer } from '../cache/cache.ts';
+import { describe } from '../cache/entry-key.ts';
 import type { GrowingFile } from '../cache/growing-file.ts';
 import type { CachedImage } from '../cache/image.ts';
 import type { RangeSource } from '../cache/receive.ts';
@@ -28,8 +29,8 @@ import {
 } from './open-layer.ts';
 import { remembered } from './remembered.ts';
 import { type Recording, RestartLayers } from './restart-layers.ts';
-import { SociLayers } from './soci-layers.ts';
-import { TocLayers } from './toc-layers.ts';
+import { SociLayers, sociUriOf } from './soci-layers.ts';
+import { entryUriOf, TocLayers } from './toc-layers.ts';
 
 /** By how much compressed archives grow, as a first guess. */
 const GROWTH = 3;
@@ -231,4 +232,11 @@ export class Layers {
       }
     };
   }
+}
+
+/** URIs of the entries of the cache that may hold a layer: its archive, and what its table of contents or ztoc leads to. */
+export function entriesFor(layer: LayerBlob): string[] {
+  const { toc, ztoc } = layer;
+  const whole = describe(TARGET, entryOf(layer, 0)).uri;
+  return [whole, ...(toc ? [entryUriOf(toc)] : []), ...(ztoc ? [sociUriOf(ztoc, layer)] : [])];
 }

@@ -23,6 +23,14 @@ export class MetadataCache {
     this.listings = new CachedListings(options);
   }
 
+  /**
+   * What `stat` shows of an image, from a listing: perhaps without digest and annotations. Undefined if resolving the name tells more,
+   * or is what tells at all. Asks no service, and needs no statement of the catalog for each image.
+   */
+  look(backend: Backend, name: ImageName): RemoteImage | undefined {
+    return this.images.has(backend, name) ? undefined : this.listings.look(backend, name);
+  }
+
   /** Notes what a name stands for after a push, a copy or a removal. Listings that would show it are fetched anew. */
   noteChange(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
     this.images.put(backend, name, image);

@@ -40,6 +40,12 @@ export class ResolvedImages {
     return this.#service.answer({ id: idOf(backend, name), known: known?.image, ask, signal });
   }
 
+  /** Is the answer known in memory, and good? */
+  has(backend: Backend, name: ImageName): boolean {
+    const known = this.#memory.get(idOf(backend, name));
+    return known !== undefined && this.#isFresh(known);
+  }
+
   /** Notes what a name stands for now, for instance after a push or a removal. */
   put(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
     if (isLocal(backend)) return;

@@ -38,6 +38,7 @@ import { Layers } from './layers.ts';
 import { openUserLibrary } from './library.ts';
 import { MetadataCache } from './metadata-cache.ts';
 import { streamTo } from './stream.ts';
+import { uriOf } from './uri.ts';
 
 /** Default size of the cache: this part of its file system, at most {@link MAX_CACHE}. */
 const CACHE_FRACTION = 0.2;
@@ -167,8 +168,7 @@ export class Session {
 
   /** `<backend>://<name>`, as every command takes it. */
   uri(backend: string | Backend, name: ImageName): string {
-    const scheme = typeof backend === 'string' ? backend : (backend.uriScheme ?? backend.name);
-    return `${scheme}://${formatImageName(name)}`;
+    return uriOf(backend, name);
   }
 
   /** Bytes of a revision on local disk. */

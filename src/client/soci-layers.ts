@@ -12,6 +12,7 @@ import { LRUCache } from 'lru-cache';
 import { isError, SregistryError } from '../base/errors.ts';
 import { SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache } from '../cache/cache.ts';
+import { describe } from '../cache/entry-key.ts';
 import type { State } from '../catalog/state.ts';
 import type { LayerEntry } from '../image/layers/entry.ts';
 import type { LayerBlob, ZtocBlob } from '../image/layers/image.ts';
@@ -30,6 +31,7 @@ import {
   readAnyway,
   readPart,
   sourceOf,
+  TARGET,
 } from './open-layer.ts';
 import { remembered } from './remembered.ts';
 
@@ -74,7 +76,7 @@ export class SociLayers {
     const size = ztoc && this.#sizes.get(ztoc.digest);
     return size === undefined
       ? undefined
-      : this.#cache.cachedBytes('layer', entryOf(ztoc as ZtocBlob, diffId, size));
+      : this.#cache.cachedBytes(TARGET, entryOf(ztoc as ZtocBlob, diffId, size));
   }
 
   /** Opens a layer; undefined if its ztoc cannot be used, so that it must be fetched whole. Errors are those of its source. */
@@ -230,6 +232,11 @@ function areSame(some: Iterator<LayerEntry>, others: Iterator<LayerEntry>): bool
 /** Names what a ztoc tells. */
 function keyOf({ digest }: ZtocBlob): string {
   return `soci-${digest}`;
+}
+
+/** The URI of the entry of the cache that holds the archive of a layer with this ztoc. */
+export function sociUriOf(ztoc: ZtocBlob, { diffId }: LayerBlob): string {
+  return describe(TARGET, entryOf(ztoc, diffId, 0)).uri;
 }
 
 /** The archive as an image of the cache. Until it is complete, only this ztoc vouches for it. */

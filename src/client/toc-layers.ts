@@ -9,6 +9,7 @@ import { LRUCache } from 'lru-cache';
 import type { SregistryError } from '../base/errors.ts';
 import { SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache } from '../cache/cache.ts';
+import { describe } from '../cache/entry-key.ts';
 import type { State } from '../catalog/state.ts';
 import { ChunkTable } from '../image/layers/chunks.ts';
 import { type IndexedToc, indexToc, unpackChunks } from '../image/layers/index-toc.ts';
@@ -144,6 +145,11 @@ export class TocLayers {
 /** Names the data of a layer: they follow from its table. */
 function keyOf({ packing, digest }: TocPlace): string {
   return `toc-${packing}-${digest}`;
+}
+
+/** The URI of the entry of the cache that holds the data. */
+export function entryUriOf(place: TocPlace): string {
+  return describe(TARGET, entryOf(place, 0)).uri;
 }
 
 /** The data as an image of the cache. Nobody states a digest of them: each chunk has its own. */

@@ -13,6 +13,7 @@
  * opening.ts decides which of these holds. Each operation has one deadline; pushes end when the service does.
  */
 import { constants } from 'node:fs';
+import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
 import { isError } from '../base/errors.ts';
 import type { Session } from '../client/session.ts';
@@ -35,17 +36,8 @@ import { Removals } from './removals.ts';
 import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import {
-  baseOf,
-  checkLength,
-  type FolderPath,
-  type ImagePath,
-  isShortEnough,
-  keyOf,
-  mayBeCollection,
-  parsePath,
-} from './tree.ts';
-import { attributeNames, attributeValue } from './xattrs.ts';
+import { baseOf, checkLength, type ImagePath, isShortEnough, keyOf, parsePath } from './tree.ts';
+import { attributeNames, attributeValue, isOwnAttribute } from './xattrs.ts';
 
 export interface FilesystemOptions extends PermissionOptions {
   /** Milliseconds within which an operation that asks a service ends. Pushes end when the service does. */
@@ -53,6 +45,9 @@ export interface FilesystemOptions extends PermissionOptions {
   /** Throws for an image that may not be read; opening the image then gives that error. Default: all may be read. */
   readonly verify?: Verify | undefined;
 }
+
+/** Milliseconds after which the names of an opened folder are read again. A program reads a folder right after it opens it. */
+const OPENED = 1_000;
 
 /** libfuse renames a file that is removed or replaced while open to this, and removes it when it is closed. */
 const HIDDEN = /^\.fuse_hidden[0-9a-f]+$/;
@@ -68,6 +63,8 @@ export class Filesystem {
   readonly #owner: Ownership;
   readonly #files = new OpenFiles();
   readonly #opening: Opening;
+  /** What folders held when they were opened, until they are read. */
+  readonly #opened = new LRUCache<string, string[]>({ max: 16, ttl: OPENED, ttlAutopurge: true });
   /** What was removed or replaced while open, by its hidden path: a file being written, or what the image looked like. */
   readonly #hidden = new Map<string, StagedFile | Attributes>();
 
@@ -108,6 +105,17 @@ export class Filesystem {
     }));
   }
 
+  /**
+   * {@link getattr} of an image that a listing has just told, as in `ls -l`: at once, without a wait or a question. Undefined for
+   * anything else.
+   */
+  listedAttributes(path: string): Attributes | undefined {
+    const parsed = parsePath(path);
+    if (parsed?.kind !== 'image' || this.#staging.find(path) !== undefined) return undefined;
+    const listed = this.#lookup.listedImage(parsed);
+    return listed && this.#attributesOf(listed.backend, listed.image);
+  }
+
   async getattr(path: string): Promise<Attributes> {
     checkLength(path);
     await this.#removals.settled(keyOf(path));
@@ -120,7 +128,8 @@ export class Filesystem {
     if (parsed.kind === 'root') return folderAttributes(this.#owner);
     const signal = this.#lookup.signal();
     if (parsed.kind === 'folder') {
-      if (await this.#hasFolder(path, parsed, signal)) return folderAttributes(this.#owner);
+      const isThere = this.#staging.hasBelow(path) || (await this.#lookup.hasFolder(path, parsed, signal));
+      if (isThere) return folderAttributes(this.#owner);
       throw notFound(path);
     }
     const backend = await this.#lookup.backend(parsed.backend);
@@ -129,13 +138,21 @@ export class Filesystem {
     return this.#textAttributes(await this.#lookup.inspectText(backend, image, signal), image);
   }
 
-  /** Throws what reading the folder throws. */
+  /** Throws what reading the folder throws. The next {@link readdir} returns what was read for that. */
   async opendir(path: string): Promise<void> {
     const parsed = parsePath(path);
-    if (parsed?.kind === 'folder' && parsed.collection !== '') await this.readdir(path);
+    if (parsed?.kind !== 'folder' || parsed.collection === '') return;
+    this.#opened.delete(path);
+    this.#opened.set(path, await this.#names(path));
   }
 
   async readdir(path: string): Promise<string[]> {
+    const opened = this.#opened.get(path);
+    this.#opened.delete(path);
+    return opened ?? this.#names(path);
+  }
+
+  async #names(path: string): Promise<string[]> {
     const parsed = parsePath(path);
     if (parsed?.kind === 'root') return [...this.#session.backendNames];
     if (parsed?.kind !== 'folder') throw notFound(path);
@@ -233,7 +250,7 @@ export class Filesystem {
 
   /** The value, or undefined if the path has no such attribute. */
   async getxattr(path: string, name: string): Promise<Buffer | undefined> {
-    if (!name.startsWith('user.sregistry.')) return undefined;
+    if (!isOwnAttribute(name)) return undefined;
     const value = await attributeValue(await this.#xattrTarget(path), name);
     return value === undefined ? undefined : Buffer.from(value);
   }
@@ -255,18 +272,6 @@ export class Filesystem {
     await this.#files.releaseAll();
   }
 
-  /**
-   * Does the folder exist? In a writable backend, every folder that may lead to an image counts as existing, so that copying
-   * into a new collection needs no mkdir: the kernel looks up each folder of a path, and does not say what for. Reading the
-   * folder shows what is there.
-   */
-  async #hasFolder(path: string, parsed: FolderPath, signal: AbortSignal): Promise<boolean> {
-    if (this.#staging.hasBelow(path)) return true;
-    if (mayBeCollection(path) && this.#permissions.mayPush(await this.#lookup.backend(parsed.backend)))
-      return true;
-    return this.#lookup.hasFolder(path, parsed, signal);
-  }
-
   #stagedAttributes(path: string, { size, modified, isInRegistry, isUnseen }: StagedFile): Attributes {
     this.#lookup.showOther(path);
     if (isUnseen) return unseenAttributes(this.#owner);
@@ -281,15 +286,18 @@ export class Filesystem {
     signal: AbortSignal,
   ): Promise<Attributes> {
     try {
-      const image = await this.#lookup.shownImage(path, parsed, signal);
-      const { size, modified, unpresentable } = image;
-      const local = this.#session.cachedBytes(backend, image);
-      const access = unpresentable === undefined ? undefined : 'nobody';
-      return fileAttributes(this.#owner, { size, modified, local, access });
+      return this.#attributesOf(backend, await this.#lookup.shownImage(path, parsed, signal));
     } catch (error) {
       if (!this.#permissions.mayWriteUnseen(backend, error)) throw error;
       return unseenAttributes(this.#owner);
     }
+  }
+
+  #attributesOf(backend: Backend, image: RemoteImage): Attributes {
+    const { size, modified, unpresentable } = image;
+    const local = this.#session.cachedBytes(backend, image);
+    const access = unpresentable === undefined ? undefined : 'nobody';
+    return fileAttributes(this.#owner, { size, modified, local, access });
   }
 
   #textAttributes(text: Buffer, { modified }: RemoteImage): Attributes {

@@ -12,6 +12,7 @@ import type { Attributes } from './attributes.ts';
 import { errnoOf } from './errno.ts';
 import type { Filesystem } from './filesystem.ts';
 import { ToldSizes } from './told-sizes.ts';
+import { isOwnAttribute } from './xattrs.ts';
 
 const debug = debugLog('fuse');
 const { ENOENT, ENODATA, ENOTSUP, EPERM, ERANGE } = constants.errno;
@@ -73,11 +74,14 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
     /** fuse-native's own method answers more bytes than the caller has room for. xattr(7) requires ERANGE. */
     override _op_getxattr(signal: Answer, path: string, name: string, target: Buffer): void {
       const answer = (result: number) => signal(result, target.buffer);
-      run('getxattr', path, answer, async () => {
-        const value = await filesystem.getxattr(path, name);
-        if (value === undefined) throw systemError(ENODATA);
-        return fill(target, value);
-      });
+      // `ls -l` asks each file for attributes of others (security.selinux, system.posix_acl_access).
+      if (!isOwnAttribute(name)) answer(-ENODATA);
+      else
+        run('getxattr', path, answer, async () => {
+          const value = await filesystem.getxattr(path, name);
+          if (value === undefined) throw systemError(ENODATA);
+          return fill(target, value);
+        });
     }
 
     override _op_listxattr(signal: Answer, path: string, target: Buffer): void {
@@ -176,11 +180,11 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
       });
     };
   const told = new ToldSizes(ATTR_TIMEOUT * 1000 + MARGIN);
-  const attributesOf = async (path: string) => {
-    const attributes = await filesystem.getattr(path);
+  const tell = (path: string, attributes: Attributes) => {
     told.note(path, attributes.size);
     return toStat(attributes);
   };
+  const attributesOf = async (path: string) => tell(path, await filesystem.getattr(path));
   const open = async (path: string, flags: number) => {
     const handle = await filesystem.open(path, flags);
     const size = filesystem.sizeOf(handle);
@@ -191,8 +195,11 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
 
   return {
     init: (answer: Answer) => answer(0),
-    getattr: (path: string, answer: Answer) =>
-      run('getattr', path, answer, async () => [await attributesOf(path)]),
+    getattr: (path: string, answer: Answer) => {
+      const listed = filesystem.listedAttributes(path);
+      if (listed !== undefined) answer(0, tell(path, listed));
+      else run('getattr', path, answer, async () => [await attributesOf(path)]);
+    },
     fgetattr: (path: string, _handle: number, answer: Answer) =>
       run('fgetattr', path, answer, async () => [await attributesOf(path)]),
     // A C library takes ENOENT of readdir for the end of the folder, so opendir reports a missing folder.

@@ -13,7 +13,16 @@ import type { Session } from '../client/session.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { OpenRevisions } from './open-revisions.ts';
-import { baseOf, type FolderPath, fileNameOf, imageKey, keyOf, type ParsedPath, parentOf } from './tree.ts';
+import {
+  baseOf,
+  type FolderPath,
+  fileNameOf,
+  imageKey,
+  keyOf,
+  looksLikeFile,
+  type ParsedPath,
+  parentOf,
+} from './tree.ts';
 
 /** Milliseconds within which an open follows its `stat`: the kernel keeps the size that `stat` returned (fuse.ts). */
 const SHOWN = 1_000;
@@ -26,6 +35,8 @@ export class Lookup {
   readonly #session: Session;
   readonly #deadline: number;
   readonly #isLeaving: (key: string) => boolean;
+  /** Backends that were used. */
+  readonly #backends = new Map<string, Backend>();
   readonly #madeFolders = new Set<string>();
   readonly #shown = new LRUCache<string, RemoteImage>({ max: 10_000, ttl: SHOWN });
 
@@ -48,7 +59,9 @@ export class Lookup {
   async backend(name: string): Promise<Backend> {
     if (!this.#session.backendNames.includes(name))
       throw new SregistryError('NOT_FOUND', `There is no backend ${name} in this mount`);
-    return this.#session.backend(name);
+    const backend = await this.#session.backend(name);
+    this.#backends.set(name, backend);
+    return backend;
   }
 
   /** The image that a path shows now; undefined if it shows none. */
@@ -68,6 +81,21 @@ export class Lookup {
     const image = await this.image(parsed, signal);
     if (image === undefined) throw notFound(path);
     return image;
+  }
+
+  /**
+   * The image whose attributes the kernel is told now, as far as a listing tells: perhaps without digest and annotations. Undefined if
+   * only {@link shownImage} tells.
+   */
+  listedImage({ backend: name, name: image }: OfImage): { backend: Backend; image: RemoteImage } | undefined {
+    const backend = this.#backends.get(name);
+    const key = imageKey(name, image);
+    if (backend === undefined || this.openRevisions.get(key) !== undefined || this.#isLeaving(key))
+      return undefined;
+    const listed = this.#session.metadata.look(backend, image);
+    if (listed === undefined) return undefined;
+    if (this.#shown.peek(key)?.revision !== listed.revision) this.#shown.delete(key);
+    return { backend, image: listed };
   }
 
   /** The image whose attributes the kernel is told now. */
@@ -94,10 +122,19 @@ export class Lookup {
       : this.image(parsed, signal);
   }
 
+  /**
+   * Does the folder exist? The kernel looks up each folder of a path and does not say what for. So a folder that may lead to an image
+   * is taken to exist, without a question to its service: then a path costs what it names, and copying into a new collection needs no
+   * mkdir. Reading the folder tells what is there. Only a name that looks like a file's is looked up in the listing of its parent,
+   * because the next call may create that file.
+   */
   async hasFolder(path: string, parsed: FolderPath, signal: AbortSignal): Promise<boolean> {
     const backend = await this.backend(parsed.backend);
-    if (parsed.collection === '' || this.#isMade(path)) return true;
-    return this.#session.metadata.listings.hasCollection(backend, parsed.collection, signal);
+    const { collection } = parsed;
+    if (collection === '' || this.#isMade(path)) return true;
+    if (backend.isCollectionName?.(collection) === false) return false;
+    if (!looksLikeFile(path)) return true;
+    return this.#session.metadata.listings.hasCollection(backend, collection, signal);
   }
 
   /** File and folder names in a folder. `mayBeNew`: something is there that the registry does not know yet. */

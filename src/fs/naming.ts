@@ -103,6 +103,9 @@ export class Naming {
     if (parsed?.kind !== 'folder' || parsed.collection === '')
       throw new SregistryError('FORBIDDEN', `${path} cannot be a folder: ${MKDIR_RULE}`);
     await this.#permissions.checkPush(path, parsed.backend);
+    const backend = await this.#lookup.backend(parsed.backend);
+    if (backend.isCollectionName?.(parsed.collection) === false)
+      throw new SregistryError('INVALID_NAME', `${path} cannot be a collection of ${backend.target}`);
     this.#lookup.makeFolder(path);
   }
 

@@ -30,11 +30,6 @@ export class Permissions {
       throw readOnly(path, `${backend.name} (${backend.driver}) cannot be pushed to`);
   }
 
-  /** Can images be written to the backend? */
-  mayPush(backend: Backend): boolean {
-    return !this.#options.readOnly && backend.push !== undefined;
-  }
-
   /**
    * Throws FORBIDDEN if the mount may not remove images from registries. `act` is the message, `alternative` completes the
    * hint.
@@ -54,7 +49,8 @@ export class Permissions {
    * file that can be written but not read, so that a copy to it is staged and kept.
    */
   mayWriteUnseen(backend: Backend, error: unknown): boolean {
-    return isError(error, 'UNREACHABLE') && !this.#options.noOverwrite && this.mayPush(backend);
+    const { readOnly, noOverwrite } = this.#options;
+    return isError(error, 'UNREACHABLE') && !readOnly && !noOverwrite && backend.push !== undefined;
   }
 }
 

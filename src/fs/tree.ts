@@ -7,6 +7,7 @@ import type { ImageName } from '../image/name.ts';
 import {
   formatFileName,
   formatImageName,
+  IMAGE_EXTENSIONS,
   isPathComponent,
   parseFileName,
   splitExtension,
@@ -31,11 +32,21 @@ export type ImagePath = Extract<ParsedPath, { kind: 'image' }>;
 
 const INSPECT_SUFFIX = '.json';
 
+const IMAGE_FILE = new RegExp(`\\.(?:${IMAGE_EXTENSIONS.join('|')})(?![a-z0-9])`, 'i');
+
 /** Bytes of the longest file name (NAME_MAX of Linux's file systems). */
 const NAME_MAX = 255;
 
+/** The last path that was parsed. One operation parses its path several times. */
+let last: { readonly path: string; readonly parsed: ParsedPath | undefined } | undefined;
+
 /** What an absolute path stands for; undefined if nothing in a mount can have that path. */
 export function parsePath(path: string): ParsedPath | undefined {
+  if (last?.path !== path) last = { path, parsed: parse(path) };
+  return last.parsed;
+}
+
+function parse(path: string): ParsedPath | undefined {
   const parts = path.split('/').filter((part) => part !== '');
   if (!parts.every(isPathComponent)) return undefined;
   const [backend, ...rest] = parts;
@@ -78,12 +89,17 @@ export function fileNameOf(name: ImageName, extension: string): string | undefin
   return isPathComponent(file) ? file : undefined;
 }
 
+/** Suffixes of files that programs write before they rename them, keep as copies, or put beside others. */
+const FILE_SUFFIX =
+  /\.(?:aria2|bak|crdownload|download|filepart|json|lock|md5|old|orig|part|partial|sha256|te?mp)$/i;
+
 /**
- * May a folder of this name count as existing, so that a file can be written below it? A name with a dot or a colon may as well
- * be that of a file that is renamed later (`tool:1.0.sif.part`).
+ * Does the name look like that of a file, although it is not an image's? Such as that of a copy under way, which is renamed later:
+ * `tool:1.0.sif.part`, `tool.sif.Xy12Ab`, `tool.tmp`.
  */
-export function mayBeCollection(path: string): boolean {
-  return !/[.:]/.test(baseOf(path));
+export function looksLikeFile(path: string): boolean {
+  const name = baseOf(path);
+  return /[:~]|^tmp\./.test(name) || FILE_SUFFIX.test(name) || IMAGE_FILE.test(name);
 }
 
 export function parentOf(path: string): string {

@@ -33,6 +33,11 @@ const OF_IMAGES: Record<string, Value> = {
     JSON.stringify(await inspectRemote(session, service, image, signal)),
 };
 
+/** Is it one of these attributes, as far as its name tells? */
+export function isOwnAttribute(attribute: string): boolean {
+  return attribute.startsWith(PREFIX);
+}
+
 export function attributeNames(target: XattrTarget): string[] {
   const names = isImage(target) ? Object.keys(OF_IMAGES) : [];
   if (isImage(target) && target.image.digest === undefined) names.splice(names.indexOf('digest'), 1);

@@ -53,4 +53,11 @@ export type ListEntry =
       readonly remote?: RemoteImage | undefined;
       /** As {@link RemoteImage.extension}, if the listing told only that. */
       readonly extension?: string | undefined;
+      /**
+       * What `stat` shows of the image, for less than resolving the name costs: perhaps without digest and annotations. Undefined if
+       * only resolving tells. For images on this machine, whose listings tell only names.
+       */
+      readonly look?: (() => Promise<RemoteImage | undefined>) | undefined;
     };
+
+export type ImageEntry = Extract<ListEntry, { kind: 'image' }>;

@@ -1,4 +1,5 @@
 import driver from '../../src/backends/aws/index.ts';
+import oci from '../../src/backends/oci/index.ts';
 import { startEcr } from '../servers/ecr.ts';
 import { conformance } from './conformance.ts';
 
@@ -37,5 +38,6 @@ conformance({
       close: () => ecr.close(),
     };
   },
+  presetOf: oci,
   lacks: { share: 'the protocol has no links' },
 });

@@ -20,10 +20,14 @@
  * counts its requests and spoils some. Each entry of `lacks` replaces the cases of that ability by one that it is
  * really absent; the reason stands in that test's name.
  *
+ * A preset of another driver passes that as `presetOf`. It only says where that driver finds its service, and how it logs in; a test
+ * proves that its methods are that driver's. So the cases are left out that concern the methods alone: ranges, revisions, uploads,
+ * faults, cancelling. That driver's own suite has them.
+ *
  * `Subject` says what a driver may give so that the suite can reach further. The cases are in the folder beside this file.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { type Backend, CAPABILITIES } from '../../src/backends/backend.ts';
+import { type Backend, CAPABILITIES, type Driver } from '../../src/backends/backend.ts';
 import { drivers } from '../../src/backends/registry.ts';
 import { declaration as template } from '../../src/backends/template/declaration.ts';
 import type { ImageName } from '../../src/image/name.ts';
@@ -38,6 +42,7 @@ import { pushing } from './conformance/pushing.ts';
 import { reading } from './conformance/reading.ts';
 import { resolving } from './conformance/resolving.ts';
 import { revisions } from './conformance/revisions.ts';
+import { uploading } from './conformance/uploading.ts';
 
 export type Ability =
   /** Collections can be listed. Without it, `list` is the error UNSUPPORTED. */
@@ -112,6 +117,7 @@ export interface Conformance {
   /** Does the driver speak HTTP? Default true; false leaves out what only a network can do. */
   readonly http?: boolean;
   readonly lacks?: Lacks;
+  readonly presetOf?: Driver;
 }
 
 export function conformance({
@@ -120,6 +126,7 @@ export function conformance({
   create,
   http = true,
   lacks = {},
+  presetOf,
 }: Conformance): void {
   needs(needed)(`the driver ${name}`, () => {
     let bench: Bench | undefined;
@@ -135,15 +142,30 @@ export function conformance({
       const able = CAPABILITIES.filter((capability) => lacks[capability] === undefined);
       expect([...(known?.capabilities ?? [])].sort()).toEqual([...able].sort());
     });
-    describe('resolves', () => resolving(at, http));
+    if (presetOf !== undefined)
+      test(`has the methods of the driver ${presetOf.name}, for which that driver's suite holds`, async () => {
+        const original = presetOf.create({ name: 'original', options: {}, env: {} });
+        expect(methodsOf(at().backend)).toEqual(methodsOf(original));
+        await original.close?.();
+      });
+    const isOwn = presetOf === undefined;
+    describe('resolves', () => resolving(at, http && isOwn));
+    describe('lists', () => listing(at, lacks));
+    describe('pushes', () => pushing(at, lacks));
+    describe('manages', () => managing(at, lacks));
+    if (http) describe('keeps credentials', () => credentials(at, lacks));
+    if (!isOwn) return;
     describe('reads', () => reading(at));
     describe('keeps revisions apart', () => revisions(at, http));
-    describe('lists', () => listing(at, lacks));
-    describe('pushes', () => pushing(at, lacks, http));
-    describe('manages', () => managing(at, lacks));
+    if (lacks.push === undefined) describe('uploads', () => uploading(at, lacks, http));
     if (!http) return;
     describe('cancels', () => canceling(at, lacks));
     describe('bears faults', () => faults(at, lacks));
-    describe('keeps credentials', () => credentials(at, lacks));
   });
+}
+
+/** The source of each method of a backend, by its name. */
+function methodsOf(backend: Backend): Record<string, string> {
+  const methods = Object.entries(backend).filter(([, value]) => typeof value === 'function');
+  return Object.fromEntries(methods.map(([name, method]) => [name, String(method)]));
 }

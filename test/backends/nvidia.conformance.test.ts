@@ -1,4 +1,5 @@
 import driver from '../../src/backends/nvidia/index.ts';
+import oci from '../../src/backends/oci/index.ts';
 import { REGISTRY_LOGIN, startRegistry } from '../servers/docker-registry.ts';
 import { conformance } from './conformance.ts';
 
@@ -27,5 +28,6 @@ conformance({
       close: () => registry.remove(),
     };
   },
+  presetOf: oci,
   lacks: { share: 'the protocol has no links' },
 });

@@ -31,6 +31,7 @@ describe('An architecture', () => {
     ['armel', 'arm/v6'],
     ['armv7l', 'arm/v7'],
     ['linux/arm64', 'arm64'],
+    ['ppc64el', 'ppc64le'],
     ['s390x', 's390x'],
   ])('%s is %s.', (written, name) => {
     expect(formatArchitecture(parsePlatform(written))).toBe(name);

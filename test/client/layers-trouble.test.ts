@@ -161,6 +161,6 @@ needs({ registry: true })('a container in layers', () => {
       expect(await fileIn(image, '/f59')).toBeUndefined();
       expect(await fileIn(image, '/f49')).toBe('49');
     }
-    expect(prune(on).images).toBe(50);
+    expect(prune(on).layers).toBe(50);
   });
 });

@@ -82,7 +82,7 @@ needs({ registry: true })('an image of a registry', () => {
     await using session = await home.open();
     await pull(session, URI, { noLibrary: true, file: home.path('copy.sif') });
     await pin(session, URI, true);
-    expect(prune(session)).toEqual({ images: 0, bytes: 0 });
+    expect(prune(session)).toEqual({ images: 0, layers: 0, bytes: 0 });
     expect(listCache(session)).toMatchObject([{ size: SIZE, bytes: SIZE, complete: true, pinned: true }]);
     await pin(session, URI, false);
     expect(prune(session)).toMatchObject({ images: 1 });

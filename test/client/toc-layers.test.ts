@@ -120,7 +120,7 @@ needs({ registry: true })('layers with tables of contents', () => {
       expect(await fileIn(image, '/etc/small')).toBe('small\n');
     };
     await read();
-    expect(prune(on).images).toBe(1);
+    expect(prune(on).layers).toBe(1);
     const later = await lab.session();
     const before = asked(lab, base).requests;
     {

@@ -74,6 +74,21 @@ needs({ fuse: true, apptainer: true, root: true, registry: true, s3: true, swift
       });
     });
 
+    describe('copied by cp into a collection that does not exist yet', () => {
+      beforeAll(mountAll);
+      afterAll(() => world.unmount());
+
+      const pushable = SERVICES.filter((name) => !['hub', 'http'].includes(name));
+      test.each(pushable)('%s', async (name) => {
+        expect(service(name).seed).toBeUndefined();
+        // A registry server has one level of collections.
+        const folder = `$MNT/${name}/${name === 'registry' ? 'fresh' : 'fresh/v1.0'}`;
+        expect((await world.shell(`ls ${folder}`)).stderr).toContain('No such file or directory');
+        await world.ok(`cp ${image} ${folder}/image:1.0.sif && cmp ${image} ${folder}/image:1.0.sif`);
+        expect(await world.ok(`ls ${folder}`)).toContain('image:1.0.');
+      });
+    });
+
     describe('copied to every other service that can be pushed to', () => {
       test.each(SERVICES)('from %s', async (from) => {
         await using session = await Session.open({ env: world.env });

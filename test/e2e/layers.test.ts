@@ -3,9 +3,18 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { hostPlatform } from '../../src/base/platform.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
-import { digestOf, type Layer, layerOf, pushLayered, type TarEntry, tarOf } from '../servers/layered.ts';
+import {
+  digestOf,
+  type Layer,
+  layerOf,
+  pushIndex,
+  pushLayered,
+  type TarEntry,
+  tarOf,
+} from '../servers/layered.ts';
 import { World } from './support.ts';
 
 let world: World;
@@ -67,6 +76,43 @@ needs({ fuse: true, registry: true, apptainer: true, root: true })('a container 
       'hello\nremoved\n',
     );
     expect(await world.apptainer('run', join(world.mountpoint, image))).toBe('hello\n');
+  });
+
+  test('Of an image for several platforms a mount shows the one for this machine, or the one that `--arch` names.', async () => {
+    const own = hostPlatform().architecture;
+    const images = Object.fromEntries(
+      await Promise.all(
+        [own, 's390x', 'ppc64le'].map(async (arch) => {
+          const layer = layerOf(tarOf([{ path: 'arch', data: `made-for-${arch}` }]), 'none');
+          return [arch, await pushLayered(registry.url, 'demo/app', arch, [layer], {}, arch)] as const;
+        }),
+      ),
+    );
+    await pushIndex(registry.url, 'demo/app', '1.0', images);
+    const image = '$MNT/lab/demo/app:1.0.simg';
+    for (const [flags, arch] of [
+      [[], own],
+      [['--arch', 's390x'], 's390x'],
+      [['-o', 'ro,arch=s930x'], undefined],
+      [['-o', 'ro,arch=ppc64le'], 'ppc64le'],
+      [[], own],
+    ] as const) {
+      if (arch === undefined) {
+        const { code, stderr } = await world.sregistry('mount', world.mountpoint, ...flags);
+        expect([code, stderr]).toEqual([2, expect.stringContaining('Did you mean s390x?')]);
+        continue;
+      }
+      await world.mount(...flags);
+      expect(await world.ok(`grep -a -o 'made-for-[a-z0-9]*' ${image}`)).toBe(`made-for-${arch}\n`);
+      expect(await world.ok(`stat -c %a ${image}`)).toMatch(/^[75]55\n/);
+      await world.unmount();
+    }
+    await world.mount('--arch', 'arm/v7');
+    expect(await world.ok(`stat -c %a ${image}`)).toBe('0\n');
+    expect((await world.shell(`cat ${image}`)).stderr).toContain('Wrong medium type');
+    expect(await world.ok(`getfattr --only-values -n user.sregistry.error ${image}`)).toContain(
+      `an image for linux/${own}, linux/s390x, linux/ppc64le, not for linux/arm/v7; choose one with --arch`,
+    );
   });
 
   test('The first open of an image in layers fetches them, each whole and once, and shares them with other images.', async () => {

@@ -25,8 +25,8 @@ let world: World;
 let registry: TestRegistry;
 const at = (name: string) => join(world.home, name);
 const uri = (name: string) => `docker://${registry.host}/${name}`;
-const pull = (name: string, file: string) =>
-  world.sregistry('pull', uri(name), '--no-cache', '--name', at(file), '--json');
+const pull = (name: string, file: string, ...flags: string[]) =>
+  world.sregistry('pull', uri(name), '--no-cache', '--name', at(file), '--json', ...flags);
 
 async function begin(): Promise<void> {
   world = await World.create();
@@ -102,8 +102,9 @@ needs({ registry: true })('a pull of a container in layers', () => {
     const arm64 = await pushLayered(registry.url, 'demo/multi', 'arm64', [small('b')], {}, 'arm64');
     await pushIndex(registry.url, 'demo/multi', '1', { amd64, arm64 });
     for (const architecture of ['arm64', 'amd64']) {
-      world.env.SREGISTRY_DOCKERHUB_ARCH = architecture;
-      await world.ok(pull('demo/multi:1', `${architecture}.sif`));
+      world.env.SREGISTRY_DOCKERHUB_ARCH = architecture === 'arm64' ? 'aarch64' : 's390x';
+      const flags = architecture === 'arm64' ? [] : ['--arch', architecture];
+      await world.ok(pull('demo/multi:1', `${architecture}.sif`, ...flags));
       await using source = await openFileSource(at(`${architecture}.sif`));
       const sif = await readSif(source);
       expect(sif?.header.architecture).toBe(architecture);

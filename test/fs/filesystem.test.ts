@@ -62,7 +62,9 @@ describe('paths', () => {
     for (const path of [
       '/nowhere',
       '/nowhere/none',
-      '/lab/none.d',
+      '/lab/none.part',
+      '/lab/none:1',
+      '/lab/demo/none:1.sif.Xy12',
       '/lab/demo/none:1.sif',
       '/lab/demo/small:9.sif',
       '/lab/.git',
@@ -86,8 +88,36 @@ describe('paths', () => {
     expect(await filesystem.readdir('/lab/new/deeper')).toEqual(['a:1.sif']);
     expect((await filesystem.readdir('/lab')).sort()).toEqual(['demo', 'new']);
     expect(await readdir(join(base, 'new/deeper'))).toContain('a:1.sif');
-    const readOnly = await open({ readOnly: true });
-    expect(await errnoOfCall(readOnly.filesystem.getattr('/lab/none'))).toBe(ENOENT);
+    await copyIn(filesystem, '/lab/v1.0/b:1.sif', small);
+    expect((await filesystem.readdir('/lab')).sort()).toEqual(['demo', 'new', 'v1.0']);
+  });
+
+  test('A folder is taken to exist if its name can be that of a collection.', async () => {
+    for (const readOnly of [false, true]) {
+      const { filesystem, session } = await open({ readOnly });
+      const backend = await session.backend('lab');
+      const questions = [vi.spyOn(backend, 'list'), vi.spyOn(backend, 'resolve')];
+      for (const folder of ['/lab/none', '/lab/demo/none', '/lab/none/2024.1/tools'])
+        expect((await filesystem.getattr(folder)).mode & constants.S_IFDIR, folder).not.toBe(0);
+      for (const question of questions) expect(question).not.toHaveBeenCalled();
+      expect(await filesystem.readdir('/lab')).toEqual(['demo']);
+    }
+  });
+
+  test('A folder whose name looks like a file’s exists if its parent lists it.', async () => {
+    const { filesystem } = await open();
+    for (const name of ['image.part', 'image:1', 'image.sif.bak', 'image~', 'tmp.Xy12']) {
+      expect(await errnoOfCall(filesystem.getattr(`/lab/${name}`)), name).toBe(ENOENT);
+      await mkdir(join(base, name));
+      expect((await filesystem.getattr(`/lab/${name}`)).mode & constants.S_IFDIR, name).not.toBe(0);
+    }
+  });
+
+  test('A folder whose name no collection of its service can have gives ENOENT, and `mkdir` gives EINVAL.', async () => {
+    const { filesystem } = await openWorld({ lab: { driver: 'oci', base: 'http://127.0.0.1:9' } });
+    expect(await errnoOfCall(filesystem.getattr('/lab/Upper'))).toBe(ENOENT);
+    expect(await errnoOfCall(filesystem.mkdir('/lab/Upper'))).toBe(EINVAL);
+    expect((await filesystem.getattr('/lab/lower')).mode & constants.S_IFDIR).not.toBe(0);
   });
 
   test('Reading a folder that the registry does not know gives ENOENT.', async () => {
@@ -101,11 +131,11 @@ describe('paths', () => {
 
   test('`mkdir` makes a folder that becomes a collection when it holds an image.', async () => {
     const { filesystem } = await open();
-    await filesystem.mkdir('/lab/new.d');
-    expect(await filesystem.readdir('/lab/new.d')).toEqual([]);
-    await copyIn(filesystem, '/lab/new.d/a:1.sif', small);
-    expect(await filesystem.readdir('/lab/new.d')).toEqual(['a:1.sif']);
-    expect(await readdir(join(base, 'new.d'))).toContain('a:1.sif');
+    await filesystem.mkdir('/lab/new.old');
+    expect(await filesystem.readdir('/lab/new.old')).toEqual([]);
+    await copyIn(filesystem, '/lab/new.old/a:1.sif', small);
+    expect(await filesystem.readdir('/lab/new.old')).toEqual(['a:1.sif']);
+    expect(await readdir(join(base, 'new.old'))).toContain('a:1.sif');
   });
 });
 

@@ -2,8 +2,10 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { constants as flags, readFileSync } from 'node:fs';
+import { cp } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { constants as os } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { hostPlatform } from '../../src/base/platform.ts';
 import { inspect } from '../../src/client/inspect.ts';
@@ -14,7 +16,7 @@ import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts'
 import { digestOf, type Layer, layerOf, pushLayered, tarOf } from '../servers/layered.ts';
 import { copyIn, errnoOfCall, fixture, image, openWorld, readFileAt, temporaryFolder } from './support.ts';
 
-const { EEXIST, EHOSTUNREACH, ESTALE, ETIMEDOUT } = os.errno;
+const { EEXIST, EHOSTUNREACH, ENOENT, ESTALE, ETIMEDOUT } = os.errno;
 const { O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } = flags;
 const ARCH = hostPlatform().architecture;
 /** "Wrong medium type", Linux's own. */
@@ -27,6 +29,12 @@ let registry: TestRegistry;
 let small: Buffer;
 
 const lab = () => ({ lab: { driver: 'oci', base: registry.url } });
+
+/** The registry, started anew with this storage. */
+async function restarted(dir: string): Promise<TestRegistry> {
+  await registry.remove();
+  return startRegistry({ dir });
+}
 
 /** An attribute that is JSON. */
 async function attribute(filesystem: Filesystem, path: string, name: string): Promise<unknown> {
@@ -53,6 +61,44 @@ needs({ registry: true })('over a registry', () => {
     const { filesystem } = await published('small:1.0.simg');
     expect(await filesystem.readdir('/lab')).toEqual(['demo']);
     expect(await filesystem.readdir('/lab/demo')).toEqual(['small:1.0.simg']);
+  });
+
+  test('Looking up an image asks for that image and for nothing else.', async () => {
+    const dir = await temporaryFolder();
+    const path = '/lab/demo/team/small:1.0.simg';
+    registry = await restarted(dir);
+    const publisher = await openWorld(lab());
+    await copyIn(publisher.filesystem, path, small);
+    await publisher.stop();
+    const repositories = join(dir, 'docker/registry/v2/repositories/demo');
+    for (let number = 0; number < 300; number += 1)
+      await cp(join(repositories, 'team/small'), join(repositories, `other${number % 20}/image${number}`), {
+        recursive: true,
+      });
+    registry = await restarted(dir);
+    for (const readOnly of [true, false]) {
+      const before = registry.log().length;
+      const { filesystem } = await openWorld(lab(), { readOnly });
+      // What the kernel does: it looks up one folder after the other.
+      for (const folder of ['/lab', '/lab/demo', '/lab/demo/team']) await filesystem.getattr(folder);
+      expect((await filesystem.getattr(path)).size).toBe(small.length);
+      const handle = await filesystem.open(path, O_RDONLY);
+      const start = Buffer.alloc(4096);
+      await filesystem.read(handle, start, 0, start.length);
+      expect(start.equals(small.subarray(0, 4096))).toBe(true);
+      await filesystem.release(handle);
+      const requests = () =>
+        registry
+          .log()
+          .slice(before)
+          .map(({ method, path: what }) => `${method} ${what.replace(/sha256:.*/, '')}`);
+      await vi.waitFor(() => expect(requests()).toHaveLength(2));
+      expect(requests()).toEqual(['GET /v2/demo/team/small/manifests/1.0', 'GET /v2/demo/team/small/blobs/']);
+      // Nothing of the registry is missing either, for whoever lists it.
+      expect((await filesystem.readdir('/lab/demo')).length).toBe(21);
+      expect(await errnoOfCall(filesystem.readdir('/lab/demo/none'))).toBe(ENOENT);
+      await vi.waitFor(() => expect(requests().at(-1)).toMatch(/_catalog/));
+    }
   });
 
   test('A tag that does not hold an image is listed with mode 0000, and opening it gives EMEDIUMTYPE.', async () => {
@@ -218,7 +264,7 @@ needs({ registry: true })('over a registry', () => {
     expect(await errnoOfCall(copyIn(filesystem, '/lab/new/kept:1.0.simg', small))).toBe(EHOSTUNREACH);
     expect((await filesystem.getattr('/lab/new')).mode & 0o777).toBe(0o755);
     expect(await errnoOfCall(filesystem.readdir('/lab/other'))).toBe(EHOSTUNREACH);
-    expect(await errnoOfCall(filesystem.getattr('/lab/other.d'))).toBe(EHOSTUNREACH);
+    expect(await errnoOfCall(filesystem.getattr('/lab/other.part'))).toBe(EHOSTUNREACH);
   });
 
   test('a push to a service that is away is kept, and done by the next who restores the journal', async () => {
@@ -289,7 +335,7 @@ describe('a service that does not answer', () => {
     const path = '/slow/demo/image:1.simg';
     const calls = [
       filesystem.getattr(path),
-      filesystem.getattr('/slow/demo.d'),
+      filesystem.getattr('/slow/demo.part'),
       filesystem.readdir('/slow'),
       filesystem.open(path, 0),
       filesystem.getxattr(path, 'user.sregistry.digest'),

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { fileNameOf, parentOf, parsePath } from '../../src/fs/tree.ts';
+import { fileNameOf, looksLikeFile, parentOf, parsePath } from '../../src/fs/tree.ts';
 
 describe('a path', () => {
   test.each([
@@ -48,6 +48,28 @@ describe('a path', () => {
     expect(fileNameOf({ collection: '', image: 'a/../b', tag: '1' }, 'sif')).toBeUndefined();
     expect(fileNameOf({ collection: '', image: 'a', tag: '1\n' }, 'sif')).toBeUndefined();
   });
+
+  test.each([
+    'tool:1.0.sif.part',
+    'tool.sif.Xy12Ab',
+    'tool.sif~',
+    'tool.SIF.filepart',
+    'tool.simg.1a2b3c4d.partial',
+    'tool.sif-new',
+    'upload.tmp',
+    'tmp.Xy12Ab34Cd',
+    'tool:1',
+    'package.json',
+  ])('%s looks like a file', (name) => {
+    expect(looksLikeFile(`/lab/${name}`)).toBe(true);
+  });
+
+  test.each(['lab', 'v1.0', '2024.1', 'quay.io', 'my.tools', 'de.nbi', 'sifter', 'x.sifter', 'tmp', 'parts'])(
+    '%s looks like a collection',
+    (name) => {
+      expect(looksLikeFile(`/lab/${name}`)).toBe(false);
+    },
+  );
 
   test('the parent of what is at the top is the top', () => {
     expect(parentOf('/lab')).toBe('/');

@@ -55,6 +55,9 @@ export function layerOf(tar: Buffer, compression: Compression = 'gzip'): Layer {
 
 export const digestOf = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
+/** Where to push: the address of a registry, with the header of a login if it asks for one. */
+export type Registry = string | { readonly url: string; readonly authorization: string };
+
 export interface PushedImage {
   readonly digest: string;
   readonly mediaType: string;
@@ -62,11 +65,11 @@ export interface PushedImage {
 }
 
 /**
- * Pushes an image of layers under a tag. `url` is the registry's, `config` what its configuration says besides the layers. It is for this
+ * Pushes an image of layers under a tag. `config` what its configuration says besides the layers. It is for this
  * machine unless it says otherwise.
  */
 export async function pushLayered(
-  url: string,
+  registry: Registry,
   repository: string,
   tag: string,
   layers: readonly Layer[],
@@ -78,7 +81,7 @@ export async function pushLayered(
     ...describe(blob, mediaType),
     ...(annotations && { annotations }),
   }));
-  for (const { blob } of layers) await pushBlob(url, repository, blob);
+  for (const { blob } of layers) await pushBlob(registry, repository, blob);
   const rootfs = { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) };
   const configuration = Buffer.from(
     JSON.stringify({
@@ -89,8 +92,8 @@ export async function pushLayered(
       rootfs,
     }),
   );
-  await pushBlob(url, repository, configuration);
-  return pushManifest(url, repository, tag, {
+  await pushBlob(registry, repository, configuration);
+  return pushManifest(registry, repository, tag, {
     schemaVersion: 2,
     mediaType: 'application/vnd.oci.image.manifest.v1+json',
     config: describe(configuration, 'application/vnd.oci.image.config.v1+json'),
@@ -101,7 +104,7 @@ export async function pushLayered(
 
 /** Pushes an index of images, one for each architecture. */
 export function pushIndex(
-  url: string,
+  registry: Registry,
   repository: string,
   tag: string,
   images: Readonly<Record<string, PushedImage>>,
@@ -111,7 +114,7 @@ export function pushIndex(
     platform: { os: 'linux', architecture },
   }));
   const mediaType = 'application/vnd.oci.image.index.v1+json';
-  return pushManifest(url, repository, tag, { schemaVersion: 2, mediaType, manifests });
+  return pushManifest(registry, repository, tag, { schemaVersion: 2, mediaType, manifests });
 }
 
 /** The descriptor of a blob. */
@@ -121,27 +124,39 @@ export function describe(bytes: Buffer, mediaType: string): PushedImage {
 
 /** Pushes a manifest under a tag, or under its digest. */
 export async function pushManifest(
-  url: string,
+  registry: Registry,
   repository: string,
   tag: string | undefined,
   manifest: { readonly mediaType: string; readonly [more: string]: unknown },
 ): Promise<PushedImage> {
   const body = Buffer.from(JSON.stringify(manifest));
   const headers = { 'content-type': manifest.mediaType };
-  await send(`${url}/v2/${repository}/manifests/${tag ?? digestOf(body)}`, { method: 'PUT', body, headers });
+  await send(registry, `/v2/${repository}/manifests/${tag ?? digestOf(body)}`, {
+    method: 'PUT',
+    body,
+    headers,
+  });
   return describe(body, manifest.mediaType);
 }
 
-export async function pushBlob(url: string, repository: string, blob: Buffer): Promise<void> {
-  const started = await send(`${url}/v2/${repository}/blobs/uploads/`, { method: 'POST' });
-  const location = new URL(started.headers.get('location') as string, url);
+export async function pushBlob(registry: Registry, repository: string, blob: Buffer): Promise<void> {
+  const started = await send(registry, `/v2/${repository}/blobs/uploads/`, { method: 'POST' });
+  const location = new URL(started.headers.get('location') as string, urlOf(registry));
   location.searchParams.set('digest', digestOf(blob));
   const headers = { 'content-type': 'application/octet-stream' };
-  await send(location.href, { method: 'PUT', body: blob, headers });
+  await send(registry, location.href, { method: 'PUT', body: blob, headers });
 }
 
-async function send(url: string, init: RequestInit): Promise<Response> {
-  const response = await fetch(url, init);
+const urlOf = (registry: Registry) => (typeof registry === 'string' ? registry : registry.url);
+
+async function send(
+  registry: Registry,
+  path: string,
+  init: RequestInit & { readonly headers?: Record<string, string> },
+): Promise<Response> {
+  const login = typeof registry === 'string' ? {} : { authorization: registry.authorization };
+  const url = new URL(path, urlOf(registry));
+  const response = await fetch(url, { ...init, headers: { ...init.headers, ...login } });
   if (!response.ok) throw new Error(`${init.method} ${url}: ${response.status} ${await response.text()}`);
   return response;
 }

@@ -70,9 +70,9 @@ function dirBackend(instance: string, base: string): Backend {
       return readFileRange(range, openFound);
     },
 
-    async *list(collection) {
-      yield* (await directory.list(collection)).entries;
-    },
+    list: (collection) => directory.list(collection),
+
+    isCollectionName: (collection) => foldersOf(collection) !== undefined,
 
     localPath: (image) => handleOf(image).path,
 
@@ -124,15 +124,13 @@ async function* everyImage(directory: Directory, signal?: AbortSignal): AsyncGen
   for (let collection = pending.pop(); collection !== undefined; collection = pending.pop()) {
     if (signal?.aborted)
       throw new SregistryError('CANCELED', 'The search was canceled', { cause: signal.reason });
-    const listed = await directory.list(collection).catch((error: unknown) => {
+    const listed = await directory.describe(collection).catch((error: unknown) => {
       if (collection === '' || !isError(error, 'FORBIDDEN', 'NOT_FOUND')) throw error;
       debug('skipped %s: %s', collection, error.message);
     });
     if (listed === undefined || visited.has(listed.path)) continue;
     visited.add(listed.path);
-    for (const entry of listed.entries) {
-      if (entry.kind === 'collection') pending.push(join(collection, entry.name));
-      else if (entry.remote !== undefined) yield entry.remote;
-    }
+    for (const name of listed.collections) pending.push(join(collection, name));
+    yield* listed.images;
   }
 }

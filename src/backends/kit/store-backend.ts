@@ -35,6 +35,7 @@ export function storeBackend(
     resolve: (image, signal) => resolveImage(context, image, signal),
     read: (image, offset, length, signal) => readImage(context, image, { offset, length, signal }),
     list: (collection, signal) => listCollection(context, collection, signal),
+    isCollectionName: (collection) => layout.prefixOf(collection) !== undefined,
     push: (file, image, options) => pushImage(context, file, image, options),
     search: (query, signal) => searchImages(context, query, signal),
     remove: (image, signal) => removeImage(context, image, signal),

@@ -8,7 +8,7 @@ import { createLinks } from '../kit/manifest-link.ts';
 import { type Api, createApi } from './api.ts';
 import { declaration } from './declaration.ts';
 import { fetchManifest, resolveImage } from './images.ts';
-import { listCollection } from './listing.ts';
+import { isCollectionName, listCollection } from './listing.ts';
 import { pushImage } from './push.ts';
 import { removeImage } from './remove.ts';
 import { searchImages } from './search.ts';
@@ -36,6 +36,7 @@ export default defineDriver({
 
       resolve,
       list,
+      isCollectionName,
       read: (image, offset, length, signal) => links.read(image, { offset, length, signal }),
       push: (file, name, options) => pushImage(api, links, file, name, options),
       search: (query, signal) => searchImages(api, { list, resolve }, query, signal),

@@ -21,13 +21,19 @@ interface Level {
   readonly ids: 'collections' | 'containers';
 }
 
+/** Can a library have this collection: an entity, or one of its collections? */
+export function isCollectionName(collection: string): boolean {
+  const parts = collection.split('/').filter(Boolean);
+  return parts.length <= 2 && parts.every(isPathComponent);
+}
+
 export async function* listCollection(
   api: Api,
   collection: string,
   signal?: AbortSignal,
 ): AsyncGenerator<ListEntry> {
+  if (!isCollectionName(collection)) throw absent(api, collection);
   const parts = collection.split('/').filter(Boolean);
-  if (parts.length > 2 || !parts.every(isPathComponent)) throw absent(api, collection);
   const seen = new Set<string>();
   for (const child of await childrenOf(api, parts, signal)) {
     for (const entry of parts.length < 2 ? folderOf(child) : imagesOf(collection, child)) {

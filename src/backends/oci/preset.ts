@@ -15,7 +15,7 @@ import { copyImage } from './copy.ts';
 import { handleOf, resolveImage } from './images.ts';
 import { listCollection, matchingNames } from './listing.ts';
 import { pushImage } from './push.ts';
-import { repositoryOfImage } from './reference.ts';
+import { isNamespace, repositoryOfImage } from './reference.ts';
 import { createRegistries, type OciSettings, type Registry } from './registries.ts';
 import { removeImage } from './remove.ts';
 
@@ -87,6 +87,7 @@ function createOci<S extends OptionSchema>(
     readBlob: (image, { digest, size }, offset, length, signal) =>
       readBlob(of(image, signal), digest, { size, offset, length }),
     list: (collection, signal) => listCollection(registries, collection, signal),
+    isCollectionName: (collection) => isNamespace(collection, registries.base),
     push: (file, name, options) => pushImage(at(name, options?.signal), file, name, options),
     search: ({ query, labels }, signal) =>
       imagesOf(matchingNames(registries, query, signal), labels, (name) => resolve(name, signal)),

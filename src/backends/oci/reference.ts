@@ -56,6 +56,12 @@ export function repositoryOfImage(
   return official ? { ...ref, repository: `library/${ref.repository}` } : ref;
 }
 
+/** May repositories begin with this collection? `base` is a host. */
+export function isNamespace(collection: string, base: string | undefined): boolean {
+  const { repository = '' } = repositoryOf(collection, base) ?? {};
+  return repository === '' || isRepository(repository);
+}
+
 /** A component that looks like a host: one with a dot or a port, `localhost`, or an IPv6 address in brackets. */
 const HOST =
   /^(?:(?=.*[.:]|localhost$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?)$/i;

@@ -9,7 +9,7 @@ import { type Backend, defineDriver, type RemoteImage } from '../backend.ts';
 import { type Api, createApi, sendSigned } from './api.ts';
 import { declaration } from './declaration.ts';
 import { createServer, fetchManifest, readImage, resolveImage, type Server } from './images.ts';
-import { pathOf, splitFolder, subjectOf } from './names.ts';
+import { isCollectionName, pathOf, splitFolder, subjectOf } from './names.ts';
 import { pushImage } from './push.ts';
 import { listCollection, searchImages } from './search.ts';
 
@@ -40,6 +40,7 @@ export default defineDriver({
       resolve: (name, signal) => resolveImage(at(name), name, signal),
       read: (image, offset, length, signal) => readImage(at(image.name), image, { offset, length, signal }),
       list: (collection, signal) => listCollection(serverOf(collection), collection, signal),
+      isCollectionName,
       push: (file, name, options) => pushImage(at(name), file, name, options),
       search: (query, signal) => searchImages(own, query, signal),
       remove: (image, signal) => removeImage(at(image.name), image, signal),

@@ -27,14 +27,23 @@ export function splitFolder(folder: string): { readonly host?: string; readonly 
   return host === undefined || collection === undefined ? { collection: folder } : { host, collection };
 }
 
+/** The collection of a folder as the server knows it; undefined if the server cannot have it. */
+function collectionOf(folder: string): string | undefined {
+  const { collection } = splitFolder(folder);
+  return collection.includes('/') ? undefined : formatCollection(collection) || undefined;
+}
+
+/** Can a server have the collection of this folder? */
+export function isCollectionName(folder: string): boolean {
+  return collectionOf(folder) !== undefined;
+}
+
 /** The image of a name; undefined if the server cannot have it. */
 export function subjectOf(name: ImageName): Subject | undefined {
   const { image, tag } = name;
-  const { collection } = splitFolder(folderOf(name));
-  const isPossible =
-    !collection.includes('/') && [image, tag].every((part) => isPathComponent(part) && !/[:@]/.test(part));
-  const formatted = formatCollection(collection);
-  if (!isPossible || formatted === '') return undefined;
+  const isPossible = [image, tag].every((part) => isPathComponent(part) && !/[:@]/.test(part));
+  const formatted = collectionOf(folderOf(name));
+  if (!isPossible || formatted === undefined) return undefined;
   return { collection: formatted, image: image.toLowerCase(), tag: tag.toLowerCase() };
 }
 

@@ -14,7 +14,7 @@ import { searchEveryImage } from '../walk.ts';
 import { declaration } from './declaration.ts';
 import { resolveImage } from './images.ts';
 import { listCollection } from './listing.ts';
-import type { PlaceOptions } from './place.ts';
+import { folderUrl, type PlaceOptions } from './place.ts';
 
 /** Milliseconds for which a redirect is remembered: many lead to URLs that are signed for minutes. */
 const REDIRECT_TTL = 60_000;
@@ -46,6 +46,7 @@ export default defineDriver({
       http,
       resolve,
       list,
+      isCollectionName: (collection) => folderUrl(collection, place) !== undefined,
 
       read: async (image, offset, length, signal) =>
         readFile(http, locationIn(image, instance), { offset, length, size: image.size, redirects, signal }),

@@ -12,7 +12,10 @@ export function listing(at: () => Bench, lacks: Lacks): void {
   test('every legal name resolves, reads and is listed as it was stored', async () => {
     const collection = at().collection();
     const names = [...PLAIN_NAMES, ...(at().subject.names ?? [])].map((text) => at().name(text, collection));
-    for (const name of names) await at().store(name, content(1000));
+    for (const name of names) {
+      expect(at().backend.isCollectionName?.(name.collection)).not.toBe(false);
+      await at().store(name, content(1000));
+    }
     for (const name of names) {
       const image = await at().resolve(name);
       expect(image.name).toMatchObject({ ...name });
