@@ -248,7 +248,7 @@ needs({ registry: true })('layers', () => {
     const openAndEvict = async (on: Session) => {
       await (await open(on, 'lab://demo/app:1'))[Symbol.asyncDispose]();
       await on.layers.settled();
-      expect(prune(on).images).toBe(1);
+      expect(prune(on).layers).toBe(1);
     };
 
     test.each(blobs)('is opened without a fetch, and read in parts (%s)', async (_, layer) => {

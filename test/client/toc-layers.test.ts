@@ -49,12 +49,6 @@ function asked(lab: LayeredLab, { blob }: Layer): { requests: number; whole: num
   return { requests: requests.length, whole };
 }
 
-/** Where the registry keeps a blob. */
-function dataOf(lab: LayeredLab, { blob }: Layer): string {
-  const hex = digestOf(blob).slice(7);
-  return join(lab.storage, 'docker/registry/v2/blobs/sha256', hex.slice(0, 2), hex, 'data');
-}
-
 needs({ registry: true })('layers with tables of contents', () => {
   test.each(GENUINE)('%s shows the files that the same layer as gzip shows', async (name) => {
     const lab = await LayeredLab.start();
@@ -151,7 +145,7 @@ needs({ registry: true })('layers with tables of contents', () => {
     async (_, base) => {
       const lab = await LayeredLab.start();
       await lab.push('1', [base]);
-      const path = dataOf(lab, base);
+      const path = lab.registry.blobFile(digestOf(base.blob));
       const right = readFileSync(path);
       const middle = Math.floor(right.length / 3);
       writeFileSync(path, Buffer.from(right).fill(7, middle, middle + 1000));
@@ -181,7 +175,7 @@ needs({ registry: true })('layers with tables of contents', () => {
     const lab = await LayeredLab.start();
     const base = genuineLayer('layer.esgz');
     await lab.push('1', [base]);
-    const path = dataOf(lab, base);
+    const path = lab.registry.blobFile(digestOf(base.blob));
     const right = readFileSync(path);
     const on = await lab.session();
     for (const at of [right.length - 30, right.length - 2000]) {

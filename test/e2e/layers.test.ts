@@ -1,6 +1,6 @@
 /** Containers in layers on a real registry, as files of a real mount. */
-import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { hostPlatform } from '../../src/base/platform.ts';
@@ -15,6 +15,7 @@ import {
   type TarEntry,
   tarOf,
 } from '../servers/layered.ts';
+import { chunkedOf, stargzOf } from '../servers/toc-layers.ts';
 import { World } from './support.ts';
 
 let world: World;
@@ -144,13 +145,46 @@ needs({ fuse: true, registry: true, apptainer: true, root: true })('a container 
     const recorded = [base, large].filter(({ blob }) => blob.length >= 1 << 20).length;
     const points = () => readdirSync(join(world.cache, 'points'));
     await expect.poll(points, { timeout: 20_000 }).toHaveLength(recorded);
-    await expect.poll(() => world.ok(world.sregistry('cache', 'prune'))).toContain('2 images');
+    await expect.poll(() => world.ok(world.sregistry('cache', 'prune'))).toContain('2 layers');
     const before = (await world.mounted()).fetchedBytes;
     expect(await world.exec(image, '/bin/cat', '/word')).toBe('parts\n');
     const fetched = (await world.mounted()).fetchedBytes - before;
     expect(fetched).toBeGreaterThan(0);
     expect(fetched).toBeLessThan(large.blob.length / 2);
     expect(await world.ok(`sha256sum < $MNT/${image}`)).toBe(whole);
+  });
+
+  test.each([
+    ['eStargz', stargzOf],
+    ['zstd:chunked', chunkedOf],
+  ])('A layer with a table of contents is fetched as it is read. (%s)', async (_, make) => {
+    const large = tarOf([
+      { path: 'opt/', type: 'directory' },
+      { path: 'opt/unread', data: randomBytes(30_000_000) },
+      { path: 'opt/damaged', data: randomBytes(5_000_000) },
+    ]);
+    const parts = [...(await layers()).map(({ tar }) => make(tar)), make(large)];
+    const total = parts.reduce((sum, { blob }) => sum + blob.length, 0);
+    const { blob } = parts[3] as Layer;
+    await pushLayered(registry.url, 'demo/app', '1.0', parts);
+    await world.mount();
+    const image = 'lab/demo/app:1.0.simg';
+    expect(await world.exec(image, '/bin/cat', '/etc/version')).toBe('two\n');
+    expect(await world.exec(image, '/bin/sh', '-c', '[ -e /etc/gone ] || echo removed')).toBe('removed\n');
+    const { fetchedBytes } = await world.mounted();
+    expect(fetchedBytes).toBeGreaterThan(0);
+    expect(fetchedBytes).toBeLessThan(total / 5);
+    expect(parts.map(sent).every((requests) => requests > 0)).toBe(true);
+    const file = registry.blobFile(digestOf(blob));
+    writeFileSync(file, Buffer.from(blob).fill(7, blob.length - 2_000_000, blob.length - 1_900_000));
+    const read = `cat $MNT/${image} > /dev/null`;
+    const { code, stderr } = await world.shell(read);
+    expect([code, stderr]).toEqual([1, expect.stringContaining('Input/output error')]);
+    expect(await world.ok(`getfattr --only-values -n user.sregistry.error $MNT/${image}`)).toContain(
+      'chunk of the layer',
+    );
+    writeFileSync(file, blob);
+    expect(Number(await world.ok(`cat $MNT/${image} | wc -c`))).toBeGreaterThan(36_000_000);
   });
 
   test('Until then `stat` shows an estimate of its size, from then on the size. What it says of itself needs no layer.', async () => {

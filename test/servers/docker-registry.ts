@@ -42,6 +42,8 @@ export interface TestRegistry {
   readonly port: number;
   /** Every request so far, restarts included. An entry appears a moment after its answer: poll for it. */
   log(): RegistryRequest[];
+  /** Where it stores a blob. */
+  blobFile(digest: string): string;
   /** Ends the server, keeps what it stores. */
   stop(): Promise<void>;
   /** Starts it again on the same port with the same storage. */
@@ -68,8 +70,9 @@ export function registryUnavailable(): string | undefined {
 export async function startRegistry(options: RegistryOptions = {}): Promise<TestRegistry> {
   const folder = mkdtempSync(join(tmpdir(), 'sregistry-registry-'));
   const requests: RegistryRequest[] = [];
+  const storage = options.dir ?? join(folder, 'data');
   const launch = (port: number) =>
-    serve(writeConfig(folder, options.dir ?? join(folder, 'data'), port, options), (request) => {
+    serve(writeConfig(folder, storage, port, options), (request) => {
       if (options.record !== false) requests.push(request);
     });
 
@@ -90,6 +93,10 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     host: `localhost:${port}`,
     port,
     log: () => [...requests],
+    blobFile: (digest) => {
+      const [algorithm = '', hex = ''] = digest.split(':');
+      return join(storage, 'docker/registry/v2/blobs', algorithm, hex.slice(0, 2), hex, 'data');
+    },
     stop,
     restart: async () => {
       await stop();

@@ -13,6 +13,7 @@ import {
   withoutImplied,
 } from '../../fuzz/oracles.ts';
 import { random } from '../../fuzz/run.ts';
+import { fuzzTocs } from '../../fuzz/tocs.ts';
 import { needs } from '../../helpers/skip.ts';
 import { temporaryFolder } from '../../helpers/temporary.ts';
 
@@ -21,6 +22,13 @@ it('layers changed at random give an image that holds their tree, or a clear err
   expect(inputs).toBe(400);
   expect(answers).toBeGreaterThan(60);
   expect(answers).toBeLessThan(300);
+});
+
+it('tables of contents changed at random give what they say, or a clear error', async () => {
+  const { inputs, answers } = await fuzzTocs(20_261_128, 600);
+  expect(inputs).toBe(600);
+  expect(answers).toBeGreaterThan(100);
+  expect(answers).toBeLessThan(500);
 });
 
 it('random archives in every form have the entries that Python reads', async () => {
