@@ -2,7 +2,6 @@
  * A file on its way into the cache whose size nobody knows before its end. Whoever writes it reserves room as it grows. Only one
  * process at a time makes the file of a key.
  */
-import { randomUUID } from 'node:crypto';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +9,7 @@ import { SregistryError } from '../base/errors.ts';
 import type { Claim, Presence } from '../catalog/cache-claims.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
 import { BLOCK_SIZE } from './block-map.ts';
+import { growingName, turnOf } from './growing-name.ts';
 import { incomingFolder } from './maintenance.ts';
 
 /** Milliseconds between two looks at whether the other process has ended. */
@@ -58,7 +58,7 @@ export class GrowingFile implements AsyncDisposable {
   ): Promise<GrowingFile | undefined> {
     const { index, root } = options;
     let waited = false;
-    const turn = `${key} turn`;
+    const turn = turnOf(key);
     for (; index.claims.isClaimed(turn, 0); waited = true) await sleep(POLL, undefined, { signal });
     if (waited) return undefined;
     const lock = await reserve(turn, 0, { wanted: 0, least: 0 }, options);
@@ -69,7 +69,7 @@ export class GrowingFile implements AsyncDisposable {
       if (claim === undefined) throw new SregistryError('INTERNAL', `${key} is made twice`);
       const folder = incomingFolder(root);
       await mkdir(folder, { recursive: true, mode: 0o700 });
-      const path = join(folder, `${randomUUID()}.data`);
+      const path = join(folder, growingName(key));
       await writeFile(path, '', { flag: 'wx', mode: 0o600 });
       return new GrowingFile(key, options, lock, claim, path);
     } catch (error) {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { CacheIndex } from '../catalog/cache-index.ts';
 import { BLOCK_SIZE, BlockMap } from './block-map.ts';
 import { DATA_FILE, DESCRIPTION_FILE, type EntryDescription, MAP_FILE } from './entry-files.ts';
+import { keyOfGrowing, turnOf } from './growing-name.ts';
 import { entryFolder } from './location.ts';
 import { detach, emptyTrash, trash } from './trash.ts';
 
@@ -83,18 +84,15 @@ async function sweepUnknown({ root, index }: CacheFolder): Promise<number> {
   return unknown;
 }
 
-async function sweepRemains({ root }: CacheFolder): Promise<Counts> {
-  return { temporary: await sweepIncoming(root), trash: await emptyTrash(root) };
+async function sweepRemains(folder: CacheFolder): Promise<Counts> {
+  return { temporary: await sweepIncoming(folder), trash: await emptyTrash(folder.root) };
 }
 
 /** Steps that cost little, for every opening of the cache. */
 export const STARTING_STEPS: Readonly<Record<string, Step>> = {
   clearDead,
   rebuildLostIndex,
-  'empty trash': async ({ root }) => ({
-    temporary: await sweepIncoming(root),
-    trash: await emptyTrash(root),
-  }),
+  'empty trash': sweepRemains,
 };
 
 /** Steps that read no image. The comparison follows them. */
@@ -120,16 +118,22 @@ export function incomingFolder(root: string): string {
   return join(root, 'incoming');
 }
 
-async function sweepIncoming(root: string): Promise<number> {
+async function sweepIncoming({ root, index }: CacheFolder): Promise<number> {
   let swept = 0;
   for (const name of await namesIn(incomingFolder(root))) {
     const path = join(incomingFolder(root), name);
-    const stats = await stat(path).catch(() => undefined);
-    if (stats === undefined || Date.now() - stats.mtimeMs < ABANDONED) continue;
+    if (!(await isAbandoned(name, path, index))) continue;
     await trash(root, path);
     swept += 1;
   }
   return swept;
+}
+
+async function isAbandoned(name: string, path: string, index: CacheIndex): Promise<boolean> {
+  const key = keyOfGrowing(name);
+  if (key !== undefined) return !index.claims.isClaimed(turnOf(key), 0);
+  const stats = await stat(path).catch(() => undefined);
+  return stats !== undefined && Date.now() - stats.mtimeMs >= ABANDONED;
 }
 
 /** Names of the folders of entries, whatever is in them. */

@@ -8,15 +8,21 @@ const FIELD = 12;
 const RANGES_IN_HEADER = 4;
 const RANGES_IN_EXTENSION = 21;
 
+/** Bytes of memory that a range takes. */
+const RANGE_COST = 64;
+
 /** Collects ranges and holds them to the rules: sorted, apart, within the file. */
 export class SparseMap {
   readonly #where: Where;
+  readonly #count: (bytes: number) => void;
   readonly #ranges: SparseRange[] = [];
   #end = 0;
   #stored = 0;
 
-  constructor(where: Where) {
+  /** @param count is told of the memory that ranges take, which is many times what they take in the archive. */
+  constructor(where: Where, count: (bytes: number) => void) {
     this.#where = where;
+    this.#count = count;
   }
 
   add(at: number, length: number): void {
@@ -25,7 +31,9 @@ export class SparseMap {
     this.#end = at + length;
     this.#stored += length;
     // GNU tar marks the end of the file with an empty range.
-    if (length > 0) this.#ranges.push([at, length]);
+    if (length === 0) return;
+    this.#count(RANGE_COST);
+    this.#ranges.push([at, length]);
   }
 
   /** @param size of the file. @param stored bytes that the archive has of it. */

@@ -209,7 +209,7 @@ export class TarIndexer {
   }
 
   #gnuSparse(header: TarHeader, records: PaxRecords, stored: number, block: Buffer): void {
-    const map = new SparseMap(this.#where);
+    const map = new SparseMap(this.#where, this.#count);
     const { size, more } = readHeaderMap(block, map, this.#where);
     const finish = () => this.#finish(header, records, stored, { size, ranges: map.finish(size, stored) });
     const extension = (bytes: Buffer) => {
@@ -229,7 +229,7 @@ export class TarIndexer {
       this.#finish(header, records, stored);
       return;
     }
-    const map = new SparseMap(where);
+    const map = new SparseMap(where, this.#count);
     if (records.get('GNU.sparse.major') !== '1') {
       readTextMap(records.get('GNU.sparse.map') ?? '', map, where);
       this.#finish(header, records, stored, { size, ranges: map.finish(size, stored) });
@@ -326,11 +326,11 @@ export class TarIndexer {
     }
   }
 
-  #count(bytes: number): void {
+  readonly #count = (bytes: number): void => {
     this.#metadata += bytes;
     if (this.#metadata > this.#limits.metadata)
       throw beyondLimit(`${this.#name} has more than ${this.#limits.metadata} bytes of names and attributes`);
-  }
+  };
 }
 
 interface Sparse {

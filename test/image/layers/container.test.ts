@@ -18,6 +18,11 @@ const CASES: Readonly<Record<string, ContainerConfig>> = {
   'an entrypoint only': { Entrypoint: WORDS },
   'a command only': { Cmd: WORDS },
   'an entrypoint and a command': { Entrypoint: ['/bin/show', 'e p'], Cmd: ['c $HOME', "d'd"] },
+  'lines and characters of the shell': {
+    Entrypoint: ['show', 'two\nlines', '\\', '#', '~', '!', '-n'],
+    Cmd: ['$(echo x)', ';', '&&', '$$', 'tab\t', 'é', ''],
+    WorkingDir: '/bin',
+  },
   'the shell form': { Entrypoint: ['/bin/sh', '-c', `/bin/show "$0" "$@" "\${A:-none}"`], Cmd: ['x'] },
 };
 const ARGUMENTS = [[], ['/bin/show', 'one', 'two words'], ['/bin/show', '$FROM_IMAGE', "it's", '*']];
@@ -30,8 +35,17 @@ const ENV = [
   'EQUALS=a=b=c',
   '1BAD=x',
   'NO-NAME=x',
+  'NO_VALUE',
+  'TWICE=1',
+  'TWICE=2',
+  'SHELL_CHARACTERS=*;&#~!',
+  'UNICODE=é',
+  'LD_LIBRARY_PATH=/image/lib',
+  'PS1=image> ',
 ];
-const SHOWN = ['PATH', 'FROM_IMAGE', 'SPACES', 'SINGLE', 'EMPTY', 'EQUALS', 'LD_LIBRARY_PATH', 'GIVEN'];
+const SHOWN = ENV.map((element) => element.split('=')[0] as string)
+  .filter((name) => /^[A-Z_0-9]+$/.test(name) && !/^[0-9]/.test(name))
+  .concat('GIVEN', 'PWD');
 
 const SHOW = `#!/bin/sh
 printf '<%s>\\n' "$@"

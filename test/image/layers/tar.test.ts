@@ -328,6 +328,12 @@ describe('a damaged or hostile archive', () => {
     );
     const records = member('x', 'x', { data: pax(['comment', 'x'.repeat(3000)]) });
     expect(() => index(records, limits)).toThrow('bytes of names and attributes');
+    const ranges = Array.from({ length: 100 }, (_, i) => `${2 * i},1`).join(',');
+    const holes = Buffer.concat([
+      member('x', 'x', { data: pax(['GNU.sparse.map', ranges], ['GNU.sparse.size', '300']) }),
+      member('f', '0', { data: Buffer.alloc(100) }),
+    ]);
+    expect(() => index(holes, { ...limits, metadata: 5000 })).toThrow('bytes of names and attributes');
     const sparse = Buffer.concat([
       member('x', 'x', { data: pax(['GNU.sparse.map', ''], ['GNU.sparse.size', String(2 ** 52)]) }),
       member('f', '0'),
