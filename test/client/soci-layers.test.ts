@@ -171,4 +171,33 @@ needs({ registry: true })('a layer with a ztoc', () => {
       expect(await fileIn(image, '/etc/word')).toBe('soci\n');
     },
   );
+
+  test.each(['ztoc', 'restart points'])(
+    'gives the right bytes by its %s where the registry knows no ranges',
+    async (by) => {
+      await push('1', LARGE, await ztocOf(LARGE, SPAN), by === 'ztoc' ? 'v2' : 'v1');
+      const on = await lab.session();
+      if (by === 'restart points') {
+        await openWhole(on, '1');
+        await on.layers.settled();
+        prune(on);
+      }
+      lab.proxy.inject(
+        (request, _response, forward) => {
+          delete request.headers.range;
+          forward();
+        },
+        { times: 1000 },
+      );
+      {
+        await using image = await lab.open(on, 'lab://demo/app:1');
+        expect(await fileIn(image, '/etc/word')).toBe('soci\n');
+        expect(await fileIn(image, '/noise2')).toBe(noise[2]?.toString());
+      }
+      prune(on);
+      // Now it is fetched whole.
+      const bytes = await bytesOf(on, async () => expect(await openWhole(on, '1')).toBeDefined());
+      expect(bytes).toBe(LARGE.blob.length + SMALL.blob.length);
+    },
+  );
 });
