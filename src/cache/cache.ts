@@ -49,7 +49,7 @@ const POINTS_PART = 0.02;
 export class ImageCache {
   readonly root: string;
   readonly limit: number;
-  /** The restart points of layers, by the digest of the blob. */
+  /** The restart points of layers. */
   readonly points: SideFiles;
   readonly #options: CacheOptions;
   readonly #eviction: Eviction;

@@ -64,29 +64,29 @@ export class RestartLayers {
    * Begins to record the points of a layer; undefined if it needs none.
    * @param path of its archive: an empty file that grows.
    */
-  record({ digest, diffId, size }: LayerBlob, path: string): Recording | undefined {
-    if (size < MIN_SIZE) return undefined;
-    const recorder = new PointRecorder({ path, diffId });
+  record(layer: LayerBlob, path: string): Recording | undefined {
+    if (layer.size < MIN_SIZE) return undefined;
+    const recorder = new PointRecorder({ path, diffId: layer.diffId });
     const end = () => recorder[Symbol.dispose]();
     return {
       push: (chunk) => recorder.push(chunk),
       keep: () => {
-        const kept = this.#keep(digest, recorder).finally(() => this.#keeping.delete(recorder));
+        const kept = this.#keep(layer, recorder).finally(() => this.#keeping.delete(recorder));
         this.#keeping.set(recorder, kept);
       },
       end,
     };
   }
 
-  async #keep(digest: string, recorder: PointRecorder): Promise<void> {
+  async #keep(layer: LayerBlob, recorder: PointRecorder): Promise<void> {
     try {
       const file = await recorder.finish();
       if (file !== undefined && (await this.#cache.makeRoom(file.length)))
-        await this.#cache.points.put(digest, file);
-      debug('%s: %d bytes of restart points', digest, file?.length ?? 0);
+        await this.#cache.points.put(keyOf(layer), file);
+      debug('%s: %d bytes of restart points', layer.digest, file?.length ?? 0);
     } catch (error) {
       // They only save a fetch.
-      debug('%s: its restart points are not kept: %o', digest, error);
+      debug('%s: its restart points are not kept: %o', layer.digest, error);
     }
   }
 
@@ -103,7 +103,7 @@ export class RestartLayers {
       onBytes?.(bytes);
     };
     // Without ranges, the next opening does better to fetch the layer whole.
-    const read = readAnyway(layer.read, () => void this.#drop(layer.digest));
+    const read = readAnyway(layer.read, () => void this.#drop(layer));
     const data = new SpanData(layer.digest, spans, read, this.#recent, count);
     this.#sizes.set(layer.diffId, spans.size);
     const cached = await openInParts(this.#cache, entryOf(layer, spans.size), data, options);
@@ -113,16 +113,16 @@ export class RestartLayers {
   }
 
   /** Forgets the points of a layer. */
-  async #drop(digest: string): Promise<void> {
-    await this.#cache.points.drop(digest).catch((error: unknown) => {
-      debug('%s: its restart points cannot be removed: %o', digest, error);
+  async #drop(layer: LayerBlob): Promise<void> {
+    await this.#cache.points.drop(keyOf(layer)).catch((error: unknown) => {
+      debug('%s: its restart points cannot be removed: %o', layer.digest, error);
     });
   }
 
-  async #spansOf({ digest }: LayerBlob): Promise<Spans | undefined> {
-    const file = await this.#cache.points.get(digest).catch((error: unknown) => {
+  async #spansOf(layer: LayerBlob): Promise<Spans | undefined> {
+    const file = await this.#cache.points.get(keyOf(layer)).catch((error: unknown) => {
       if (systemCode(error) === undefined) throw error;
-      debug('%s: its restart points cannot be read: %o', digest, error);
+      debug('%s: its restart points cannot be read: %o', layer.digest, error);
       return undefined;
     });
     const spans = file && parseRestarts(file);
@@ -132,7 +132,7 @@ export class RestartLayers {
         return await spans.decode(index, stored);
       } catch (error) {
         // The next opening fetches the layer whole, and compares it with its digests.
-        if (isError(error, 'CORRUPT')) await this.#drop(digest);
+        if (isError(error, 'CORRUPT')) await this.#drop(layer);
         throw error;
       }
     };
@@ -149,4 +149,9 @@ export class RestartLayers {
     for (const recorder of this.#keeping.keys()) recorder[Symbol.dispose]();
     await this.settled();
   }
+}
+
+/** Points are those of a blob that was found to hold this archive: another image may say that it holds another one. */
+function keyOf({ digest, diffId }: LayerBlob): string {
+  return `${digest} ${diffId}`;
 }

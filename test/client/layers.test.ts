@@ -315,6 +315,16 @@ needs({ registry: true })('layers', () => {
       expect(await bytesOf(on, () => read(image, '/small'))).toBeLessThan(layer.blob.length);
     });
 
+    test('is what its image says, or an error: points of another image do not stand in', async () => {
+      const [, layer] = blobs[0] as [string, Layer];
+      await push('1', [layer]);
+      const on = await session();
+      await openAndEvict(on);
+      await push('1', [{ ...layer, diffId: digestOf(APP) }]);
+      const other = await session();
+      await expect(open(other, 'lab://demo/app:1')).rejects.toMatchObject({ code: 'CORRUPT' });
+    });
+
     test('has no points if it was not right', async () => {
       const [, layer] = blobs[0] as [string, Layer];
       await push('1', [{ ...layer, diffId: digestOf(APP) }]);

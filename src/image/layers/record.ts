@@ -25,17 +25,21 @@ export class PointRecorder implements Disposable {
   readonly #stop = new AbortController();
   readonly #job: Job<Uint8Array, ToRecorder>;
   #waiting = 0;
+  #hasFailed = false;
 
   constructor({ path, diffId }: RecorderWork) {
     const onMessage = (taken: number) => {
       this.#waiting -= taken;
     };
     this.#job = startJob(JOB, { path, diffId }, { signal: this.#stop.signal, onMessage });
+    this.#job.result.catch(() => {
+      this.#hasFailed = true;
+    });
   }
 
   /** Takes the next bytes of the blob. */
   push(chunk: Uint8Array): void {
-    if (this.#stop.signal.aborted) return;
+    if (this.#stop.signal.aborted || this.#hasFailed) return;
     this.#waiting += chunk.length;
     if (this.#waiting > MAX_WAITING) {
       this[Symbol.dispose]();
