@@ -17,6 +17,7 @@ const ONLY: Record<string, string> = {
   'better-sqlite3': 'src/catalog/',
   yargs: 'src/cli/',
   undici: 'src/backends/',
+  'node:worker_threads': 'src/base/',
 };
 
 const IMPORT = /(?:\bfrom\s*|\bimport\s*\(\s*|\bimport\s+|\brequire\s*\(\s*)(['"])([^'"\n]+)\1/g;

@@ -85,6 +85,12 @@ export interface Backend {
   resolve(name: ImageName, signal?: AbortSignal): Promise<RemoteImage | undefined>;
 
   /**
+   * May images of a listing be resolved before somebody looks at them? Only if `resolve` is a small request that the service does not
+   * count as a download. Default: no.
+   */
+  readonly resolvesAhead?: boolean;
+
+  /**
    * A stream of exactly `length` bytes of this revision, from byte `offset`. Throws STALE if the revision changed.
    * `offset + length` must be within the size. Destroying the stream ends the request.
    */

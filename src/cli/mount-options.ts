@@ -10,6 +10,7 @@ export interface MountFlags {
   readonly allowOther?: boolean | undefined;
   readonly allowDelete?: boolean | undefined;
   readonly noOverwrite?: boolean | undefined;
+  readonly noXattrs?: boolean | undefined;
   /** Path of a key ring. */
   readonly requireSigned?: string | undefined;
   readonly offline?: boolean | undefined;
@@ -28,6 +29,7 @@ const SWITCHES = {
   allow_other: 'allowOther',
   allow_delete: 'allowDelete',
   no_overwrite: 'noOverwrite',
+  no_xattrs: 'noXattrs',
   offline: 'offline',
 } as const;
 

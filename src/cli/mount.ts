@@ -50,6 +50,11 @@ export default defineCommand({
           group: HOW,
           describe: 'Refuse to open images that no key in this file has signed',
         },
+        'no-xattrs': {
+          type: 'boolean',
+          group: HOW,
+          describe: 'Have no extended attributes, which ls -l asks each file for',
+        },
         'allow-other': {
           type: 'boolean',
           group: HOW,
@@ -118,6 +123,7 @@ function requestOf(mountpoint: string, flags: MountFlags): MountRequest {
     allowOther: flags.allowOther ?? false,
     allowDelete: flags.allowDelete ?? false,
     noOverwrite: flags.noOverwrite ?? false,
+    noXattrs: flags.noXattrs ?? false,
     requireSigned: flags.requireSigned === undefined ? undefined : resolve(flags.requireSigned),
     fuseOptions: flags.fuseOptions ?? [],
   };

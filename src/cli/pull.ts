@@ -29,8 +29,10 @@ export default defineCommand({
       }),
   examples: [
     ['sregistry pull docker://ghcr.io/apptainer/lolcow', 'Pull an image into the library, print its path'],
-    ['sregistry pull docker://python:3.12 --name python.sif', 'Make a SIF of a Docker image, in this file'],
-    ['sregistry pull docker://alpine:3.20 --arch arm64 --name arm.sif', 'Make one for another machine'],
+    [
+      'sregistry pull docker://python:3.12 --name python.sif --arch arm64',
+      'Make a SIF of a Docker image, for another kind of machine',
+    ],
     ['sregistry pull --no-cache lab://demo/a lab://demo/b', 'Write two files into the working directory'],
   ],
 

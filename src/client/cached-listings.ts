@@ -56,14 +56,20 @@ export class CachedListings {
    */
   look(backend: Backend, name: ImageName): RemoteImage | undefined {
     if (isLocal(backend)) return this.#recent.take(backend, name);
-    const listing = this.#memory.get(idOf(backend, name.collection));
-    if (listing === undefined || !this.#isGood(listing)) return undefined;
+    const listing = this.recent(backend, name.collection);
+    if (listing === undefined) return undefined;
     let images = this.#images.get(listing);
     if (images === undefined) {
       images = imagesIn(listing, this.#seen(backend, name.collection));
       this.#images.set(listing, images);
     }
     return images.get(formatImageName(name));
+  }
+
+  /** A listing in memory that can be trusted. */
+  recent(backend: Backend, collection: string): Listing | undefined {
+    const listing = this.#memory.get(idOf(backend, collection));
+    return listing !== undefined && this.#isGood(listing) ? listing : undefined;
   }
 
   /** Does the collection exist? Lists its parent again if the known listing lacks it and is too old to rely on. */

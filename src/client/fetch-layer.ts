@@ -33,7 +33,7 @@ export interface FetchedLayer {
 
 const JOB = jobModule(import.meta.url, 'layer-job');
 /** Bytes that go to the thread at a time. */
-const PARCEL = 256 * 1024;
+const PARCEL = 512 * 1024;
 /** Bytes that are on their way to the thread. */
 const WINDOW = 4 * 1024 * 1024;
 
@@ -98,7 +98,7 @@ export async function fetchLayer(
 
   /** Copies, as what the network gave may be part of a larger buffer that somebody still reads. */
   async function* parcels(chunks: AsyncIterable<Buffer>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-    let parcel = new Uint8Array(PARCEL);
+    let parcel = newParcel();
     let filled = 0;
     for await (const chunk of chunks) {
       onChunk(chunk);
@@ -109,10 +109,15 @@ export async function fetchLayer(
         at += part.length;
         if (filled < PARCEL) continue;
         yield parcel;
-        parcel = new Uint8Array(PARCEL);
+        parcel = newParcel();
         filled = 0;
       }
     }
     if (filled > 0) yield parcel.slice(0, filled);
   }
+}
+
+/** Memory of its own, as it moves to the thread; nobody sees what it held before. */
+function newParcel(): Uint8Array<ArrayBuffer> {
+  return Buffer.allocUnsafeSlow(PARCEL);
 }

@@ -108,8 +108,8 @@ export class LayeredImages {
   }
 
   /**
-   * Opens an image, after fetching the layers that are absent: all of them are whole and right then, but for those that are read in parts. Images of one revision share
-   * what is made of them.
+   * Opens an image, after fetching the layers that are absent: all of them are whole and right then, but for those that are read in
+   * parts. Images of one revision share what is made of them.
    * @throws {SregistryError} the errors of {@link Layers.open}; NOT_AN_IMAGE or NOT_PRESENTABLE if the layers make no tree.
    */
   async open(
@@ -164,7 +164,8 @@ export class LayeredImages {
     const { layered, revision } = image;
     const layers = await this.openLayers(backend, image, current, { signal, progress });
     try {
-      const assembly = (await this.#kept(revision)) ?? (await this.#make(revision, layered, layers, signal));
+      const assembly =
+        (await this.#kept(revision, layers)) ?? (await this.#make(revision, layered, layers, signal));
       const source = assembledSource(assembly, layers);
       this.#sizes.set(revision, source.size);
       signal.throwIfAborted();
@@ -177,11 +178,13 @@ export class LayeredImages {
     }
   }
 
-  /** The image as it was described before. */
-  async #kept(revision: string): Promise<Assembly | undefined> {
-    const packed = remembered(this.#state, ({ layers }) => layers.imageOf(revision));
+  /** The image as it was described before; undefined if that is not known, or was over other data of the layers. */
+  async #kept(revision: string, layers: readonly OpenLayer[]): Promise<Assembly | undefined> {
+    const packed = remembered(this.#state, (state) => state.layers.imageOf(revision));
+    if (packed === undefined) return undefined;
     // What is damaged is made again.
-    return packed === undefined ? undefined : unpackImage(packed).catch(() => undefined);
+    const kept = await unpackImage(packed).catch(() => undefined);
+    return kept !== undefined && isOver(kept, layers) ? kept : undefined;
   }
 
   async #make(
@@ -256,6 +259,14 @@ export class LayeredImages {
     await Promise.all(opened.map((layer) => layer?.[Symbol.asyncDispose]()));
     throw failed.signal.reason;
   }
+}
+
+/** Was the image described over layers of these sizes? */
+function isOver({ pieces }: Assembly, layers: readonly OpenLayer[]): boolean {
+  const whole = new Map<number, number>();
+  for (const piece of pieces)
+    if ('source' in piece && !whole.has(piece.source)) whole.set(piece.source, piece.offset + piece.length);
+  return whole.size <= layers.length && layers.every(({ size }, number) => (whole.get(number) ?? 0) === size);
 }
 
 /** The error for a layer that the registry does not have, although the image has not changed. */

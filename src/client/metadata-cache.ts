@@ -11,16 +11,19 @@ import type { Backend } from '../backends/backend.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { CachedListings } from './cached-listings.ts';
+import { LookAhead } from './look-ahead.ts';
 import type { MetadataOptions } from './metadata-options.ts';
 import { ResolvedImages } from './resolved-images.ts';
 
 export class MetadataCache {
   readonly images: ResolvedImages;
   readonly listings: CachedListings;
+  readonly #ahead: LookAhead;
 
   constructor(options: MetadataOptions) {
     this.images = new ResolvedImages(options);
     this.listings = new CachedListings(options);
+    this.#ahead = new LookAhead(this.images);
   }
 
   /**
@@ -28,13 +31,21 @@ export class MetadataCache {
    * or is what tells at all. Asks no service, and needs no statement of the catalog for each image.
    */
   look(backend: Backend, name: ImageName): RemoteImage | undefined {
-    return this.images.has(backend, name) ? undefined : this.listings.look(backend, name);
+    const listed = this.images.has(backend, name) ? undefined : this.listings.look(backend, name);
+    const listing = listed === undefined ? this.listings.recent(backend, name.collection) : undefined;
+    if (listing !== undefined) this.#ahead.note(backend, listing, name);
+    return listed;
   }
 
   /** Notes what a name stands for after a push, a copy or a removal. Listings that would show it are fetched anew. */
   noteChange(backend: Backend, name: ImageName, image: RemoteImage | undefined): void {
     this.images.put(backend, name, image);
     this.listings.expire(backend, name.collection);
+  }
+
+  /** Ends requests that nobody waits for. */
+  close(): Promise<void> {
+    return this.#ahead.close();
   }
 
   /** Forgets everything known of a backend. */

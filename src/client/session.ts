@@ -232,6 +232,7 @@ export class Session {
   }
 
   async close(): Promise<void> {
+    await this.metadata.close();
     await this.layers.close();
     await this.cache.stop();
     await this.layers.released();

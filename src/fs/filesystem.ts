@@ -13,7 +13,6 @@
  * opening.ts decides which of these holds. Each operation has one deadline; pushes end when the service does.
  */
 import { constants } from 'node:fs';
-import { LRUCache } from 'lru-cache';
 import type { Backend } from '../backends/backend.ts';
 import { isError } from '../base/errors.ts';
 import type { Session } from '../client/session.ts';
@@ -25,6 +24,7 @@ import {
   type Ownership,
   unseenAttributes,
 } from './attributes.ts';
+import { Folders } from './folders.ts';
 import type { OpenPath } from './in-use.ts';
 import { LastErrors } from './last-errors.ts';
 import { Lookup, notFound } from './lookup.ts';
@@ -36,7 +36,7 @@ import { Removals } from './removals.ts';
 import type { Verify } from './signed.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
-import { baseOf, checkLength, type ImagePath, isShortEnough, keyOf, parsePath } from './tree.ts';
+import { baseOf, checkLength, type ImagePath, keyOf, parsePath } from './tree.ts';
 import { attributeNames, attributeValue, isOwnAttribute } from './xattrs.ts';
 
 export interface FilesystemOptions extends PermissionOptions {
@@ -46,9 +46,6 @@ export interface FilesystemOptions extends PermissionOptions {
   readonly verify?: Verify | undefined;
 }
 
-/** Milliseconds after which the names of an opened folder are read again. A program reads a folder right after it opens it. */
-const OPENED = 1_000;
-
 /** libfuse renames a file that is removed or replaced while open to this, and removes it when it is closed. */
 const HIDDEN = /^\.fuse_hidden[0-9a-f]+$/;
 
@@ -57,14 +54,13 @@ export class Filesystem {
   readonly #session: Session;
   readonly #staging: Staging;
   readonly #lookup: Lookup;
+  readonly #folders: Folders;
   readonly #permissions: Permissions;
   readonly #removals: Removals;
   readonly #naming: Naming;
   readonly #owner: Ownership;
   readonly #files = new OpenFiles();
   readonly #opening: Opening;
-  /** What folders held when they were opened, until they are read. */
-  readonly #opened = new LRUCache<string, string[]>({ max: 16, ttl: OPENED, ttlAutopurge: true });
   /** What was removed or replaced while open, by its hidden path: a file being written, or what the image looked like. */
   readonly #hidden = new Map<string, StagedFile | Attributes>();
 
@@ -72,7 +68,8 @@ export class Filesystem {
     this.#session = session;
     this.#staging = staging;
     this.#removals = new Removals((path, error) => this.errors.note(path, error));
-    this.#lookup = new Lookup(session, options.deadline, (key) => this.#removals.has(key));
+    this.#lookup = new Lookup(session, options.deadline, this.#removals);
+    this.#folders = new Folders(this.#lookup, staging);
     this.#permissions = new Permissions(options, this.#lookup);
     this.#naming = new Naming(staging, this.#lookup, this.#permissions, this.#removals);
     this.#opening = new Opening(this.#files, {
@@ -139,26 +136,20 @@ export class Filesystem {
   }
 
   /** Throws what reading the folder throws. The next {@link readdir} returns what was read for that. */
-  async opendir(path: string): Promise<void> {
-    const parsed = parsePath(path);
-    if (parsed?.kind !== 'folder' || parsed.collection === '') return;
-    this.#opened.delete(path);
-    this.#opened.set(path, await this.#names(path));
+  opendir(path: string): Promise<void> {
+    return this.#folders.open(path);
   }
 
-  async readdir(path: string): Promise<string[]> {
-    const opened = this.#opened.get(path);
-    this.#opened.delete(path);
-    return opened ?? this.#names(path);
+  readdir(path: string): Promise<string[]> {
+    return this.#folders.read(path);
   }
 
-  async #names(path: string): Promise<string[]> {
-    const parsed = parsePath(path);
-    if (parsed?.kind === 'root') return [...this.#session.backendNames];
-    if (parsed?.kind !== 'folder') throw notFound(path);
-    const staged = this.#staging.list(path);
-    const names = await this.#lookup.names(path, parsed, staged.length > 0, this.#lookup.signal());
-    return [...new Set([...staged, ...names])].filter(isShortEnough);
+  /**
+   * Which of the names in a folder are files; the others are folders. Programs that walk through folders, such as find(1), then need not
+   * look at each entry.
+   */
+  filesIn(path: string): (name: string) => boolean {
+    return this.#folders.filesIn(path);
   }
 
   /** Bytes of an open file; undefined if it is not an image. */

@@ -3,6 +3,7 @@
  * filesystem threw. It sets no time limit: each operation of the filesystem has a deadline of its own, and a push takes as long
  * as it needs.
  */
+import { constants as files } from 'node:fs';
 import { readdir, readlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
@@ -30,6 +31,12 @@ const MARGIN = 10;
 /** Longest file name (NAME_MAX). */
 const NAME_MAX = 255;
 
+/** What fuse-native takes for the attributes of an entry of a folder. Of those, libfuse passes on only the kind. */
+const [FILE, FOLDER] = [files.S_IFREG, files.S_IFDIR].map((mode) => new Uint32Array(18).fill(mode, 0, 1));
+
+/** If fuse-native has no such operation, libfuse answers ENOSYS, and the kernel does not ask again. */
+const XATTR_OPERATIONS = ['getxattr', 'listxattr', 'setxattr', 'removexattr'];
+
 type Answer = (result: number, ...values: unknown[]) => void;
 type Handler = (...args: never[]) => void;
 
@@ -48,12 +55,15 @@ interface FuseInternals {
   _fuseOptions(): string;
   _op_getxattr(signal: Answer, path: string, name: string, target: Buffer): void;
   _op_listxattr(signal: Answer, path: string, target: Buffer): void;
+  _op_readdir(signal: Answer, path: string): void;
 }
 
 export interface MountOptions {
   readonly mountpoint: string;
   readonly allowOther: boolean;
   readonly readOnly: boolean;
+  /** Without extended attributes the kernel asks for none, which makes `ls -l` faster. */
+  readonly hasXattrs: boolean;
   /** Further options of the mount, as `-o` takes them. */
   readonly extra: readonly string[];
 }
@@ -91,9 +101,24 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
         return fill(target, Buffer.from(names.map((name) => `${name}\0`).join('')));
       });
     }
+
+    /** As fuse-native's own method, without an array of 18 numbers made for each name. */
+    override _op_readdir(signal: Answer, path: string): void {
+      run('readdir', path, signal, async () => {
+        const names = await filesystem.readdir(path);
+        const isFile = filesystem.filesIn(path);
+        const kinds = names.map((name) => (isFile(name) ? FILE : FOLDER));
+        return [
+          ['.', '..', ...names],
+          [FOLDER, FOLDER, ...kinds],
+        ];
+      });
+    }
   }
   const run = runner(filesystem);
-  const mount = new Mount(options.mountpoint, operations(filesystem, run), {
+  const handlers = operations(filesystem, run);
+  if (!options.hasXattrs) for (const name of XATTR_OPERATIONS) delete handlers[name];
+  const mount = new Mount(options.mountpoint, handlers, {
     timeout: false,
     fsname: 'sregistry',
     subtype: 'sregistry',
@@ -208,8 +233,6 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
         await filesystem.opendir(path);
         return 0;
       }),
-    readdir: (path: string, answer: Answer) =>
-      run('readdir', path, answer, async () => [['.', '..', ...(await filesystem.readdir(path))]]),
     open: (path: string, flags: number, answer: Answer) =>
       run('open', path, answer, async () => [await open(path, flags)]),
     create: (path: string, _mode: number, answer: Answer) =>
@@ -234,6 +257,7 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
     chown: plain('chown', (path) => filesystem.setAttributes(path)),
     utimens: plain('utimens', (path) => filesystem.setAttributes(path)),
     // Mount's own methods answer these. They are named here so that the kernel learns that they exist.
+    readdir: () => {},
     listxattr: () => {},
     getxattr: () => {},
     setxattr: plain('setxattr', async () => Promise.reject(systemError(ENOTSUP))),

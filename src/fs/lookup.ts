@@ -13,6 +13,7 @@ import type { Session } from '../client/session.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { OpenRevisions } from './open-revisions.ts';
+import type { Removals } from './removals.ts';
 import {
   baseOf,
   type FolderPath,
@@ -34,25 +35,27 @@ export class Lookup {
   readonly openRevisions = new OpenRevisions();
   readonly #session: Session;
   readonly #deadline: number;
-  readonly #isLeaving: (key: string) => boolean;
+  readonly #removals: Removals;
   /** Backends that were used. */
   readonly #backends = new Map<string, Backend>();
   readonly #madeFolders = new Set<string>();
   readonly #shown = new LRUCache<string, RemoteImage>({ max: 10_000, ttl: SHOWN });
 
-  /**
-   * `deadline`: milliseconds within which an operation ends. `isLeaving`: was this image removed from its name, although its
-   * registry still has it?
-   */
-  constructor(session: Session, deadline: number, isLeaving: (key: string) => boolean) {
+  /** `deadline`: milliseconds within which an operation ends. `removals`: images whose registries still have them. */
+  constructor(session: Session, deadline: number, removals: Removals) {
     this.#session = session;
     this.#deadline = deadline;
-    this.#isLeaving = isLeaving;
+    this.#removals = removals;
   }
 
   /** The deadline of one operation, from now. */
   signal(): AbortSignal {
     return AbortSignal.timeout(this.#deadline);
+  }
+
+  /** The folders at the top. */
+  get backendNames(): readonly string[] {
+    return this.#session.backendNames;
   }
 
   /** The backend that is shown under this name. Throws NOT_FOUND if none is. */
@@ -69,7 +72,7 @@ export class Lookup {
     const key = imageKey(parsed.backend, parsed.name);
     const open = this.openRevisions.get(key);
     if (open !== undefined) return open;
-    if (this.#isLeaving(key)) return undefined;
+    if (this.#removals.has(key)) return undefined;
     const backend = await this.backend(parsed.backend);
     return this.#session.layered.sized(
       await this.#session.metadata.images.resolve(backend, parsed.name, signal),
@@ -90,9 +93,9 @@ export class Lookup {
   listedImage({ backend: name, name: image }: OfImage): { backend: Backend; image: RemoteImage } | undefined {
     const backend = this.#backends.get(name);
     const key = imageKey(name, image);
-    if (backend === undefined || this.openRevisions.get(key) !== undefined || this.#isLeaving(key))
+    if (backend === undefined || this.openRevisions.get(key) !== undefined || this.#removals.has(key))
       return undefined;
-    const listed = this.#session.metadata.look(backend, image);
+    const listed = this.#session.layered.sized(this.#session.metadata.look(backend, image));
     if (listed === undefined) return undefined;
     if (this.#shown.peek(key)?.revision !== listed.revision) this.#shown.delete(key);
     return { backend, image: listed };
@@ -116,7 +119,7 @@ export class Lookup {
    */
   async imageToOpen(parsed: OfImage, signal: AbortSignal): Promise<RemoteImage | undefined> {
     const key = imageKey(parsed.backend, parsed.name);
-    const shown = this.#isLeaving(key) ? undefined : this.#shown.get(key);
+    const shown = this.#removals.has(key) ? undefined : this.#shown.get(key);
     return shown !== undefined && this.openRevisions.get(key) === undefined
       ? shown
       : this.image(parsed, signal);
@@ -188,11 +191,12 @@ export class Lookup {
     signal: AbortSignal,
   ): Promise<string[]> {
     const backend = await this.backend(backendName);
+    const removals = this.#removals.isEmpty ? undefined : this.#removals;
     try {
       const { entries } = await this.#session.metadata.listings.list(backend, collection, signal);
       return entries.flatMap((entry) => {
         if (entry.kind === 'collection') return [entry.name];
-        if (this.#isLeaving(imageKey(backendName, entry.name))) return [];
+        if (removals?.has(imageKey(backendName, entry.name))) return [];
         return (
           fileNameOf(entry.name, entry.remote?.extension ?? entry.extension ?? this.#session.extension) ?? []
         );

@@ -52,6 +52,8 @@ export interface MountRequest extends Omit<SessionOptions, 'env'> {
   readonly allowOther?: boolean;
   readonly allowDelete?: boolean;
   readonly noOverwrite?: boolean;
+  /** Have no extended attributes. The kernel then asks for none. */
+  readonly noXattrs?: boolean;
   /** Path of a file of public keys. Only images that one of them signed can be read. */
   readonly requireSigned?: string | undefined;
   /** Options passed to FUSE as they are. */
@@ -146,6 +148,7 @@ export class Mount {
       mountpoint: this.mountpoint,
       allowOther: request.allowOther ?? false,
       readOnly: request.readOnly ?? false,
+      hasXattrs: !(request.noXattrs ?? false),
       extra: request.fuseOptions ?? [],
     });
     this.#control = await serveControl(socketPath(this.#runtimeDir, this.mountpoint), {

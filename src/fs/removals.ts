@@ -34,6 +34,11 @@ export class Removals {
     this.#onFailure = onFailure;
   }
 
+  /** Is no image being removed? */
+  get isEmpty(): boolean {
+    return this.#pending.size === 0;
+  }
+
   /** Is the image being removed, so that its name stands for nothing? */
   has(key: string): boolean {
     return this.#pending.has(key);

@@ -19,7 +19,16 @@ function exampleOptions({ options }: Pick<Driver, 'options'>): Record<string, st
 }
 
 /** What a backend has that is neither in every one nor a capability. */
-const OTHERS = ['arch', 'http', 'localPath', 'openLocal', 'readBlob', 'isCollectionName', 'close'];
+const OTHERS = [
+  'arch',
+  'http',
+  'localPath',
+  'openLocal',
+  'readBlob',
+  'isCollectionName',
+  'resolvesAhead',
+  'close',
+];
 const ALWAYS: (keyof Backend)[] = ['name', 'driver', 'target', 'defaultCollection', 'resolve', 'read'];
 
 test.each(all)(

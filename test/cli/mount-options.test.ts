@@ -22,9 +22,12 @@ describe('The options of mount -o', () => {
       backend: ['lab', 'hub'],
       fuseOptions: [],
     });
-    expect(parseMountOptions(['allow-delete,no_overwrite,offline,ttl=5m,arch=arm/v7'])).toMatchObject({
+    expect(
+      parseMountOptions(['allow-delete,no_overwrite,no-xattrs,offline,ttl=5m,arch=arm/v7']),
+    ).toMatchObject({
       allowDelete: true,
       noOverwrite: true,
+      noXattrs: true,
       offline: true,
       ttl: '5m',
       arch: 'arm/v7',

@@ -150,32 +150,34 @@ needs({ registry: true })('layers', () => {
     expect(image.modified).toEqual(new Date('2020-02-02T02:02:02Z'));
   });
 
-  test('an image that was opened before needs no index of its layers, and one whose tables are damaged is made again', async () => {
-    await push('1', [layerOf(BASE), layerOf(APP)]);
-    await push('2', [layerOf(OTHER)]);
-    let other: Buffer;
+  test('an image that was opened before is read by its kept tables, unless they are damaged or over other layers', async () => {
+    const layers = [layerOf(BASE), layerOf(APP)];
+    await push('1', layers);
+    await push('labelled', layers, { Labels: { owner: 'lab' } });
+    await push('other', [layerOf(OTHER)]);
+    const tables = new Map<string, Buffer>();
     {
       await using on = await Session.open({ env: environment(home) });
-      for (const tag of ['1', '2']) await (await open(on, `lab://demo/app:${tag}`))[Symbol.asyncDispose]();
-      const { image } = await find(on, 'lab://demo/app:2');
-      other = Buffer.from(on.state.layers.imageOf(image?.revision ?? '') ?? '');
+      for (const tag of ['1', 'labelled', 'other']) {
+        await using image = await open(on, `lab://demo/app:${tag}`);
+        tables.set(tag, Buffer.from(on.state.layers.imageOf(image.image.revision) as Uint8Array));
+      }
     }
     const on = await session();
-    const { revision } = (await find(on, 'lab://demo/app:1')).image as { revision: string };
     on.state.db.prepare('DELETE FROM layer_entries').run();
-    {
+    const read = async (kept?: Buffer) => {
+      const { revision } = (await find(on, 'lab://demo/app:1')).image as { revision: string };
+      if (kept !== undefined) on.state.layers.putImage(revision, 1, kept);
       await using image = await open(on, 'lab://demo/app:1');
       expect(await fileIn(image, '/etc/base')).toBe(DATA.toString());
-    }
-    // Tables that others made: what is kept is what is read.
-    on.state.layers.putImage(revision, 1, other);
-    {
-      await using image = await open(on, 'lab://demo/app:1');
-      expect(await fileIn(image, '/etc/base')).toBe('');
-    }
-    on.state.layers.putImage(revision, 1, other.fill(0, 20));
-    await using image = await open(on, 'lab://demo/app:1');
-    expect(await fileIn(image, '/etc/base')).toBe(DATA.toString());
+      return await fileIn(image, '/.singularity.d/labels.json');
+    };
+    const own = await read();
+    expect(own).not.toContain('owner');
+    const labelled = tables.get('labelled') as Buffer;
+    expect(await read(labelled)).toContain('"owner": "lab"');
+    expect(await read(tables.get('other'))).toBe(own);
+    expect(await read(labelled.fill(0, 20))).toBe(own);
   });
 
   test('a layer that grows a hundred times gets room as it grows, and is an error where the cache has none', async () => {

@@ -54,6 +54,70 @@ needs({ fuse: true, registry: true, apptainer: true })('a mount of a registry', 
     expect((await world.shell('ls $MNT/lab/none')).code).not.toBe(0);
   });
 
+  test('`find -type f` examines no image.', async () => {
+    await publish(SMALL, 'demo/small:1.0');
+    await publish(SMALL, 'demo/deeper/small:2.0');
+    await world.mount();
+    const before = registry.log().length;
+    const found = await world.ok('find $MNT/lab -type f; find $MNT/lab -mindepth 1 -type d');
+    expect(
+      found
+        .trim()
+        .split('\n')
+        .map((path) => path.slice(world.mountpoint.length))
+        .sort(),
+    ).toEqual([
+      '/lab/demo',
+      '/lab/demo/deeper',
+      '/lab/demo/deeper/small:2.0.simg',
+      '/lab/demo/small:1.0.simg',
+    ]);
+    await eventually(() => expect(registry.log().slice(before).length).toBeGreaterThan(2));
+    expect(
+      registry
+        .log()
+        .slice(before)
+        .filter(({ path }) => path.includes('/manifests/')),
+    ).toEqual([]);
+    // A file being written is one as well, whatever its name.
+    await world.ok(`head -c 100000 ${SMALL} > $MNT/lab/demo/upload.part`);
+    expect(await world.ok('find $MNT/lab/demo -maxdepth 1 -type f')).toContain('upload.part');
+  });
+
+  test('With `--no-xattrs` there are no extended attributes, and `ls -l` asks for none.', async () => {
+    await publish(SMALL, 'demo/small:1.0');
+    const read = `python3 -c "import os; print(os.getxattr('$MNT/lab/demo/small:1.0.simg', 'user.sregistry.uri'))"`;
+    await world.mount();
+    expect(await world.ok(read)).toContain('lab://demo/small:1.0');
+    await world.unmount();
+    await world.mount('--no-xattrs');
+    expect((await world.shell(read)).stderr).toContain('Operation not supported');
+    expect(await world.ok('ls -l $MNT/lab/demo')).toContain('small:1.0.simg');
+    await world.ok(`cp -a ${SMALL} $MNT/lab/demo/new:1.0.simg && cmp ${SMALL} $MNT/lab/demo/new:1.0.simg`);
+  });
+
+  test('the first bytes of a named image take two requests: its manifest, and a range', async () => {
+    await publish(SMALL, 'demo/team/small:1.0');
+    for (const other of ['demo/other', 'demo/team/other', 'else/where']) await publish(SMALL, `${other}:1.0`);
+    await world.mount();
+    const before = registry.log().length;
+    await world.ok(`cmp -n 4096 ${SMALL} $MNT/lab/demo/team/small:1.0.simg`);
+    const requests = () =>
+      registry
+        .log()
+        .slice(before)
+        .map(({ method, path }) => `${method} ${path.replace(/sha256:.*/, '')}`);
+    await eventually(() => expect(requests().length).toBeGreaterThanOrEqual(2));
+    const wanted = ['GET /v2/demo/team/small/manifests/1.0', 'GET /v2/demo/team/small/blobs/'];
+    expect(requests().slice(0, 2)).toEqual(wanted);
+    // Whatever the kernel reads ahead.
+    expect(
+      requests()
+        .slice(2)
+        .filter((request) => request !== wanted[1]),
+    ).toEqual([]);
+  });
+
   test('`du` shows what is on local disk.', async () => {
     await publish(SMALL, 'demo/small:1.0');
     await world.mount();

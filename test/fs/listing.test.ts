@@ -1,7 +1,9 @@
 /** What a listing saves: `ls -l` asks once for a folder, not once for each of its images. */
+import { once } from 'node:events';
 import { constants } from 'node:fs';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pMap from 'p-map';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Filesystem } from '../../src/fs/filesystem.ts';
@@ -82,7 +84,7 @@ describe('a directory', () => {
     const lookAhead = async () => {
       await filesystem.readdir('/lab/demo');
       for (const number of [10, 11]) await stat(filesystem, `/lab/demo/image${number}:1.0.sif`);
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(50);
     };
     await lookAhead();
     const handle = await filesystem.open(first, constants.O_WRONLY);
@@ -116,6 +118,72 @@ describe('a directory', () => {
     await copyIn(filesystem, '/lab/demo/new:1.sif', await image('small-gzip.sif'));
     expect(await filesystem.readdir('/lab/demo')).toHaveLength(4);
     expect(listing).toHaveBeenCalledTimes(2);
+  });
+});
+
+describe('a service that lists only names', () => {
+  const COUNT = 100;
+  const names = Array.from({ length: COUNT }, (_, number) => `image${number}`);
+
+  /** A service whose answers wait until all that is asked for was asked for. */
+  const openSlow = async () => {
+    const { filesystem, session } = await openWorld({ lab: { driver: 'oci', base: 'http://127.0.0.1:9' } });
+    const backend = await session.backend('lab');
+    const nameOf = (name: string) => ({ collection: 'demo', image: name, tag: '1.0' });
+    vi.spyOn(backend, 'list').mockImplementation(async function* () {
+      for (const name of names) yield { kind: 'image', name: nameOf(name) };
+    });
+    let [asked, most] = [0, 0];
+    const resolve = vi.spyOn(backend, 'resolve').mockImplementation(async (name) => {
+      asked += 1;
+      most = Math.max(most, asked);
+      await sleep(5);
+      asked -= 1;
+      return { name, size: Number(name.image.slice(5)), revision: name.image, handle: {} };
+    });
+    return { filesystem, session, resolve, most: () => most };
+  };
+
+  test('`ls -l` asks for several images at a time, and for each once', async () => {
+    const { filesystem, resolve, most } = await openSlow();
+    const sizes = await list(filesystem, '/lab/demo');
+    expect([...sizes.values()]).toEqual(names.map((_, number) => number));
+    expect(resolve).toHaveBeenCalledTimes(COUNT);
+    expect(most()).toBeGreaterThan(8);
+    expect(most()).toBeLessThan(20);
+  });
+
+  test('a service that counts what it is asked for is asked for what somebody looks at', async () => {
+    const { filesystem, session, resolve, most } = await openSlow();
+    Object.assign(await session.backend('lab'), { resolvesAhead: false });
+    await filesystem.readdir('/lab/demo');
+    for (const number of [0, 1, 2]) await stat(filesystem, `/lab/demo/image${number}:1.0.simg`);
+    expect(resolve).toHaveBeenCalledTimes(3);
+    expect(most()).toBe(1);
+  });
+
+  test('the end of a session ends the requests that nobody waits for', async () => {
+    const { filesystem, resolve, session } = await openSlow();
+    const signals: (AbortSignal | undefined)[] = [];
+    resolve.mockImplementation(async (name, signal) => {
+      if (['image0', 'image1'].includes(name.image))
+        return { name, size: 1, revision: name.image, handle: {} };
+      signals.push(signal);
+      await once(signal as AbortSignal, 'abort');
+      throw signal?.reason;
+    });
+    await filesystem.readdir('/lab/demo');
+    for (const number of [0, 1]) await stat(filesystem, `/lab/demo/image${number}:1.0.simg`);
+    await vi.waitFor(() => expect(signals.length).toBeGreaterThan(8));
+    await session.metadata.close();
+    expect(signals.every((signal) => signal?.aborted)).toBe(true);
+  });
+
+  test('one stat after `ls`, or some here and there, ask for those images alone', async () => {
+    const { filesystem, resolve } = await openSlow();
+    await filesystem.readdir('/lab/demo');
+    for (const number of [7, 50, 3]) await stat(filesystem, `/lab/demo/image${number}:1.0.simg`);
+    expect(resolve).toHaveBeenCalledTimes(3);
   });
 });
 

@@ -13,6 +13,7 @@ import { search, summarize } from '../../src/client/search.ts';
 import type { Filesystem } from '../../src/fs/filesystem.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
+import { answer, startFaultProxy } from '../servers/fault-proxy.ts';
 import { digestOf, type Layer, layerOf, pushLayered, tarOf } from '../servers/layered.ts';
 import { copyIn, errnoOfCall, fixture, image, openWorld, readFileAt, temporaryFolder } from './support.ts';
 
@@ -157,6 +158,22 @@ needs({ registry: true })('over a registry', () => {
       found: (image, backend) => sizes.push(summarize(other.session, image, backend).size),
     });
     expect(sizes).toEqual([bytes.length]);
+  });
+
+  test('of an image in layers that was opened before, `ls -l` shows the size also where a registry cannot list', async () => {
+    await pushLayered(registry.url, 'demo/app', '1', [layerOf(tarOf([{ path: 'app', data: 'app' }]))]);
+    const path = '/lab/demo/app:1.simg';
+    const proxy = await startFaultProxy(registry.url);
+    onTestFinished(() => proxy.close());
+    const always = { times: Number.POSITIVE_INFINITY };
+    proxy.inject(answer(404), { ...always, match: ({ url }) => /_catalog|tags\/list/.test(url ?? '') });
+    const unlisted = { lab: { driver: 'oci', base: proxy.url } };
+    const before = await openWorld(unlisted);
+    const bytes = await readFileAt(before.filesystem, path);
+    await before.stop();
+    const after = await openWorld(unlisted, { home: before.home });
+    expect(await after.filesystem.readdir('/lab/demo')).toEqual(['app:1.simg']);
+    expect(after.filesystem.listedAttributes(path)?.size).toBe(bytes.length);
   });
 
   test('The modification time is the revision’s.', async () => {

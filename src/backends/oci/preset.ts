@@ -77,6 +77,7 @@ function createOci<S extends OptionSchema>(
     },
 
     resolve,
+    resolvesAhead: true,
     read: async (image, offset, length, signal) => {
       const { repository, layer } = handleOf(image);
       if (layer !== undefined)

@@ -5,11 +5,11 @@ import { jobModule, runJob } from '../../base/threads.ts';
 /** The compressors that images are packed with: what Node has. Every Singularity reads gzip; zstd needs Linux 4.14. */
 export type PackCompressor = 'gzip' | 'zstd';
 
-/** Programs and their files take 1 % more than at level 9, in a quarter of the time. */
-const GZIP_LEVEL = 5;
+/** Programs and their files take 2 to 3 % more than at level 9, in a seventh of the time. More memory makes it a tenth faster. */
+const GZIP = { level: 4, memLevel: 9 };
 
 const COMPRESS: Record<PackCompressor, (bytes: Uint8Array) => Uint8Array> = {
-  gzip: (bytes) => deflateSync(bytes, { level: GZIP_LEVEL }),
+  gzip: (bytes) => deflateSync(bytes, GZIP),
   zstd: (bytes) => zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: 6 } }),
 };
 

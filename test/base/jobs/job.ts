@@ -29,6 +29,9 @@ const JOBS: Readonly<Record<string, (value: unknown, context: Context) => unknow
   missing: async () => (await import('node:fs/promises')).open('/nowhere/at/all'),
   /** As a thread that dies. */
   exit: () => process.exit(3),
+  hoard: () => {
+    for (const all: object[] = []; ; ) all.push(Array.from({ length: 100_000 }, (_, i) => ({ i })));
+  },
   /** Until it is told to stop; tells that it was. */
   wait: async (_value, { signal, send }) => {
     while (!signal.aborted) await sleep(5);
