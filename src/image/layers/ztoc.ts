@@ -83,8 +83,8 @@ export function parseZtoc(bytes: Buffer, limits: LayerLimits = LAYER_LIMITS): Zt
 
 function readCheckpoints(compression: FlatTable, storedSize: number, leastSize: number): Checkpoint[] {
   const packed = compression.bytes(COMPRESSION.checkpoints);
-  const places = placesOf(compression.byte(COMPRESSION.algorithm, GZIP), packed);
   const digests = [...compression.texts(COMPRESSION.digests)];
+  const places = placesOf(compression.byte(COMPRESSION.algorithm, GZIP), packed, digests.length);
   if (digests.length !== places.length || compression.int32(COMPRESSION.maxSpanId) !== places.length - 1)
     throw malformed('the ztoc has other digests than spans');
   return places.map((place, i): Checkpoint => {
@@ -100,21 +100,23 @@ function readCheckpoints(compression: FlatTable, storedSize: number, leastSize: 
   });
 }
 
-function placesOf(algorithm: number, packed: Buffer): Omit<Checkpoint, 'digest'>[] {
+/** @param count of the digests: whatever the packed places claim, only as many spans are made. */
+function placesOf(algorithm: number, packed: Buffer, count: number): Omit<Checkpoint, 'digest'>[] {
   if (algorithm === UNCOMPRESSED) {
     const zinfo = FlatTable.root(packed);
     const [spanSize, size] = [zinfo.size(TAR_ZINFO.spanSize), zinfo.size(TAR_ZINFO.size)];
-    if (spanSize < 4096 || size / spanSize > 1e7) throw malformed('the ztoc has too many spans');
-    const offsets = Array.from({ length: Math.ceil(size / spanSize) }, (_, i) => i * spanSize);
+    if (spanSize < 1 || Math.ceil(size / spanSize) !== count)
+      throw malformed('the ztoc has other digests than spans');
+    const offsets = Array.from({ length: count }, (_, i) => i * spanSize);
     return offsets.map((offset) => ({ offset, from: offset, bits: 0, window: undefined }));
   }
   if (algorithm !== GZIP) throw malformed('the ztoc is for an unknown compression');
   if (packed.length < HEADER_SIZE) throw malformed('the ztoc has no checkpoints');
-  const count = packed.readInt32LE();
+  const claimed = packed.readInt32LE();
   const stored = (packed.length - HEADER_SIZE) / CHECKPOINT_SIZE;
   // The first version left out the first checkpoint, as it is behind the shortest header.
-  const isFirstVersion = stored === count - 1;
-  if (count < 1 || (stored !== count && !isFirstVersion))
+  const isFirstVersion = stored === claimed - 1;
+  if (claimed < 1 || (stored !== claimed && !isFirstVersion))
     throw malformed('the ztoc has other checkpoints than it says');
   const first = { offset: 0, from: GZIP_HEADER, bits: 0, window: new Uint8Array(WINDOW_SIZE) };
   const places = Array.from({ length: stored }, (_, i) =>

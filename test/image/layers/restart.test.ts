@@ -174,3 +174,12 @@ test('a recording that was ended has no result', async () => {
   recorder.push(gzipSync('abc'));
   expect(await recorder.finish()).toBeUndefined();
 });
+
+test('a recording that falls too far behind has no result, and holds up nobody', async () => {
+  const path = join(folder, 'behind');
+  writeFileSync(path, '');
+  using recorder = new PointRecorder({ path, diffId: digestOf(Buffer.alloc(0)) });
+  // The thread takes nothing before this has returned.
+  for (let sent = 0; sent <= 64; sent++) recorder.push(Buffer.alloc(1 << 20, gzipSync('abc')));
+  expect(await recorder.finish()).toBeUndefined();
+});

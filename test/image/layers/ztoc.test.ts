@@ -118,6 +118,14 @@ test.each<[string, RegExp, Table]>([
   ['an unknown compression', /unknown compression/, { compression_algorithm: 3 }],
   ['no checkpoints', /no checkpoints/, { checkpoints: Buffer.alloc(0) }],
   ['other checkpoints than it says', /other checkpoints/, { checkpoints: Buffer.alloc(12 + 100, 1) }],
+  [
+    'endless spans',
+    /other digests/,
+    {
+      compression_algorithm: 2,
+      checkpoints: flatBuffer('TarZinfo', { version: 1, span_size: 1, size: 2 ** 52 }),
+    },
+  ],
   ['no sha256 of a span', /without a sha256/, { span_digests: ['md5:00'] }],
 ])('a ztoc with %s is not used', async (_, why, fields) => {
   const change = (ztoc: Table): Table => ({
