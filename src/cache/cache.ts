@@ -157,8 +157,7 @@ export class ImageCache {
    * again meanwhile has files of its own.
    */
   close(image: CachedImage): Promise<void> {
-    this.#stored.forget();
-    return this.#images.close(image);
+    return this.#images.close(image).finally(() => this.#stored.forget());
   }
 
   /**
@@ -173,6 +172,8 @@ export class ImageCache {
     } catch (error) {
       if (!isUnusable(error)) throw error;
       return false;
+    } finally {
+      this.#stored.forget();
     }
   }
 
@@ -182,7 +183,6 @@ export class ImageCache {
     file: string,
     sums: readonly number[] | undefined,
   ): Promise<boolean> {
-    this.#stored.forget();
     const { index, root } = this.#options;
     const key = keyOf(index, target, image);
     if (index.entries.get(key)?.complete === 1 || !(await this.makeRoom(image.size))) return false;

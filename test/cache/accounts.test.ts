@@ -108,6 +108,24 @@ test('while another process fetches, the map is looked at and nothing is written
   await two.close();
 });
 
+test('many questions for bytes on disk share one reading of the index, and see what this process changes', async () => {
+  const { cache, index, close } = await openCache(await temporaryFolder());
+  const images = Array.from({ length: 60 }, (_, number) => testImage(BLOCK_SIZE, { name: `image${number}` }));
+  const [first, second] = images as [TestImage, TestImage];
+  await keep(cache, first);
+  const statements = [vi.spyOn(index.entries, 'get'), vi.spyOn(index.entries, 'list')];
+  const bytes = () => images.map(({ remote }) => cache.cachedBytes(TARGET, remote));
+  const wanted = images.map((image) => (image === first ? BLOCK_SIZE : 0));
+  expect(bytes()).toEqual(wanted);
+  expect(statements.reduce((sum, { mock }) => sum + mock.calls.length, 0)).toBeLessThan(images.length / 2);
+  const open = cache.open(TARGET, second.remote, second.source);
+  await open.fetchAll();
+  expect(bytes()[1]).toBe(BLOCK_SIZE);
+  await cache.close(open);
+  expect(bytes()[1]).toBe(BLOCK_SIZE);
+  await close();
+});
+
 test('what is on disk is found, counted, served and evicted after the index was lost', async () => {
   const root = await temporaryFolder();
   const first = await openCache(root);

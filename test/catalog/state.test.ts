@@ -106,6 +106,20 @@ test('the images seen at a backend are listed by name, without the absent ones',
   ]);
 });
 
+test('the images seen directly in a collection, and no others', () => {
+  const { remotes } = open(temporaryFolder());
+  const names = ['top:1', 'demo/a:1', 'demo/b:1', 'demo/deeper/c:1', 'demo0/d:1', 'demo-x/e:1', 'de/f:1'];
+  for (const [size, name] of names.entries())
+    remotes.put('lab', name, { image: { ...remote, size }, fetchedAt: 1 });
+  remotes.put('lab', 'demo/gone:1', { image: undefined, fetchedAt: 1 });
+  const seen = (collection: string) =>
+    remotes.listIn('lab', collection).map(({ image }) => names[image.size]);
+  expect(seen('demo')).toEqual(['demo/a:1', 'demo/b:1']);
+  expect(seen('demo/deeper')).toEqual(['demo/deeper/c:1']);
+  expect(seen('')).toEqual(['top:1']);
+  expect(seen('none')).toEqual([]);
+});
+
 test('of the names that are absent only the newest thousands are kept', () => {
   const { remotes } = open(temporaryFolder());
   for (let i = 0; i < 7_000; i += 1) remotes.put('lab', `none-${i}`, { image: undefined, fetchedAt: i });

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
@@ -38,22 +39,28 @@ needs({ fuse: true, registry: true })('a container in layers', () => {
   const push = (tag: string, layers: readonly Layer[]) => pushLayered(registry.url, 'demo/app', tag, layers);
   const asked = (wanted: Layer) =>
     proxy.requests.filter(({ url }) => url.includes(digestOf(wanted.blob))).length;
-  /** The next request for a layer gets a quarter of it, and the rest after `go`. Resolves when that quarter was sent. */
+  /**
+   * The next request for a layer gets its first bytes, then a byte now and then (so that it is slow, and not stalled), and the rest
+   * after `go`. Resolves when the first bytes were sent.
+   */
   const hold = (wanted: Layer): Promise<void> => {
-    const [reached, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    go = released.resolve;
+    const reached = Promise.withResolvers<void>();
+    let isHeld = true;
+    go = () => {
+      isHeld = false;
+    };
     proxy.inject(
       (_request, _response, forward) =>
         forward({
           download: async function* (body, response) {
-            let sent = 0;
-            const closed = new Promise((resolve) => response.on('close', resolve));
             for await (const chunk of body) {
-              yield chunk;
-              sent += chunk.length;
-              if (sent < wanted.blob.length / 4) continue;
-              reached.resolve();
-              await Promise.race([released.promise, closed]);
+              let at = 0;
+              for (; isHeld && at < chunk.length && !response.destroyed; at++) {
+                yield chunk.subarray(at, at + 1);
+                if (at >= 1000) await setTimeout(200);
+                if (at === 1000) reached.resolve();
+              }
+              yield chunk.subarray(at);
             }
           },
         }),
@@ -73,7 +80,7 @@ needs({ fuse: true, registry: true })('a container in layers', () => {
     const reading = world.ok(`cat $MNT/${IMAGE} | wc -c`);
     await held;
     const estimates = await world.ok(
-      `for i in $(seq 20); do stat -c %s $MNT/${IMAGE}; sleep 0.1; done | sort -u`,
+      `for i in $(seq 12); do stat -c %s $MNT/${IMAGE}; sleep 0.1; done | sort -u`,
     );
     const [transfer] = (await world.mounted()).transfers;
     expect(transfer).toMatchObject({ uri: 'demo/app:1, layer 1 of 2', size: slow.blob.length });

@@ -189,7 +189,9 @@ async function layeredImage(
 function estimate(layers: readonly Descriptor[]): number {
   const isPlain = (mediaType: string) => mediaType.endsWith('.tar');
   const sizes = layers.map(({ size, mediaType }) => (isPlain(mediaType) ? size : size * 2.5));
-  return Math.ceil(sizes.reduce((sum, size) => sum + size, 0));
+  const sum = sizes.reduce((total, size) => total + size, 0);
+  // A manifest can claim any size, and the kernel takes none beyond 2^63.
+  return Math.min(Math.ceil(sum), Number.MAX_SAFE_INTEGER);
 }
 
 /** `found` is the manifest that may hold the image: `top`, or one that the index `top` points to. */

@@ -56,7 +56,9 @@ export function parseLayered(bytes: Buffer, blobs: readonly LayerDescriptor[]): 
   }
   const { os, architecture, variant, created, config, rootfs } = record(value);
   const { diff_ids: ids } = record(rootfs);
-  if (!Array.isArray(ids) || ids.length !== blobs.length || blobs.length > MAX_LAYERS)
+  if (blobs.length > MAX_LAYERS)
+    throw malformed(`it has ${blobs.length} layers, more than the ${MAX_LAYERS} that an image may have`);
+  if (!Array.isArray(ids) || ids.length !== blobs.length)
     throw malformed('its configuration names other layers than its manifest');
   const layers = blobs.map(({ digest, size, mediaType, annotations }, i) => {
     const diffId: unknown = ids[i];

@@ -14,6 +14,9 @@ export interface LayerDigests {
   readonly diffId: string;
 }
 
+const FETCH_ANEW =
+  'Open the image again to fetch it anew; if it fails again, the registry stores wrong bytes';
+
 /**
  * The bytes of the archive. They count only if all of them were taken without an error.
  * @throws {SregistryError} CORRUPT if blob or archive has another digest or cannot be decompressed; errors of `blob`.
@@ -38,7 +41,10 @@ export async function* unpackLayer(
     }
   } catch (error) {
     if (!/^(Z_|ZSTD_|ERR_ZSTD)/.test(systemCode(error) ?? '') && !isError(error, 'NOT_AN_IMAGE')) throw error;
-    throw new SregistryError('CORRUPT', `${title} cannot be decompressed`, { cause: error });
+    throw new SregistryError('CORRUPT', `${title} cannot be decompressed`, {
+      hint: FETCH_ANEW,
+      cause: error,
+    });
   }
   compare(title, outer, digest, 'blob');
   compare(title, inner, diffId, 'archive');
@@ -77,6 +83,6 @@ function compare(title: string, hash: Hash, wanted: string, what: string): void 
   const found = `${algorithm}:${hash.digest('hex')}`;
   if (found === wanted) return;
   throw new SregistryError('CORRUPT', `${title} was damaged: its ${what} has ${found}, not ${wanted}`, {
-    hint: 'Open the image again to fetch it anew; if it fails again, the registry stores wrong bytes',
+    hint: FETCH_ANEW,
   });
 }
