@@ -1,7 +1,7 @@
 /**
  * The one-way house: a room of src/ imports from the rooms below it, never from one above; no file imports itself by way of
  * others, be it for a type or when it is first needed; some packages have one file that may import them; src/ never imports
- * from test/ or bench/. Prints each breach and exits 1.
+ * from test/ or bench/; no file finds another by its own URL, as the build moves files. Prints each breach and exits 1.
  *
  *     node scripts/check-imports.ts [CHECKOUT]
  */
@@ -22,6 +22,11 @@ const ONLY: Record<string, string> = {
 
 const IMPORT = /(?:\bfrom\s*|\bimport\s*\(\s*|\bimport\s+|\brequire\s*\(\s*)(['"])([^'"\n]+)\1/g;
 
+/** The file that knows where others lie after a build. */
+const PLACES = 'src/base/package.ts';
+/** A module's own place, except where it only says from where Node looks for a package. */
+const OWN_PLACE = /(?<!\b(?:createRequire\(|findPackageJSON\(.*))\bimport\.meta\.(?:url|dirname|filename)\b/;
+
 /** What a file imports: packages by name, files by their path in the checkout. */
 interface Imports {
   readonly packages: readonly string[];
@@ -34,6 +39,9 @@ function importsOf(root: string, file: string): Imports {
   const files = targets.filter((target) => target.startsWith('.'));
   return { packages, files: files.map((path) => relative(root, join(root, dirname(file), path))) };
 }
+
+const usesOwnPlace = (root: string, file: string) =>
+  file !== PLACES && OWN_PLACE.test(readFileSync(join(root, file), 'utf8'));
 
 const roomOf = (path: string) => /^src\/([^/]+)\//.exec(path)?.[1];
 
@@ -81,5 +89,7 @@ const files = globSync('src/**/*.ts', { cwd: root }).toSorted();
 const graph = new Map(files.map((file) => [file, importsOf(root, file)]));
 const breaches = [...graph].flatMap(([file, imports]) => [...breachesOf(file, imports)]);
 breaches.push(...circles(graph));
+for (const file of files)
+  if (usesOwnPlace(root, file)) breaches.push(`${file}: only ${PLACES} may find files by import.meta`);
 for (const breach of breaches) console.error(breach);
 if (breaches.length > 0) process.exit(1);

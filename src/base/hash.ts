@@ -2,7 +2,8 @@
  * Checksums of files, computed in another thread: a 10 GB image takes many seconds, and a mount must answer meanwhile.
  */
 import { SregistryError } from './errors.ts';
-import { jobModule, startJob } from './threads.ts';
+import { entryModule } from './package.ts';
+import { startJob } from './threads.ts';
 
 export interface HashOptions {
   /** Called with the bytes done and the total. */
@@ -31,7 +32,7 @@ export interface HashProgress {
   readonly total: number;
 }
 
-const JOB = jobModule(import.meta.url, 'hash-job');
+const JOB = entryModule('base/hash-job');
 
 /** `sha256:<64 hex>` of a file. Throws Node's own error (`ENOENT`, ...) or CANCELED. */
 export async function sha256File(path: string, options: HashOptions = {}): Promise<string> {

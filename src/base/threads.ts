@@ -8,6 +8,7 @@
 import { availableParallelism, totalmem } from 'node:os';
 import { MessageChannel, type MessagePort, type Transferable, Worker } from 'node:worker_threads';
 import { SregistryError, systemCode } from './errors.ts';
+import { entryModule } from './package.ts';
 import { type PackedError, unpackError } from './packed-error.ts';
 
 /** What a job is given besides its input. `In` is what its starter sends, `Out` what it sends to its starter. */
@@ -73,14 +74,9 @@ const IDLE = 10_000;
 
 const threads = new Set<Thread>();
 
-/** The module of a job, beside the file at `from`: `.ts` in the source tree, `.js` in dist. */
-export function jobModule(from: string, name: string): URL {
-  return new URL(`./${name}${from.endsWith('.ts') ? '.ts' : '.js'}`, from);
-}
-
 /**
  * Starts a job in a thread.
- * @param module exports `run`, see {@link JobRun}; {@link jobModule} names it.
+ * @param module exports `run`, see {@link JobRun}; {@link entryModule} names it.
  */
 export function startJob<Input, Result, In = never, Out = never>(
   module: URL,
@@ -144,7 +140,7 @@ function pick(): Thread {
 }
 
 function create(): Thread {
-  const worker = new Worker(jobModule(import.meta.url, 'thread'), {
+  const worker = new Worker(entryModule('base/thread'), {
     resourceLimits: { maxOldGenerationSizeMb: MEMORY },
   });
   const thread: Thread = { worker, jobs: new Set() };

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { descriptionFile } from './package.ts';
 
-/** package.json lies two folders above this file, in src/base as in dist/base. */
-const description = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+const description = JSON.parse(readFileSync(descriptionFile, 'utf8'));
 
 /** The version of sregistry. */
 export const version: string = description.version;

@@ -4,7 +4,6 @@ import { rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SregistryError } from '../base/errors.ts';
 import { fileError } from '../base/files.ts';
-import { sha256File } from '../base/hash.ts';
 import { folderOf, type ImageName } from '../image/name.ts';
 import { formatImageName, parseImageName, removeUri } from '../image/names.ts';
 import { type Container, type ContainerFields, type ContainerRow, fromRow, toFields } from './container.ts';
@@ -193,6 +192,8 @@ async function identify(staged: string, name: ImageName, addition: Addition) {
 
 async function digestOfStaged(staged: string, { file, transfer = 'move', digest, signal }: Addition) {
   if (digest !== undefined && transfer === 'move') return digest;
+  // Loads threads, which most uses of the library do not need.
+  const { sha256File } = await import('../base/hash.ts');
   const actual = await sha256File(staged, { signal });
   if (digest === undefined || actual === digest) return actual;
   throw new SregistryError(

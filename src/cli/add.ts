@@ -1,4 +1,4 @@
-import { addImage } from '../client/images.ts';
+import { addImage } from '../client/add.ts';
 import { bot } from '../log/index.ts';
 import { defineCommand } from './command.ts';
 import { JSON_OPTION, printJson } from './json.ts';

@@ -2,12 +2,13 @@
  * Runs scripts from stdin as ES modules of the working directory. In them, `import ... from 'sregistry'` gives this library.
  */
 import { registerHooks } from 'node:module';
-import { extname, join } from 'node:path';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Script } from 'node:vm';
+import { entryModule } from '../base/package.ts';
 
-/** This copy of the library: `.ts` in src, `.js` in dist. */
-const LIBRARY = new URL(`../client/index${extname(import.meta.url)}`, import.meta.url).href;
+/** This copy of the library. */
+const LIBRARY = entryModule('client/index').href;
 
 /** Resolves when the script has run to its end. Throws what it throws. A syntax error has its position, if that is known. */
 export async function runScript(source: string): Promise<void> {

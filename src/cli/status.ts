@@ -6,6 +6,7 @@ import { listPushes, type PushSummary } from '../client/pushes.ts';
 import type { MountStatus } from '../fs/control.ts';
 import { mountStatuses } from '../fs/daemon.ts';
 import type { MountRecord } from '../fs/mount-record.ts';
+import { outdated } from '../fs/mount-version.ts';
 import { bot } from '../log/index.ts';
 import { getPaths } from '../settings/paths.ts';
 import { defineCommand } from './command.ts';
@@ -37,6 +38,7 @@ export default defineCommand({
     }
     const pushes = await pushesOf(mounts, wanted === undefined ? await ownCache(env) : undefined);
     for (const record of silent) warnOfSilence(record);
+    for (const note of mounts.map(outdated)) if (note !== undefined) bot.warning(note);
     if (args.json) printJson({ mounts, pushes });
     else bot.data(describe(mounts, pushes).join('\n'));
     return silent.length > 0 ? 1 : 0;
@@ -71,9 +73,9 @@ function describe(mounts: readonly MountStatus[], pushes: readonly PushSummary[]
 }
 
 function describeMount({ mountpoint, pid, since, ...mount }: MountStatus): string[] {
-  const { backends, cache, fetchedBytes, transfers, openFiles, open, pushing } = mount;
+  const { backends, cache, version, fetchedBytes, transfers, openFiles, open, pushing } = mount;
   return [
-    `${mountpoint} (process ${pid}, mounted ${formatAge(since)})`,
+    `${mountpoint} (process ${pid}, mounted ${formatAge(since)}${version === undefined ? '' : `, version ${version}`})`,
     `  backends  ${backends.join(', ')}`,
     `  cache     ${formatSize(cache.bytes)} of ${formatSize(cache.limit)} in ${cache.path}`,
     `  network   ${formatSize(fetchedBytes)} fetched, ${transfers.length} transfers, ${pushing} pushes`,

@@ -21,10 +21,11 @@ import { aliasesIn, defaultInstanceOf, INSTANCE_NAME, instanceNamed } from '../s
 import { getPaths } from '../settings/paths.ts';
 import { ACTIVE, readClientSecrets } from '../settings/secrets.ts';
 import { createSettings, type Settings } from '../settings/settings.ts';
+import { type AddRequest, addImage } from './add.ts';
 import { authFlow } from './auth-flow.ts';
 import { type Copied, type CopyOptions, copy } from './copy.ts';
 import { getImage } from './get.ts';
-import { type AddRequest, addImage, type ImageSummary, listImages, renameImage } from './images.ts';
+import { type ImageSummary, listImages, renameImage } from './images.ts';
 import { type Facts, inspect } from './inspect.ts';
 import { listLabels } from './labels.ts';
 import { isLibraryDisabled } from './library.ts';

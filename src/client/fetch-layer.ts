@@ -3,7 +3,8 @@
  * (layer-job.ts). What is left here is the network, and room in the cache.
  */
 import type { Readable } from 'node:stream';
-import { jobModule, startJob } from '../base/threads.ts';
+import { entryModule } from '../base/package.ts';
+import { startJob } from '../base/threads.ts';
 import type { GrowingFile } from '../cache/growing-file.ts';
 import type { LayerDigests } from '../image/layers/unpack.ts';
 
@@ -31,7 +32,7 @@ export interface FetchedLayer {
   readonly entries: Uint8Array;
 }
 
-const JOB = jobModule(import.meta.url, 'layer-job');
+const JOB = entryModule('client/layer-job');
 /** Bytes that go to the thread at a time. */
 const PARCEL = 512 * 1024;
 /** Bytes that are on their way to the thread. */

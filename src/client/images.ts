@@ -1,22 +1,11 @@
-/** The user's own images: adds, renames and lists them. */
+/** The user's own images: renames and lists them. */
 import { stat } from 'node:fs/promises';
 import type { Container } from '../catalog/container.ts';
 import type { Library, Query } from '../catalog/library.ts';
-import { formatImageName, parseImageName, removeUri, uriScheme } from '../image/names.ts';
-import { metricsOfFile, requireWholeImage } from './image-file.ts';
+import { formatImageName, parseImageName, removeUri } from '../image/names.ts';
 
 /** The backend that the library is. */
 export const LOCAL = 'local';
-
-export interface AddRequest {
-  readonly file: string;
-  /** The name it gets; a scheme names the backend it comes from. */
-  readonly name: string;
-  /** Leave the file where it is. */
-  readonly copy?: boolean | undefined;
-  readonly progress?: ((done: number) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
 
 /** An image of the library as `sregistry images --json` prints it. */
 export interface ImageSummary {
@@ -31,25 +20,6 @@ export interface ImageSummary {
   readonly client: string;
   readonly path: string | undefined;
   readonly url: string | undefined;
-}
-
-/**
- * Adds a file to the library, under its name in lower case, as the Python client does. Throws NOT_AN_IMAGE if it is not an
- * image.
- */
-export async function addImage(library: Library, request: AddRequest): Promise<Container> {
-  const { file, copy, progress, signal } = request;
-  await requireWholeImage(file);
-  const { registry, collection, image, tag, version } = parseImageName(removeUri(request.name));
-  return library.add({
-    name: { registry, collection, image, tag, version },
-    file,
-    transfer: copy ? 'copy' : 'move',
-    client: uriScheme(request.name) ?? LOCAL,
-    metrics: await metricsOfFile(file, signal),
-    progress,
-    signal,
-  });
 }
 
 /** Gives an image another name, also in lower case. */

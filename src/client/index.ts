@@ -21,6 +21,7 @@ export type { ImageName } from '../image/name.ts';
 export type { ListEntry, RemoteImage } from '../image/remote.ts';
 export type { Bot } from '../log/index.ts';
 export type { Settings } from '../settings/settings.ts';
+export { type AddRequest, addImage } from './add.ts';
 export {
   credentialsOf,
   type GivenLogin,
@@ -53,7 +54,7 @@ export {
 export type { Client, ClientOptions } from './client.ts';
 export { type Copied, type CopyOptions, copy } from './copy.ts';
 export * from './helpers.ts';
-export { type AddRequest, addImage, type ImageSummary, listImages, renameImage } from './images.ts';
+export { type ImageSummary, listImages, renameImage } from './images.ts';
 export { type Facts, inspect, inspectAll, inspectParts, listFiles } from './inspect.ts';
 export { listLabels } from './labels.ts';
 export { openUserLibrary } from './library.ts';

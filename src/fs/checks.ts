@@ -4,9 +4,12 @@ import { access, constants } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { Check } from '../base/check.ts';
 import { SregistryError, systemCode } from '../base/errors.ts';
+import { version } from '../base/version.ts';
 import { getPaths, hasRuntimeDir } from '../settings/paths.ts';
+import { mountStatuses } from './daemon.ts';
 import { loadFuse } from './fuse.ts';
 import { listMounts } from './mount-record.ts';
+import { outdated } from './mount-version.ts';
 import { mountedPaths, serviceOf } from './mountpoint.ts';
 
 const run = promisify(execFile);
@@ -19,6 +22,7 @@ export function mountChecks(env: NodeJS.ProcessEnv): Check[] {
     { name: 'fusermount', required: true, run: checkFusermount },
     { name: DEVICE, required: true, run: checkDevice },
     { name: 'mounts', required: true, run: () => checkMounts(env) },
+    { name: 'versions of mounts', required: false, run: () => checkVersions(env) },
   ];
 }
 
@@ -72,4 +76,13 @@ async function checkMounts(env: NodeJS.ProcessEnv): Promise<string> {
     );
   }
   return mounted.length === 0 ? 'none' : mounted.join(', ');
+}
+
+async function checkVersions(env: NodeJS.ProcessEnv): Promise<string> {
+  const { mounts } = await mountStatuses(env);
+  const others = mounts.filter((mount) => outdated(mount) !== undefined);
+  if (others.length === 0) return version;
+  throw new SregistryError('UNSUPPORTED', `Mounts of another version than ${version}`, {
+    hint: others.map(outdated).join('; '),
+  });
 }

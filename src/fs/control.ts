@@ -18,6 +18,8 @@ export interface MountStatus {
   readonly pid: number;
   /** ISO 8601. */
   readonly since: string;
+  /** Of the sregistry that serves the mount. Version 0.1.0 did not tell it at first: undefined. */
+  readonly version?: string | undefined;
   readonly backends: readonly string[];
   readonly cache: { readonly path: string; readonly bytes: number; readonly limit: number };
   /** Bytes that came over the network since the mount. */

@@ -1,11 +1,12 @@
 /** Mounts in the background: starts, asks and ends the process that serves a mount. */
 import { spawn } from 'node:child_process';
 import { rename, stat } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type ErrorCode, isError, SregistryError } from '../base/errors.ts';
 import { openLogNoFollow } from '../base/no-follow.ts';
+import { entryModule } from '../base/package.ts';
 import { isAlive } from '../base/process.ts';
 import { ensureLogDir, getPaths, LOG_HINT } from '../settings/paths.ts';
 import { askMount, type MountStatus } from './control.ts';
@@ -49,7 +50,7 @@ export function becomeFrugal(env: NodeJS.ProcessEnv): void {
 /** Starts the background process; resolves to its pid when the mount answers. */
 export async function mountInBackground(request: MountRequest, env: NodeJS.ProcessEnv): Promise<number> {
   const log = await openLog(getPaths(env).logDir, request.mountpoint);
-  const script = fileURLToPath(new URL(`./mount-process${extname(import.meta.url)}`, import.meta.url));
+  const script = fileURLToPath(entryModule('fs/mount-process'));
   const words = [...FRUGAL_NODE, script, JSON.stringify({ ...request, log: log.path })];
   const child = spawn(process.execPath, words, {
     detached: true,

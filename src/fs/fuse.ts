@@ -12,6 +12,7 @@ import { debugLog } from '../log/index.ts';
 import type { Attributes } from './attributes.ts';
 import { errnoOf } from './errno.ts';
 import type { Filesystem } from './filesystem.ts';
+import { provideFusermount } from './fusermount.ts';
 import { ToldSizes } from './told-sizes.ts';
 import { isOwnAttribute } from './xattrs.ts';
 
@@ -125,6 +126,7 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
     allowOther: options.allowOther,
     attrTimeout: ATTR_TIMEOUT,
   });
+  provideFusermount();
   await new Promise<void>((resolve, reject) => {
     mount.mount((error) => (error === null ? resolve() : reject(mountError(options.mountpoint, error))));
   });

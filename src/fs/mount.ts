@@ -12,6 +12,7 @@ import type { Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '../base/errors.ts';
 import { ownProcess } from '../base/process.ts';
+import { version } from '../base/version.ts';
 import { adoptPublished, publish } from '../client/publish.ts';
 import { Session, type SessionOptions } from '../client/session.ts';
 import { openKeyRing } from '../client/signatures.ts';
@@ -184,6 +185,7 @@ export class Mount {
     return {
       mountpoint: this.mountpoint,
       pid: process.pid,
+      version,
       since: new Date(this.#since).toISOString(),
       backends: backendNames,
       cache: { path: location.root, bytes: cache.bytes, limit: cache.limit },

@@ -1,6 +1,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -31,8 +42,12 @@ function install(engine: string, at = '.'): string {
   return path;
 }
 
-async function run(executable: string, args: string[], started: (pid: number) => void = () => {}) {
-  const child = spawn(process.execPath, [executable, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+async function run(executable: string, args: string[], started: (pid: number) => void = () => {}, env = {}) {
+  const child = spawn(process.execPath, [executable, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, XDG_CACHE_HOME: '', HOME: folder, ...env },
+    timeout: 60_000,
+  });
   child.stdout.once('data', () => started(child.pid as number));
   const [stdout, stderr, [code]] = await Promise.all([
     text(child.stdout),
@@ -54,13 +69,13 @@ describe('on a Node that fits', () => {
     const executable = install('>=22.19');
     put('dist/cli/main.js', 'export async function main() { return 3; }');
     const sources = put('src/cli/main.ts', 'export async function main(): Promise<number> { return 4; }');
-    const notes = put('dist/.tsbuildinfo', '');
+    const note = put('dist/.built', '');
     const before = new Date(Date.now() - 60_000);
     utimesSync(sources, before, before);
     expect(await run(executable, [])).toMatchObject({ code: 3 });
     utimesSync(sources, new Date(), new Date(Date.now() + 1000));
     expect(await run(executable, [])).toMatchObject({ code: 4 });
-    rmSync(notes);
+    rmSync(note);
     expect(await run(executable, [])).toMatchObject({ code: 3 });
   });
 
@@ -71,6 +86,42 @@ describe('on a Node that fits', () => {
       'export async function main(argv: string[]): Promise<number> { return argv.length; }',
     );
     expect(await run(executable, ['a', 'b'])).toMatchObject({ code: 2 });
+  });
+});
+
+describe('compiled code', () => {
+  const CODE = '.cache/sregistry-code';
+
+  function installed(): string {
+    put('dist/cli/main.js', 'export async function main() { return 3; }');
+    return install('>=22.19');
+  }
+
+  test('is kept from one start to the next, in a folder of the user alone', async () => {
+    expect(await run(installed(), [])).toMatchObject({ code: 3 });
+    expect(statSync(join(folder, CODE)).mode & 0o777).toBe(0o700);
+    expect(readdirSync(join(folder, CODE), { recursive: true }).length).toBeGreaterThan(1);
+  });
+
+  test('is not looked for where others can write', async () => {
+    mkdirSync(join(folder, CODE), { recursive: true });
+    chmodSync(join(folder, CODE), 0o777);
+    expect(await run(installed(), [])).toMatchObject({ code: 3 });
+    expect(readdirSync(join(folder, CODE))).toEqual([]);
+  });
+
+  test('is not looked for behind a link', async () => {
+    mkdirSync(join(folder, '.cache'));
+    symlinkSync(folder, join(folder, CODE));
+    const executable = installed();
+    const before = readdirSync(folder);
+    expect(await run(executable, [])).toMatchObject({ code: 3 });
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
+  test('is not kept where no folder can be made, and the command runs', async () => {
+    const env = { XDG_CACHE_HOME: '/proc/none' };
+    expect(await run(installed(), [], undefined, env)).toEqual({ stdout: '', stderr: '', code: 3 });
   });
 });
 
@@ -87,6 +138,16 @@ describe('on a Node that is too old', () => {
     const executable = install('>=99.0', 'node_modules/sregistry');
     put('node_modules/node/bin/node', OWN_NODE);
     expect(await run(executable, ['status'])).toMatchObject({ stdout: 'own status\n', code: 7 });
+  });
+
+  test('finds the Node for this machine that npm installed for the package', async () => {
+    const name = `node-linux-${process.arch}`;
+    const hoisted = install('>=99.0', 'a/node_modules/sregistry');
+    put(`a/node_modules/${name}/bin/node`, OWN_NODE);
+    expect(await run(hoisted, ['status'])).toMatchObject({ stdout: 'own status\n', code: 7 });
+    const nested = install('>=99.0', 'b/node_modules/sregistry');
+    put(`b/node_modules/sregistry/node_modules/${name}/bin/node`, OWN_NODE);
+    expect(await run(nested, ['status'])).toMatchObject({ stdout: 'own status\n', code: 7 });
   });
 
   test('passes signals on and waits for what they bring about', async () => {

@@ -6,6 +6,7 @@ const ROOT = join(import.meta.dirname, '../..');
 
 const COPIED = [
   'bin',
+  'scripts',
   'src',
   'test',
   'docs',

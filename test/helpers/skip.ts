@@ -29,6 +29,8 @@ const CHECKS = {
   swift: swiftUnavailable,
   /** umoci and skopeo, which make and unpack images in layers. */
   umoci: () => missingPrograms('umoci', 'skopeo'),
+  /** The check of Debian's packages. */
+  lintian: () => missingPrograms('lintian'),
   root: () => (process.getuid?.() === 0 ? undefined : 'the tests do not run as root'),
 } satisfies Record<string, () => string | undefined>;
 

@@ -55,3 +55,18 @@ test('an import from a room above, of a package of one file alone, and from the 
     expect.stringMatching(/^src\/client\/session\.ts: imports test\/helpers\.ts/),
   ]);
 });
+
+test('a file that finds another one by its own URL fails, and one that loads a package does not', () => {
+  const { code, breaches } = check({
+    'src/base/package.ts': 'export const here = import.meta.url;',
+    'src/base/hash.ts': "new Worker(new URL('./hash-job.ts', import.meta.url));",
+    'src/image/thumbnail.ts': "const robot = join(import.meta.dirname, '../../assets/robot.png');",
+    'src/fs/fuse.ts':
+      "createRequire(import.meta.url)('fuse-native');\nfindPackageJSON(module, import.meta.url);",
+  });
+  expect(code).toBe(1);
+  expect(breaches.trimEnd().split('\n')).toEqual([
+    expect.stringMatching(/^src\/base\/hash\.ts: only src\/base\/package\.ts may find files/),
+    expect.stringMatching(/^src\/image\/thumbnail\.ts: only src\/base\/package\.ts may find files/),
+  ]);
+});

@@ -1,5 +1,6 @@
 /** A container in layers as an image described over them. */
-import { jobModule, runJob } from '../../base/threads.ts';
+import { entryModule } from '../../base/package.ts';
+import { runJob } from '../../base/threads.ts';
 import type { Assembly } from '../assembled.ts';
 import { describeSquashFs } from '../squashfs/describe.ts';
 import { addContainerFiles } from './container.ts';
@@ -23,7 +24,7 @@ export interface DescribedImage {
   readonly packed: Uint8Array<ArrayBuffer>;
 }
 
-const JOB = jobModule(import.meta.url, 'describe-job');
+const JOB = entryModule('image/layers/describe-job');
 
 /** The whole image of a tree that all layers were applied to, `sizes` being those of the layers. */
 export function describeTree(

@@ -1,6 +1,7 @@
 /** Reads a layer's table of contents in another thread: one of a hundred thousand files takes a second. */
 import { zstdDecompressSync } from 'node:zlib';
-import { jobModule, runJob } from '../../base/threads.ts';
+import { entryModule } from '../../base/package.ts';
+import { runJob } from '../../base/threads.ts';
 import { ChunkTable, type Packing } from './chunks.ts';
 import type { Toc } from './toc-place.ts';
 
@@ -20,7 +21,7 @@ export interface IndexedToc {
   readonly chunks: Uint8Array;
 }
 
-const JOB = jobModule(import.meta.url, 'index-toc-job');
+const JOB = entryModule('image/layers/index-toc-job');
 
 /** As {@link parseToc}. */
 export function indexToc(work: TocWork, signal: AbortSignal): Promise<IndexedToc | undefined> {

@@ -1,6 +1,7 @@
 /** Compression of blocks. */
 import { constants, deflateSync, zstdCompressSync } from 'node:zlib';
-import { jobModule, runJob } from '../../base/threads.ts';
+import { entryModule } from '../../base/package.ts';
+import { runJob } from '../../base/threads.ts';
 
 /** The compressors that images are packed with: what Node has. Every Singularity reads gzip; zstd needs Linux 4.14. */
 export type PackCompressor = 'gzip' | 'zstd';
@@ -31,7 +32,7 @@ export interface CompressedBlock {
   readonly isCompressed: boolean;
 }
 
-const JOB = jobModule(import.meta.url, 'compress-job');
+const JOB = entryModule('image/squashfs/compress-job');
 
 /** Compresses a block in another thread. @param bytes of a buffer of their own, which is empty afterwards. */
 export function compressInThread(
