@@ -1,5 +1,6 @@
 /** Reads a ztoc in another thread: one of a hundred thousand files takes a second. */
-import { jobModule, runJob } from '../../base/threads.ts';
+import { entryModule } from '../../base/package.ts';
+import { runJob } from '../../base/threads.ts';
 
 /** What a ztoc tells, in the forms in which it is kept. */
 export interface IndexedZtoc {
@@ -9,7 +10,7 @@ export interface IndexedZtoc {
   readonly points: Uint8Array;
 }
 
-const JOB = jobModule(import.meta.url, 'index-ztoc-job');
+const JOB = entryModule('image/layers/index-ztoc-job');
 
 /** Errors as `parseZtoc`. */
 export function indexZtoc(ztoc: Uint8Array, signal: AbortSignal): Promise<IndexedZtoc> {

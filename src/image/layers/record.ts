@@ -3,7 +3,8 @@
  * too far behind, the recording ends without a result, and so it does if the blob has no good points.
  */
 import { isError } from '../../base/errors.ts';
-import { type Job, jobModule, startJob } from '../../base/threads.ts';
+import { entryModule } from '../../base/package.ts';
+import { type Job, startJob } from '../../base/threads.ts';
 
 /** What the job is given. */
 export interface RecorderWork {
@@ -19,7 +20,7 @@ export type ToRecorder = Uint8Array | 'end';
 /** Bytes that may wait for the thread. */
 const MAX_WAITING = 64 * 1024 * 1024;
 
-const JOB = jobModule(import.meta.url, 'points-job');
+const JOB = entryModule('image/layers/points-job');
 
 export class PointRecorder implements Disposable {
   readonly #stop = new AbortController();
