@@ -20,6 +20,7 @@ import { maintain, STARTING_STEPS } from './maintenance.ts';
 import { OpenImages } from './open-images.ts';
 import type { RangeSource } from './receive.ts';
 import { Reserve } from './reserve.ts';
+import { SideFiles } from './side-files.ts';
 import { StoredBytes } from './stored-bytes.ts';
 import { detach } from './trash.ts';
 
@@ -42,9 +43,14 @@ export interface Transfer {
   readonly pending: number;
 }
 
+/** The part of its bytes that the cache may hold besides as restart points. */
+const POINTS_PART = 0.02;
+
 export class ImageCache {
   readonly root: string;
   readonly limit: number;
+  /** The restart points of layers. */
+  readonly points: SideFiles;
   readonly #options: CacheOptions;
   readonly #eviction: Eviction;
   readonly #images: OpenImages;
@@ -57,6 +63,7 @@ export class ImageCache {
     this.#options = options;
     this.root = options.root;
     this.limit = options.limit;
+    this.points = new SideFiles(options.root, 'points', options.limit * POINTS_PART);
     this.#eviction = new Eviction(options);
     this.#images = new OpenImages({ ...options, makeRoom: (bytes) => this.makeRoom(bytes) });
     this.#backgroundFill = new BackgroundFill(() => this.#images.values());

@@ -238,6 +238,7 @@ export class Session {
     await this.metadata.close();
     await this.layers.close();
     await this.cache.stop();
+    await this.layers.released();
     const backends = await Promise.allSettled([...this.#backends.values(), this.#plainHttp]);
     await Promise.allSettled(
       backends.map((b) => (b.status === 'fulfilled' ? b.value?.close?.() : undefined)),
