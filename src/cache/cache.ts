@@ -71,17 +71,20 @@ export class ImageCache {
     this.#reserve = new Reserve(() => this.#eviction.keepReserve());
   }
 
-  /** Repairs what crashes left behind, and evicts images over the limit, which may be smaller than last time. */
-  async start(): Promise<void> {
+  /**
+   * Repairs what crashes left behind. Then `fit` evicts images over the limit, which may be smaller than last time, and goes on evicting
+   * where the disk's reserve is used up; without it, images are evicted only for others that come in.
+   */
+  async start({ fit = true }: { readonly fit?: boolean | undefined } = {}): Promise<void> {
     try {
       await maintain(this.#options, STARTING_STEPS);
-      await this.makeRoom(0);
+      if (fit) await this.makeRoom(0);
     } catch (error) {
       if (!isUnusable(error)) throw error;
       debug('the cache could not be repaired: %o', error);
     }
     this.#backgroundFill.start();
-    this.#reserve.start();
+    if (fit) this.#reserve.start();
   }
 
   /**
