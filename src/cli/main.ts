@@ -181,7 +181,7 @@ function report(error: unknown): number {
   const hint = isError(error)
     ? error.hint
     : 'This is a bug in sregistry. Run the command again with --debug to see where';
-  if (hint !== undefined) bot.custom({ prefix: 'Hint:', message: hint, color: 'CYAN' });
+  if (hint !== undefined) bot.hint(hint);
   if (error instanceof Error) bot.debug(error.stack);
   return isError(error, 'USAGE') ? USAGE : FAILED;
 }
