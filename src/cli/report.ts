@@ -7,6 +7,6 @@ export function reportError(error: unknown): void {
   const hint = isError(error)
     ? error.hint
     : 'This is a bug in sregistry. Run the command again with --debug to see where';
-  if (hint !== undefined) bot.custom({ prefix: 'Hint:', message: hint, color: 'CYAN' });
+  if (hint !== undefined) bot.hint(hint);
   if (error instanceof Error) bot.debug(error.stack);
 }

@@ -12,6 +12,7 @@ import type { Attributes } from './attributes.ts';
 import { errnoOf } from './errno.ts';
 import type { Filesystem } from './filesystem.ts';
 import { type Answer, type Handler, loadFuseWithReads } from './fuse-binding.ts';
+import { requireSharing } from './fuse-conf.ts';
 import { provideFusermount } from './fusermount.ts';
 import { OpenAsTold } from './open-as-told.ts';
 import { ToldAttributes } from './told.ts';
@@ -48,8 +49,12 @@ export interface MountOptions {
   readonly extra: readonly string[];
 }
 
-/** Mounts the filesystem. Resolves when the kernel has it. Throws MISSING_DEPENDENCY if libfuse 2 is not installed. */
+/**
+ * Mounts the filesystem. Resolves when the kernel has it. Throws MISSING_DEPENDENCY if libfuse 2 is not installed, SETTINGS if
+ * the machine does not let this user share a mount.
+ */
 export async function mountFuse(filesystem: Filesystem, options: MountOptions): Promise<void> {
+  if (options.allowOther) await requireSharing();
   const run = runner(filesystem);
   const all = operations(filesystem, run);
   const Fuse = loadFuseWithReads(all.read);

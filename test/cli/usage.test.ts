@@ -52,9 +52,10 @@ describe('help', () => {
   });
 });
 
-test('-q is --quiet: no notes, and errors without hints.', async () => {
-  const { stderr } = await home.sregistry('get', 'demo/none', '-q');
-  expect(stderr).toBe('ERROR demo/none is not in the library\n');
+test('-q is --quiet: no notes.', async () => {
+  await home.ok('backend', 'add', 'lab', '--driver', 'oci', 'base=http://localhost:1');
+  expect((await home.sregistry('backend', 'activate', 'lab')).stderr).not.toBe('');
+  expect(await home.sregistry('backend', 'activate', 'lab', '-q')).toMatchObject({ code: 0, stderr: '' });
 });
 
 describe('-v', () => {
