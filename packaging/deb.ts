@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import {
   chmodSync,
   globSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -43,11 +44,8 @@ export async function makeDeb({
     const missing = await stage(join(work, 'usr/lib/sregistry'), options);
     mkdirSync(join(work, 'usr/bin'));
     symlinkSync('../lib/sregistry/bin/sregistry', join(work, 'usr/bin/sregistry'));
-    put(
-      'usr/sbin/mount.fuse.sregistry',
-      readFileSync(join(import.meta.dirname, 'mount.fuse.sregistry')),
-      0o755,
-    );
+    mkdirSync(join(work, 'usr/sbin'));
+    symlinkSync('../lib/sregistry/share/mount.fuse.sregistry', join(work, 'usr/sbin/mount.fuse.sregistry'));
     put('usr/share/doc/sregistry/copyright', copyright(join(work, 'usr/lib/sregistry')));
     put('usr/share/doc/sregistry/changelog.gz', gzipSync(changelog(version), { level: 9 }));
     const overrides = readFileSync(join(import.meta.dirname, 'debian/lintian-overrides'));
@@ -77,10 +75,9 @@ function tidy(work: string): void {
   }
 }
 
+/** Links are not files. */
 const filesOf = (work: string) =>
-  globSync('usr/**', { cwd: work }).filter(
-    (path) => statSync(join(work, path)).isFile() && path !== 'usr/bin/sregistry',
-  );
+  globSync('usr/**', { cwd: work }).filter((path) => lstatSync(join(work, path)).isFile());
 
 function checksums(work: string): string {
   const sum = (path: string) =>

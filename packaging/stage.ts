@@ -23,6 +23,9 @@ export async function stage(folder: string, options: StageOptions): Promise<Miss
   mkdirSync(folder, { recursive: true });
   for (const name of ['LICENSE', 'bin', 'assets'])
     cpSync(join(ROOT, name), join(folder, name), { recursive: true });
+  mkdirSync(join(folder, 'share'));
+  const helper = 'mount.fuse.sregistry';
+  cpSync(join(import.meta.dirname, helper), join(folder, 'share', helper));
   cpSync(join(ROOT, 'dist'), join(folder, 'dist'), {
     recursive: true,
     filter: (path) => isWanted(path, types),

@@ -13,7 +13,7 @@ const ROOMS = ['base', 'log', 'settings', 'image', 'catalog', 'cache', 'backends
 
 /** A package that exactly one file (or folder) may import, so that it can be replaced there. */
 const ONLY: Record<string, string> = {
-  'fuse-native': 'src/fs/fuse.ts',
+  'fuse-native': 'src/fs/fuse-binding.ts',
   'better-sqlite3': 'src/catalog/',
   yargs: 'src/cli/',
   undici: 'src/backends/',

@@ -69,6 +69,11 @@ export const THREADS = availableParallelism();
  * image of a million files takes about 1,200.
  */
 const MEMORY = Math.floor(Math.min(4096, totalmem() / 2 ** 20 / 2));
+/**
+ * MiB of a thread's young objects. At its limit a thread gets 16 MiB more, in which the collection under way must end; one that
+ * moves more young objects than that into the full heap ends the process.
+ */
+const YOUNG = 8;
 /** Milliseconds after which a thread without a job ends. */
 const IDLE = 10_000;
 
@@ -141,7 +146,7 @@ function pick(): Thread {
 
 function create(): Thread {
   const worker = new Worker(entryModule('base/thread'), {
-    resourceLimits: { maxOldGenerationSizeMb: MEMORY },
+    resourceLimits: { maxOldGenerationSizeMb: MEMORY, maxYoungGenerationSizeMb: YOUNG },
   });
   const thread: Thread = { worker, jobs: new Set() };
   let failure: Error | undefined;

@@ -21,6 +21,7 @@ import { maintain, STARTING_STEPS } from './maintenance.ts';
 import { OpenImages } from './open-images.ts';
 import type { RangeSource } from './receive.ts';
 import { Reserve } from './reserve.ts';
+import { SideFiles } from './side-files.ts';
 import { StartLimit } from './start-limit.ts';
 import { StoredBytes } from './stored-bytes.ts';
 import { detach } from './trash.ts';
@@ -45,9 +46,14 @@ export interface Transfer {
   readonly pending: number;
 }
 
+/** The part of its bytes that the cache may hold besides as restart points. */
+const POINTS_PART = 0.02;
+
 export class ImageCache {
   readonly root: string;
   readonly limit: number;
+  /** The restart points of layers. */
+  readonly points: SideFiles;
   readonly #options: CacheOptions;
   readonly #eviction: Eviction;
   readonly #images: OpenImages;
@@ -61,6 +67,7 @@ export class ImageCache {
     this.#options = options;
     this.root = options.root;
     this.limit = options.limit;
+    this.points = new SideFiles(options.root, 'points', options.limit * POINTS_PART);
     this.#eviction = new Eviction(options);
     this.#images = new OpenImages({ ...options, makeRoom: (bytes) => this.makeRoom(bytes) });
     this.#backgroundFill = new BackgroundFill(() => this.#images.values());
@@ -68,17 +75,20 @@ export class ImageCache {
     this.#reserve = new Reserve(() => this.#eviction.keepReserve());
   }
 
-  /** Repairs what crashes left behind, and evicts images over the limit, which may be smaller than last time. */
-  async start(): Promise<void> {
+  /**
+   * Repairs what crashes left behind. Then `fit` evicts images over the limit, which may be smaller than last time, and goes on evicting
+   * where the disk's reserve is used up; without it, images are evicted only for others that come in.
+   */
+  async start({ fit = true }: { readonly fit?: boolean | undefined } = {}): Promise<void> {
     try {
       await maintain(this.#options, STARTING_STEPS);
-      await this.makeRoom(0);
+      if (fit) await this.makeRoom(0);
     } catch (error) {
       if (!isUnusable(error)) throw error;
       debug('the cache could not be repaired: %o', error);
     }
     this.#backgroundFill.start();
-    this.#reserve.start();
+    if (fit) this.#reserve.start();
   }
 
   /**

@@ -10,7 +10,7 @@
  *
  * Every use of a descriptor is counted: closing waits for those under way and refuses more.
  */
-import { fdatasync, fstatSync, read, type Stats, statSync, write } from 'node:fs';
+import { fdatasync, fstatSync, read, type Stats, statSync, writev } from 'node:fs';
 import { promisify } from 'node:util';
 import { SregistryError } from '../base/errors.ts';
 import { copyFile } from '../base/files.ts';
@@ -31,7 +31,7 @@ import { entryFolder } from './location.ts';
 import { detach } from './trash.ts';
 
 const readAt = promisify(read);
-const writeAt = promisify(write);
+const writeAt = promisify(writev);
 const syncData = promisify(fdatasync);
 
 /** Blocks read at once when all are compared. */
@@ -135,6 +135,28 @@ export class Entry implements Presence {
     });
   }
 
+  /** Are all of these blocks present, and were they compared? */
+  knows(first: number, last: number): boolean {
+    return this.map.hasAll(first, last) && this.#allChecked(first, last);
+  }
+
+  /**
+   * Reads bytes of blocks that it {@link knows}. Calls `done` with their number, or with undefined if not all could be read:
+   * {@link read} tells why.
+   */
+  readKnown(
+    target: Uint8Array,
+    offset: number,
+    length: number,
+    done: (count: number | undefined) => void,
+  ): void {
+    this.#calls.enter();
+    read(this.#fd, target, 0, length, offset, (error, count) => {
+      this.#calls.leave();
+      done(error === null && count === length ? count : undefined);
+    });
+  }
+
   /** Compares every present block that was not read yet with its checksum. Returns the bad blocks. */
   async check(signal?: AbortSignal): Promise<number[]> {
     const bad: number[] = [];
@@ -178,12 +200,14 @@ export class Entry implements Presence {
     return new BlockWriter(this, first);
   }
 
-  /** Writes bytes; the caller marks the blocks they complete. */
-  write(chunk: Uint8Array, offset: number): Promise<void> {
+  /** Writes chunks that follow each other; the caller marks the blocks they complete. */
+  write(chunks: readonly Uint8Array[], offset: number): Promise<void> {
     return this.#calls.run(async () => {
-      for (let done = 0; done < chunk.length; ) {
-        const { bytesWritten } = await writeAt(this.#fd, chunk, done, chunk.length - done, offset + done);
-        done += bytesWritten;
+      let rest = chunks;
+      for (let at = offset; rest.length > 0; ) {
+        const { bytesWritten } = await writeAt(this.#fd, rest, at);
+        at += bytesWritten;
+        rest = behind(rest, bytesWritten);
       }
     });
   }
@@ -192,7 +216,8 @@ export class Entry implements Presence {
   mark(first: number, sums: readonly number[]): void {
     this.#calls.check();
     this.map.mark(first, sums);
-    this.#checked.fill(0, first, first + sums.length);
+    // These bytes went through this process: what it would read back is what it has just compared.
+    this.#checked.fill(1, first, first + sums.length);
   }
 
   /** Learns what other processes have marked or cleared in `first..last`. */
@@ -261,4 +286,14 @@ export class Entry implements Presence {
     }
     return done;
   }
+}
+
+/** What is left of chunks behind their first `count` bytes. */
+function behind(chunks: readonly Uint8Array[], count: number): readonly Uint8Array[] {
+  let skip = count;
+  return chunks.flatMap((chunk) => {
+    const rest = chunk.subarray(Math.min(skip, chunk.length));
+    skip -= chunk.length - rest.length;
+    return rest.length === 0 ? [] : [rest];
+  });
 }

@@ -13,11 +13,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isError, SregistryError } from '../base/errors.ts';
 import type { Claim } from '../catalog/cache-claims.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
+import { Batches } from './batches.ts';
 import { BLOCK_SIZE, type BlockRange } from './block-map.ts';
 import type { Entry } from './entry.ts';
 import { Fetch } from './fetch.ts';
 import { type Origin, receive } from './receive.ts';
 
+/** Bytes that may wait to be written while others are: a few chunks of a socket. */
+const LARGEST_BATCH = 512 * 1024;
 /** Milliseconds between looks at blocks that another process fetches: at first, and at most after doubling. */
 const FIRST_POLL = 15;
 const LONGEST_POLL = 250;
@@ -218,11 +221,18 @@ export class Fetcher {
     const start = first * BLOCK_SIZE;
     const end = Math.min(entry.size, (last + 1) * BLOCK_SIZE);
     const writer = entry.writer(first);
-    for await (const chunk of receive(this.#options, start, end - start, signal)) {
-      await writer.write(chunk);
-      onBytes(chunk.length);
+    const batches = new Batches(LARGEST_BATCH, async (chunks) => {
+      await writer.write(chunks);
       const arrived = writer.position === end ? last + 1 : Math.floor(writer.position / BLOCK_SIZE);
       if (arrived > fetch.next) fetch.advance(arrived);
+    });
+    try {
+      for await (const chunk of receive(this.#options, start, end - start, signal)) {
+        onBytes(chunk.length);
+        await batches.add(chunk);
+      }
+    } finally {
+      await batches.end();
     }
   }
 }

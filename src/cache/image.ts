@@ -138,8 +138,7 @@ export class CachedImage {
       if (count <= 0) return 0;
       if (signal instanceof AbortSignal) signal.throwIfAborted();
       if (this.#passed.failure !== undefined) throw this.#passed.failure;
-      this.lastRead = Date.now();
-      this.firstRead ||= this.lastRead;
+      this.#noteRead();
       const stop = once(signal);
       const served = await this.#stored?.read(target, offset, count, ahead, stop);
       // Past the cache, each read of such a file would be a whole download.
@@ -148,6 +147,26 @@ export class CachedImage {
       if (this.#passed.isPending) await this.#comparePassed(stop);
       return count;
     });
+  }
+
+  /**
+   * {@link read}, where the bytes are on local disk and were compared. Most reads are such, and a promise costs as much as reading.
+   * Returns false, and does nothing, where there is something to wait for. Calls `done` with the number of bytes, or with undefined
+   * if they could not be read: {@link read} tells why.
+   */
+  readKnown(
+    target: Uint8Array,
+    offset: number,
+    length: number,
+    ahead: ReadAhead,
+    done: (count: number | undefined) => void,
+  ): boolean {
+    const count = Math.min(length, this.size - offset);
+    if (count <= 0 || this.#state !== 'open' || this.#stored === undefined || this.#passed.isUsed)
+      return false;
+    if (!this.#stored.readKnown(target, offset, count, ahead, done)) return false;
+    this.#noteRead();
+    return true;
   }
 
   /** Fetches what is absent, the first bytes first. Resolves when the image is whole and its digest is right. */
@@ -196,6 +215,11 @@ export class CachedImage {
       await this.#stored?.close();
       this.#state = 'closed';
     }
+  }
+
+  #noteRead(): void {
+    this.lastRead = Date.now();
+    this.firstRead ||= this.lastRead;
   }
 
   #store(entry: Entry): StoredImage {

@@ -21,14 +21,23 @@ export class InFlight {
 
   /** Runs `work`. Throws CANCELED once {@link close} was called. */
   async run<T>(work: () => Promise<T>): Promise<T> {
-    this.check();
-    this.#count += 1;
+    this.enter();
     try {
       return await work();
     } finally {
-      this.#count -= 1;
-      if (this.#count === 0) this.#ended?.resolve();
+      this.leave();
     }
+  }
+
+  /** Begins work that {@link leave} ends, where a promise would cost more than the work. Throws CANCELED as {@link run}. */
+  enter(): void {
+    this.check();
+    this.#count += 1;
+  }
+
+  leave(): void {
+    this.#count -= 1;
+    if (this.#count === 0) this.#ended?.resolve();
   }
 
   /** Throws CANCELED once {@link close} was called. */

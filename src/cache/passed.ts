@@ -42,6 +42,11 @@ export class PassedBlocks {
     return this.#failure;
   }
 
+  /** Were bytes ever handed out? If not, nothing here says anything of the image. */
+  get isUsed(): boolean {
+    return this.isPending || this.#right !== undefined || this.#failure !== undefined;
+  }
+
   /** Were blocks handed out that are not compared yet? */
   get isPending(): boolean {
     return this.#handedOut.size > 0;
@@ -126,9 +131,11 @@ export class PassedBlocks {
     const { size } = this.#options;
     const hash = createHash('sha256');
     const sums: number[] = [];
-    const write = async (chunk: Uint8Array) => void hash.update(chunk);
+    const write = async (chunks: readonly Uint8Array[]) => {
+      for (const chunk of chunks) hash.update(chunk);
+    };
     const writer = new BlockWriter({ size, write, mark: (_first, more) => void sums.push(...more) }, 0);
-    for await (const chunk of receive(this.#options, 0, size, signal)) await writer.write(chunk);
+    for await (const chunk of receive(this.#options, 0, size, signal)) await writer.write([chunk]);
     return { sha256: `sha256:${hash.digest('hex')}`, sums };
   }
 

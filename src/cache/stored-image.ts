@@ -126,6 +126,27 @@ export class StoredImage {
     return false;
   }
 
+  /** {@link read}, where there is nothing to wait for. Returns false, and does nothing, where there is. */
+  readKnown(
+    target: Uint8Array,
+    offset: number,
+    count: number,
+    ahead: ReadAhead,
+    done: (count: number | undefined) => void,
+  ): boolean {
+    const { entry } = this;
+    const { first, last } = blocksOf(offset, count);
+    if (!entry.knows(first, last) || this.#comparison.failure !== undefined) return false;
+    if (this.#mustCompare(first, last)) return false;
+    if (!entry.map.complete) {
+      const plan = ahead.plan(offset, count);
+      const isForeseen = this.#start.note(first, last);
+      if (plan.ahead && !isForeseen) this.#fetcher.prefetch(first, blocksOf(0, plan.until).last);
+    }
+    entry.readKnown(target, offset, count, done);
+    return true;
+  }
+
   /** Fetches what is absent, the first bytes first. Resolves when the image is whole and its digest is right. */
   async fetchAll(progress?: (done: number, total: number) => void, signal?: AbortSignal): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {

@@ -89,6 +89,7 @@ const prepare = (db: Database) => ({
   ),
   touchImage: db.prepare('UPDATE layered_images SET used_at = ? WHERE revision = ?'),
   putImage: db.prepare('INSERT OR REPLACE INTO layered_images VALUES (?, ?, ?, ?, ?)'),
+  forgetImages: db.prepare('DELETE FROM layered_images'),
   dropOld: db.prepare('DELETE FROM layered_images WHERE layout <> ?'),
   dropTables: db.prepare(
     `UPDATE layered_images SET tables = NULL WHERE tables IS NOT NULL AND ${beyond('layered_images', 'revision', 'tables')}`,
@@ -141,6 +142,11 @@ export class KnownLayers {
       this.#sql.putSpans.run(key, Date.now(), spans);
       this.#sql.dropSpans.run(this.#limits.bytes);
     });
+  }
+
+  /** Forgets what was described, after a layer turned out to be other than was said. */
+  forgetImages(): void {
+    this.#sql.forgetImages.run();
   }
 
   /** Bytes of an image made of layers, if it was opened before. `revision` names its bytes. */

@@ -1,4 +1,6 @@
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { SregistryError } from '../base/errors.ts';
 import { becomeFrugal, mountInBackground, mountStatuses } from '../fs/daemon.ts';
 import { Mount, type MountRequest } from '../fs/mount.ts';
 import { bot } from '../log/index.ts';
@@ -27,6 +29,12 @@ export default defineCommand({
           nargs: 1,
           group: WHAT,
           describe: 'Show only this backend, not all configured ones; may be given several times',
+        },
+        config: {
+          type: 'string',
+          requiresArg: true,
+          group: WHAT,
+          describe: 'File with the settings of backends [SREGISTRY_CLIENT_SECRETS, else ~/.sregistry]',
         },
         ext: { type: 'string', requiresArg: true, group: WHAT, describe: 'Extension of the files [simg]' },
         offline: {
@@ -59,6 +67,12 @@ export default defineCommand({
           type: 'boolean',
           group: HOW,
           describe: 'Let other users of this machine use the mount',
+        },
+        'cache-dir': {
+          type: 'string',
+          requiresArg: true,
+          group: CACHE,
+          describe: 'Folder of the cache [SREGISTRY_CACHEDIR, else ~/.cache/sregistry]',
         },
         'cache-size': {
           type: 'string',
@@ -126,6 +140,19 @@ function requestOf(mountpoint: string, flags: MountFlags): MountRequest {
     noXattrs: flags.noXattrs ?? false,
     requireSigned: flags.requireSigned === undefined ? undefined : resolve(flags.requireSigned),
     fuseOptions: flags.fuseOptions ?? [],
+    variables: variablesOf(flags),
+  };
+}
+
+/** The flags that stand for a variable of the environment, which fstab cannot set. */
+function variablesOf({ config, cacheDir }: MountFlags): Record<string, string> {
+  if (config !== undefined && !existsSync(config))
+    throw new SregistryError('USAGE', `There is no file ${config} with the settings of backends`, {
+      hint: 'Make it with: SREGISTRY_CLIENT_SECRETS=FILE sregistry backend add NAME KEY VALUE',
+    });
+  return {
+    ...(config !== undefined && { SREGISTRY_CLIENT_SECRETS: resolve(config) }),
+    ...(cacheDir !== undefined && { SREGISTRY_CACHEDIR: resolve(cacheDir) }),
   };
 }
 

@@ -40,6 +40,7 @@ const WINDOW = 4 * 1024 * 1024;
 
 /**
  * @param blob from its beginning to its end; is destroyed.
+ * @param onChunk is called with the bytes of the blob as they arrive. It may not keep or change them.
  * @throws {SregistryError} CORRUPT if it has other digests, NOT_AN_IMAGE or NOT_PRESENTABLE as `TarIndexer`, NO_SPACE if the cache
  *   has no room; errors of the blob and the signal's reason.
  */
@@ -48,7 +49,7 @@ export async function fetchLayer(
   blob: Readable,
   file: GrowingFile,
   signal: AbortSignal,
-  onBytes: (bytes: number) => void,
+  onChunk: (chunk: Buffer) => void,
 ): Promise<FetchedLayer> {
   const failed = new AbortController();
   let onTheWay = 0;
@@ -101,7 +102,7 @@ export async function fetchLayer(
     let parcel = newParcel();
     let filled = 0;
     for await (const chunk of chunks) {
-      onBytes(chunk.length);
+      onChunk(chunk);
       for (let at = 0; at < chunk.length; ) {
         const part = chunk.subarray(at, at + PARCEL - filled);
         parcel.set(part, filled);

@@ -14,12 +14,13 @@ import { type Inspection, inspect } from '../image/inspect.ts';
 import { describeLayers, describeWithoutLayers } from '../image/layers/describe-layers.ts';
 import type { LayerBlob, Layered } from '../image/layers/image.ts';
 import { unpackImage } from '../image/layers/packed-image.ts';
+import type { ReadBlob } from '../image/layers/spans.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
 import type { CurrentImage } from './current-image.ts';
 import { entriesFor, type Layers } from './layers.ts';
-import type { LayerOptions, LayerSource, OpenLayer } from './open-layer.ts';
+import type { LayerOptions, OpenLayer } from './open-layer.ts';
 import { remembered } from './remembered.ts';
 import { uriOf } from './uri.ts';
 
@@ -225,18 +226,22 @@ export class LayeredImages {
     const open = async (number: number): Promise<void> => {
       const layer = layers[number] as Layered['layers'][number];
       const title = `${formatImageName(image.name)}, layer ${number + 1} of ${layers.length}`;
-      const read: LayerSource['read'] = (offset, length, stop) => {
-        let answers = 0;
-        const readOnce = (known: RemoteImage) =>
-          readBlob.call(backend, known, layer, offset, length, stop).catch((error: unknown) => {
-            answers += 1;
-            // The image is what it was, so another open would not find the layer either.
-            throw answers > 1 && isError(error, 'STALE') ? missing(title, layer, error) : error;
-          });
-        return current.use(readOnce, stop);
-      };
+      const reader =
+        (blob: Pick<LayerBlob, 'digest' | 'size'>): ReadBlob =>
+        (offset, length, stop) => {
+          let answers = 0;
+          const readOnce = (known: RemoteImage) =>
+            readBlob.call(backend, known, blob, offset, length, stop).catch((error: unknown) => {
+              answers += 1;
+              // The image is what it was, so another open would not find the layer either.
+              throw answers > 1 && isError(error, 'STALE') ? missing(title, layer, error) : error;
+            });
+          return current.use(readOnce, stop);
+        };
       const options = { signal: either, onBytes, whole };
-      opened[number] = await this.#layers.open({ ...layer, title, read }, options);
+      const read = reader(layer);
+      const readZtoc = layer.ztoc && reader(layer.ztoc);
+      opened[number] = await this.#layers.open({ ...layer, title, read, readZtoc }, options);
     };
     const stop = (error: unknown) => failed.abort(error);
     // Those that come at a time reserve more room than they need.

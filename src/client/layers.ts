@@ -1,46 +1,67 @@
 /**
  * The layers of containers on local disk: each an entry of the cache of its own, under its diff id, which holds the archive
  * uncompressed. All images that have the layer share it. A layer is fetched whole, once, and indexed while it arrives. Nothing
- * reads it before the digests of blob and archive were compared. Layers with a table of contents are read in parts instead
- * (toc-layers.ts).
+ * reads it before the digests of blob and archive were compared. Some layers are read in parts instead: those with a table of contents
+ * (toc-layers.ts) or a ztoc (soci-layers.ts), and those that were fetched before and that the cache has lost (restart-layers.ts).
  */
 import { createReadStream } from 'node:fs';
+import { LRUCache } from 'lru-cache';
 import { SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache, Transfer } from '../cache/cache.ts';
 import { describe } from '../cache/entry-key.ts';
 import type { GrowingFile } from '../cache/growing-file.ts';
+import type { CachedImage } from '../cache/image.ts';
 import type { RangeSource } from '../cache/receive.ts';
 import type { State } from '../catalog/state.ts';
 import type { LayerBlob } from '../image/layers/image.ts';
 import { packEntries } from '../image/layers/packed-entries.ts';
+import type { RecentSpans } from '../image/layers/spans.ts';
 import { indexTar } from '../image/layers/tar.ts';
-import type { RemoteImage } from '../image/remote.ts';
 import { type FetchedLayer, fetchLayer } from './fetch-layer.ts';
-import { type LayerOptions, type LayerSource, type OpenLayer, sourceOf, TARGET } from './open-layer.ts';
+import {
+  entryOf,
+  type LayerOptions,
+  type LayerSource,
+  type OpenLayer,
+  sourceOf,
+  TARGET,
+} from './open-layer.ts';
 import { remembered } from './remembered.ts';
+import { type Recording, RestartLayers } from './restart-layers.ts';
+import { SociLayers, sociUriOf } from './soci-layers.ts';
 import { entryUriOf, TocLayers } from './toc-layers.ts';
 
 /** By how much compressed archives grow, as a first guess. */
 const GROWTH = 3;
+/** Bytes of decoded spans that are kept in memory, of all layers together. */
+const RECENT = 64 * 1024 * 1024;
 
 export class Layers {
   readonly #cache: ImageCache;
   readonly #state: State;
   readonly #byToc: TocLayers;
+  readonly #bySoci: SociLayers;
+  readonly #byPoints: RestartLayers;
   readonly #flights = new SingleFlight<number>();
   readonly #transfers = new Map<string, { uri: string; size: number; cached: number }>();
+  /** Ends of files that somebody still reads. */
+  readonly #releases = new Set<Promise<void>>();
   #fetchedBytes = 0;
 
   constructor(cache: ImageCache, state: State) {
     this.#cache = cache;
     this.#state = state;
-    this.#byToc = new TocLayers(cache, state);
+    const recent: RecentSpans = new LRUCache({ maxSize: RECENT, sizeCalculation: ({ length }) => length });
+    this.#byToc = new TocLayers(cache, state, recent);
+    this.#bySoci = new SociLayers(cache, state, recent);
+    this.#byPoints = new RestartLayers(cache, recent);
   }
 
   /** Bytes that came over the network. */
   get fetchedBytes(): number {
-    return this.#fetchedBytes + this.#byToc.fetchedBytes;
+    const inParts = [this.#byToc, this.#bySoci, this.#byPoints];
+    return inParts.reduce((sum, { fetchedBytes }) => sum + fetchedBytes, this.#fetchedBytes);
   }
 
   /** Layers that are being fetched whole. */
@@ -52,45 +73,82 @@ export class Layers {
   }
 
   /** Bytes of a layer on local disk. */
-  cachedBytes({ diffId, toc }: LayerBlob): number {
+  cachedBytes(layer: LayerBlob): number {
+    const { diffId, toc } = layer;
     const inParts = toc === undefined ? undefined : this.#byToc.cachedBytes(toc);
     if (inParts !== undefined) return inParts;
-    return remembered(this.#state, ({ cacheIndex }) => cacheIndex.entries.findVerified(diffId)?.bytes) ?? 0;
+    const whole = remembered(this.#state, ({ cacheIndex }) => cacheIndex.entries.findVerified(diffId));
+    return whole?.bytes ?? this.#bySoci.cachedBytes(layer) ?? this.#byPoints.cachedBytes(layer);
+  }
+
+  /** Resolves when the restart points of all layers that were fetched are kept. */
+  settled(): Promise<void> {
+    return this.#byPoints.settled();
   }
 
   /**
-   * Opens a layer, after fetching what is absent: only its table of contents, if it is read by one.
+   * Opens a layer, after fetching what is absent: only its table of contents or ztoc, if it is read by one, and nothing if it was fetched before
+   * and has restart points.
    * @throws {SregistryError} as {@link fetchLayer} or {@link TocLayers.open}; also the errors of its source.
    */
   async open(layer: LayerSource, options: LayerOptions = {}): Promise<OpenLayer> {
     const inParts = layer.toc && (await this.#byToc.open(layer, layer.toc, options));
-    return inParts ?? this.#openWhole(layer, options);
+    if (inParts !== undefined) return inParts;
+    const isHere = layer.ztoc === undefined || this.#stored(layer) !== undefined;
+    const byZtoc = isHere ? undefined : await this.#bySoci.open(layer, layer.ztoc, options);
+    return byZtoc ?? this.#openArchive(layer, options);
   }
 
-  async #openWhole(layer: LayerSource, options: LayerOptions): Promise<OpenLayer> {
-    const size = this.#stored(layer) ?? (await this.#join(layer, options));
-    const cached = this.#cache.open(TARGET, entryOf(layer, size), this.#again(layer));
+  async #openArchive(layer: LayerSource, options: LayerOptions): Promise<OpenLayer> {
+    const stored = this.#stored(layer);
+    const inParts = stored === undefined ? await this.#byPoints.open(layer, options) : undefined;
+    const cached = inParts ?? (await this.#openWhole(layer, stored, options));
+    const source = sourceOf(cached);
+    const entries = async () => this.#entriesOf(layer) ?? packEntries(await indexTar(source, layer.title));
     try {
-      // Damaged, or the cache had no place for it.
-      if (!cached.complete) await cached.fetchAll(undefined, options.signal);
+      const { ztoc } = layer;
+      if (ztoc !== undefined && cached.complete && !this.#bySoci.isCompared(ztoc))
+        this.#bySoci.compare(ztoc, layer, await entries());
     } catch (error) {
       await this.#cache.close(cached);
       throw error;
     }
-    const source = sourceOf(cached);
-    return {
-      ...source,
-      entries: async () =>
-        remembered(this.#state, ({ layers }) => layers.entriesOf(layer.diffId)) ??
-        packEntries(await indexTar(source, layer.title)),
-      [Symbol.asyncDispose]: () => this.#cache.close(cached),
-    };
+    return { ...source, entries, [Symbol.asyncDispose]: () => this.#cache.close(cached) };
   }
 
-  /** Ends the fetches under way: nothing of theirs is written afterwards. */
+  /** What the reader of archives found in a layer. */
+  #entriesOf({ diffId }: LayerBlob): Uint8Array | undefined {
+    return remembered(this.#state, ({ layers }) => layers.entriesOf(diffId));
+  }
+
+  async #openWhole(
+    layer: LayerSource,
+    stored: number | undefined,
+    options: LayerOptions,
+  ): Promise<CachedImage> {
+    const size = stored ?? (await this.#join(layer, options));
+    const image = { ...entryOf(layer, size), sequential: true };
+    const cached = this.#cache.open(TARGET, image, this.#again(layer));
+    try {
+      // Damaged, or the cache had no place for it.
+      if (!cached.complete) await cached.fetchAll(undefined, options.signal);
+      return cached;
+    } catch (error) {
+      await this.#cache.close(cached);
+      throw error;
+    }
+  }
+
+  /** Ends the fetches under way, and the recordings of points: nothing of theirs is written afterwards. */
   async close(): Promise<void> {
     const reason = new SregistryError('CANCELED', 'The fetch of a layer was ended');
-    await Promise.all([this.#flights.abort(reason), this.#byToc.close(reason)]);
+    await Promise.all([this.#flights.abort(reason), this.#byToc.close(reason), this.#bySoci.close(reason)]);
+    await this.#byPoints.close();
+  }
+
+  /** Resolves when nobody reads a file of a fetch any more, after the images of the cache were closed. */
+  async released(): Promise<void> {
+    await Promise.all(this.#releases);
   }
 
   /** Bytes of the archive, if the cache holds it whole. */
@@ -111,11 +169,18 @@ export class Layers {
       const stored = this.#stored(layer);
       if (stored !== undefined) return stored;
       if (file === undefined) continue;
-      const { size, sums, entries } = await this.#receive(layer, file, options);
-      file.finish();
-      await this.#cache.adopt(TARGET, entryOf(layer, size), file.path, sums);
-      remembered(this.#state, ({ layers }) => layers.put(layer.diffId, entries));
-      return size;
+      const recording = this.#byPoints.record(layer, file.path);
+      try {
+        const { size, sums, entries } = await this.#receive(layer, file, options, recording);
+        file.finish();
+        await this.#cache.adopt(TARGET, entryOf(layer, size), file.path, sums);
+        remembered(this.#state, ({ layers }) => layers.put(layer.diffId, entries));
+        recording?.keep();
+        return size;
+      } catch (error) {
+        recording?.end();
+        throw error;
+      }
     }
   }
 
@@ -127,17 +192,19 @@ export class Layers {
     layer: LayerSource,
     file: GrowingFile,
     { signal, onBytes }: LayerOptions & { signal: AbortSignal },
+    recording?: Recording,
   ): Promise<FetchedLayer> {
     const transfer = { uri: layer.title, size: layer.size, cached: 0 };
     this.#transfers.set(layer.diffId, transfer);
-    const count = (bytes: number) => {
-      transfer.cached += bytes;
-      this.#fetchedBytes += bytes;
-      onBytes?.(bytes);
+    const take = (chunk: Buffer) => {
+      transfer.cached += chunk.length;
+      this.#fetchedBytes += chunk.length;
+      onBytes?.(chunk.length);
+      recording?.push(chunk);
     };
     try {
       const blob = await layer.read(0, layer.size, signal);
-      return await fetchLayer(layer, blob, file, signal, count);
+      return await fetchLayer(layer, blob, file, signal, take);
     } finally {
       this.#transfers.delete(layer.diffId);
     }
@@ -152,7 +219,12 @@ export class Layers {
         try {
           await this.#receive(layer, file, { signal });
           const part = createReadStream(file.path, { start: offset, end: offset + length - 1 });
-          return part.once('close', () => void file[Symbol.asyncDispose]());
+          const closed = new Promise<void>((resolve) => void part.once('close', resolve));
+          // What stays is removed by whoever opens the cache next.
+          const released = closed.then(() => file[Symbol.asyncDispose]()).catch(() => {});
+          this.#releases.add(released);
+          void released.then(() => this.#releases.delete(released));
+          return part;
         } catch (error) {
           await file[Symbol.asyncDispose]();
           throw error;
@@ -162,15 +234,9 @@ export class Layers {
   }
 }
 
-/** URIs of the entries of the cache that may hold a layer: its archive, and what its table of contents leads to. */
+/** URIs of the entries of the cache that may hold a layer: its archive, and what its table of contents or ztoc leads to. */
 export function entriesFor(layer: LayerBlob): string[] {
+  const { toc, ztoc } = layer;
   const whole = describe(TARGET, entryOf(layer, 0)).uri;
-  return layer.toc === undefined ? [whole] : [whole, entryUriOf(layer.toc)];
-}
-
-/** The layer as an image of the cache. */
-function entryOf({ diffId }: LayerBlob, size: number): RemoteImage {
-  const [algorithm = '', hex = ''] = diffId.split(':');
-  const name = { collection: '', image: algorithm, tag: hex };
-  return { name, size, digest: diffId, revision: diffId, sequential: true, handle: {} };
+  return [whole, ...(toc ? [entryUriOf(toc)] : []), ...(ztoc ? [sociUriOf(ztoc, layer)] : [])];
 }

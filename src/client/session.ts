@@ -56,6 +56,8 @@ export interface SessionOptions {
   /** `50G`, `20%`. */
   readonly cacheSize?: string | undefined;
   readonly cacheMinFree?: string | undefined;
+  /** May opening the session evict images over these limits? Default true. A mount may run on the same cache with limits of its own. */
+  readonly fitCache?: boolean | undefined;
   /** Extension of listed images whose service stores none. */
   readonly extension?: string | undefined;
   readonly offline?: boolean | undefined;
@@ -83,6 +85,8 @@ export class Session {
   readonly layers: Layers;
   readonly layered: LayeredImages;
   readonly extension: string;
+  /** Milliseconds for which an image or a listing is trusted. */
+  readonly ttl: number;
   /** As {@link SessionOptions.arch}, in Go's form. */
   readonly arch: string | undefined;
   /** The user's own images. Opened when first asked. */
@@ -109,9 +113,10 @@ export class Session {
       options.backends === undefined
         ? instances.map(({ name }) => name)
         : ['local', ...options.backends.map((name) => this.#instance(name).name)].filter(isFirst);
+    this.ttl = parseDuration(options.ttl ?? (env.SREGISTRY_TTL || DEFAULT_TTL), 'the time to live') * 1000;
     this.metadata = new MetadataCache({
       state: opened.state,
-      ttl: parseDuration(options.ttl ?? (env.SREGISTRY_TTL || DEFAULT_TTL), 'the time to live') * 1000,
+      ttl: this.ttl,
       offline: options.offline ?? false,
     });
   }
@@ -135,7 +140,7 @@ export class Session {
         '--cache-min-free',
       ),
     });
-    await cache.start();
+    await cache.start({ fit: options.fitCache });
     return new Session(options, { arch, paths, secrets, location, state, cache });
   }
 
@@ -236,6 +241,7 @@ export class Session {
     await this.metadata.close();
     await this.layers.close();
     await this.cache.stop();
+    await this.layers.released();
     const backends = await Promise.allSettled([...this.#backends.values(), this.#plainHttp]);
     await Promise.allSettled(
       backends.map((b) => (b.status === 'fulfilled' ? b.value?.close?.() : undefined)),

@@ -5,28 +5,32 @@
  * A registry that knows no ranges sends the blob from its beginning for each of them. So once that is known, the first read of a layer
  * fetches all of it.
  */
-import { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
-import { NoRangesError } from '../backends/http.ts';
 import type { SregistryError } from '../base/errors.ts';
 import { SingleFlight } from '../base/single-flight.ts';
 import type { ImageCache } from '../cache/cache.ts';
 import { describe } from '../cache/entry-key.ts';
-import type { RangeSource } from '../cache/receive.ts';
 import type { State } from '../catalog/state.ts';
 import { ChunkTable } from '../image/layers/chunks.ts';
 import { type IndexedToc, indexToc, unpackChunks } from '../image/layers/index-toc.ts';
-import { type ReadBlob, type RecentSpans, SpanData } from '../image/layers/spans.ts';
+import { type RecentSpans, SpanData } from '../image/layers/spans.ts';
 import { readToc, type TocPlace } from '../image/layers/toc-place.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
-import { type LayerOptions, type LayerSource, type OpenLayer, sourceOf, TARGET } from './open-layer.ts';
+import {
+  type LayerOptions,
+  type LayerSource,
+  type OpenLayer,
+  openInParts,
+  readAnyway,
+  readPart,
+  sourceOf,
+  TARGET,
+} from './open-layer.ts';
 import { remembered } from './remembered.ts';
 
 const debug = debugLog('layers');
 
-/** Bytes of decoded chunks that are kept in memory, of all layers together. */
-const RECENT = 64 * 1024 * 1024;
 /** What the catalog keeps instead of chunks for a table that tells too little. */
 const INSUFFICIENT = new Uint8Array(0);
 
@@ -34,16 +38,17 @@ export class TocLayers {
   readonly #cache: ImageCache;
   readonly #state: State;
   readonly #flights = new SingleFlight<IndexedToc | undefined>();
-  readonly #recent: RecentSpans = new LRUCache({ maxSize: RECENT, sizeCalculation: ({ length }) => length });
+  readonly #recent: RecentSpans;
   /** Bytes of the data of layers that were asked for; 0 if they are not known. */
   readonly #sizes = new LRUCache<string, number>({ max: 10_000 });
   /** Layers whose registry knows no ranges. */
   readonly #rangeless = new Set<string>();
   #fetchedBytes = 0;
 
-  constructor(cache: ImageCache, state: State) {
+  constructor(cache: ImageCache, state: State, recent: RecentSpans) {
     this.#cache = cache;
     this.#state = state;
+    this.#recent = recent;
   }
 
   /** Bytes that came over the network. */
@@ -74,7 +79,7 @@ export class TocLayers {
       onBytes?.(bytes);
     };
     const key = keyOf(place);
-    const read = this.#readerOf(key, layer.read);
+    const read = readAnyway(layer.read, () => this.#rangeless.add(key));
     const index = (signal?: AbortSignal) => this.#index({ ...layer, read }, place, count, signal);
     const kept = this.#kept(key);
     const indexed = kept === undefined ? await index(options.signal) : undefined;
@@ -84,17 +89,8 @@ export class TocLayers {
     const sequential = this.#rangeless.has(key);
     const maxGap = sequential ? layer.size : undefined;
     const data = new SpanData(key, chunks, read, this.#recent, count, maxGap);
-    const source: RangeSource = Object.assign(
-      async (offset: number, length: number, signal: AbortSignal) => data.stream(offset, length, signal),
-      { decoded: data },
-    );
-    const cached = this.#cache.open(TARGET, { ...entryOf(place, chunks.size), sequential }, source);
-    try {
-      if (options.whole) await cached.fetchAll(undefined, options.signal);
-    } catch (error) {
-      await this.#cache.close(cached);
-      throw error;
-    }
+    const image = { ...entryOf(place, chunks.size), sequential };
+    const cached = await openInParts(this.#cache, image, data, options);
     // Later readers have no part in the progress of this call.
     onBytes = undefined;
     return {
@@ -103,20 +99,6 @@ export class TocLayers {
         remembered(this.#state, ({ layers }) => layers.entriesOf(key)) ??
         ((await index()) as IndexedToc).entries,
       [Symbol.asyncDispose]: () => this.#cache.close(cached),
-    };
-  }
-
-  /** Reads ranges also where the registry knows none. */
-  #readerOf(key: string, read: ReadBlob): ReadBlob {
-    return async (offset, length, signal) => {
-      try {
-        return await read(offset, length, signal);
-      } catch (error) {
-        if (!(error instanceof NoRangesError)) throw error;
-        this.#rangeless.add(key);
-        const stream = await read(0, offset + length, signal);
-        return Readable.from(behind(stream, offset), { objectMode: false });
-      }
     };
   }
 
@@ -144,7 +126,8 @@ export class TocLayers {
     return this.#flights.join(
       key,
       async (call) => {
-        const read = (offset: number, length: number) => readPart(layer, offset, length, call.signal, count);
+        const read = (offset: number, length: number) =>
+          readPart(layer.read, offset, length, call.signal, count);
         const toc = await readToc(place, layer.size, read, layer.title);
         const indexed = toc && (await indexToc({ toc, packing, name: layer.title }, call.signal));
         if (indexed === undefined) debug('%s has a table that tells too little', layer.title);
@@ -157,30 +140,6 @@ export class TocLayers {
       signal,
     );
   }
-}
-
-/** What a stream has behind its first `skip` bytes. */
-async function* behind(stream: Readable, skip: number): AsyncGenerator<Buffer> {
-  let left = skip;
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    if (left < chunk.length) yield chunk.subarray(left);
-    left -= Math.min(left, chunk.length);
-  }
-}
-
-async function readPart(
-  { read }: LayerSource,
-  offset: number,
-  length: number,
-  signal: AbortSignal,
-  count: (bytes: number) => void,
-): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  for await (const part of (await read(offset, length, signal)) as AsyncIterable<Buffer>) {
-    count(part.length);
-    parts.push(part);
-  }
-  return Buffer.concat(parts);
 }
 
 /** Names the data of a layer: they follow from its table. */

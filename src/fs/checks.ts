@@ -7,7 +7,7 @@ import { SregistryError, systemCode } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import { getPaths, hasRuntimeDir } from '../settings/paths.ts';
 import { mountStatuses } from './daemon.ts';
-import { loadFuse } from './fuse.ts';
+import { loadFuse } from './fuse-binding.ts';
 import { listMounts } from './mount-record.ts';
 import { outdated } from './mount-version.ts';
 import { mountedPaths, serviceOf } from './mountpoint.ts';

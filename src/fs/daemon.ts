@@ -31,9 +31,11 @@ const TERM_TIMEOUT = 5_000;
 
 /**
  * Memory limits for the process of a mount, which runs for months beside the jobs of its node. Without them, V8's young
- * generation grows to 96 MiB, and glibc gives each thread a heap of its own. Both keep what they took once.
+ * generation grows to 96 MiB, and glibc gives each thread a heap of its own. Both keep what they took once. The smallest young
+ * generation is also the fastest here: V8 does not count the buffers of sockets and of the kernel in it, so with a larger one they
+ * pile up until V8 looks through everything.
  */
-const FRUGAL_NODE = ['--max-semi-space-size=8'];
+const FRUGAL_NODE = ['--max-semi-space-size=1'];
 const FRUGAL_MALLOC = { MALLOC_ARENA_MAX: '2' };
 
 /**

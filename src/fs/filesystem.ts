@@ -25,6 +25,7 @@ import {
   unseenAttributes,
 } from './attributes.ts';
 import { Folders } from './folders.ts';
+import { imageFacts, textFacts } from './handles.ts';
 import type { OpenPath } from './in-use.ts';
 import { LastErrors } from './last-errors.ts';
 import { Lookup, notFound } from './lookup.ts';
@@ -132,7 +133,8 @@ export class Filesystem {
     const backend = await this.#lookup.backend(parsed.backend);
     if (parsed.kind === 'image') return this.#imageAttributes(path, parsed, backend, signal);
     const image = await this.#lookup.existingImage(path, parsed, signal);
-    return this.#textAttributes(await this.#lookup.inspectText(backend, image, signal), image);
+    const text = await this.#lookup.inspectText(backend, image, signal);
+    return fileAttributes(this.#owner, textFacts(text, image));
   }
 
   /** Throws what reading the folder throws. The next {@link readdir} returns what was read for that. */
@@ -152,10 +154,11 @@ export class Filesystem {
     return this.#folders.filesIn(path);
   }
 
-  /** Bytes of an open file; undefined if it is not an image. */
-  sizeOf(handle: number): number | undefined {
-    const { staged, image } = this.#files.get(handle);
-    return staged?.size ?? image?.size;
+  /** The attributes of an open file, whatever its path shows by now. */
+  async fgetattr(path: string, handle: number): Promise<Attributes> {
+    const { staged, facts } = this.#files.get(handle);
+    if (staged !== undefined) return this.#stagedAttributes(path, staged);
+    return facts === undefined ? this.getattr(path) : fileAttributes(this.#owner, facts);
   }
 
   open(path: string, flags: number): Promise<number> {
@@ -168,6 +171,17 @@ export class Filesystem {
 
   async read(handle: number, target: Uint8Array, offset: number, length: number): Promise<number> {
     return this.#files.get(handle).read(target, offset, length, () => this.#lookup.signal());
+  }
+
+  /** As `readKnown` of the open file; false for a file that does not have it, and for a handle that does not exist. */
+  readKnown(
+    handle: number,
+    target: Uint8Array,
+    offset: number,
+    length: number,
+    done: (count: number | undefined) => void,
+  ): boolean {
+    return this.#files.find(handle)?.readKnown?.(target, offset, length, done) ?? false;
   }
 
   async write(handle: number, source: Uint8Array, offset: number, length: number): Promise<number> {
@@ -263,11 +277,11 @@ export class Filesystem {
     await this.#files.releaseAll();
   }
 
-  #stagedAttributes(path: string, { size, modified, isInRegistry, isUnseen }: StagedFile): Attributes {
+  #stagedAttributes(path: string, { shown, modified, isInRegistry, isUnseen }: StagedFile): Attributes {
     this.#lookup.showOther(path);
     if (isUnseen) return unseenAttributes(this.#owner);
     const access = isInRegistry ? undefined : 'owner';
-    return fileAttributes(this.#owner, { size, modified: new Date(modified), local: size, access });
+    return fileAttributes(this.#owner, { ...shown, modified: new Date(modified), local: shown.size, access });
   }
 
   async #imageAttributes(
@@ -285,14 +299,7 @@ export class Filesystem {
   }
 
   #attributesOf(backend: Backend, image: RemoteImage): Attributes {
-    const { size, modified, unpresentable } = image;
-    const local = this.#session.cachedBytes(backend, image);
-    const access = unpresentable === undefined ? undefined : 'nobody';
-    return fileAttributes(this.#owner, { size, modified, local, access });
-  }
-
-  #textAttributes(text: Buffer, { modified }: RemoteImage): Attributes {
-    return fileAttributes(this.#owner, { size: text.length, modified });
+    return fileAttributes(this.#owner, imageFacts(image, this.#session.cachedBytes(backend, image)));
   }
 
   /** Does libfuse count a path as open? A handle may have this path although its file has another one by now. */

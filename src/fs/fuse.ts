@@ -1,34 +1,33 @@
 /**
- * The adapter to fuse-native, and the only file that knows it. It answers every operation exactly once, with an errno if the
+ * The adapter to fuse-native (fuse-binding.ts). It answers every operation exactly once, with an errno if the
  * filesystem threw. It sets no time limit: each operation of the filesystem has a deadline of its own, and a push takes as long
  * as it needs.
  */
 import { constants as files } from 'node:fs';
 import { readdir, readlink } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { SregistryError } from '../base/errors.ts';
 import { debugLog } from '../log/index.ts';
 import type { Attributes } from './attributes.ts';
 import { errnoOf } from './errno.ts';
 import type { Filesystem } from './filesystem.ts';
+import { type Answer, type Handler, loadFuseWithReads } from './fuse-binding.ts';
+import { requireSharing } from './fuse-conf.ts';
 import { provideFusermount } from './fusermount.ts';
-import { ToldSizes } from './told-sizes.ts';
+import { OpenAsTold } from './open-as-told.ts';
+import { ToldAttributes } from './told.ts';
 import { isOwnAttribute } from './xattrs.ts';
 
 const debug = debugLog('fuse');
-const { ENOENT, ENODATA, ENOTSUP, EPERM, ERANGE } = constants.errno;
+const { ENOENT, ENODATA, ENOTSUP, EPERM, ERANGE, ESTALE } = constants.errno;
 
 /** Bytes of a "block" in statfs. fuse-native keeps counts in 32 bits: with 1 MiB they reach 4 PiB. */
 const STATFS_BLOCK = 1024 * 1024;
 /**
- * Seconds for which the kernel keeps attributes: enough for the calls that make up one `stat` or `open`. The size of a path can
- * change without the kernel (a refused write gives the tag back, others move a tag), and the kernel cuts reads to the size
- * that it knows.
+ * Seconds for which the kernel believes names and attributes at most, as NFS has it for files (nfs(5), acregmin). An open shows what
+ * is there now, however long the kernel believes (told.ts).
  */
-const ATTR_TIMEOUT = 0.02;
-/** Milliseconds that an answer may take to reach the kernel. */
-const MARGIN = 10;
+const LONGEST_BELIEF = 3;
 /** Longest file name (NAME_MAX). */
 const NAME_MAX = 255;
 
@@ -38,44 +37,36 @@ const [FILE, FOLDER] = [files.S_IFREG, files.S_IFDIR].map((mode) => new Uint32Ar
 /** If fuse-native has no such operation, libfuse answers ENOSYS, and the kernel does not ask again. */
 const XATTR_OPERATIONS = ['getxattr', 'listxattr', 'setxattr', 'removexattr'];
 
-type Answer = (result: number, ...values: unknown[]) => void;
-type Handler = (...args: never[]) => void;
-
-interface FuseInstance {
-  mount(callback: (error: Error | null) => void): void;
-}
-interface FuseClass {
-  new (
-    mountpoint: string,
-    operations: Record<string, Handler>,
-    options: object,
-  ): FuseInstance & FuseInternals;
-}
-/** Methods of fuse-native's class that this adapter replaces. */
-interface FuseInternals {
-  _fuseOptions(): string;
-  _op_getxattr(signal: Answer, path: string, name: string, target: Buffer): void;
-  _op_listxattr(signal: Answer, path: string, target: Buffer): void;
-  _op_readdir(signal: Answer, path: string): void;
-}
-
 export interface MountOptions {
   readonly mountpoint: string;
   readonly allowOther: boolean;
   readonly readOnly: boolean;
+  /** Milliseconds for which the mount itself trusts what a service said. */
+  readonly ttl: number;
   /** Without extended attributes the kernel asks for none, which makes `ls -l` faster. */
   readonly hasXattrs: boolean;
   /** Further options of the mount, as `-o` takes them. */
   readonly extra: readonly string[];
 }
 
-/** Mounts the filesystem. Resolves when the kernel has it. Throws MISSING_DEPENDENCY if libfuse 2 is not installed. */
+/**
+ * Mounts the filesystem. Resolves when the kernel has it. Throws MISSING_DEPENDENCY if libfuse 2 is not installed, SETTINGS if
+ * the machine does not let this user share a mount.
+ */
 export async function mountFuse(filesystem: Filesystem, options: MountOptions): Promise<void> {
-  const Fuse = loadFuse();
+  if (options.allowOther) await requireSharing();
+  const run = runner(filesystem);
+  const all = operations(filesystem, run);
+  const Fuse = loadFuseWithReads(all.read);
   class Mount extends Fuse {
-    /** Options that fuse-native does not know: 128 KiB writes instead of 4 KiB, and those of `-o`. */
+    /**
+     * Options that fuse-native does not know, or not with the value 0: 128 KiB writes instead of 4 KiB, how long to believe, pages
+     * kept at an open if size and time are the same, looked at each time, and those of `-o`.
+     */
     override _fuseOptions(): string {
-      const more = ['big_writes', ...options.extra];
+      const belief = Math.min(options.ttl / 1000, LONGEST_BELIEF);
+      const believe = [`attr_timeout=${belief}`, `entry_timeout=${belief}`];
+      const more = ['big_writes', ...believe, 'auto_cache', 'ac_attr_timeout=0', ...options.extra];
       if (options.readOnly) more.push('ro');
       // The adapter does not learn who calls. If other users may use the mount, the kernel must check the modes.
       if (options.allowOther) more.push('default_permissions');
@@ -93,6 +84,12 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
           if (value === undefined) throw systemError(ENODATA);
           return fill(target, value);
         });
+    }
+
+    /** fuse-native's own method asks for the path, which may show something else than the handle has open. */
+    override _op_fgetattr(signal: Answer, path: string, handle: number): void {
+      const getattr = (_path: string, answer: Answer) => all.fgetattr(path, handle, answer);
+      super._op_getattr.call({ ops: { getattr } }, signal, path);
     }
 
     override _op_listxattr(signal: Answer, path: string, target: Buffer): void {
@@ -116,15 +113,13 @@ export async function mountFuse(filesystem: Filesystem, options: MountOptions): 
       });
     }
   }
-  const run = runner(filesystem);
-  const handlers = operations(filesystem, run);
+  const handlers: Record<string, Handler> = { ...all };
   if (!options.hasXattrs) for (const name of XATTR_OPERATIONS) delete handlers[name];
   const mount = new Mount(options.mountpoint, handlers, {
     timeout: false,
     fsname: 'sregistry',
     subtype: 'sregistry',
     allowOther: options.allowOther,
-    attrTimeout: ATTR_TIMEOUT,
   });
   provideFusermount();
   await new Promise<void>((resolve, reject) => {
@@ -143,18 +138,6 @@ export async function isConnected(): Promise<boolean> {
   return targets.includes('/dev/fuse');
 }
 
-/** The class that mounts. Throws MISSING_DEPENDENCY if libfuse 2 cannot be loaded. */
-export function loadFuse(): FuseClass {
-  try {
-    return createRequire(import.meta.url)('fuse-native') as FuseClass;
-  } catch (cause) {
-    throw new SregistryError('MISSING_DEPENDENCY', 'Mounting needs libfuse 2, which cannot be loaded', {
-      hint: 'Run sregistry doctor; on Debian or Ubuntu: apt-get install libfuse2 fuse3',
-      cause,
-    });
-  }
-}
-
 function mountError(mountpoint: string, cause: Error): SregistryError {
   return new SregistryError('UNSUPPORTED', `${mountpoint} cannot be mounted: ${cause.message}`, {
     hint: 'Check that /dev/fuse and fusermount3 exist and that you may write to the folder: sregistry doctor',
@@ -168,6 +151,9 @@ function mountError(mountpoint: string, cause: Error): SregistryError {
  */
 const EXPECTED = new Set([ENOENT, ENODATA, ERANGE, ENOTSUP]);
 
+/** Lets the kernel look a path up and open it once more. Its caller does not see it. */
+const LOOK_AGAIN = systemError(ESTALE);
+
 type Run = (name: string, path: string, answer: Answer, body: () => Promise<number | unknown[]>) => void;
 
 /** Runs operations and answers with their result (a count, or values), or with the errno of what they threw. */
@@ -177,7 +163,7 @@ function runner(filesystem: Filesystem): Run {
       (result) => (Array.isArray(result) ? answer(0, ...result) : answer(result)),
       (error: unknown) => {
         const errno = errnoOf(error);
-        if (!EXPECTED.has(errno)) {
+        if (!EXPECTED.has(errno) && error !== LOOK_AGAIN) {
           filesystem.errors.note(path, error);
           debug('%s %s: %o', name, path, error);
         }
@@ -195,7 +181,7 @@ function fill(target: Buffer, value: Buffer): number {
   return value.length;
 }
 
-function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
+function operations(filesystem: Filesystem, run: Run) {
   /** An operation without a result. */
   const plain =
     (name: string, body: (path: string, ...args: never[]) => Promise<void>) =>
@@ -206,16 +192,12 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
         return 0;
       });
     };
-  const told = new ToldSizes(ATTR_TIMEOUT * 1000 + MARGIN);
-  const tell = (path: string, attributes: Attributes) => {
-    told.note(path, attributes.size);
-    return toStat(attributes);
-  };
-  const attributesOf = async (path: string) => tell(path, await filesystem.getattr(path));
+  const told = new ToldAttributes();
+  const tell = (path: string, attributes: Attributes) => toStat(attributes, told.note(path, attributes));
+  const opening = new OpenAsTold(filesystem, told);
   const open = async (path: string, flags: number) => {
-    const handle = await filesystem.open(path, flags);
-    const size = filesystem.sizeOf(handle);
-    if (size !== undefined) await told.settled(path, size);
+    const handle = await opening.open(path, flags);
+    if (handle === undefined) throw LOOK_AGAIN;
     return handle;
   };
   const refused = (name: string) => plain(name, async () => Promise.reject(systemError(EPERM)));
@@ -225,10 +207,10 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
     getattr: (path: string, answer: Answer) => {
       const listed = filesystem.listedAttributes(path);
       if (listed !== undefined) answer(0, tell(path, listed));
-      else run('getattr', path, answer, async () => [await attributesOf(path)]);
+      else run('getattr', path, answer, async () => [tell(path, await filesystem.getattr(path))]);
     },
-    fgetattr: (path: string, _handle: number, answer: Answer) =>
-      run('fgetattr', path, answer, async () => [await attributesOf(path)]),
+    fgetattr: (path: string, handle: number, answer: Answer) =>
+      run('fgetattr', path, answer, async () => [tell(path, await filesystem.fgetattr(path, handle))]),
     // A C library takes ENOENT of readdir for the end of the folder, so opendir reports a missing folder.
     opendir: (path: string, _flags: number, answer: Answer) =>
       run('opendir', path, answer, async () => {
@@ -239,15 +221,40 @@ function operations(filesystem: Filesystem, run: Run): Record<string, Handler> {
       run('open', path, answer, async () => [await open(path, flags)]),
     create: (path: string, _mode: number, answer: Answer) =>
       run('create', path, answer, async () => [await filesystem.create(path)]),
-    read: (path: string, handle: number, buffer: Buffer, length: number, offset: number, answer: Answer) =>
-      run('read', path, answer, () => filesystem.read(handle, buffer, offset, length)),
+    read: (
+      path: string,
+      handle: number,
+      buffer: Buffer,
+      length: number,
+      offset: number,
+      answer: (result: number) => void,
+    ) => {
+      const wait = () => run('read', path, answer, () => filesystem.read(handle, buffer, offset, length));
+      const done = (count: number | undefined) => (count === undefined ? wait() : answer(count));
+      let isBegun = false;
+      try {
+        isBegun = filesystem.readKnown(handle, buffer, offset, length, done);
+      } catch (error) {
+        debug('read %s: %o', path, error);
+      }
+      if (!isBegun) wait();
+    },
     write: (path: string, handle: number, buffer: Buffer, length: number, offset: number, answer: Answer) =>
-      run('write', path, answer, () => filesystem.write(handle, buffer, offset, length)),
+      run('write', path, answer, () => {
+        told.noteWrite(path);
+        return filesystem.write(handle, buffer, offset, length);
+      }),
     flush: plain('flush', (_path, handle) => filesystem.flush(handle)),
     fsync: plain('fsync', (_path, _dataSync, handle) => filesystem.fsync(handle)),
     release: plain('release', (_path, handle) => filesystem.release(handle)),
-    truncate: plain('truncate', (path, size) => filesystem.truncate(path, size)),
-    ftruncate: plain('ftruncate', (_path, handle, size) => filesystem.ftruncate(handle, size)),
+    truncate: plain('truncate', (path, size) => {
+      told.noteWrite(path);
+      return filesystem.truncate(path, size);
+    }),
+    ftruncate: plain('ftruncate', (path, handle, size) => {
+      told.noteWrite(path);
+      return filesystem.ftruncate(handle, size);
+    }),
     unlink: plain('unlink', (path) => filesystem.unlink(path)),
     rename: plain('rename', async (from, to) => {
       await filesystem.rename(from, to);
@@ -276,10 +283,10 @@ function systemError(errno: number): Error {
   return Object.assign(new Error(code), { code });
 }
 
-function toStat({ mtime, atime, ctime, ...rest }: Attributes): object {
-  // Times before 1970 do not fit in what fuse-native passes on.
-  const clamp = (time: Date) => new Date(Math.max(0, time.getTime() || 0));
-  return { ...rest, mtime: clamp(mtime), atime: clamp(atime), ctime: clamp(ctime) };
+/** `time`: all times of the file, in milliseconds. Times before 1970 do not fit in what fuse-native passes on. */
+function toStat(attributes: Attributes, time: number): object {
+  const shown = Math.max(0, time || 0);
+  return { ...attributes, mtime: shown, atime: shown, ctime: shown };
 }
 
 function toStatfs(filesystem: Filesystem): object {

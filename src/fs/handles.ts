@@ -1,11 +1,13 @@
 /** Open files: what a file handle of the mount stands for, and reading from it. */
 import type { FileHandle } from 'node:fs/promises';
+import { crc32 } from 'node:zlib';
 import { SregistryError } from '../base/errors.ts';
 import { fileRevision, fileStamp } from '../base/files.ts';
 import type { CachedImage, Signal } from '../cache/image.ts';
 import type { ReadAhead } from '../cache/read-ahead.ts';
 import type { OpenLayered } from '../client/layered-images.ts';
 import type { RemoteImage } from '../image/remote.ts';
+import type { FileFacts } from './attributes.ts';
 import type { StagedFile } from './staged-file.ts';
 import type { Staging } from './staging.ts';
 
@@ -14,12 +16,24 @@ export interface OpenFile {
   readonly path: string;
   /** The revision it shows; undefined for a file that is not an image of a registry. */
   readonly image?: RemoteImage;
+  /** What `stat` shows of it, unless it is a file being written. */
+  readonly facts?: FileFacts;
   /** Set if it was opened on a file being written. */
   readonly staged?: StagedFile;
   /** Was it opened for writing? */
   readonly writes?: boolean;
   /** Reads up to `length` bytes at `offset` into `target`; fewer only at the end. */
   read(target: Uint8Array, offset: number, length: number, signal?: Signal): Promise<number>;
+  /**
+   * As {@link read}, without a promise where nothing has to be waited for. Returns false where that is not so. Calls `done` with the
+   * number of bytes, or with undefined if {@link read} has to tell why there are none.
+   */
+  readKnown?(
+    target: Uint8Array,
+    offset: number,
+    length: number,
+    done: (count: number | undefined) => void,
+  ): boolean;
   /**
    * Brings all bytes of an image to local disk. Resolves to a text that changes when the bytes change. `signal` limits each
    * step, not the whole: a slow service has time, a stalled one does not.
@@ -49,8 +63,21 @@ export class CachedFile implements OpenFile {
     this.#onClose = onClose;
   }
 
+  get facts(): FileFacts {
+    return imageFacts(this.image, this.#cached.cachedBytes);
+  }
+
   read(target: Uint8Array, offset: number, length: number, signal?: Signal): Promise<number> {
     return this.#cached.read(target, offset, length, this.#ahead, signal);
+  }
+
+  readKnown(
+    target: Uint8Array,
+    offset: number,
+    length: number,
+    done: (count: number | undefined) => void,
+  ): boolean {
+    return this.#cached.readKnown(target, offset, length, this.#ahead, done);
   }
 
   async settle(signal: () => AbortSignal): Promise<string> {
@@ -74,6 +101,10 @@ export class LayeredFile implements OpenFile {
     this.path = path;
     this.image = opened.image;
     this.#opened = opened;
+  }
+
+  get facts(): FileFacts {
+    return imageFacts(this.image, this.image.size);
   }
 
   async read(target: Uint8Array, offset: number, length: number): Promise<number> {
@@ -106,6 +137,10 @@ export class LocalFile implements OpenFile {
     this.#handle = handle;
   }
 
+  get facts(): FileFacts {
+    return imageFacts(this.image, this.image.size);
+  }
+
   async read(target: Uint8Array, offset: number, length: number): Promise<number> {
     const { bytesRead } = await this.#handle.read(target, 0, length, offset);
     const stats = await this.#handle.stat({ bigint: true });
@@ -124,6 +159,20 @@ export class LocalFile implements OpenFile {
   }
 }
 
+/** What `stat` shows of a revision, of which `local` bytes are on local disk. */
+export function imageFacts(
+  { size, revision, modified, unpresentable }: RemoteImage,
+  local: number,
+): FileFacts {
+  const access = unpresentable === undefined ? undefined : 'nobody';
+  return { size, content: revision, changes: 0, modified, local, access };
+}
+
+/** What `stat` shows of a text about an image. */
+export function textFacts(text: Buffer, { modified }: RemoteImage): FileFacts {
+  return { size: text.length, content: `text ${crc32(text)}`, changes: 0, modified };
+}
+
 function changed(path: string): SregistryError {
   return new SregistryError('STALE', `${path} was changed where it lies since it was opened`, {
     hint: 'Open it again; write images under another name and rename them, so that readers keep the old one',
@@ -133,10 +182,13 @@ function changed(path: string): SregistryError {
 /** Bytes made when the file was opened. */
 export class TextFile implements OpenFile {
   readonly path: string;
+  readonly facts: FileFacts;
   readonly #bytes: Buffer;
 
-  constructor(path: string, bytes: Buffer) {
+  /** `image`: what the text tells about. */
+  constructor(path: string, bytes: Buffer, image: RemoteImage) {
     this.path = path;
+    this.facts = textFacts(bytes, image);
     this.#bytes = bytes;
   }
 

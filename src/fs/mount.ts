@@ -59,6 +59,8 @@ export interface MountRequest extends Omit<SessionOptions, 'env'> {
   readonly requireSigned?: string | undefined;
   /** Options passed to FUSE as they are. */
   readonly fuseOptions?: readonly string[];
+  /** Variables that this mount has instead of those of its process's environment. */
+  readonly variables?: Readonly<Record<string, string>>;
   /** Path of the log, for status. */
   readonly log?: string;
 }
@@ -149,6 +151,7 @@ export class Mount {
       mountpoint: this.mountpoint,
       allowOther: request.allowOther ?? false,
       readOnly: request.readOnly ?? false,
+      ttl: this.#session.ttl,
       hasXattrs: !(request.noXattrs ?? false),
       extra: request.fuseOptions ?? [],
     });
@@ -320,10 +323,11 @@ function rejection(signal: AbortSignal): Promise<never> {
  * A login without a registry is sent to every registry that is asked for. Other users of a shared mount could name a registry
  * of theirs, so a shared mount does not use such a login.
  */
-function environmentOf({ allowOther }: MountRequest): NodeJS.ProcessEnv {
-  if (!allowOther) return process.env;
+function environmentOf({ allowOther, variables }: MountRequest): NodeJS.ProcessEnv {
+  const env = { ...process.env, ...variables };
+  if (!allowOther) return env;
   const roaming = /^(APPTAINER|SINGULARITY)_DOCKER_(USERNAME|PASSWORD)$/;
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !roaming.test(name)));
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !roaming.test(name)));
 }
 
 function publisher(session: Session, log: Log, ifAbsent: boolean): Publisher {

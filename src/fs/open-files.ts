@@ -44,6 +44,10 @@ export class OpenFiles {
     return this.#last;
   }
 
+  find(handle: number): OpenFile | undefined {
+    return this.#entries.get(handle)?.file;
+  }
+
   /** Throws EBADF if the handle does not exist. */
   get(handle: number): OpenFile {
     return this.#entry(handle).file;

@@ -11,7 +11,16 @@ import { isError, SregistryError } from '../base/errors.ts';
 import { isLayered, type LayeredImage, NEVER_SIGNED } from '../client/layered-images.ts';
 import type { Session } from '../client/session.ts';
 import type { RemoteImage } from '../image/remote.ts';
-import { CachedFile, LayeredFile, LocalFile, type OpenFile, StagedHandle, TextFile } from './handles.ts';
+import { UNSEEN_FILE } from './attributes.ts';
+import {
+  CachedFile,
+  imageFacts,
+  LayeredFile,
+  LocalFile,
+  type OpenFile,
+  StagedHandle,
+  TextFile,
+} from './handles.ts';
 import type { LastErrors } from './last-errors.ts';
 import { type Lookup, notFound, type OfImage } from './lookup.ts';
 import type { OpenFiles } from './open-files.ts';
@@ -82,7 +91,7 @@ export class Opening {
     if (parsed.kind === 'inspect') {
       if (image === UNSEEN || image === undefined) throw notFound(path);
       if (writes) throw readOnly(path, 'it is generated from the image beside it');
-      return this.#add(new TextFile(path, await this.#lookup.inspectText(backend, image, signal)));
+      return this.#add(new TextFile(path, await this.#lookup.inspectText(backend, image, signal), image));
     }
     if (image === UNSEEN) return this.#openUnseen(path, backend, parsed, flags);
     if (image === undefined && writes && flags & O_CREAT) return this.create(path);
@@ -230,7 +239,7 @@ export class Opening {
       if (this.#verify !== undefined) await (await this.#openImage(path, backend, image)).close();
       await this.#session.copyTo(backend, image, to);
     };
-    return this.#openStaged(path, this.#staging.update(path, { copyUp, size: image.size }), flags);
+    return this.#openStaged(path, this.#staging.update(path, { copyUp, shown: imageFacts(image, 0) }), flags);
   }
 
   /**
@@ -249,7 +258,7 @@ export class Opening {
       this.#lookup.noteChange(backend, name, current);
       throw unseen(path);
     };
-    const staged = this.#staging.update(path, { copyUp, size: 0, isUnseen: true });
+    const staged = this.#staging.update(path, { copyUp, shown: UNSEEN_FILE, isUnseen: true });
     return this.#openStaged(path, staged, flags);
   }
 

@@ -12,6 +12,7 @@ import type { PushPhase } from '../catalog/push-record.ts';
 import { noteSpare, removeStaged } from '../catalog/staged-note.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { nextState, type StagedEvent, type StagedState } from './states.ts';
+import type { Shown } from './told.ts';
 import { keyOf } from './tree.ts';
 import type { Writer } from './writers.ts';
 
@@ -22,8 +23,8 @@ export type CopyUp = (to: string) => Promise<void>;
 
 export interface Original {
   readonly copyUp: CopyUp;
-  /** Bytes of the revision. */
-  readonly size: number;
+  /** What the file shows until it is changed: the revision. */
+  readonly shown: Shown;
   /** Is it unknown whether the revision exists? */
   readonly isUnseen?: boolean;
 }
@@ -57,6 +58,8 @@ export class StagedFile {
   cancelPush: (() => void) | undefined;
   /** Milliseconds since the epoch of the last change. */
   modified = Date.now();
+  /** The revision it was opened to update. */
+  readonly #content: string | undefined;
   #path: string;
   #state: StagedState;
   /** Counts changes, to tell whether the file changed during a look at it. */
@@ -82,7 +85,8 @@ export class StagedFile {
     this.#path = path;
     this.file = file;
     this.#state = original === undefined ? 'open' : 'unchanged';
-    this.#size = original?.size ?? 0;
+    this.#size = original?.shown.size ?? 0;
+    this.#content = original?.shown.content;
     this.#original = this.#size;
     this.#copyUp = original?.copyUp;
     this.#beganUnseen = original?.isUnseen ?? false;
@@ -126,6 +130,14 @@ export class StagedFile {
   /** Changes when the bytes change. */
   get changes(): number {
     return this.#changes;
+  }
+
+  /** What it shows now: the revision that it updates, until it is changed. */
+  get shown(): Shown {
+    const { size, changes } = this;
+    if (this.#state === 'unchanged' && this.#content !== undefined)
+      return { size, content: this.#content, changes: 0 };
+    return { size, content: this.file, changes };
   }
 
   /** Does it show what the registry has? */

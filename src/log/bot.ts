@@ -25,6 +25,8 @@ export interface Bot {
   readonly abort: Say;
   readonly critical: Say;
   readonly error: Say;
+  /** What to do about an error; printed wherever the error is. */
+  readonly hint: Say;
   readonly warning: Say;
   /** Printed even if quiet. */
   readonly log: Say;
@@ -88,6 +90,7 @@ export function createBot(output: Output, env: NodeJS.ProcessEnv): Bot {
     abort: under('ABORT', 'DARKRED'),
     critical: under('CRITICAL', 'RED'),
     error: under('ERROR', 'RED'),
+    hint: (message) => say('ERROR', message, 'Hint:', 'CYAN'),
     warning: under('WARNING', 'YELLOW'),
     log: under('LOG', 'PURPLE'),
     info: (message) => say('INFO', message),

@@ -124,9 +124,12 @@ describe('A failure', () => {
     expect(stderr).toMatch(/SregistryError: demo\/none is not in the library\s+at /);
   });
 
-  test('keeps its message with --quiet.', async () => {
+  test('keeps its message and its hint with --quiet.', async () => {
     const { code, stderr } = await home.sregistry('--quiet', 'get', 'demo/none');
-    expect({ code, stderr }).toEqual({ code: 1, stderr: 'ERROR demo/none is not in the library\n' });
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/^ERROR demo.none is not in the library\nHint: /),
+    });
   });
 });
 

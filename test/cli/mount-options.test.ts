@@ -37,9 +37,24 @@ describe('The options of mount -o', () => {
   test('that fstab has for others are left alone.', () => {
     expect(
       parseMountOptions([
-        'defaults,rw,_netdev,nofail,noauto,user,x-systemd.automount,x-systemd.after=a.service',
+        'defaults,_netdev,nofail,noauto,user,user=kim,users,relatime,x-systemd.automount,x-systemd.after=a.service,comment=a',
       ]),
     ).toEqual({ fuseOptions: [] });
+  });
+
+  test('name a cache and a file of settings, which fstab cannot do by variables.', () => {
+    expect(parseMountOptions(['config=/etc/lab.json,cache_dir=/scratch/cache'])).toMatchObject({
+      config: '/etc/lab.json',
+      cacheDir: '/scratch/cache',
+    });
+  });
+
+  test('count as the last one says where two contradict each other, as with mount(8).', () => {
+    expect(parseMountOptions(['ro,noexec,nosuid,nodev,exec,rw,suid'])).toEqual({
+      readOnly: false,
+      fuseOptions: ['nodev'],
+    });
+    expect(parseMountOptions(['rw', 'ro'])).toMatchObject({ readOnly: true });
   });
 
   test('that FUSE knows are handed on.', () => {
@@ -54,6 +69,20 @@ describe('The options of mount -o', () => {
       expect(() => parseMountOptions([option])).toThrow(expect.objectContaining({ code: 'USAGE' }));
     },
   );
+
+  test.each([
+    ['cache_sise=5G', 'Did you mean cache_size?'],
+    ['allow_others', 'Did you mean allow_other?'],
+    ['nofial', 'Did you mean nofail?'],
+    ['cache_size', 'Write cache_size=...'],
+    ['ro=1', 'Write ro'],
+    ['uid=1000', 'Mount as that user'],
+    ['zzzz', 'The mount options are ro, rw, read_only'],
+  ])('are refused with what to write instead: %s', (option, hint) => {
+    expect(() => parseMountOptions([option])).toThrow(
+      expect.objectContaining({ hint: expect.stringContaining(hint) }),
+    );
+  });
 });
 
 describe('The mount point', () => {

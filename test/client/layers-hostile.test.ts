@@ -126,7 +126,13 @@ needs({ registry: true })('a container in layers', () => {
 /** Each with contents of its own: what is in the cache under the digest of an archive is not fetched again. */
 const blobs: [string, 'gzip' | 'zstd', (layer: Layer) => Buffer, string | undefined][] = [
   ['zeros behind it', 'gzip', ({ blob }) => Buffer.concat([blob, Buffer.alloc(1000)]), undefined],
-  ['garbage behind it', 'gzip', ({ blob }) => Buffer.concat([blob, randomBytes(200_000)]), 'CORRUPT'],
+  // Not with a zero first: zlib passes over what follows one.
+  [
+    'garbage behind it',
+    'gzip',
+    ({ blob }) => Buffer.concat([blob, Buffer.from('x'), randomBytes(200_000)]),
+    'CORRUPT',
+  ],
   ['its checksum cut off', 'gzip', ({ blob }) => blob.subarray(0, -4), 'CORRUPT'],
   ['its end cut off', 'zstd', ({ blob }) => blob.subarray(0, -3), 'CORRUPT'],
   ['garbage behind it', 'zstd', ({ blob }) => Buffer.concat([blob, Buffer.from('garbage!')]), 'CORRUPT'],

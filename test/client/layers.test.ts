@@ -5,17 +5,19 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { prune, verify } from '../../src/client/cache.ts';
 import { copy } from '../../src/client/copy.ts';
 import { inspectRemote } from '../../src/client/inspect-remote.ts';
-import { isLayered, type OpenLayered } from '../../src/client/layered-images.ts';
+import { isLayered, type LayeredImage, type OpenLayered } from '../../src/client/layered-images.ts';
 import { Session, type SessionOptions } from '../../src/client/session.ts';
 import { findImage, parseTarget } from '../../src/client/target.ts';
 import { inspect } from '../../src/image/inspect.ts';
 import type { ByteSource } from '../../src/image/source.ts';
 import { SquashFs } from '../../src/image/squashfs/filesystem.ts';
 import { environment, temporaryFolder } from '../fs/support.ts';
+import { material } from '../fuzz/gzip.ts';
+import { random } from '../fuzz/run.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
 import { digestOf, type Layer, layerOf, pushIndex, pushLayered, tarOf } from '../servers/layered.ts';
@@ -219,6 +221,128 @@ needs({ registry: true })('layers', () => {
     await using again = await open(on, 'lab://demo/app:1');
     expect(await fileIn(again, '/etc/base')).toBe(DATA.toString());
     await expect.poll(() => [base, app].map(sent)).toEqual([2, 2]);
+  });
+
+  describe('a large layer that was evicted', () => {
+    /** Text that compresses to a third, so that a few spans are a few MiB of the blob. */
+    const noise = material(24 * 1024 * 1024, random(1));
+    const parts = [0, 1, 2, 3, 4, 5].map((i) =>
+      noise.subarray(i * 4 * 1024 * 1024, (i + 1) * 4 * 1024 * 1024),
+    );
+    const files = parts.map((data, i) => ({ path: `part${i}`, data }));
+    const large = tarOf(files.toSpliced(3, 0, { path: 'small', data: Buffer.from('small') }));
+    const rest = gzipSync(large.subarray(10_000_000));
+    const blobs: [string, Layer][] = [
+      ['gzip', layerOf(large)],
+      [
+        'members',
+        { ...layerOf(large), blob: Buffer.concat([gzipSync(large.subarray(0, 10_000_000)), rest]) },
+      ],
+      ['none', layerOf(large, 'none')],
+    ];
+    /** Bytes that the registry sent of a blob. */
+    const bytesOf = (on: Session, work: () => Promise<unknown>) => {
+      const before = on.layers.fetchedBytes;
+      return work().then(() => on.layers.fetchedBytes - before);
+    };
+    const read = async (image: ByteSource, path: string) =>
+      Buffer.from((await (await SquashFs.open(image)).readFile(path, 1e7)) ?? '');
+    const openAndEvict = async (on: Session) => {
+      await (await open(on, 'lab://demo/app:1'))[Symbol.asyncDispose]();
+      await on.layers.settled();
+      expect(prune(on).layers).toBe(1);
+    };
+
+    test.each(blobs)('is opened without a fetch, and read in parts (%s)', async (_, layer) => {
+      await push('1', [layer]);
+      {
+        await using on = await Session.open({ env: environment(home) });
+        await openAndEvict(on);
+      }
+      const on = await session();
+      let image!: OpenLayered;
+      expect(await bytesOf(on, async () => (image = await open(on, 'lab://demo/app:1')))).toBe(0);
+      await using _image = image;
+      const small = await bytesOf(on, async () => {
+        expect(String(await read(image, '/small'))).toBe('small');
+      });
+      expect(small).toBeGreaterThan(0);
+      // At most two spans of six.
+      expect(small).toBeLessThan(layer.blob.length * 0.4);
+      expect((await read(image, '/part2')).equals(parts[2] as Buffer)).toBe(true);
+      expect(on.layers.fetchedBytes).toBeLessThan(layer.blob.length);
+      expect(
+        on.layered.cachedBytes((await find(on, 'lab://demo/app:1')).image as LayeredImage),
+      ).toBeGreaterThan(0);
+      const all = Buffer.concat(await Promise.all(parts.map((_, i) => read(image, `/part${i}`))));
+      expect(all.equals(noise)).toBe(true);
+      // Whole by now, it was compared with its digest, and the next opening is as after a fetch.
+      expect(on.cache.list().map(({ complete }) => complete)).toEqual([1]);
+      expect(on.layers.fetchedBytes).toBeLessThan(layer.blob.length * 1.5);
+    });
+
+    test('gives no wrong byte, and is fetched whole again after its registry sent other bytes', async () => {
+      const [, layer] = blobs[0] as [string, Layer];
+      await push('1', [layer]);
+      const on = await session();
+      await openAndEvict(on);
+      const path = dataOf(digestOf(layer.blob).slice(7));
+      const right = readFileSync(path);
+      const wrong = Buffer.from(right);
+      for (let at = 0; at < wrong.length; at += 1000) wrong[at] = (wrong[at] as number) ^ 0x40;
+      writeFileSync(path, wrong);
+      {
+        await using image = await open(on, 'lab://demo/app:1');
+        await expect(read(image, '/part3')).rejects.toMatchObject({ code: 'CORRUPT' });
+      }
+      await expect(open(on, 'lab://demo/app:1')).rejects.toMatchObject({ code: 'CORRUPT' });
+      writeFileSync(path, right);
+      await using again = await open(on, 'lab://demo/app:1');
+      expect((await read(again, '/part3')).equals(parts[3] as Buffer)).toBe(true);
+    });
+
+    test('is fetched whole if its restart points are damaged or were removed', async () => {
+      const [, layer] = blobs[0] as [string, Layer];
+      await push('1', [layer]);
+      const on = await session();
+      await openAndEvict(on);
+      const folder = join(on.cache.root, 'points');
+      const [name = ''] = readdirSync(folder);
+      writeFileSync(join(folder, name), readFileSync(join(folder, name)).fill(1, 200, 210));
+      expect(await bytesOf(on, () => openAndEvict(on))).toBe(layer.blob.length);
+      rmSync(folder, { recursive: true });
+      expect(await bytesOf(on, () => openAndEvict(on))).toBe(layer.blob.length);
+      // Both times, they were recorded anew.
+      await using image = await open(on, 'lab://demo/app:1');
+      expect(await bytesOf(on, () => read(image, '/small'))).toBeLessThan(layer.blob.length);
+    });
+
+    test('is what its image says, or an error: points of another image do not stand in', async () => {
+      const [, layer] = blobs[0] as [string, Layer];
+      await push('1', [layer]);
+      const on = await session();
+      await openAndEvict(on);
+      await push('1', [{ ...layer, diffId: digestOf(APP) }]);
+      const other = await session();
+      await expect(open(other, 'lab://demo/app:1')).rejects.toMatchObject({ code: 'CORRUPT' });
+    });
+
+    test('has no points if it was not right', async () => {
+      const [, layer] = blobs[0] as [string, Layer];
+      await push('1', [{ ...layer, diffId: digestOf(APP) }]);
+      const on = await session();
+      await expect(open(on, 'lab://demo/app:1')).rejects.toMatchObject({ code: 'CORRUPT' });
+      await on.layers.settled();
+      expect(readdirSync(on.cache.root)).not.toContain('points');
+    });
+
+    test('leaves nothing behind when the session ends before its points are recorded', async () => {
+      await push('1', [(blobs[0] as [string, Layer])[1]]);
+      const on = await session();
+      await (await open(on, 'lab://demo/app:1'))[Symbol.asyncDispose]();
+      await on.close();
+      expect(readdirSync(join(on.cache.root, 'incoming'))).toEqual([]);
+    });
   });
 
   test('a stored layer that others changed is fetched again, and never read wrong', async () => {

@@ -1,12 +1,20 @@
 /** Containers in layers on a real registry, as files of a real mount. */
-import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { hostPlatform } from '../../src/base/platform.ts';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
-import { digestOf, type Layer, layerOf, pushIndex, pushLayered, tarOf } from '../servers/layered.ts';
+import {
+  digestOf,
+  type Layer,
+  layerOf,
+  pushIndex,
+  pushLayered,
+  type TarEntry,
+  tarOf,
+} from '../servers/layered.ts';
 import { chunkedOf, stargzOf } from '../servers/toc-layers.ts';
 import { World } from './support.ts';
 
@@ -119,6 +127,31 @@ needs({ fuse: true, registry: true, apptainer: true, root: true })('a container 
     await world.ok('cat $MNT/lab/demo/app:1.0.simg > /dev/null');
     await expect.poll(() => [base, middle, top].map(sent)).toEqual([1, 1, 1]);
     expect(await world.ok('du -k $MNT/lab/demo/app:1.0.simg')).not.toMatch(/^0\t/);
+  });
+
+  test('What the cache has evicted of a layer is read again in parts.', async () => {
+    const [base] = (await layers()) as [Layer];
+    // Bytes that do not compress, so that a span of the archive is as large in the blob.
+    const noise = (seed: number) =>
+      createHash('shake256', { outputLength: 16 << 20 })
+        .update(`${seed}`)
+        .digest();
+    const entries: TarEntry[] = [0, 1].map((seed) => ({ path: `noise${seed}`, data: noise(seed) }));
+    const large = layerOf(tarOf(entries.toSpliced(1, 0, { path: 'word', data: 'parts\n' })));
+    await pushLayered(registry.url, 'demo/app', '1.0', [base, large]);
+    await world.mount();
+    const image = 'lab/demo/app:1.0.simg';
+    const whole = await world.ok(`sha256sum < $MNT/${image}`);
+    const recorded = [base, large].filter(({ blob }) => blob.length >= 1 << 20).length;
+    const points = () => readdirSync(join(world.cache, 'points'));
+    await expect.poll(points, { timeout: 20_000 }).toHaveLength(recorded);
+    await expect.poll(() => world.ok(world.sregistry('cache', 'prune'))).toContain('2 layers');
+    const before = (await world.mounted()).fetchedBytes;
+    expect(await world.exec(image, '/bin/cat', '/word')).toBe('parts\n');
+    const fetched = (await world.mounted()).fetchedBytes - before;
+    expect(fetched).toBeGreaterThan(0);
+    expect(fetched).toBeLessThan(large.blob.length / 2);
+    expect(await world.ok(`sha256sum < $MNT/${image}`)).toBe(whole);
   });
 
   test.each([

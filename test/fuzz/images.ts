@@ -61,7 +61,7 @@ const NUMBERS = [
 ];
 
 /** One to eight changes, near the beginning or the end (where the structures are) more often than elsewhere. */
-function mutate(original: Uint8Array, pick: Random): Uint8Array {
+export function mutate(original: Uint8Array, pick: Random): Uint8Array {
   const bytes = new Uint8Array(original);
   const view = new DataView(bytes.buffer);
   const place = (size: number) => {

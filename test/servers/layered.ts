@@ -75,6 +75,7 @@ export async function pushLayered(
   layers: readonly Layer[],
   config: object = {},
   architecture = hostPlatform().architecture,
+  annotations: Readonly<Record<string, string>> = {},
 ): Promise<PushedImage> {
   const descriptors = layers.map(({ blob, mediaType, annotations }) => ({
     ...describe(blob, mediaType),
@@ -97,6 +98,7 @@ export async function pushLayered(
     mediaType: 'application/vnd.oci.image.manifest.v1+json',
     config: describe(configuration, 'application/vnd.oci.image.config.v1+json'),
     layers: descriptors,
+    annotations,
   });
 }
 
@@ -115,23 +117,29 @@ export function pushIndex(
   return pushManifest(registry, repository, tag, { schemaVersion: 2, mediaType, manifests });
 }
 
-function describe(bytes: Buffer, mediaType: string): PushedImage {
+/** The descriptor of a blob. */
+export function describe(bytes: Buffer, mediaType: string): PushedImage {
   return { mediaType, digest: digestOf(bytes), size: bytes.length };
 }
 
-async function pushManifest(
+/** Pushes a manifest under a tag, or under its digest. */
+export async function pushManifest(
   registry: Registry,
   repository: string,
-  tag: string,
+  tag: string | undefined,
   manifest: { readonly mediaType: string; readonly [more: string]: unknown },
 ): Promise<PushedImage> {
   const body = Buffer.from(JSON.stringify(manifest));
   const headers = { 'content-type': manifest.mediaType };
-  await send(registry, `/v2/${repository}/manifests/${tag}`, { method: 'PUT', body, headers });
+  await send(registry, `/v2/${repository}/manifests/${tag ?? digestOf(body)}`, {
+    method: 'PUT',
+    body,
+    headers,
+  });
   return describe(body, manifest.mediaType);
 }
 
-async function pushBlob(registry: Registry, repository: string, blob: Buffer): Promise<void> {
+export async function pushBlob(registry: Registry, repository: string, blob: Buffer): Promise<void> {
   const started = await send(registry, `/v2/${repository}/blobs/uploads/`, { method: 'POST' });
   const location = new URL(started.headers.get('location') as string, urlOf(registry));
   location.searchParams.set('digest', digestOf(blob));

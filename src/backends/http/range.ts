@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../base/abort.ts';
 import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/debug.ts';
+import { chunksOf } from './body.ts';
 import { outOfTime, startDeadline } from './deadline.ts';
 import { networkError, showRequest } from './errors.ts';
 import type { Headers } from './exchange.ts';
@@ -193,7 +194,7 @@ async function* bytesOf({ answer, skip, length }: RangeResponse): AsyncGenerator
   let before = skip;
   let left = length ?? Number.POSITIVE_INFINITY;
   // Read on after the last requested byte: the connection can be reused only after the end of the body.
-  for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+  for await (const chunk of chunksOf(answer.body)) {
     if (left === 0) return;
     const bytes = chunk.subarray(Math.min(before, chunk.length)).subarray(0, left);
     before = Math.max(0, before - chunk.length);
@@ -243,6 +244,8 @@ class Retries {
 /** A stream of `bytes` whose `destroy` aborts a waiting request at once; `Readable.from` would wait for the next bytes. */
 function toReadable(bytes: AsyncGenerator<Buffer>, controller: AbortController): Readable {
   return new Readable({
+    // One chunk at a time: Node copies those that wait into one.
+    highWaterMark: 1,
     read() {
       bytes.next().then(
         ({ done, value }) => this.push(done ? null : value),

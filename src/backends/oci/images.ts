@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { parseDate } from '../../base/date.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { fitOf } from '../../base/platform.ts';
-import { type Layered, parseLayered } from '../../image/layers/image.ts';
+import { type LayerBlob, type Layered, parseLayered } from '../../image/layers/image.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../../image/remote.ts';
 import { LAYOUT } from '../../image/squashfs/describe.ts';
@@ -22,6 +22,7 @@ import {
 } from './manifest.ts';
 import { isDigest, isRepository, isTag } from './reference.ts';
 import { pathOf, type Repository, referenceOf } from './registries.ts';
+import { ztocsOf } from './soci.ts';
 
 /** What the driver needs to read an image again. */
 export interface Handle extends Record<string, unknown> {
@@ -162,6 +163,12 @@ async function layeredImage(
   const isChosen = top !== found || name.version !== undefined;
   if (!isChosen && layered.architecture !== '' && fitOf(platform, layered) === undefined)
     return otherwise(otherPlatform([layered], platform));
+  const ztocs = await ztocsOf(found, (digest) => fetchManifest(repository, digest));
+  const withZtoc = (layer: LayerBlob): LayerBlob => {
+    const ztoc = ztocs.get(layer.digest);
+    return ztoc === undefined ? layer : { ...layer, ztoc };
+  };
+  layered = { ...layered, layers: layered.layers.map(withZtoc) };
   for (const { digest } of found.layers) holders.set(digest, path);
   const annotations = { ...layered.config.Labels, ...top.annotations, ...found.annotations };
   delete annotations[REF_NAME];

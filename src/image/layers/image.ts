@@ -16,7 +16,12 @@ export interface LayerBlob {
   readonly diffId: string;
   /** Where its table of contents is, by which it is read in parts. */
   readonly toc?: TocPlace;
+  /** The ztoc of SOCI, by which it is read in parts. */
+  readonly ztoc?: ZtocBlob;
 }
+
+/** A ztoc as a blob of the repository: its digest, and its bytes. */
+export type ZtocBlob = Pick<LayerBlob, 'digest' | 'size'>;
 
 /** A layer as a manifest describes it. */
 export interface LayerDescriptor extends Pick<LayerBlob, 'digest' | 'size' | 'mediaType'> {
