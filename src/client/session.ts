@@ -87,6 +87,8 @@ export class Session {
   readonly extension: string;
   /** Milliseconds for which an image or a listing is trusted. */
   readonly ttl: number;
+  /** Are services not asked? */
+  readonly offline: boolean;
   /** As {@link SessionOptions.arch}, in Go's form. */
   readonly arch: string | undefined;
   /** The user's own images. Opened when first asked. */
@@ -113,11 +115,12 @@ export class Session {
       options.backends === undefined
         ? instances.map(({ name }) => name)
         : ['local', ...options.backends.map((name) => this.#instance(name).name)].filter(isFirst);
+    this.offline = options.offline ?? false;
     this.ttl = parseDuration(options.ttl ?? (env.SREGISTRY_TTL || DEFAULT_TTL), 'the time to live') * 1000;
     this.metadata = new MetadataCache({
       state: opened.state,
       ttl: this.ttl,
-      offline: options.offline ?? false,
+      offline: this.offline,
     });
   }
 
