@@ -154,9 +154,18 @@ function requestOf(mountpoint: string, flags: MountFlags): MountRequest {
     requireSigned: flags.requireSigned === undefined ? undefined : resolve(flags.requireSigned),
     fuseOptions: flags.fuseOptions ?? [],
     pushWait: flags.pushWait,
-    logFormat: flags.logFormat as LogFormat | undefined,
+    logFormat: flags.logFormat === undefined ? undefined : logFormatOf(flags.logFormat),
     variables: variablesOf(flags),
   };
+}
+
+/** Throws USAGE for an unknown one, as `-o` takes any text. */
+function logFormatOf(text: string): LogFormat {
+  const format = LOG_FORMATS.find((each) => each === text);
+  if (format !== undefined) return format;
+  throw new SregistryError('USAGE', `"${text}" is not a format of the log`, {
+    hint: `The formats are ${LOG_FORMATS.join(', ')}`,
+  });
 }
 
 /** The flags that stand for a variable of the environment, which fstab cannot set. */

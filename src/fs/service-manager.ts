@@ -61,10 +61,10 @@ export class ServiceManager {
   }
 
   /** Never rejects: a mount works without its service manager. */
-  #tell(...assignments: readonly string[]): Promise<void> {
+  #tell(...assignments: string[]): Promise<void> {
     const send = async () => {
       try {
-        await run('systemd-notify', [`--pid=${process.pid}`, ...assignments], {
+        await run('systemd-notify', assignments, {
           env: { ...process.env, NOTIFY_SOCKET: this.#env.NOTIFY_SOCKET },
           timeout: TIME_LIMIT,
         });
