@@ -25,7 +25,7 @@ const ls = defineSubcommand({
 
   async run({ json }, context) {
     await using session = await openSession(context);
-    const entries = listCache(session);
+    const entries = await listCache(session);
     if (json) return printJson(entries);
     bot.table(entries.map(toRow), { header: ['cached', 'of', 'used', '', 'image'], numbered: false });
   },

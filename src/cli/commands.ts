@@ -6,6 +6,8 @@ export interface CommandEntry {
   readonly command: string;
   readonly aliases?: readonly string[];
   readonly describe: string;
+  /** Letters of global options that mean something else to this command, as they do to the Python client. */
+  readonly letters?: readonly string[];
   load(): Promise<{ default: Command | Group }>;
 }
 
@@ -99,6 +101,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     command: 'labels',
     describe: 'List labels of the images on this machine and of those seen in registries',
+    letters: ['v'],
     load: () => import('./labels.ts'),
   },
   {

@@ -10,7 +10,9 @@ import { bot, debugLog } from '../log/index.ts';
 import type { Command, Context, Group } from './command.ts';
 import { COMMANDS, type CommandEntry, namesOf } from './commands.ts';
 import { addCompletion, COMPLETION_FLAG } from './completion.ts';
+import { reportError } from './report.ts';
 import { watchForShutdown } from './shutdown-signal.ts';
+import { isParserMessage, type Refused, usageError } from './usage.ts';
 
 const debug = debugLog('cli');
 
@@ -37,17 +39,19 @@ function traceWarnings(): void {
   process.on('warning', (warning) => debug('%s', warning.stack));
 }
 
-async function run(argv: string[], context: Context): Promise<number> {
+async function run(given: readonly string[], context: Context): Promise<number> {
+  const argv = helpLast(given);
   const modules = await loadModules(argv);
   let code = 0;
   const execute = async (command: Command, args: Record<string, unknown>) => {
     // yargs parses a line to complete it, and would run it.
     if (isCompletion(argv)) return;
     if (args.quiet) bot.setLevel('QUIET');
+    if (args.verbose) bot.setLevel('VERBOSE');
     if (args.debug) bot.setLevel('DEBUG');
     code = (await command.run(args as never, context)) ?? 0;
   };
-  const parser = createParser(argv);
+  const parser = createParser(argv, modules).command(HELP, 'Show the help of a command');
   for (const entry of COMMANDS) {
     const { command, aliases = [], describe } = entry;
     const module = modules.get(entry);
@@ -60,9 +64,21 @@ async function run(argv: string[], context: Context): Promise<number> {
     });
   }
   if (isCompletion(argv)) addCompletion(parser, context.env);
-  if (argv.every((word) => ['--quiet', '--debug'].includes(word))) bot.data(await parser.getHelp());
+  if (argv.every((word) => WITHOUT_COMMAND.has(word))) bot.data(await parser.getHelp());
   else await parser.parseAsync(isCompletion(argv) ? argv : commandFirst(argv, modules));
   return code;
+}
+
+/** Options that show the help if no command is given. */
+const WITHOUT_COMMAND: ReadonlySet<string> = new Set(['--quiet', '-q', '--verbose', '-v', '--debug']);
+
+const HELP = 'help [command..]';
+
+/** `help WORDS...` is `WORDS... --help`. */
+function helpLast(argv: readonly string[]): readonly string[] {
+  if (isCompletion(argv) || wordsOf(argv)[0] !== 'help') return argv;
+  const at = argv.indexOf('help');
+  return [...argv.slice(0, at), ...argv.slice(at + 1), '--help'];
 }
 
 /**
@@ -89,7 +105,7 @@ async function loadModules(argv: readonly string[]): Promise<Modules> {
   const [word, next] = wordsOf(argv);
   const isWhole = !isCompletion(argv);
   if (isWhole && word === 'build') throw noBuilds();
-  if (isWhole) refuseUnknown(word, COMMANDS.flatMap(namesOf), 'sregistry');
+  if (isWhole) refuseUnknown(word, [...COMMANDS.flatMap(namesOf), 'help'], 'sregistry');
   const modules = new Map<CommandEntry, Command | Group>();
   for (const entry of COMMANDS) {
     const isMeant = namesOf(entry).some((name) => (isWhole ? name === word : argv.includes(name)));
@@ -143,15 +159,21 @@ function buildCommand(yargs: Argv, command: Command): Argv {
     .epilogue(['Examples:', ...examples].join('\n'));
 }
 
-const GLOBAL_OPTIONS = ['quiet', 'debug', 'version', 'help'];
+const GLOBAL_OPTIONS = ['quiet', 'verbose', 'debug', 'version', 'help'];
 
-function createParser(argv: readonly string[]): Argv {
+function createParser(argv: readonly string[], modules: Modules): Argv {
   const parser = yargs();
+  const own = [...modules.keys()].flatMap(({ letters = [] }) => letters);
   return parser
     .scriptName('sregistry')
     .usage('$0 <command> [options]\n\nContainer images of every registry, as files and by commands.')
     .options({
-      quiet: { type: 'boolean', describe: 'Print only warnings and errors' },
+      quiet: { type: 'boolean', alias: 'q', describe: 'Print only warnings and errors' },
+      verbose: {
+        type: 'boolean',
+        ...(own.includes('v') ? {} : { alias: 'v' }),
+        describe: 'Also tell which requests failed and are sent again',
+      },
       debug: { type: 'boolean', describe: 'Print everything' },
     })
     .alias('help', 'h')
@@ -163,25 +185,37 @@ function createParser(argv: readonly string[]): Argv {
     .exitProcess(false)
     .fail((message, error) => {
       // A line that is being completed may lack arguments.
-      if (!isCompletion(argv)) throw error ?? usageError(message, argv);
+      if (isCompletion(argv)) return;
+      // A missing value comes as an error, which yargs' tokenizer makes.
+      const isOurs = error !== undefined && !isParserMessage(error.message);
+      throw isOurs ? error : usageError(message, refusedBy(parser, argv, modules));
     });
 }
 
-function usageError(message: string, argv: readonly string[]): SregistryError {
-  const command = argv.find((word) => !word.startsWith('-'));
-  return new SregistryError('USAGE', message, {
-    hint: `${['sregistry', command, '--help'].filter(Boolean).join(' ')} shows how`,
-  });
+/** What {@link usageError} has to know of the command line that `parser` refused. */
+function refusedBy(parser: Argv, argv: readonly string[], modules: Modules): Refused {
+  const [entry, module] = [...modules][0] ?? [];
+  const [word, next] = wordsOf(argv);
+  const subcommand =
+    module !== undefined && 'subcommands' in module
+      ? module.subcommands.find((each) => namesOf(each).includes(next ?? ''))
+      : undefined;
+  const words = [entry && word, subcommand && next].filter((each) => each !== undefined);
+  const usage = (subcommand ?? entry)?.command ?? '';
+  // Of yargs' own, and missing in its types.
+  const { key, alias } = (parser as unknown as { getOptions(): ParserOptions }).getOptions();
+  const options = [...Object.keys(key), ...Object.values(alias).flat()];
+  return { words, positionals: usage.split(' ').slice(1).join(' '), options, argv };
+}
+
+interface ParserOptions {
+  readonly key: Readonly<Record<string, unknown>>;
+  readonly alias: Readonly<Record<string, readonly string[]>>;
 }
 
 /** Prints what went wrong. Returns the exit code. */
 function report(error: unknown): number {
   if (isError(error, 'CANCELED')) return INTERRUPTED;
-  bot.error(error);
-  const hint = isError(error)
-    ? error.hint
-    : 'This is a bug in sregistry. Run the command again with --debug to see where';
-  if (hint !== undefined) bot.hint(hint);
-  if (error instanceof Error) bot.debug(error.stack);
+  reportError(error);
   return isError(error, 'USAGE') ? USAGE : FAILED;
 }

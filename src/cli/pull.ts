@@ -1,10 +1,11 @@
-import { SregistryError } from '../base/errors.ts';
+import { describeError, SregistryError } from '../base/errors.ts';
 import { type PullOptions, pull } from '../client/pull.ts';
 import { bot } from '../log/index.ts';
 import { ARCH_OPTION } from './arch.ts';
 import { defineCommand } from './command.ts';
 import { JSON_OPTION, printJson } from './json.ts';
 import { progressBar } from './progress.ts';
+import { reportError } from './report.ts';
 import { openSession } from './session.ts';
 
 export default defineCommand({
@@ -41,14 +42,35 @@ export default defineCommand({
       throw new SregistryError('USAGE', '--name is one file, and several images were given');
     const { signal } = context;
     await using session = await openSession(context, { arch });
-    const pulled = [];
-    for (const each of uri) {
+    const pullOne = async (each: string) => {
       using bar = progressBar(each);
       const options: PullOptions = { file: name, force, noLibrary: noCache, progress: bar.progress, signal };
       const { uri: full, image, path } = await pull(session, each, options);
-      pulled.push({ uri: full, path, size: image.size, digest: image.digest });
       if (!json) bot.data(path);
+      return { uri: full, path, size: image.size, digest: image.digest };
+    };
+    const [only, ...more] = uri;
+    if (more.length === 0) {
+      const pulled = await pullOne(only as string);
+      if (json) printJson([pulled]);
+      return undefined;
     }
-    if (json) printJson(pulled);
+    const outcomes = [];
+    for (const each of uri)
+      outcomes.push(await pullOne(each).catch((error) => failureOf(each, error, signal)));
+    if (json) printJson(outcomes);
+    const failed = outcomes.filter((outcome) => 'error' in outcome);
+    if (failed.length === 0) return undefined;
+    bot.error(
+      `${failed.length} of ${uri.length} images were not pulled: ${failed.map((each) => each.uri).join(' ')}`,
+    );
+    return 1;
   },
 });
+
+/** Reports why an image was not pulled, so that the next ones are. Throws the error if the person has ended the command. */
+function failureOf(uri: string, error: unknown, signal: AbortSignal) {
+  if (signal.aborted) throw error;
+  reportError(error);
+  return { uri, error: describeError(error) };
+}

@@ -12,7 +12,10 @@ import type { Session } from './session.ts';
 import { parseTarget } from './target.ts';
 
 export interface CacheEntry {
-  /** Service and name it was last used under; `layer/...` for a layer. */
+  /**
+   * URI it was last used under, as every command takes it; address and name if no configured backend uses that service any more;
+   * `layer/...` for a layer.
+   */
   readonly uri: string;
   /** For a layer: the URIs of the images that use it, as far as they are known, pinned ones first. */
   readonly images?: readonly string[] | undefined;
@@ -59,12 +62,26 @@ export interface Verification extends Comparison, Pick<CacheEntry, 'images'> {}
 export type { VerifyCounts };
 
 /** What is in the cache, most recently used first. */
-export function listCache({ cache, state }: Session): CacheEntry[] {
-  const imagesOf = usersOf(state);
-  return cache
+export async function listCache(session: Session): Promise<CacheEntry[]> {
+  const imagesOf = usersOf(session.state);
+  const toUri = await uris(session);
+  return session.cache
     .list()
-    .map((row) => toEntry(row, imagesOf(row.uri)))
+    .map((row) => toEntry({ ...row, uri: toUri(row.uri) }, imagesOf(row.uri)))
     .reverse();
+}
+
+/** Translates what the cache calls an image, the address of its service and its name, into a URI of a configured backend. */
+async function uris(session: Session): Promise<(entry: string) => string> {
+  const backends = await Promise.allSettled(session.backendNames.map((name) => session.backend(name)));
+  const byTarget = backends
+    .flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+    .map(({ name, uriScheme = name, target }) => ({ scheme: `${uriScheme}://`, before: `${target}/` }))
+    .sort((a, b) => b.before.length - a.before.length);
+  return (entry) => {
+    const service = byTarget.find(({ before }) => entry.startsWith(before));
+    return service === undefined ? entry : service.scheme + entry.slice(service.before.length);
+  };
 }
 
 export async function cacheUsage({ cache }: Session): Promise<CacheUsage> {
@@ -130,15 +147,18 @@ export function prune(session: Session, { unusedFor = 0, downTo = 0 }: PruneOpti
  * result an image, then returns what each step counted.
  */
 export async function* verify(
-  { cache: { root }, state }: Session,
+  session: Session,
   signal?: AbortSignal,
 ): AsyncGenerator<Verification, VerifyCounts> {
+  const { root } = session.cache;
+  const { state } = session;
   const imagesOf = usersOf(state);
+  const toUri = await uris(session);
   const verification = verifyCache({ root, index: state.cacheIndex }, signal);
   let next = await verification.next();
   while (!next.done) {
     const images = imagesOf(next.value.uri);
-    yield { ...next.value, ...(images && { images }) };
+    yield { ...next.value, uri: toUri(next.value.uri), ...(images && { images }) };
     next = await verification.next();
   }
   return next.value;

@@ -56,6 +56,8 @@ export interface SessionOptions {
   /** `50G`, `20%`. */
   readonly cacheSize?: string | undefined;
   readonly cacheMinFree?: string | undefined;
+  /** May opening the session evict images over these limits? Default true. A mount may run on the same cache with limits of its own. */
+  readonly fitCache?: boolean | undefined;
   /** Extension of listed images whose service stores none. */
   readonly extension?: string | undefined;
   readonly offline?: boolean | undefined;
@@ -124,6 +126,7 @@ export class Session {
     const cache = new ImageCache({
       root: location.root,
       index: state.cacheIndex,
+      traces: state.traces,
       limit: await cacheLimit(location.root, options.cacheSize ?? env.SREGISTRY_CACHE_SIZE),
       minFree: await bytesOf(
         location.root,
@@ -131,7 +134,7 @@ export class Session {
         '--cache-min-free',
       ),
     });
-    await cache.start();
+    await cache.start({ fit: options.fitCache });
     return new Session(options, { arch, paths, secrets, location, state, cache });
   }
 

@@ -44,17 +44,20 @@ needs({ registry: true })('layers in the cache', () => {
   const TWO_URI = 'lab://demo/two:1';
 
   /** What the list says of a layer; undefined if it is not there. */
-  const listed = (on: Session, { diffId }: typeof BASE) => {
-    const entry = listCache(on).find(({ digest }) => digest === diffId);
+  const listed = async (on: Session, { diffId }: typeof BASE) => {
+    const entry = (await listCache(on)).find(({ digest }) => digest === diffId);
     return entry && { images: entry.images?.toSorted(), pinned: entry.pinned };
   };
+  /** Which of the layers are pinned; undefined for one that is not there. */
+  const pinned = (on: Session, layers: readonly (typeof BASE)[]) =>
+    Promise.all(layers.map(async (each) => (await listed(on, each))?.pinned));
 
   test('are listed and verified with the images that use them, and counted apart from images', async () => {
     const on = await session();
     await fetch(on, ONE_URI);
     await fetch(on, TWO_URI);
-    expect(listed(on, BASE)).toEqual({ images: [ONE_URI, TWO_URI], pinned: false });
-    expect(listed(on, ONE)).toEqual({ images: [ONE_URI], pinned: false });
+    expect(await listed(on, BASE)).toEqual({ images: [ONE_URI, TWO_URI], pinned: false });
+    expect(await listed(on, ONE)).toEqual({ images: [ONE_URI], pinned: false });
     expect(await cacheUsage(on)).toMatchObject({ images: 0, layers: 3 });
     const verified = await Array.fromAsync(verify(on));
     expect(verified).toContainEqual({ uri: `layer/${TWO.diffId}`, result: 'right', images: [TWO_URI] });
@@ -67,11 +70,15 @@ needs({ registry: true })('layers in the cache', () => {
     await fetch(on, TWO_URI);
     expect(await pin(on, ONE_URI, true)).toBe(ONE_URI);
     await pin(on, TWO_URI, true);
-    expect([BASE, ONE, TWO].map((each) => listed(on, each)?.pinned)).toEqual([true, true, true]);
+    expect(await pinned(on, [BASE, ONE, TWO])).toEqual([true, true, true]);
     await pin(on, ONE_URI, false);
-    expect([BASE, ONE, TWO].map((each) => listed(on, each)?.pinned)).toEqual([true, false, true]);
+    expect(await pinned(on, [BASE, ONE, TWO])).toEqual([true, false, true]);
     expect(prune(await session())).toMatchObject({ layers: 1 });
-    expect([BASE, ONE, TWO].map((each) => listed(on, each) !== undefined)).toEqual([true, false, true]);
+    expect((await pinned(on, [BASE, ONE, TWO])).map((each) => each !== undefined)).toEqual([
+      true,
+      false,
+      true,
+    ]);
     await pin(on, TWO_URI, false);
     expect(prune(on)).toMatchObject({ layers: 2 });
   });
@@ -79,12 +86,12 @@ needs({ registry: true })('layers in the cache', () => {
   test('that are fetched after their image was pinned are pinned, also for another image', async () => {
     const on = await session();
     await pin(on, ONE_URI, true);
-    expect(listCache(on)).toEqual([]);
+    expect(await listCache(on)).toEqual([]);
     await fetch(await session(), TWO_URI);
-    expect([BASE, TWO].map((each) => listed(on, each)?.pinned)).toEqual([true, false]);
+    expect(await pinned(on, [BASE, TWO])).toEqual([true, false]);
     await fetch(on, ONE_URI);
     expect(prune(on)).toMatchObject({ layers: 1 });
-    expect(listed(on, ONE)?.pinned).toBe(true);
+    expect((await listed(on, ONE))?.pinned).toBe(true);
   });
 
   test('that are read in parts are listed and pinned as any other', async () => {
@@ -98,14 +105,14 @@ needs({ registry: true })('layers in the cache', () => {
     if (!isLayered(image)) throw new Error('it is not in layers');
     await using opened = await on.layered.open(target.backend, image, on.current(target.backend, image));
     await opened.read(0, 100);
-    const entries = listCache(on);
+    const entries = await listCache(on);
     expect(entries.map(({ uri: entry }) => entry.replace(/:.*/, '')).sort()).toEqual([
       'layer/sha256',
       'layer/toc-gzip',
     ]);
     for (const { images, pinned } of entries) expect([images, pinned]).toEqual([[uri], true]);
     await pin(on, uri, false);
-    expect(listCache(on).some(({ pinned }) => pinned)).toBe(false);
+    expect((await listCache(on)).some(({ pinned }) => pinned)).toBe(false);
   });
 
   test('of a tag that has moved on are unpinned with its name, without its registry', async () => {

@@ -83,10 +83,12 @@ needs({ registry: true })('an image of a registry', () => {
     await pull(session, URI, { noLibrary: true, file: home.path('copy.sif') });
     await pin(session, URI, true);
     expect(prune(session)).toEqual({ images: 0, layers: 0, bytes: 0 });
-    expect(listCache(session)).toMatchObject([{ size: SIZE, bytes: SIZE, complete: true, pinned: true }]);
+    expect(await listCache(session)).toMatchObject([
+      { size: SIZE, bytes: SIZE, complete: true, pinned: true },
+    ]);
     await pin(session, URI, false);
     expect(prune(session)).toMatchObject({ images: 1 });
-    expect(listCache(session)).toEqual([]);
+    expect(await listCache(session)).toEqual([]);
   });
 
   test('leaves the cache only if it was not used for as long as is asked, and only as far as is asked.', async () => {
@@ -105,7 +107,7 @@ needs({ registry: true })('an image of a registry', () => {
     const [{ key } = { key: '' }] = session.cache.list();
     rmSync(join(entryFolder(session.cache.root, key), 'data'));
     expect(await results()).toEqual(['wrong']);
-    expect(listCache(session)).toEqual([]);
+    expect(await listCache(session)).toEqual([]);
   });
 });
 

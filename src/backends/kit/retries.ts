@@ -1,9 +1,7 @@
 /** The retry loop: exponential backoff with jitter, until a signal fires. The caller decides which failures are retried. */
 import pRetry from 'p-retry';
 import { abortError } from '../../base/abort.ts';
-import { debugLog } from '../../log/index.ts';
-
-const debug = debugLog('retry');
+import { bot } from '../../log/index.ts';
 
 export interface RetryBudget {
   /** Maximum number of attempts after this failure, including the first; 1 means no retry. */
@@ -37,7 +35,7 @@ export async function withRetries<T>(
       shouldRetry: ({ error, attemptNumber }) => attemptNumber < attempts(error),
       onFailedAttempt: async ({ error, attemptNumber }) => {
         if (signal?.aborted || attemptNumber >= attempts(error)) return;
-        debug('%s: %s', what, error.message);
+        bot.verbose(`${what} failed and is tried again: ${error.message}`);
         await onFailure?.(error);
       },
       ...(signal && { signal }),
