@@ -16,6 +16,7 @@
  */
 import { SregistryError } from '../base/errors.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
+import type { TraceStore } from './cold-start.ts';
 import type { Entry } from './entry.ts';
 import type { FetcherOptions } from './fetcher.ts';
 import { InFlight } from './in-flight.ts';
@@ -36,6 +37,7 @@ export interface CachedImageOptions extends Origin {
   /** The entry is whole and was compared with its digest. */
   readonly isCompared: boolean;
   readonly index: CacheIndex;
+  readonly traces: TraceStore;
   /** As {@link FetcherOptions.sequential}. */
   readonly sequential: boolean;
   readonly limit: number;
@@ -94,9 +96,14 @@ export class CachedImage {
     return this.#stored?.pendingBytes ?? 0;
   }
 
-  /** Is a fetch of the whole image under way that continues when nobody reads? */
+  /** Is a fetch under way that continues when nobody reads? */
   get isFilling(): boolean {
-    return this.#options.sequential && this.pendingBytes > 0;
+    return (this.#options.sequential && this.pendingBytes > 0) || (this.#stored?.isStarting ?? false);
+  }
+
+  /** Fetches what the start of a container reads before it asks. */
+  start(): void {
+    if (this.#state === 'open') this.#stored?.start();
   }
 
   /** Resolves when the fetches that are under way now have ended. */

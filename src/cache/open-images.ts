@@ -9,6 +9,7 @@ import { mkdirSync, renameSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { CacheIndex } from '../catalog/cache-index.ts';
 import { debugLog } from '../log/index.ts';
+import type { TraceStore } from './cold-start.ts';
 import { Entry } from './entry.ts';
 import type { EntryDescription } from './entry-files.ts';
 import { CachedImage } from './image.ts';
@@ -21,6 +22,7 @@ const debug = debugLog('cache');
 export interface OpenImagesOptions {
   readonly root: string;
   readonly index: CacheIndex;
+  readonly traces: TraceStore;
   /** Bytes the cache may hold. */
   readonly limit: number;
   makeRoom(bytes: number): Promise<boolean>;
@@ -95,7 +97,10 @@ export class OpenImages {
     await Promise.allSettled(this.#closing);
   }
 
-  /** Lets a fetch of a whole image continue to its end: the service would count another one. Closing the cache ends it. */
+  /**
+   * Lets a fetch of a whole image continue to its end, as the service would count another one, and what a start needs, as the next
+   * program opens the image in a moment. Closing the cache ends it.
+   */
   async #endWhenFilled(image: CachedImage): Promise<void> {
     await image.settled();
     if (image.references > 0 || image.state !== 'open') return;
@@ -130,7 +135,7 @@ export class OpenImages {
     entry: Entry | undefined,
     isCompared: boolean,
   ): CachedImage {
-    const { index, limit, makeRoom } = this.#options;
+    const { index, limit, makeRoom, traces } = this.#options;
     const image: CachedImage = new CachedImage({
       key,
       uri,
@@ -139,6 +144,7 @@ export class OpenImages {
       entry,
       isCompared,
       index,
+      traces,
       source,
       sequential,
       limit,
