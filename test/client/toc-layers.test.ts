@@ -288,10 +288,13 @@ needs({ registry: true })('layers with tables of contents', () => {
       const base = BASES.eStargz as Layer;
       await lab.push('evil', [impostor(base)]);
       await lab.push('1', [base]);
+      const elsewhere = await lab.session({ env: { SREGISTRY_CACHEDIR: join(lab.home, 'elsewhere') } });
+      await using right = await lab.open(elsewhere, URI);
       const on = await lab.session();
       await (await lab.open(on, 'lab://demo/app:evil'))[Symbol.asyncDispose]();
       const before = network(on);
       await using image = await lab.open(on, URI);
+      expect(image.size).toBe(right.size);
       expect(await fileIn(image, '/etc/last')).toBe('last\n');
       expect(await fileIn(image, '/etc/small')).toBe('small\n');
       expect(network(on) - before).toBeLessThan(base.blob.length / 8);
