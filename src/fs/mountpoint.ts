@@ -20,6 +20,13 @@ export async function mountedPaths(): Promise<string[]> {
   return (await mountTable()).filter(({ type }) => type === TYPE).map(({ path }) => path);
 }
 
+/** Where a mount is whose process has ended: nobody answers there. `living`: mount points of processes that are known to live. */
+export async function deadMounts(living: readonly string[]): Promise<string[]> {
+  const unknown = (await mountedPaths()).filter((path) => !living.includes(path));
+  const services = await Promise.all(unknown.map(serviceOf));
+  return unknown.filter((_, index) => services[index] === 'dead');
+}
+
 /** A line of the mount table. */
 export interface MountEntry {
   readonly id: string;
