@@ -43,7 +43,9 @@ export default defineCommand({
     for (const note of mounts.map(outdated)) if (note !== undefined) bot.warning(note);
     if (args.json) printJson({ mounts, dead, pushes });
     else bot.data(describe(mounts, pushes).join('\n'));
-    return silent.length + dead.length > 0 ? 1 : 0;
+    // A dead mount that nobody asked for may be another's.
+    const failed = silent.length > 0 || (wanted !== undefined && dead.length > 0);
+    return failed ? 1 : 0;
   },
 });
 
