@@ -47,6 +47,10 @@ export interface CachedImageOptions extends Origin {
   quarantine(entry: Entry): void;
   /** From now on, opening the image gives another {@link CachedImage}. */
   retire(): void;
+  /** Another number after each {@link onDoubt}, also of an earlier opening. */
+  doubts(): number;
+  /** Bytes that were handed out may not be those that are handed out from now on. */
+  onDoubt(): void;
 }
 
 export class CachedImage {
@@ -80,6 +84,11 @@ export class CachedImage {
 
   get state(): 'open' | 'closing' | 'closed' {
     return this.#state;
+  }
+
+  /** Names where the bytes come from. While it stays the same, bytes that were read before are those that a read gives now. */
+  get copy(): string {
+    return `${this.#stored?.entry.id ?? 'none'} ${this.#options.doubts()}`;
   }
 
   /** Bytes on local disk, at most the size. */
@@ -143,7 +152,10 @@ export class CachedImage {
       const served = await this.#stored?.read(target, offset, count, ahead, stop);
       // Past the cache, each read of such a file would be a whole download.
       if (!served && this.#options.sequential) throw this.#noRoom();
-      if (!served) await this.#passed.read(target, offset, count, this.#until(stop()));
+      if (!served) {
+        this.#options.onDoubt();
+        await this.#passed.read(target, offset, count, this.#until(stop()));
+      }
       if (this.#passed.isPending) await this.#comparePassed(stop);
       return count;
     });

@@ -7,6 +7,7 @@
  */
 import { mkdirSync, renameSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { LRUCache } from 'lru-cache';
 import type { CacheIndex } from '../catalog/cache-index.ts';
 import { debugLog } from '../log/index.ts';
 import type { TraceStore } from './cold-start.ts';
@@ -18,6 +19,9 @@ import { QUARANTINE } from './maintenance.ts';
 import type { RangeSource } from './receive.ts';
 
 const debug = debugLog('cache');
+
+/** Images to remember as in doubt. */
+const MAX_DOUBTS = 100_000;
 
 export interface OpenImagesOptions {
   readonly root: string;
@@ -41,6 +45,9 @@ export class OpenImages {
   /** The index's number of each opening that has not ended. */
   readonly #openings = new Map<CachedImage, number>();
   readonly #closing = new Set<Promise<void>>();
+  /** By key, the number of the last doubt about bytes that were handed out. */
+  readonly #doubts = new LRUCache<string, number>({ max: MAX_DOUBTS });
+  #doubtsSoFar = 0;
   #fetchedBytes = 0;
 
   constructor(options: OpenImagesOptions) {
@@ -107,6 +114,11 @@ export class OpenImages {
     await this.#end(image).catch((error: unknown) => debug('%s was not closed: %o', image.uri, error));
   }
 
+  #doubt(key: string): void {
+    this.#doubtsSoFar += 1;
+    this.#doubts.set(key, this.#doubtsSoFar);
+  }
+
   #retire(image: CachedImage): void {
     if (this.#images.get(image.key) === image) this.#images.delete(image.key);
   }
@@ -154,6 +166,8 @@ export class OpenImages {
       },
       quarantine: (wrong) => this.#quarantine(image, wrong),
       retire: () => this.#retire(image),
+      doubts: () => this.#doubts.get(key) ?? 0,
+      onDoubt: () => this.#doubt(key),
     });
     this.#images.set(key, image);
     return image;
@@ -178,6 +192,7 @@ export class OpenImages {
   #quarantine(image: CachedImage, entry: Entry): void {
     const { index, root } = this.#options;
     const { key, uri, size } = image;
+    this.#doubt(key);
     this.#retire(image);
     const aside = `${QUARANTINE}${Date.now()}-${key}`;
     index.setAside(key, { key: aside, uri, size }, entry, () => {

@@ -35,6 +35,8 @@ export interface StoredImageOptions extends FetcherOptions {
   readonly signal: AbortSignal;
   /** Takes the entry out of use: its bytes do not have the digest that the service stated. */
   quarantine(entry: Entry): void;
+  /** Bytes that were handed out may not be those that are handed out from now on. */
+  onDoubt(): void;
 }
 
 export class StoredImage {
@@ -199,7 +201,8 @@ export class StoredImage {
   }
 
   #forget({ blocks }: LostBlocksError): void {
-    const { index, key, uri } = this.#options;
+    const { index, key, onDoubt, uri } = this.#options;
+    onDoubt();
     this.entry.forget(blocks);
     this.#comparison.reset();
     try {
