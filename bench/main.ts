@@ -12,6 +12,11 @@ interface Entry {
 }
 
 const BENCHMARKS: Readonly<Record<string, Entry>> = {
+  'cold-start': {
+    about:
+      'The first command in an image of 700 MB over a slow link, with and without the trace of an earlier start',
+    load: () => import('./cold-start/benchmark.ts'),
+  },
   layers: {
     about: 'Docker images: started through the mount and pulled, beside apptainer and curl',
     load: () => import('./layers/benchmark.ts'),

@@ -46,6 +46,11 @@ export async function makeDeb({
     symlinkSync('../lib/sregistry/bin/sregistry', join(work, 'usr/bin/sregistry'));
     mkdirSync(join(work, 'usr/sbin'));
     symlinkSync('../lib/sregistry/share/mount.fuse.sregistry', join(work, 'usr/sbin/mount.fuse.sregistry'));
+    for (const kind of ['system', 'user']) {
+      const unit = `systemd/${kind}/sregistry@.service`;
+      put(`usr/lib/${unit}`, readFileSync(join(work, 'usr/lib/sregistry/share', unit)));
+    }
+    rmSync(join(work, 'usr/lib/sregistry/share/systemd'), { recursive: true });
     put('usr/share/doc/sregistry/copyright', copyright(join(work, 'usr/lib/sregistry')));
     put('usr/share/doc/sregistry/changelog.gz', gzipSync(changelog(version), { level: 9 }));
     const overrides = readFileSync(join(import.meta.dirname, 'debian/lintian-overrides'));

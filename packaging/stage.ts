@@ -23,9 +23,8 @@ export async function stage(folder: string, options: StageOptions): Promise<Miss
   mkdirSync(folder, { recursive: true });
   for (const name of ['LICENSE', 'bin', 'assets'])
     cpSync(join(ROOT, name), join(folder, name), { recursive: true });
-  mkdirSync(join(folder, 'share'));
-  const helper = 'mount.fuse.sregistry';
-  cpSync(join(import.meta.dirname, helper), join(folder, 'share', helper));
+  for (const name of ['mount.fuse.sregistry', 'systemd'])
+    cpSync(join(import.meta.dirname, name), join(folder, 'share', name), { recursive: true });
   cpSync(join(ROOT, 'dist'), join(folder, 'dist'), {
     recursive: true,
     filter: (path) => isWanted(path, types),

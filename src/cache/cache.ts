@@ -8,6 +8,7 @@ import type { RemoteImage } from '../image/remote.ts';
 import { debugLog } from '../log/index.ts';
 import { BackgroundFill } from './background-fill.ts';
 import { BLOCK_SIZE } from './block-map.ts';
+import type { TraceStore } from './cold-start.ts';
 import { isUnusable } from './degraded.ts';
 import { placeWhole } from './entry-files.ts';
 import { describe, keyOf, ownKeyOf } from './entry-key.ts';
@@ -21,6 +22,7 @@ import { OpenImages } from './open-images.ts';
 import type { RangeSource } from './receive.ts';
 import { Reserve } from './reserve.ts';
 import { SideFiles } from './side-files.ts';
+import { StartLimit } from './start-limit.ts';
 import { StoredBytes } from './stored-bytes.ts';
 import { detach } from './trash.ts';
 
@@ -30,6 +32,7 @@ export interface CacheOptions {
   /** Folder of the cache, from `locateCache`. */
   readonly root: string;
   readonly index: CacheIndex;
+  readonly traces: TraceStore;
   /** Bytes it may hold. */
   readonly limit: number;
   /** Bytes that stay free on its file system. */
@@ -57,6 +60,7 @@ export class ImageCache {
   readonly #backgroundFill: BackgroundFill;
   readonly #reserve: Reserve;
   readonly #stored: StoredBytes;
+  readonly #starts = new StartLimit();
   #lastBytes = 0;
 
   constructor(options: CacheOptions) {
@@ -153,6 +157,14 @@ export class ImageCache {
       debug('%s is not cached: %o', description.uri, error);
     }
     return this.#images.openUnlisted(key ?? ownKeyOf(target, image), description, from);
+  }
+
+  /**
+   * Says that a program opens this image as a file, perhaps to start a container: what it will read is fetched before it asks, and
+   * what it reads is noted for the next time. Not for a program that opens many images.
+   */
+  foresee(image: CachedImage): void {
+    if (!image.complete && this.#starts.take(image.key)) image.start();
   }
 
   /**

@@ -111,6 +111,12 @@ export class Entry implements Presence {
     return found?.ino === this.#stats.ino && found.dev === this.#stats.dev;
   }
 
+  /** Names this copy of the revision: one that takes its place has another. */
+  get id(): string {
+    const { dev, ino, birthtimeMs } = this.#stats;
+    return `${dev}.${ino}.${birthtimeMs}`;
+  }
+
   /** Changes whenever anybody changes bytes of the data file: the kernel's time of its last change. */
   stamp(): string {
     return String(fstatSync(this.#fd, { bigint: true }).ctimeNs);

@@ -16,6 +16,7 @@
  */
 import { SregistryError } from '../base/errors.ts';
 import type { CacheIndex } from '../catalog/cache-index.ts';
+import type { TraceStore } from './cold-start.ts';
 import type { Entry } from './entry.ts';
 import type { FetcherOptions } from './fetcher.ts';
 import { InFlight } from './in-flight.ts';
@@ -36,6 +37,7 @@ export interface CachedImageOptions extends Origin {
   /** The entry is whole and was compared with its digest. */
   readonly isCompared: boolean;
   readonly index: CacheIndex;
+  readonly traces: TraceStore;
   /** As {@link FetcherOptions.sequential}. */
   readonly sequential: boolean;
   readonly limit: number;
@@ -45,6 +47,10 @@ export interface CachedImageOptions extends Origin {
   quarantine(entry: Entry): void;
   /** From now on, opening the image gives another {@link CachedImage}. */
   retire(): void;
+  /** Another number after each {@link onDoubt}, also of an earlier opening. */
+  doubts(): number;
+  /** Bytes that were handed out may not be those that are handed out from now on. */
+  onDoubt(): void;
 }
 
 export class CachedImage {
@@ -80,6 +86,11 @@ export class CachedImage {
     return this.#state;
   }
 
+  /** Names where the bytes come from. While it stays the same, bytes that were read before are those that a read gives now. */
+  get copy(): string {
+    return `${this.#stored?.entry.id ?? 'none'} ${this.#options.doubts()}`;
+  }
+
   /** Bytes on local disk, at most the size. */
   get cachedBytes(): number {
     return Math.min(this.size, this.#stored?.entry.bytes ?? 0);
@@ -94,9 +105,14 @@ export class CachedImage {
     return this.#stored?.pendingBytes ?? 0;
   }
 
-  /** Is a fetch of the whole image under way that continues when nobody reads? */
+  /** Is a fetch under way that continues when nobody reads? */
   get isFilling(): boolean {
-    return this.#options.sequential && this.pendingBytes > 0;
+    return (this.#options.sequential && this.pendingBytes > 0) || (this.#stored?.isStarting ?? false);
+  }
+
+  /** Fetches what the start of a container reads before it asks. */
+  start(): void {
+    if (this.#state === 'open') this.#stored?.start();
   }
 
   /** Resolves when the fetches that are under way now have ended. */
@@ -136,7 +152,10 @@ export class CachedImage {
       const served = await this.#stored?.read(target, offset, count, ahead, stop);
       // Past the cache, each read of such a file would be a whole download.
       if (!served && this.#options.sequential) throw this.#noRoom();
-      if (!served) await this.#passed.read(target, offset, count, this.#until(stop()));
+      if (!served) {
+        this.#options.onDoubt();
+        await this.#passed.read(target, offset, count, this.#until(stop()));
+      }
       if (this.#passed.isPending) await this.#comparePassed(stop);
       return count;
     });

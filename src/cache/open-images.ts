@@ -7,8 +7,10 @@
  */
 import { mkdirSync, renameSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { LRUCache } from 'lru-cache';
 import type { CacheIndex } from '../catalog/cache-index.ts';
 import { debugLog } from '../log/index.ts';
+import type { TraceStore } from './cold-start.ts';
 import { Entry } from './entry.ts';
 import type { EntryDescription } from './entry-files.ts';
 import { CachedImage } from './image.ts';
@@ -18,9 +20,13 @@ import type { RangeSource } from './receive.ts';
 
 const debug = debugLog('cache');
 
+/** Images to remember as in doubt. */
+const MAX_DOUBTS = 100_000;
+
 export interface OpenImagesOptions {
   readonly root: string;
   readonly index: CacheIndex;
+  readonly traces: TraceStore;
   /** Bytes the cache may hold. */
   readonly limit: number;
   makeRoom(bytes: number): Promise<boolean>;
@@ -39,6 +45,9 @@ export class OpenImages {
   /** The index's number of each opening that has not ended. */
   readonly #openings = new Map<CachedImage, number>();
   readonly #closing = new Set<Promise<void>>();
+  /** By key, the number of the last doubt about bytes that were handed out. */
+  readonly #doubts = new LRUCache<string, number>({ max: MAX_DOUBTS });
+  #doubtsSoFar = 0;
   #fetchedBytes = 0;
 
   constructor(options: OpenImagesOptions) {
@@ -95,11 +104,19 @@ export class OpenImages {
     await Promise.allSettled(this.#closing);
   }
 
-  /** Lets a fetch of a whole image continue to its end: the service would count another one. Closing the cache ends it. */
+  /**
+   * Lets a fetch of a whole image continue to its end, as the service would count another one, and what a start needs, as the next
+   * program opens the image in a moment. Closing the cache ends it.
+   */
   async #endWhenFilled(image: CachedImage): Promise<void> {
     await image.settled();
     if (image.references > 0 || image.state !== 'open') return;
     await this.#end(image).catch((error: unknown) => debug('%s was not closed: %o', image.uri, error));
+  }
+
+  #doubt(key: string): void {
+    this.#doubtsSoFar += 1;
+    this.#doubts.set(key, this.#doubtsSoFar);
   }
 
   #retire(image: CachedImage): void {
@@ -130,7 +147,7 @@ export class OpenImages {
     entry: Entry | undefined,
     isCompared: boolean,
   ): CachedImage {
-    const { index, limit, makeRoom } = this.#options;
+    const { index, limit, makeRoom, traces } = this.#options;
     const image: CachedImage = new CachedImage({
       key,
       uri,
@@ -139,6 +156,7 @@ export class OpenImages {
       entry,
       isCompared,
       index,
+      traces,
       source,
       sequential,
       limit,
@@ -148,6 +166,8 @@ export class OpenImages {
       },
       quarantine: (wrong) => this.#quarantine(image, wrong),
       retire: () => this.#retire(image),
+      doubts: () => this.#doubts.get(key) ?? 0,
+      onDoubt: () => this.#doubt(key),
     });
     this.#images.set(key, image);
     return image;
@@ -172,6 +192,7 @@ export class OpenImages {
   #quarantine(image: CachedImage, entry: Entry): void {
     const { index, root } = this.#options;
     const { key, uri, size } = image;
+    this.#doubt(key);
     this.#retire(image);
     const aside = `${QUARANTINE}${Date.now()}-${key}`;
     index.setAside(key, { key: aside, uri, size }, entry, () => {

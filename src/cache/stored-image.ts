@@ -7,6 +7,7 @@
 import type { SregistryError } from '../base/errors.ts';
 import { debugLog } from '../log/index.ts';
 import { BLOCK_SIZE, blocksOf } from './block-map.ts';
+import { ColdStart, type TraceStore } from './cold-start.ts';
 import { Comparison } from './comparison.ts';
 import { isUnusable } from './degraded.ts';
 import { type Entry, LostBlocksError } from './entry.ts';
@@ -27,12 +28,15 @@ export interface StoredImageOptions extends FetcherOptions {
   readonly digest: string | undefined;
   /** The entry is whole and was compared with its digest. */
   readonly isCompared: boolean;
+  readonly traces: TraceStore;
   /** Knows blocks that are wrong from bytes that were read past the cache. */
   readonly passed: PassedBlocks;
   /** Ends the comparison. */
   readonly signal: AbortSignal;
   /** Takes the entry out of use: its bytes do not have the digest that the service stated. */
   quarantine(entry: Entry): void;
+  /** Bytes that were handed out may not be those that are handed out from now on. */
+  onDoubt(): void;
 }
 
 export class StoredImage {
@@ -40,12 +44,14 @@ export class StoredImage {
   readonly #options: StoredImageOptions;
   readonly #fetcher: Fetcher;
   readonly #comparison: Comparison;
+  readonly #start: ColdStart;
 
   constructor(options: StoredImageOptions) {
     const { entry, isCompared } = options;
     this.entry = entry;
     this.#options = options;
     this.#fetcher = new Fetcher(options);
+    this.#start = new ColdStart({ ...options, image: options.digest ?? options.key, fetcher: this.#fetcher });
     this.#comparison = new Comparison({
       ...options,
       isRight: isCompared,
@@ -63,9 +69,22 @@ export class StoredImage {
     return this.#comparison.isRight;
   }
 
+  /** Is something fetched that nobody may have asked for yet? */
+  get isStarting(): boolean {
+    return this.#start.isBusy;
+  }
+
+  /** Fetches what a program needs that opens the image now, see {@link ColdStart}. */
+  start(): void {
+    // A source that decodes, or that is counted or sent as a whole, is read as it is needed.
+    if (this.#options.sequential || this.#options.source.decoded !== undefined) return;
+    this.#start.begin();
+  }
+
   /** Resolves when the fetches that are under way now have ended. */
-  settled(): Promise<void> {
-    return this.#fetcher.settled();
+  async settled(): Promise<void> {
+    await this.#start.settled();
+    await this.#fetcher.settled();
   }
 
   /** Compares the complete image with its digest. Throws as {@link Comparison.run}. */
@@ -88,9 +107,10 @@ export class StoredImage {
     const { entry } = this;
     const { first, last } = blocksOf(offset, count);
     const plan = ahead.plan(offset, count);
-    const until = blocksOf(0, plan.until).last;
+    const isForeseen = this.#start.note(first, last);
+    const until = isForeseen ? last : blocksOf(0, plan.until).last;
     if (this.#comparison.failure !== undefined) throw this.#comparison.failure;
-    if (plan.ahead && !entry.map.complete) this.#fetcher.prefetch(first, until);
+    if (plan.ahead && !isForeseen && !entry.map.complete) this.#fetcher.prefetch(first, until);
     for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
       try {
         if (!entry.map.hasAll(first, last)) await this.#fetcher.ensure(first, last, until, signal());
@@ -122,7 +142,8 @@ export class StoredImage {
     if (this.#mustCompare(first, last)) return false;
     if (!entry.map.complete) {
       const plan = ahead.plan(offset, count);
-      if (plan.ahead) this.#fetcher.prefetch(first, blocksOf(0, plan.until).last);
+      const isForeseen = this.#start.note(first, last);
+      if (plan.ahead && !isForeseen) this.#fetcher.prefetch(first, blocksOf(0, plan.until).last);
     }
     entry.readKnown(target, offset, count, done);
     return true;
@@ -162,8 +183,10 @@ export class StoredImage {
   }
 
   /** Ends every fetch with `reason` and refuses more. Resolves when none is under way. */
-  endFetches(reason: SregistryError): Promise<void> {
-    return this.#fetcher.close(reason);
+  async endFetches(reason: SregistryError): Promise<void> {
+    this.#start.save();
+    await this.#fetcher.close(reason);
+    await this.#start.settled();
   }
 
   /** Closes the files, once nothing is fetched, read or compared any more. */
@@ -178,7 +201,8 @@ export class StoredImage {
   }
 
   #forget({ blocks }: LostBlocksError): void {
-    const { index, key, uri } = this.#options;
+    const { index, key, onDoubt, uri } = this.#options;
+    onDoubt();
     this.entry.forget(blocks);
     this.#comparison.reset();
     try {

@@ -6,6 +6,7 @@ import { LISTINGS_SCHEMA } from './listings.ts';
 import { JOURNAL_CLOSED_SCHEMA, JOURNAL_SCHEMA } from './push-record.ts';
 import { REMOTES_SCHEMA } from './remotes.ts';
 import { TEXT_INDEX_SCHEMA } from './text-index.ts';
+import { TRACES_SCHEMA } from './traces.ts';
 
 export const STATE_MIGRATIONS: readonly string[] = [
   LISTINGS_SCHEMA + REMOTES_SCHEMA + JOURNAL_SCHEMA,
@@ -17,4 +18,5 @@ export const STATE_MIGRATIONS: readonly string[] = [
   LAYER_TABLES_SCHEMA,
   LAYER_SPANS_SCHEMA,
   LAYER_USES_SCHEMA,
+  TRACES_SCHEMA,
 ];

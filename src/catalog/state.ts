@@ -33,6 +33,7 @@ import { Remotes } from './remotes.ts';
 import { forgetCheck, isKnownSound, noteClosed, noteSound, revisionOf } from './state-check.ts';
 import { STATE_MIGRATIONS } from './state-schema.ts';
 import { TextIndex } from './text-index.ts';
+import { Traces } from './traces.ts';
 
 const debug = debugLog('catalog');
 
@@ -48,6 +49,7 @@ export interface State {
   readonly listings: Listings;
   readonly remotes: Remotes;
   readonly texts: TextIndex;
+  readonly traces: Traces;
   readonly journal: Journal;
   readonly cacheIndex: CacheIndex;
   /** Tells which of the processes that share this database are alive. */
@@ -91,6 +93,7 @@ export function openState(cacheDir: string, options: StateOptions = {}): State {
     listings: new Listings(db),
     remotes,
     texts,
+    traces: new Traces(db),
     journal: new Journal(db, owners.isAlive),
     cacheIndex,
     owners,

@@ -24,6 +24,9 @@ export interface MountFlags {
   readonly ext?: string | undefined;
   readonly arch?: string | undefined;
   readonly ttl?: string | undefined;
+  readonly pushWait?: string | undefined;
+  /** One of LOG_FORMATS. */
+  readonly logFormat?: string | undefined;
   /** For FUSE, as they are. */
   readonly fuseOptions?: readonly string[] | undefined;
 }
@@ -46,6 +49,8 @@ const VALUES = {
   cache_min_free: 'cacheMinFree',
   config: 'config',
   ext: 'ext',
+  log_format: 'logFormat',
+  push_wait: 'pushWait',
   require_signed: 'requireSigned',
   ttl: 'ttl',
 } as const;

@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { SregistryError } from '../base/errors.ts';
 import { becomeFrugal, mountInBackground, mountStatuses } from '../fs/daemon.ts';
-import { Mount, type MountRequest } from '../fs/mount.ts';
-import { bot } from '../log/index.ts';
+import type { MountRequest } from '../fs/mount.ts';
+import { serveMount } from '../fs/service.ts';
+import { bot, isJournal, LOG_FORMATS, type Log, type LogFormat, lineLog } from '../log/index.ts';
 import { ARCH_OPTION } from './arch.ts';
 import { type Context, defineCommand } from './command.ts';
 import { type MountFlags, parseMountOptions } from './mount-options.ts';
@@ -92,6 +93,18 @@ export default defineCommand({
           group: PROCESS,
           describe: 'Stay in the foreground; Ctrl-C unmounts',
         },
+        'push-wait': {
+          type: 'string',
+          requiresArg: true,
+          group: PROCESS,
+          describe: 'How long a signal to end waits for pushes [60s]',
+        },
+        'log-format': {
+          choices: LOG_FORMATS,
+          requiresArg: true,
+          group: PROCESS,
+          describe: 'Lines of the log [text; journal under systemd]',
+        },
         options: {
           type: 'string',
           alias: 'o',
@@ -140,8 +153,19 @@ function requestOf(mountpoint: string, flags: MountFlags): MountRequest {
     noXattrs: flags.noXattrs ?? false,
     requireSigned: flags.requireSigned === undefined ? undefined : resolve(flags.requireSigned),
     fuseOptions: flags.fuseOptions ?? [],
+    pushWait: flags.pushWait,
+    logFormat: flags.logFormat === undefined ? undefined : logFormatOf(flags.logFormat),
     variables: variablesOf(flags),
   };
+}
+
+/** Throws USAGE for an unknown one, as `-o` takes any text. */
+function logFormatOf(text: string): LogFormat {
+  const format = LOG_FORMATS.find((each) => each === text);
+  if (format !== undefined) return format;
+  throw new SregistryError('USAGE', `"${text}" is not a format of the log`, {
+    hint: `The formats are ${LOG_FORMATS.join(', ')}`,
+  });
 }
 
 /** The flags that stand for a variable of the environment, which fstab cannot set. */
@@ -159,11 +183,12 @@ function variablesOf({ config, cacheDir }: MountFlags): Record<string, string> {
 /** Serves the mount until it ends, on request or because someone unmounted it. */
 async function serve(request: MountRequest, { env, signal }: Context): Promise<never> {
   becomeFrugal(env);
-  const mount = await Mount.start(request, (message) => bot.info(message));
-  const end = () => void mount.end();
-  if (signal.aborted) end();
-  signal.addEventListener('abort', end);
-  const failed = await mount.ended;
+  const format = request.logFormat ?? (isJournal(env) ? 'journal' : undefined);
+  const log: Log =
+    format === undefined
+      ? (message) => bot.info(message)
+      : lineLog(format, (line) => process.stderr.write(line));
+  const failed = await serveMount(request, { env, signal, log, reloads: !process.stdin.isTTY });
   // libfuse's threads would keep the process alive.
   process.exit(failed.length > 0 ? 1 : 0);
 }

@@ -18,6 +18,7 @@ import type { LayerBlob } from '../image/layers/image.ts';
 import { packEntries } from '../image/layers/packed-entries.ts';
 import type { RecentSpans } from '../image/layers/spans.ts';
 import { indexTar } from '../image/layers/tar.ts';
+import { markOf } from '../image/layers/toc-place.ts';
 import { type FetchedLayer, fetchLayer } from './fetch-layer.ts';
 import {
   entryOf,
@@ -75,7 +76,7 @@ export class Layers {
   /** Bytes of a layer on local disk. */
   cachedBytes(layer: LayerBlob): number {
     const { diffId, toc } = layer;
-    const inParts = toc === undefined ? undefined : this.#byToc.cachedBytes(toc);
+    const inParts = toc === undefined ? undefined : this.#byToc.cachedBytes(layer, toc);
     if (inParts !== undefined) return inParts;
     const whole = remembered(this.#state, ({ cacheIndex }) => cacheIndex.entries.findVerified(diffId));
     return whole?.bytes ?? this.#bySoci.cachedBytes(layer) ?? this.#byPoints.cachedBytes(layer);
@@ -196,7 +197,10 @@ export class Layers {
   ): Promise<FetchedLayer> {
     const transfer = { uri: layer.title, size: layer.size, cached: 0 };
     this.#transfers.set(layer.diffId, transfer);
+    const { toc } = layer;
+    const mark = toc && new BlobPart(markOf(toc, layer.size));
     const take = (chunk: Buffer) => {
+      mark?.push(chunk);
       transfer.cached += chunk.length;
       this.#fetchedBytes += chunk.length;
       onBytes?.(chunk.length);
@@ -204,7 +208,9 @@ export class Layers {
     };
     try {
       const blob = await layer.read(0, layer.size, signal);
-      return await fetchLayer(layer, blob, file, signal, take);
+      const fetched = await fetchLayer(layer, blob, file, signal, take);
+      if (toc && mark) this.#byToc.confirm(layer, toc, mark.bytes);
+      return fetched;
     } finally {
       this.#transfers.delete(layer.diffId);
     }
@@ -231,6 +237,25 @@ export class Layers {
         }
       }
     };
+  }
+}
+
+/** A part of a blob, taken out while the blob streams by. */
+class BlobPart {
+  readonly bytes: Buffer;
+  /** Where it begins, from what comes next. */
+  #start: number;
+
+  constructor({ offset, length }: { readonly offset: number; readonly length: number }) {
+    this.bytes = Buffer.alloc(length);
+    this.#start = offset;
+  }
+
+  push(chunk: Buffer): void {
+    const [start, end] = [this.#start, this.#start + this.bytes.length];
+    if (start < chunk.length && end > 0)
+      chunk.copy(this.bytes, Math.max(0, -start), Math.max(0, start), Math.min(end, chunk.length));
+    this.#start -= chunk.length;
   }
 }
 

@@ -30,7 +30,7 @@ import {
   resolveInstance,
 } from '../settings/instances.ts';
 import { getPaths, type Paths } from '../settings/paths.ts';
-import { readClientSecrets, type Secrets } from '../settings/secrets.ts';
+import { entryOf, readClientSecrets, type Secrets } from '../settings/secrets.ts';
 import { warnOnce } from '../settings/warn-once.ts';
 import { CurrentImage } from './current-image.ts';
 import { isLayered, LayeredImages } from './layered-images.ts';
@@ -73,11 +73,6 @@ export interface SessionOptions {
 export class Session {
   readonly env: NodeJS.ProcessEnv;
   readonly paths: Paths;
-  readonly secrets: Secrets;
-  /** Names of the backends this session shows, each a folder of the mount. */
-  readonly backendNames: readonly string[];
-  /** Errors for entries of the secrets file without a known driver. */
-  readonly problems: readonly SregistryError[];
   readonly location: CacheLocation;
   readonly state: State;
   readonly cache: ImageCache;
@@ -92,13 +87,16 @@ export class Session {
   /** The user's own images. Opened when first asked. */
   readonly library: Library;
   readonly #backends = new Map<string, Promise<Backend>>();
+  /** Backends whose settings changed. What has begun with them goes on. */
+  readonly #retired: Promise<Backend>[] = [];
+  readonly #shown: readonly string[] | undefined;
+  #configured: Configured;
   #plainHttp: Promise<Backend> | undefined;
 
   private constructor(options: SessionOptions, opened: Opened) {
     const { env = process.env } = options;
     this.env = env;
     this.paths = opened.paths;
-    this.secrets = opened.secrets;
     this.location = opened.location;
     this.state = opened.state;
     this.cache = opened.cache;
@@ -107,12 +105,8 @@ export class Session {
     this.library = openUserLibrary(env);
     this.arch = opened.arch;
     this.extension = options.extension ?? (env.SREGISTRY_EXT || 'simg');
-    const { instances, problems } = configuredInstances({ drivers, env, secrets: opened.secrets });
-    this.problems = problems;
-    this.backendNames =
-      options.backends === undefined
-        ? instances.map(({ name }) => name)
-        : ['local', ...options.backends.map((name) => this.#instance(name).name)].filter(isFirst);
+    this.#shown = options.backends;
+    this.#configured = configure(opened.secrets, env, options.backends);
     this.ttl = parseDuration(options.ttl ?? (env.SREGISTRY_TTL || DEFAULT_TTL), 'the time to live') * 1000;
     this.metadata = new MetadataCache({
       state: opened.state,
@@ -132,6 +126,7 @@ export class Session {
     const cache = new ImageCache({
       root: location.root,
       index: state.cacheIndex,
+      traces: state.traces,
       limit: await cacheLimit(location.root, options.cacheSize ?? env.SREGISTRY_CACHE_SIZE),
       minFree: await bytesOf(
         location.root,
@@ -141,6 +136,52 @@ export class Session {
     });
     await cache.start({ fit: options.fitCache });
     return new Session(options, { arch, paths, secrets, location, state, cache });
+  }
+
+  get secrets(): Secrets {
+    return this.#configured.secrets;
+  }
+
+  /** Names of the backends this session shows, each a folder of the mount. */
+  get backendNames(): readonly string[] {
+    return this.#configured.backendNames;
+  }
+
+  /** Errors for entries of the secrets file without a known driver. */
+  get problems(): readonly SregistryError[] {
+    return this.#configured.problems;
+  }
+
+  /**
+   * Reads the secrets file anew. A backend whose entry changed gets its new settings, and what is remembered of it is forgotten.
+   * What has begun with the old settings goes on with them. Throws SETTINGS, and changes nothing, if the file cannot be used.
+   */
+  async reload(): Promise<Reloaded> {
+    const before = this.#configured;
+    const after = configure(await readClientSecrets(this.paths.secretsFile), this.env, this.#shown);
+    const changed: string[] = [];
+    for (const [key, promise] of [...this.#backends]) {
+      const backend = await promise.catch(() => undefined);
+      if (backend === undefined) continue;
+      const [old, now] = [before, after].map(({ secrets }) => JSON.stringify(entryOf(secrets, backend.name)));
+      if (old === now) continue;
+      this.#backends.delete(key);
+      this.#retired.push(promise);
+      this.metadata.forget(backend);
+      changed.push(backend.name);
+    }
+    this.#configured = after;
+    return {
+      added: after.backendNames.filter((name) => !before.backendNames.includes(name)),
+      removed: before.backendNames.filter((name) => !after.backendNames.includes(name)),
+      changed: changed.filter((name) => after.backendNames.includes(name)).filter(isFirst),
+    };
+  }
+
+  /** Forgets what is remembered of the backends in use, so that they are asked again. */
+  async forgetAll(): Promise<void> {
+    for (const opened of await Promise.allSettled(this.#backends.values()))
+      if (opened.status === 'fulfilled') this.metadata.forget(opened.value);
   }
 
   /** Folder of files being pushed, on the file system of the cache. */
@@ -241,7 +282,11 @@ export class Session {
     await this.layers.close();
     await this.cache.stop();
     await this.layers.released();
-    const backends = await Promise.allSettled([...this.#backends.values(), this.#plainHttp]);
+    const backends = await Promise.allSettled([
+      ...this.#backends.values(),
+      ...this.#retired,
+      this.#plainHttp,
+    ]);
     await Promise.allSettled(
       backends.map((b) => (b.status === 'fulfilled' ? b.value?.close?.() : undefined)),
     );
@@ -256,6 +301,34 @@ export class Session {
   #instance(name: string): Instance<DriverEntry> {
     return instanceNamed(name, { drivers, secrets: this.secrets });
   }
+}
+
+/** Names of backends. */
+export interface Reloaded {
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+  /** Of those in use: their settings are others now. */
+  readonly changed: readonly string[];
+}
+
+interface Configured {
+  readonly secrets: Secrets;
+  readonly backendNames: readonly string[];
+  readonly problems: readonly SregistryError[];
+}
+
+/** What to show: the backends of these names and `local`, else all that are configured. */
+function configure(
+  secrets: Secrets,
+  env: NodeJS.ProcessEnv,
+  names: readonly string[] | undefined,
+): Configured {
+  const { instances, problems } = configuredInstances({ drivers, env, secrets });
+  const backendNames =
+    names === undefined
+      ? instances.map(({ name }) => name)
+      : ['local', ...names.map((name) => instanceNamed(name, { drivers, secrets }).name)].filter(isFirst);
+  return { secrets, backendNames, problems };
 }
 
 /**

@@ -75,7 +75,7 @@ function permissions(owner: Ownership): number {
 function attributes(
   owner: Ownership,
   mode: number,
-  { size, content, changes }: Shown,
+  { size, content, changes, copy }: Shown,
   local: number,
   time: Date,
 ): Attributes {
@@ -86,6 +86,7 @@ function attributes(
     size,
     content,
     changes,
+    copy,
     blocks: Math.ceil(local / 512),
     nlink: 1,
     mtime: time,

@@ -64,7 +64,7 @@ export class CachedFile implements OpenFile {
   }
 
   get facts(): FileFacts {
-    return imageFacts(this.image, this.#cached.cachedBytes);
+    return { ...imageFacts(this.image, this.#cached.cachedBytes), copy: this.#cached.copy };
   }
 
   read(target: Uint8Array, offset: number, length: number, signal?: Signal): Promise<number> {

@@ -1,17 +1,19 @@
 /** The background process of a mount, started by daemon.ts: one mount, its end, its log on stderr. */
-import { SregistryError } from '../base/errors.ts';
-import { redact } from '../log/index.ts';
+import { describeError, SregistryError } from '../base/errors.ts';
+import { lineLog } from '../log/index.ts';
 import { Mount, type MountRequest } from './mount.ts';
 
 export type ReadyMessage =
   | { ready: true }
   | { ready: false; code: string; message: string; hint: string | undefined };
 
-const log = (message: string) => process.stderr.write(`${new Date().toISOString()} ${redact(message)}\n`);
-
 const request = JSON.parse(process.argv[2] ?? '{}') as MountRequest;
 
-process.on('unhandledRejection', (reason) => log(`unhandled: ${(reason as Error)?.stack ?? reason}`));
+const log = lineLog(request.logFormat ?? 'text', (line) => process.stderr.write(line));
+
+process.on('unhandledRejection', (reason) =>
+  log(`unhandled: ${(reason as Error)?.stack ?? reason}`, 'error'),
+);
 
 let mount: Mount | undefined;
 let signalled = false;
@@ -21,7 +23,9 @@ const stop = () => {
 };
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
-process.on('SIGHUP', () => {});
+process.on('SIGHUP', () => {
+  mount?.reload().catch((error) => log(`settings were not reloaded: ${describeError(error)}`, 'error'));
+});
 
 try {
   mount = await Mount.start(request, log);
@@ -30,7 +34,7 @@ try {
   const failed = await mount.ended;
   if (failed.length > 0) process.exitCode = 1;
 } catch (error) {
-  log((error as Error).stack ?? String(error));
+  log((error as Error).stack ?? String(error), 'error');
   const { code, message, hint } =
     error instanceof SregistryError ? error : new SregistryError('INTERNAL', String(error));
   await new Promise<void>((resolve) => tell({ ready: false, code, message, hint }, resolve));

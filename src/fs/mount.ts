@@ -17,9 +17,11 @@ import { adoptPublished, publish } from '../client/publish.ts';
 import { Session, type SessionOptions } from '../client/session.ts';
 import { openKeyRing } from '../client/signatures.ts';
 import type { KeyRing } from '../image/signatures.ts';
+import type { Log, LogFormat } from '../log/index.ts';
 import { parseDuration } from '../settings/environment.ts';
 import { ensureRuntimeDir } from '../settings/paths.ts';
 import { closeControl, type MountStatus, serveControl } from './control.ts';
+import { FileWatch } from './file-watch.ts';
 import { Filesystem } from './filesystem.ts';
 import { isConnected, mountFuse } from './fuse.ts';
 import { type Cut, describeUsed, inUse, isHeld, type UsedPath, usedPaths } from './in-use.ts';
@@ -35,8 +37,8 @@ import { writersBelow } from './writers.ts';
 const DEFAULT_TIMEOUT = '120';
 /** Milliseconds between two checks that the mount is still there. */
 const WATCH_INTERVAL = 1_000;
-/** Milliseconds for which a signal waits for pushes: with the rest it has to fit into the 90 s that systemd gives a service. */
-const PUSH_LIMIT = 60_000;
+/** Seconds for which a signal waits for pushes: with the rest it has to fit into the 90 s that systemd gives a service. */
+const DEFAULT_PUSH_WAIT = '60';
 /** Milliseconds for which cut-off readers are still served, so that short reads can finish. */
 const GRACE = 5_000;
 /** Milliseconds that one step of closing may take before the next one begins. */
@@ -57,15 +59,16 @@ export interface MountRequest extends Omit<SessionOptions, 'env'> {
   readonly noXattrs?: boolean;
   /** Path of a file of public keys. Only images that one of them signed can be read. */
   readonly requireSigned?: string | undefined;
+  /** How long a signal waits for pushes: seconds, or a number with a unit. */
+  readonly pushWait?: string | undefined;
   /** Options passed to FUSE as they are. */
   readonly fuseOptions?: readonly string[];
   /** Variables that this mount has instead of those of its process's environment. */
   readonly variables?: Readonly<Record<string, string>>;
+  readonly logFormat?: LogFormat | undefined;
   /** Path of the log, for status. */
   readonly log?: string;
 }
-
-export type Log = (message: string) => void;
 
 export class Mount {
   readonly mountpoint: string;
@@ -74,7 +77,11 @@ export class Mount {
   readonly #filesystem: Filesystem;
   readonly #runtimeDir: string;
   readonly #log: Log;
+  readonly #logPath: string;
   readonly #since = Date.now();
+  /** Milliseconds. */
+  readonly #pushWait: number;
+  readonly #settings: FileWatch;
   readonly #ended = Promise.withResolvers<readonly string[]>();
   #control: Server | undefined;
   /** Is the end under way? It begins only once. */
@@ -88,6 +95,9 @@ export class Mount {
     this.mountpoint = request.mountpoint;
     this.#session = session;
     this.#log = log;
+    this.#logPath = request.log ?? '';
+    this.#pushWait = parseDuration(request.pushWait || DEFAULT_PUSH_WAIT, '--push-wait') * 1000;
+    this.#settings = new FileWatch(session.paths.secretsFile);
     this.#runtimeDir = ensureRuntimeDir(session.paths.runtimeDir);
     this.#staging = new Staging({
       folder: session.stagingFolder,
@@ -102,7 +112,7 @@ export class Mount {
       deadline: parseDuration(session.env.SREGISTRY_TIMEOUT || DEFAULT_TIMEOUT, 'SREGISTRY_TIMEOUT') * 1000,
       verify: keys && signedOnly(keys),
     });
-    this.#filesystem.errors.onNote = (path, text) => log(`${path}: ${text}`);
+    this.#filesystem.errors.onNote = (path, text) => log(`${path}: ${text}`, 'warning');
   }
 
   /** Mounts; resolves when the mount answers. A failure leaves nothing behind. */
@@ -126,25 +136,52 @@ export class Mount {
     return this.#ended.promise;
   }
 
+  /** Pushes under way. */
+  get pushing(): number {
+    return this.#staging.pushing;
+  }
+
+  get isEnding(): boolean {
+    return this.#isEnding;
+  }
+
+  /** What it does now, in a line. */
+  get summary(): string {
+    const { backendNames } = this.#session;
+    return `${backendNames.join(', ')} at ${this.mountpoint}: ${this.#filesystem.openFiles} open files, ${this.pushing} pushes`;
+  }
+
   /**
-   * Ends the mount as a service manager expects: waits up to 60 seconds for pushes, leaves the others in the journal, and cuts
-   * off everyone who still uses the mount.
+   * Reads the settings anew, as {@link Session.reload} does, and forgets what is remembered of services. Throws SETTINGS, and
+   * changes nothing, if they cannot be used.
+   */
+  async reload(): Promise<void> {
+    await this.#reloadSettings();
+    await this.#session.forgetAll();
+    this.#log(`settings were reloaded: ${this.#session.backendNames.join(', ')}`);
+  }
+
+  /**
+   * Ends the mount as a service manager expects: waits for pushes, though not without a limit, leaves the others in the journal,
+   * and cuts off everyone who still uses the mount.
    */
   async end(): Promise<void> {
     // Unmounted already, it waits for files to be closed.
     if (this.#isEnding) return this.#cut.abort();
-    this.#log(`told to end: waiting up to ${PUSH_LIMIT / 1000} seconds for ${this.#staging.pushing} pushes`);
+    const pushes = this.#pushes();
+    this.#log(`told to end: waiting up to ${this.#pushWait / 1000} seconds for ${pushes.length} pushes`);
+    for (const uri of pushes) this.#log(`waiting for the push of ${uri}`);
     await this.#end([
       {
         name: 'wait for pushes',
-        run: () => isDoneWithin(this.#staging.idle(), PUSH_LIMIT, this.#cut.signal),
+        run: () => isDoneWithin(this.#staging.idle(), this.#pushWait, this.#cut.signal),
       },
       { name: `unmount ${this.mountpoint}`, run: () => this.#cutOff() },
     ]);
   }
 
   async #start(request: MountRequest): Promise<void> {
-    for (const problem of this.#session.problems) this.#log(describeError(problem));
+    for (const problem of this.#session.problems) this.#log(describeError(problem), 'warning');
     if (this.#session.location.network !== undefined)
       this.#log(`The cache is on ${this.#session.location.network}: each machine has its own part of it`);
     await mountFuse(this.#filesystem, {
@@ -175,7 +212,7 @@ export class Mount {
     await writeRecord(this.#runtimeDir, {
       ...ownProcess(),
       mountpoint: this.mountpoint,
-      log: request.log ?? '',
+      log: this.#logPath,
       since: this.#since,
     });
     if (!request.readOnly) await this.#staging.restore(this.#session.backendNames);
@@ -184,13 +221,15 @@ export class Mount {
   }
 
   #status(): MountStatus {
-    const { cache, layers, backendNames, location } = this.#session;
+    const { cache, layers, backendNames, location, metadata } = this.#session;
     return {
       mountpoint: this.mountpoint,
       pid: process.pid,
       version,
       since: new Date(this.#since).toISOString(),
       backends: backendNames,
+      unreachable: metadata.health.unreachable,
+      log: this.#logPath,
       cache: { path: location.root, bytes: cache.bytes, limit: cache.limit },
       fetchedBytes: cache.fetchedBytes + layers.fetchedBytes,
       transfers: [...cache.transfers, ...layers.transfers],
@@ -234,25 +273,36 @@ export class Mount {
   /** Unmounts even if the mount is in use, and logs what that cuts off. */
   async #cutOff(): Promise<Cut> {
     const used = await this.#used().catch(() => []);
-    const { journal } = this.#session.state;
-    const pushes = journal
-      .list()
-      .filter(({ state, owner }) => state === 'pushing' && owner.pid === process.pid)
-      .map(({ uri }) => uri);
+    const pushes = this.#pushes();
     const how = await unmountLazily(this.mountpoint);
     this.#cut.abort();
     const files = how === 'used' ? used : used.filter(({ uses }) => uses.length > 0);
     if (how === 'used') this.#log(`${this.mountpoint} was in use: unmounted lazily`);
     for (const each of files) this.#log(`cut off ${describeUsed(each)}`);
-    for (const uri of pushes) this.#log(`cut off the push of ${uri}, which is kept`);
+    for (const uri of pushes) this.#log(`cut off the push of ${uri}, which is kept`, 'warning');
     return { files, pushes };
+  }
+
+  /** URIs of the pushes under way. */
+  #pushes(): string[] {
+    return this.#session.state.journal
+      .list()
+      .filter(({ state, owner }) => state === 'pushing' && owner.pid === process.pid)
+      .map(({ uri }) => uri);
   }
 
   #used(): Promise<UsedPath[]> {
     return usedPaths(this.mountpoint, this.#filesystem.openPaths);
   }
 
-  /** Ends the process after someone unmounted from outside. Files still open are served until they are closed. */
+  async #reloadSettings(): Promise<void> {
+    const outcome = await this.#session.reload();
+    for (const problem of this.#session.problems) this.#log(describeError(problem), 'warning');
+    for (const [what, names] of Object.entries(outcome))
+      if (names.length > 0) this.#log(`${what} by the settings: ${names.join(', ')}`);
+  }
+
+  /** Follows the settings. Ends the process after someone unmounted from outside. Files still open are served until they are closed. */
   async #watch(): Promise<void> {
     while (!this.#isEnding) {
       await sleep(WATCH_INTERVAL, undefined, { ref: false });
@@ -260,6 +310,10 @@ export class Mount {
         this.#log(`could not read the mount table: ${describeError(error)}`);
         return true;
       });
+      if (await this.#settings.hasChanged())
+        await this.#reloadSettings().catch((error) =>
+          this.#log(`settings were not reloaded: ${describeError(error)}`, 'error'),
+        );
       if (isThere || this.#isEnding || this.#unmounts > 0) continue;
       this.#log(`${this.mountpoint} was unmounted from outside; open files are served until they are closed`);
       await this.#end([]);

@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, SregistryError } from '../base/errors.ts';
+import type { Log } from '../log/index.ts';
 
 export interface Step {
   /** What it does, as in "could not <name>". */
@@ -14,7 +15,7 @@ export interface Step {
 }
 
 /** Runs the steps one after the other and logs what fails. Never rejects; resolves to the names of the steps that failed. */
-export async function runSteps(steps: readonly Step[], log: (message: string) => void): Promise<string[]> {
+export async function runSteps(steps: readonly Step[], log: Log): Promise<string[]> {
   const failed: string[] = [];
   for (const { name, limit, run } of steps) {
     try {
@@ -24,7 +25,7 @@ export async function runSteps(steps: readonly Step[], log: (message: string) =>
         throw new SregistryError('TIMED_OUT', `it took more than ${limit / 1000} seconds`);
     } catch (error) {
       failed.push(name);
-      log(`could not ${name}: ${describeError(error)}`);
+      log(`could not ${name}: ${describeError(error)}`, 'error');
     }
   }
   return failed;

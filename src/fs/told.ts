@@ -24,6 +24,11 @@ export interface Shown {
   readonly content: string;
   /** Counts the changes of a content that can change. */
   readonly changes: number;
+  /**
+   * Of an open file, names the copy that its bytes come from. The bytes of a copy may turn out to be wrong when all of them are there;
+   * then another one takes its place, and what the kernel has of the wrong one must go.
+   */
+  readonly copy?: string | undefined;
 }
 
 interface Told extends Shown {
@@ -33,6 +38,10 @@ interface Told extends Shown {
   isWritten: boolean;
   /** Was the last open refused as the size had changed? */
   isRefused: boolean;
+  /** The copy that it was opened at last, of which the kernel may have pages. */
+  openedAt: string | undefined;
+  /** Was the last open refused as it would have been at another copy? */
+  isReplaced: boolean;
 }
 
 export class ToldAttributes {
@@ -42,10 +51,19 @@ export class ToldAttributes {
   note(path: string, { size, content, changes, mtime }: Shown & { readonly mtime: Date }): number {
     const time = mtime.getTime();
     const last = this.#told.get(path);
-    const isSame = last?.content === content && last.changes === changes && !last.isWritten;
+    const isSame =
+      last?.content === content && last.changes === changes && !last.isWritten && !last.isReplaced;
     const told = last === undefined ? time : timeToTell(time, size, last, isSame);
-    const isRefused = last?.isRefused ?? false;
-    this.#told.set(path, { size, content, changes, time: told, isWritten: false, isRefused });
+    this.#told.set(path, {
+      size,
+      content,
+      changes,
+      time: told,
+      isWritten: false,
+      isRefused: last?.isRefused ?? false,
+      openedAt: isSame ? last.openedAt : undefined,
+      isReplaced: false,
+    });
     return told;
   }
 
@@ -67,7 +85,7 @@ export class ToldAttributes {
    * May the path be opened at what it shows now? It may if that was told last. A file that is being written may have another size
    * the second time in a row: it may grow all the time.
    */
-  mayOpen(path: string, { size, content, changes }: Shown): boolean {
+  mayOpen(path: string, { size, content, changes, copy }: Shown): boolean {
     const told = this.#told.get(path);
     const isFixed = changes === 0;
     if (told?.content !== content || (isFixed && told.isWritten)) return false;
@@ -76,6 +94,11 @@ export class ToldAttributes {
       return false;
     }
     told.isRefused = false;
+    if (told.openedAt !== undefined && told.openedAt !== copy) {
+      told.isReplaced = true;
+      return false;
+    }
+    told.openedAt = copy;
     return true;
   }
 }

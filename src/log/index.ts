@@ -7,6 +7,7 @@ import { processOutput } from './output.ts';
 export { type Bot, createBot } from './bot.ts';
 export { debugLog } from './debug.ts';
 export { LEVELS, type LevelName, parseLevel } from './levels.ts';
+export { type Importance, isJournal, LOG_FORMATS, type Log, type LogFormat, lineLog } from './lines.ts';
 export type { Progress, ProgressOptions } from './live.ts';
 export { Output } from './output.ts';
 export { redact, registerSecret } from './redact.ts';

@@ -13,7 +13,13 @@ import { openState } from '../../src/catalog/state.ts';
 
 const [root = '', url = '', image = ''] = process.argv.slice(2);
 const state = openState(root);
-const cache = new ImageCache({ root, index: state.cacheIndex, limit: 1024 ** 3, minFree: 0 });
+const cache = new ImageCache({
+  root,
+  index: state.cacheIndex,
+  traces: state.traces,
+  limit: 1024 ** 3,
+  minFree: 0,
+});
 await cache.start();
 const open = cache.open('http://registry.test', JSON.parse(image), (offset, length, signal) => {
   return new Promise<Readable>((resolve, reject) => {

@@ -40,8 +40,8 @@ function random(bound: number): number {
   return (state >>> 8) % bound;
 }
 
-const { cacheIndex, close } = openState(root);
-const cache = new ImageCache({ root, index: cacheIndex, limit: 1024 ** 3, minFree: 0 });
+const { cacheIndex, traces, close } = openState(root);
+const cache = new ImageCache({ root, index: cacheIndex, traces, limit: 1024 ** 3, minFree: 0 });
 await cache.start();
 let wrong = 0;
 

@@ -28,13 +28,13 @@ export interface CacheLimits {
 /** Another process's view of a cache folder is another call with the same folder. */
 export async function openCache(root: string, { limit = 1024 * MIB, minFree = 0 }: CacheLimits = {}) {
   const state = openState(root);
-  const cache = new ImageCache({ root, index: state.cacheIndex, limit, minFree });
+  const cache = new ImageCache({ root, index: state.cacheIndex, traces: state.traces, limit, minFree });
   await cache.start();
   const close = async () => {
     await cache.stop();
     state.close();
   };
-  return { cache, index: state.cacheIndex, close };
+  return { cache, index: state.cacheIndex, traces: state.traces, close };
 }
 
 export interface TestImage {
@@ -50,13 +50,15 @@ export interface TestImage {
 export interface TestImageOptions {
   readonly digest?: string | undefined;
   readonly name?: string;
+  /** Its bytes, instead of random ones. */
+  readonly bytes?: Buffer;
   /** Called before each chunk with its offset in the image; may delay or throw. */
   readonly beforeChunk?: (offset: number) => Promise<void> | void;
 }
 
 /** An image of random bytes, served in chunks of 16 KiB. */
 export function testImage(size: number, options: TestImageOptions = {}): TestImage {
-  const bytes = randomBytes(size);
+  const bytes = options.bytes ?? randomBytes(size);
   const digest =
     'digest' in options ? options.digest : `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
   const served = new Uint8Array(size);

@@ -1,6 +1,7 @@
 /** Layers with tables of contents on a real registry: what opening and reading them fetches, and what damage does. */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { expect, onTestFinished, test } from 'vitest';
 import { prune, verify } from '../../src/client/cache.ts';
 import { pull } from '../../src/client/pull.ts';
@@ -8,6 +9,7 @@ import type { Session } from '../../src/client/session.ts';
 import { files } from '../../src/image/image.ts';
 import { SquashFs } from '../../src/image/squashfs/filesystem.ts';
 import { needs } from '../helpers/skip.ts';
+import type { Fault } from '../servers/fault-proxy.ts';
 import { digestOf, type Layer, layerOf, tarOf } from '../servers/layered.ts';
 import { chunkedOf, GENUINE, genuineLayer, stargzOf } from '../servers/toc-layers.ts';
 import { fileIn, LayeredLab } from './layered-lab.ts';
@@ -38,6 +40,39 @@ const URI = 'lab://demo/app:1';
 const BASES: Readonly<Record<string, Layer>> = {
   eStargz: stargzOf(BASE, { chunkSize: 4 * SIZE }),
   'zstd:chunked': chunkedOf(BASE, { chunkSize: 4 * SIZE }),
+};
+/** {@link BASE} compressed anew, with the annotations of what it was before. */
+const STALE: Readonly<Record<string, Layer>> = {
+  eStargz: { ...layerOf(BASE), annotations: BASES.eStargz?.annotations ?? {} },
+  'zstd:chunked': {
+    ...layerOf(BASE, 'zstd'),
+    // As large as before, so that the place of the table is in it: frames of nothing follow.
+    blob: Buffer.concat([layerOf(BASE, 'zstd').blob, ...Array<Buffer>(10_000).fill(zstdCompressSync(''))]),
+    annotations: BASES['zstd:chunked']?.annotations ?? {},
+  },
+};
+/** Layers of {@link stargzOf} with the end changed, and the same table. */
+const IMPOSTORS: Readonly<Record<string, (layer: Layer) => Layer>> = {
+  'says that another image has it': (layer) => ({
+    ...layer,
+    blob: Buffer.concat([
+      layer.blob.subarray(0, -51),
+      Buffer.from('1f8b08040000000000ff150053471100', 'hex'),
+      Buffer.from('STARGZEXTERNALTOC'),
+      Buffer.from('010000ffff0000000000000000', 'hex'),
+    ]),
+  }),
+  'has it further behind': (layer) => {
+    const { blob } = layer;
+    const at = Number.parseInt(blob.toString('latin1', blob.length - 35, blob.length - 19), 16);
+    const between = Buffer.concat(Array<Buffer>(3000).fill(gzipSync('')));
+    const footer = Buffer.from(blob.subarray(-51));
+    footer.write((at + between.length).toString(16).padStart(16, '0'), 16, 'latin1');
+    return {
+      ...layer,
+      blob: Buffer.concat([blob.subarray(0, at), between, blob.subarray(at, -51), footer]),
+    };
+  },
 };
 
 const network = ({ layers }: Session) => layers.fetchedBytes;
@@ -178,17 +213,93 @@ needs({ registry: true })('layers with tables of contents', () => {
     const path = lab.registry.blobFile(digestOf(base.blob));
     const right = readFileSync(path);
     const on = await lab.session();
-    for (const at of [right.length - 30, right.length - 2000]) {
-      writeFileSync(path, Buffer.from(right).fill(7, at, at + 10));
+    const damage = (at: number) => writeFileSync(path, Buffer.from(right).fill(7, at, at + 10));
+    // Without its footer there seems to be no table, until the digest of the layer is compared.
+    for (const [at, what] of [
+      [right.length - 30, ''],
+      [right.length - 2000, 'table of contents of '],
+    ] as const) {
+      damage(at);
       await expect(lab.open(on, URI)).rejects.toMatchObject({
         code: 'CORRUPT',
-        message: expect.stringContaining('table of contents of demo/app:1, layer 1 of 1'),
+        message: expect.stringContaining(`${what}demo/app:1, layer 1 of 1`),
       });
     }
     writeFileSync(path, right);
     await using image = await lab.open(on, URI);
     expect(await fileIn(image, '/etc/owned')).toBe('owned\n');
   });
+
+  test.each(Object.entries(STALE))(
+    '%s: a layer that was compressed anew and kept its annotations is fetched whole',
+    async (_, layer) => {
+      const lab = await LayeredLab.start();
+      await lab.push('1', [layer]);
+      await lab.push('plain', [layerOf(BASE)]);
+      for (let i = 0; i < 2; i++) {
+        const on = await lab.session();
+        await using image = await lab.open(on, URI);
+        await using plain = await lab.open(on, 'direct://demo/app:plain');
+        const all = Buffer.from(await image.read(0, image.size));
+        expect(all.equals(await plain.read(0, plain.size))).toBe(true);
+      }
+      // The place of the table is asked for once: the digest of the layer proves that it has none.
+      expect(asked(lab, layer)).toEqual({ requests: 2, whole: 1 });
+    },
+  );
+
+  test('a table that is there and is not the one of the manifest is CORRUPT', async () => {
+    const lab = await LayeredLab.start();
+    const { annotations = {} } = BASES.eStargz as Layer;
+    await lab.push('1', [{ ...stargzOf(BASE, { chunkSize: SIZE }), annotations }]);
+    const opening = lab.open(await lab.session(), URI);
+    await expect(opening).rejects.toMatchObject({
+      code: 'CORRUPT',
+      message: expect.stringContaining('states'),
+    });
+  });
+
+  test('a registry that hides the table of a layer is found out, and the next opening goes by the table', async () => {
+    const lab = await LayeredLab.start();
+    const base = BASES.eStargz as Layer;
+    await lab.push('1', [base]);
+    const hide: Fault = (_request, _response, forward) =>
+      forward({
+        download: async function* (body) {
+          for await (const chunk of body) yield Buffer.alloc(chunk.length);
+        },
+      });
+    lab.proxy.inject(hide, { match: ({ url }) => url?.endsWith(digestOf(base.blob)) ?? false, times: 1 });
+    const on = await lab.session();
+    await expect(lab.open(on, URI)).rejects.toMatchObject({
+      code: 'CORRUPT',
+      message: expect.stringContaining('other bytes of demo/app:1'),
+    });
+    const before = network(on);
+    await using image = await lab.open(on, URI);
+    expect(await fileIn(image, '/etc/small')).toBe('small\n');
+    expect(network(on) - before).toBeLessThan(base.blob.length / 8);
+  });
+
+  test.each(Object.entries(IMPOSTORS))(
+    'a blob that names the table of another layer and %s changes nothing for that layer',
+    async (_, impostor) => {
+      const lab = await LayeredLab.start();
+      const base = BASES.eStargz as Layer;
+      await lab.push('evil', [impostor(base)]);
+      await lab.push('1', [base]);
+      const elsewhere = await lab.session({ env: { SREGISTRY_CACHEDIR: join(lab.home, 'elsewhere') } });
+      await using right = await lab.open(elsewhere, URI);
+      const on = await lab.session();
+      await (await lab.open(on, 'lab://demo/app:evil'))[Symbol.asyncDispose]();
+      const before = network(on);
+      await using image = await lab.open(on, URI);
+      expect(image.size).toBe(right.size);
+      expect(await fileIn(image, '/etc/last')).toBe('last\n');
+      expect(await fileIn(image, '/etc/small')).toBe('small\n');
+      expect(network(on) - before).toBeLessThan(base.blob.length / 8);
+    },
+  );
 
   test('a layer whose table tells too little is fetched whole, and its table once', async () => {
     const lab = await LayeredLab.start();

@@ -1,6 +1,8 @@
 /** The kernel's pages of an image, on a real mount: kept across opens, and never those of another content. */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry, type TestRegistry } from '../servers/docker-registry.ts';
@@ -27,6 +29,35 @@ async function resident(): Promise<number> {
 async function read(): Promise<Buffer> {
   await world.ok(`cat ${IMAGE} > read`);
   return readFileSync(`${world.home}/read`);
+}
+
+/** A server between mount and registry that changes the first byte of an image while `isWrong()`. */
+async function startLiar(isWrong: () => boolean) {
+  const { hostname, port } = new URL(registry.url);
+  const server = createServer((incoming, answer) => {
+    const { method, url, headers } = incoming;
+    const onward = request({ hostname, port, method, path: url, headers }, (response) => {
+      answer.writeHead(response.statusCode ?? 502, response.headers);
+      const lies =
+        isWrong() && url?.includes('/blobs/') && /^bytes 0-/.test(response.headers['content-range'] ?? '');
+      let isFirst = true;
+      response.on('data', (chunk: Buffer) => {
+        if (isFirst && lies) chunk[0] = (chunk[0] as number) ^ 1;
+        isFirst = false;
+        answer.write(chunk);
+      });
+      response.on('end', () => answer.end());
+    });
+    incoming.pipe(onward);
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
 }
 
 needs({ fuse: true, registry: true })("the kernel's pages of an image", () => {
@@ -105,5 +136,21 @@ needs({ fuse: true, registry: true })("the kernel's pages of an image", () => {
       expect((await read()).equals(content(id))).toBe(true);
       await world.ok(`cmp new.sif $MNT/lab/demo/tool:1.simg`);
     }
+  });
+
+  test('Pages of bytes that turn out to be wrong go with them.', async () => {
+    let isWrong = true;
+    await using liar = await startLiar(() => isWrong);
+    await publish(1);
+    await world.ok(world.sregistry('backend', 'add', 'liar', '--driver', 'oci', `base=${liar.url}`));
+    await world.mount('--ext', 'sif');
+    const image = '$MNT/liar/demo/tool:1.sif';
+    // Nobody can tell before the rest is there.
+    await world.ok(`head -c 1 ${image} > first`);
+    expect(readFileSync(`${world.home}/first`)[0]).toBe((content(1)[0] as number) ^ 1);
+    isWrong = false;
+    expect((await world.shell(`cat ${image} > whole`)).code).not.toBe(0);
+    await world.ok(`cat ${image} > whole`);
+    expect(readFileSync(`${world.home}/whole`).equals(content(1))).toBe(true);
   });
 });

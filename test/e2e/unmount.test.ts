@@ -19,8 +19,7 @@ import { isAlive, processStartTime } from '../../src/base/process.ts';
 import { recordPath } from '../../src/fs/mount-record.ts';
 import { isMounted } from '../../src/fs/mountpoint.ts';
 import { needs } from '../helpers/skip.ts';
-import { startFakeRegistry } from '../servers/fake-registry.ts';
-import { startFaultProxy } from '../servers/fault-proxy.ts';
+import { holdPush } from './held-push.ts';
 import { eventually, fixture, World } from './support.ts';
 
 const SMALL = fixture('small-gzip.sif');
@@ -184,7 +183,7 @@ needs({ fuse: true })('the end of a mount', () => {
 
   test('the log is closed to others, also where it is there already', async () => {
     const folder = join(world.home, '.local/state/sregistry');
-    const log = join(folder, 'mount-mnt.log');
+    const log = world.logPath;
     await mkdir(folder, { recursive: true });
     await writeFile(log, 'what was said before\n');
     await chmod(folder, 0o755);
@@ -200,7 +199,7 @@ needs({ fuse: true })('the end of a mount', () => {
     const target = join(world.home, 'precious');
     await mkdir(folder, { recursive: true });
     await writeFile(target, 'mine\n');
-    await symlink(target, join(folder, 'mount-mnt.log'));
+    await symlink(target, world.logPath);
     const { code, stderr } = await world.sregistry('mount', world.mountpoint);
     expect(code).toBe(1);
     expect(stderr).toContain('is not a file of yours');
@@ -245,7 +244,7 @@ needs({ fuse: true })('the end of a mount', () => {
   });
 
   test('Unmounting waits for pushes under way.', async () => {
-    const push = await heldPush();
+    const push = await holdPush(world, () => world.mount());
     const { pid } = await world.mounted();
     const unmount = await startUnmount();
     expect(await world.mounted()).toMatchObject({ pid, pushing: 1 });
@@ -257,7 +256,7 @@ needs({ fuse: true })('the end of a mount', () => {
   });
 
   test('an unmount that is interrupted while it waits leaves the mount as it was', async () => {
-    const push = await heldPush();
+    const push = await holdPush(world, () => world.mount());
     const { pid } = await world.mounted();
     const unmount = await startUnmount();
     unmount.process.kill('SIGINT');
@@ -268,7 +267,7 @@ needs({ fuse: true })('the end of a mount', () => {
   });
 
   test('A push that is cut off stays in the journal and continues at the next mount.', async () => {
-    const push = await heldPush();
+    const push = await holdPush(world, () => world.mount());
     const { cut } = JSON.parse(await world.unmount('--force', '--json'));
     expect(cut.pushes).toEqual(['lab://demo/new:1.0']);
     expect((await push.copy).code).not.toBe(0);
@@ -280,7 +279,7 @@ needs({ fuse: true })('the end of a mount', () => {
   });
 
   test('SIGTERM waits for pushes up to 60 seconds.', async () => {
-    const push = await heldPush();
+    const push = await holdPush(world, () => world.mount());
     const { pid } = await world.mounted();
     process.kill(pid, 'SIGTERM');
     await eventually(async () => expect(await world.mountLog()).toContain('told to end'));
@@ -337,27 +336,4 @@ async function plant({ pid = 0, mountpoint = world.mountpoint }): Promise<void> 
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const record = { pid, startTime: processStartTime(pid), mountpoint, log: '', since: 1 };
   await writeFile(recordPath(folder, mountpoint), JSON.stringify({ ...record, socket: '/nonexistent' }));
-}
-
-/** A copy into a mounted registry that does not get its last answer before `release`. */
-async function heldPush() {
-  const registry = await startFakeRegistry();
-  const proxy = await startFaultProxy(registry.url);
-  const gate = Promise.withResolvers<void>();
-  onTestFinished(async () => {
-    gate.resolve();
-    await proxy.close();
-    await registry.close();
-  });
-  proxy.inject((_, __, forward) => void gate.promise.then(() => forward()), {
-    match: ({ method, url = '' }) => method === 'PUT' && url.includes('/manifests/'),
-    times: Number.POSITIVE_INFINITY,
-  });
-  await world.ok(world.sregistry('backend', 'add', 'lab', '--driver', 'oci', `base=${proxy.url}`));
-  await world.mount();
-  const copy = world.shell(`cp ${SMALL} $MNT/lab/demo/new:1.0.simg`);
-  const isHeld = () =>
-    proxy.requests.some(({ method, url }) => method === 'PUT' && url.includes('/manifests/'));
-  await eventually(() => expect(isHeld()).toBe(true));
-  return { copy, release: () => gate.resolve() };
 }

@@ -52,6 +52,20 @@ test('a file that grows all the time is refused once, then opened', () => {
   expect(told.mayOpen(PATH, shown('staged', 5, 5))).toBe(false);
 });
 
+test('an open of another copy of a content is refused once, and its path gets another time', () => {
+  const told = new ToldAttributes();
+  const of = (copy: string) => ({ ...shown('a'), copy });
+  const first = told.note(PATH, at(NOON, shown('a')));
+  expect(told.mayOpen(PATH, of('one'))).toBe(true);
+  expect(told.note(PATH, at(NOON, shown('a')))).toBe(first);
+  expect(told.mayOpen(PATH, of('one'))).toBe(true);
+  expect(told.mayOpen(PATH, of('two'))).toBe(false);
+  const second = told.note(PATH, at(NOON, shown('a')));
+  expect(second).not.toBe(first);
+  expect(told.mayOpen(PATH, of('two'))).toBe(true);
+  expect(told.note(PATH, at(NOON, shown('a')))).toBe(second);
+});
+
 test('what was told follows a rename', () => {
   const told = new ToldAttributes();
   told.note(PATH, at(NOON, shown('a')));

@@ -19,7 +19,7 @@ import { LayerTree } from '../../src/image/layers/merge.ts';
 import { SpanData } from '../../src/image/layers/spans.ts';
 import { indexTar } from '../../src/image/layers/tar.ts';
 import { parseToc, type TocLayer } from '../../src/image/layers/toc.ts';
-import { readToc, type TocPlace, tocPlaceOf } from '../../src/image/layers/toc-place.ts';
+import { readToc, type Toc, type TocPlace, tocPlaceOf } from '../../src/image/layers/toc-place.ts';
 import { bytesSource } from '../../src/image/source.ts';
 import { describeSquashFs } from '../../src/image/squashfs/describe.ts';
 import { digestOf, type Layer, type TarEntry, tarOf } from '../servers/layered.ts';
@@ -181,6 +181,7 @@ async function roundTrip(pick: Random): Promise<void> {
   const { layer, contents } = randomLayer(pick);
   const opened = open(layer);
   const toc = await tocOf(opened);
+  ok(toc !== 'absent', 'the table is found');
   const parsed = toc && parseToc(toc, opened.place.packing, 'Layer 1', LIMITS);
   ok(parsed !== undefined, 'the table tells enough');
   deepStrictEqual(await check(parsed, layer.blob), contents);
@@ -197,7 +198,7 @@ async function one(pick: Random): Promise<unknown> {
   const opened = open(pick(2) === 0 ? randomLayer(pick).layer : (genuine[pick(genuine.length)] as Layer));
   const { place, blob } = opened;
   if (kind === 1) return tocOf({ place, blob: damaged(blob, pick) });
-  const { json, offset } = (await tocOf(opened)) as NonNullable<Awaited<ReturnType<typeof tocOf>>>;
+  const { json, offset } = (await tocOf(opened)) as Toc;
   const changes = kind < 8 ? changed(json, pick) : damaged(json, pick);
   const parsed = parseToc({ json: changes, offset }, place.packing, 'Layer 1', LIMITS);
   return parsed && check(parsed, blob);

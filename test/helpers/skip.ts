@@ -29,6 +29,8 @@ const CHECKS = {
   swift: swiftUnavailable,
   /** umoci and skopeo, which make and unpack images in layers. */
   umoci: () => missingPrograms('umoci', 'skopeo'),
+  /** systemd's own programs, and a listener for what is told to it. */
+  systemd: () => missingPrograms('systemd-analyze', 'systemd-notify', 'python3'),
   /** The check of Debian's packages. */
   lintian: () => missingPrograms('lintian'),
   root: () => (process.getuid?.() === 0 ? undefined : 'the tests do not run as root'),

@@ -6,8 +6,9 @@
  * - zstd:chunked (containers/storage, pkg/chunked/internal/minimal/compression.go): the archive is frames of zstd. The table is in a frame
  *   that decompressors skip. The manifest has its place, its sizes and the digest of its compressed form.
  *
- * Whether a layer is read by its table follows from the manifest and from the table that the manifest names, so that an image is the
- * same bytes everywhere.
+ * Whether a layer is read by its table follows from the manifest, the blob and the table, so that an image is the same bytes
+ * everywhere. A tool that compresses a layer anew may keep its annotations: the blob has no table then, as its {@link markOf | mark}
+ * shows.
  */
 import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -49,6 +50,12 @@ const FOOTER_SIZE = 51;
 const FOOTER_HEAD = Buffer.from('1f8b08040000000000ff1a0053471600', 'hex');
 const FOOTER_TAIL = Buffer.from('STARGZ\x01\x00\x00\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00', 'latin1');
 const OFFSET_DIGITS = 16;
+/** How a footer of 46 bytes ends that says that another image has the table. */
+const EXTERNAL_FOOTER = 46;
+const EXTERNAL = 'STARGZEXTERNALTOC';
+/** What a frame begins with that decompressors skip: this number, and its bytes as 32 bits. RFC 8878, 3.1.2. */
+const SKIPPABLE_HEAD = 8;
+const SKIPPABLE = 0x184d2a50;
 /** Bytes of the end of the blob that are read at first: the footer, and a table of some hundred files. */
 const TAIL = 64 * 1024;
 const TOC_NAME = 'stargz.index.json';
@@ -64,7 +71,8 @@ export function tocPlaceOf(
       const digest = annotations[`${prefix}manifest-checksum`] ?? '';
       const [, ...numbers] = POSITION.exec(annotations[`${prefix}manifest-position`] ?? '') ?? [];
       const [offset = 0, length = 0, size = 0] = numbers.map(Number);
-      if (!DIGEST.test(digest) || length === 0 || offset + length > blobSize) continue;
+      if (!DIGEST.test(digest) || length === 0 || offset < SKIPPABLE_HEAD || offset + length > blobSize)
+        continue;
       if (Math.max(length, size) > MAX_TOC) continue;
       return { packing: 'zstd', digest, range: { offset, length, size } };
     }
@@ -75,22 +83,36 @@ export function tocPlaceOf(
   return DIGEST.test(digest) && blobSize > FOOTER_SIZE ? { packing: 'gzip', digest } : undefined;
 }
 
+/** The bytes of the blob that tell whether it has a table at all: the footer of eStargz, the head of the frame of zstd:chunked. */
+export function markOf(
+  { range }: TocPlace,
+  blobSize: number,
+): { readonly offset: number; readonly length: number } {
+  return range === undefined
+    ? { offset: blobSize - FOOTER_SIZE, length: FOOTER_SIZE }
+    : { offset: range.offset - SKIPPABLE_HEAD, length: SKIPPABLE_HEAD };
+}
+
+/** Do the bytes at {@link markOf} tell of a table? */
+export function hasTable({ range }: TocPlace, mark: Buffer): boolean {
+  if (range !== undefined) return mark.readUInt32LE() === SKIPPABLE && mark.readUInt32LE(4) === range.length;
+  return isExternal(mark) || offsetIn(mark) !== undefined;
+}
+
 /**
- * The table of a layer; undefined if it is too large to be used, or kept in another image.
+ * The table of a layer; undefined if it is too large to be used, or kept in another image; `absent` if the blob has none, as far as
+ * its registry tells: nothing of what was read has been compared with a digest then.
  * @param name names the layer in errors.
- * @throws {SregistryError} CORRUPT if the blob has no table where it should be, or one with another digest; errors of `read`.
+ * @throws {SregistryError} CORRUPT if the table is damaged or has another digest; errors of `read`.
  */
 export async function readToc(
   place: TocPlace,
   blobSize: number,
   read: ReadPart,
   name: string,
-): Promise<Toc | undefined> {
-  const { digest, range } = place;
+): Promise<Toc | 'absent' | undefined> {
   try {
-    return range === undefined
-      ? await readStargz(digest, blobSize, read, name)
-      : { json: await readChunked(digest, range, read, name), offset: range.offset };
+    return await (place.range === undefined ? readStargz : readChunked)(place, blobSize, read, name);
   } catch (error) {
     const isBad = /^(Z_(DATA|BUF|NEED_DICT)|ZSTD_|ERR_ZSTD|ERR_BUFFER_TOO_LARGE)/;
     // Nothing of it has been compared with a digest yet.
@@ -100,37 +122,37 @@ export async function readToc(
 }
 
 async function readChunked(
-  digest: string,
-  { offset, length, size }: NonNullable<TocPlace['range']>,
-  read: ReadPart,
-  name: string,
-): Promise<Buffer> {
-  const packed = await read(offset, length);
-  compare(packed, digest, name);
-  const json = await promisify(zstdDecompress)(packed, { maxOutputLength: Math.max(1, size) });
-  if (json.length !== size) throw damaged(name, `has ${json.length} bytes instead of ${size}`);
-  return json;
-}
-
-async function readStargz(
-  digest: string,
+  place: TocPlace,
   blobSize: number,
   read: ReadPart,
   name: string,
-): Promise<Toc | undefined> {
+): Promise<Toc | 'absent'> {
+  const { digest, range } = place;
+  const { offset, length, size } = range as NonNullable<typeof range>;
+  const mark = markOf(place, blobSize);
+  const bytes = await read(mark.offset, mark.length + length);
+  if (!hasTable(place, bytes.subarray(0, mark.length))) return 'absent';
+  const packed = bytes.subarray(mark.length);
+  compare(packed, digest, name);
+  const json = await promisify(zstdDecompress)(packed, { maxOutputLength: Math.max(1, size) });
+  if (json.length !== size) throw damaged(name, `has ${json.length} bytes instead of ${size}`);
+  return { json, offset };
+}
+
+async function readStargz(
+  { digest }: TocPlace,
+  blobSize: number,
+  read: ReadPart,
+  name: string,
+): Promise<Toc | 'absent' | undefined> {
   const start = Math.max(0, blobSize - TAIL);
   const tail = await read(start, blobSize - start);
   const end = blobSize - FOOTER_SIZE;
   const footer = tail.subarray(end - start);
-  // A footer of 46 bytes says that another image has the table.
-  if (tail.subarray(-46).includes('STARGZEXTERNALTOC')) return undefined;
-  const digits = footer.toString('latin1', FOOTER_HEAD.length, FOOTER_HEAD.length + OFFSET_DIGITS);
-  const offset = Number.parseInt(digits, 16);
-  const isFooter =
-    footer.subarray(0, FOOTER_HEAD.length).equals(FOOTER_HEAD) &&
-    footer.subarray(FOOTER_HEAD.length + OFFSET_DIGITS).equals(FOOTER_TAIL) &&
-    /^[0-9a-f]{16}$/.test(digits);
-  if (!isFooter || offset >= end) throw damaged(name, 'is not where the end of the layer says');
+  if (isExternal(footer)) return undefined;
+  const offset = offsetIn(footer);
+  if (offset === undefined) return 'absent';
+  if (offset >= end) throw damaged(name, 'is not where the end of the layer says');
   if (end - offset > MAX_TOC) return undefined;
   const known = tail.subarray(Math.max(0, offset - start), end - start);
   const packed = offset >= start ? known : Buffer.concat([await read(offset, start - offset), known]);
@@ -142,6 +164,20 @@ async function readStargz(
   if (header.name !== TOC_NAME || json.length !== header.size) throw damaged(name, 'is cut short');
   compare(json, digest, name);
   return { json, offset };
+}
+
+function isExternal(footer: Buffer): boolean {
+  return footer.subarray(-EXTERNAL_FOOTER).includes(EXTERNAL);
+}
+
+/** Where the table begins; undefined if the bytes are no footer. */
+function offsetIn(footer: Buffer): number | undefined {
+  const digits = footer.toString('latin1', FOOTER_HEAD.length, FOOTER_HEAD.length + OFFSET_DIGITS);
+  const isFooter =
+    footer.subarray(0, FOOTER_HEAD.length).equals(FOOTER_HEAD) &&
+    footer.subarray(FOOTER_HEAD.length + OFFSET_DIGITS).equals(FOOTER_TAIL) &&
+    /^[0-9a-f]{16}$/.test(digits);
+  return isFooter ? Number.parseInt(digits, 16) : undefined;
 }
 
 /** The bytes of a member; undefined if they are more than `limit`. */
