@@ -78,6 +78,7 @@ export class Mount {
   readonly #filesystem: Filesystem;
   readonly #runtimeDir: string;
   readonly #log: Log;
+  readonly #logPath: string;
   readonly #since = Date.now();
   /** Milliseconds. */
   readonly #pushWait: number;
@@ -95,6 +96,7 @@ export class Mount {
     this.mountpoint = request.mountpoint;
     this.#session = session;
     this.#log = log;
+    this.#logPath = request.log ?? '';
     this.#pushWait = parseDuration(request.pushWait || DEFAULT_PUSH_WAIT, '--push-wait') * 1000;
     this.#settings = new FileWatch(session.paths.secretsFile);
     this.#runtimeDir = ensureRuntimeDir(session.paths.runtimeDir);
@@ -211,7 +213,7 @@ export class Mount {
     await writeRecord(this.#runtimeDir, {
       ...ownProcess(),
       mountpoint: this.mountpoint,
-      log: request.log ?? '',
+      log: this.#logPath,
       since: this.#since,
     });
     if (!request.readOnly) await this.#staging.restore(this.#session.backendNames);
@@ -221,13 +223,15 @@ export class Mount {
   }
 
   #status(): MountStatus {
-    const { cache, layers, backendNames, location } = this.#session;
+    const { cache, layers, backendNames, location, metadata } = this.#session;
     return {
       mountpoint: this.mountpoint,
       pid: process.pid,
       version,
       since: new Date(this.#since).toISOString(),
       backends: backendNames,
+      unreachable: metadata.health.unreachable,
+      log: this.#logPath,
       cache: { path: location.root, bytes: cache.bytes, limit: cache.limit },
       fetchedBytes: cache.fetchedBytes + layers.fetchedBytes,
       transfers: [...cache.transfers, ...layers.transfers],
