@@ -14,11 +14,14 @@ import { type LinkOptions, startLink } from '../link.ts';
 const LINK: LinkOptions = { rate: 200e6, roundTrip: 20 };
 const MEBIBYTES = 700;
 const NAME = 'bench/large:1';
+/** The same image, with a trace. */
+const TRACED = 'bench/traced:1';
 /** Milliseconds that apptainer may take. */
 const LIMIT = 600_000;
 
 const first = 'sregistry: the first start';
-const traced = 'sregistry: the next start, of an image that was evicted';
+const evicted = 'sregistry: the next start, of an image that was evicted';
+const pushed = 'sregistry: the first start, of an image with a trace';
 const local = 'the local file';
 const pulled = 'apptainer: pull and exec';
 
@@ -35,6 +38,18 @@ export async function start(): Promise<Benchmark> {
   const file = missing === undefined ? await largeImage(MEBIBYTES) : '';
   if (missing === undefined) await home.sregistry('push', file, '--name', `near://${NAME}`);
   const image = join(home.mountpoint, 'far', `${NAME}.sif`);
+  const traced = join(home.mountpoint, 'far', `${TRACED}.sif`);
+  let isTraced = false;
+  /** Stores the image with the trace of a start. */
+  const pushTraced = async () => {
+    if (isTraced) return;
+    isTraced = true;
+    await home.mountEmpty();
+    await home.sregistry('push', file, '--name', `near://${TRACED}`);
+    await succeed('exec', traced, 'true');
+    await home.unmount();
+    await home.sregistry('cache', 'push-trace', `near://${TRACED}`);
+  };
   const copy = join(home.path, 'theirs.sif');
 
   /** Tells what the registry was asked for during a start: the log is one line for each request. */
@@ -62,14 +77,23 @@ export async function start(): Promise<Benchmark> {
         run: () => tellRequests(first, () => succeed('exec', image, 'true')),
       },
       {
-        name: traced,
+        name: evicted,
         missing,
         prepare: async () => {
           await home.unmount();
           await home.sregistry('cache', 'prune');
           await home.mount();
         },
-        run: () => tellRequests(traced, () => succeed('exec', image, 'true')),
+        run: () => tellRequests(evicted, () => succeed('exec', image, 'true')),
+      },
+      {
+        name: pushed,
+        missing,
+        prepare: async () => {
+          await pushTraced();
+          await home.mountEmpty();
+        },
+        run: () => tellRequests(pushed, () => succeed('exec', traced, 'true')),
       },
       { name: local, missing, run: () => succeed('exec', file, 'true') },
       {
@@ -85,8 +109,9 @@ export async function start(): Promise<Benchmark> {
       },
     ],
     goals: [
-      { of: traced, against: first },
-      { of: traced, against: local, limit: 2 },
+      { of: evicted, against: first },
+      { of: pushed, against: first },
+      { of: pushed, against: local, limit: 2 },
       { of: first, against: pulled },
     ],
   };
