@@ -130,8 +130,8 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./doctor.ts'),
   },
   {
-    command: 'completion',
-    describe: 'Print a script for the completion of bash or zsh',
+    command: 'completion [shell]',
+    describe: 'Print a script for the completion of bash, zsh or fish',
     load: () => import('./completion.ts'),
   },
   {

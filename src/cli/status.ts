@@ -30,18 +30,22 @@ export default defineCommand({
 
   async run(args, { env }) {
     const wanted = args.mountpoint === undefined ? undefined : await mountpointOf(args.mountpoint, env);
-    const { mounts, silent } = await mountStatuses(env, wanted);
-    if (wanted !== undefined && mounts.length + silent.length === 0) {
+    const { mounts, silent, dead } = await mountStatuses(env, wanted);
+    if (wanted !== undefined && mounts.length + silent.length + dead.length === 0) {
       throw new SregistryError('NOT_FOUND', `No sregistry is mounted at ${wanted}`, {
         hint: 'sregistry status lists the mounts',
       });
     }
     const pushes = await pushesOf(mounts, wanted === undefined ? await ownCache(env) : undefined);
     for (const record of silent) warnOfSilence(record);
+    for (const path of dead)
+      bot.warning(`The process of the mount at ${path} has ended. Clear it with: sregistry unmount ${path}`);
     for (const note of mounts.map(outdated)) if (note !== undefined) bot.warning(note);
-    if (args.json) printJson({ mounts, pushes });
+    if (args.json) printJson({ mounts, dead, pushes });
     else bot.data(describe(mounts, pushes).join('\n'));
-    return silent.length > 0 ? 1 : 0;
+    // A dead mount that nobody asked for may be another's.
+    const failed = silent.length > 0 || (wanted !== undefined && dead.length > 0);
+    return failed ? 1 : 0;
   },
 });
 
@@ -73,12 +77,17 @@ function describe(mounts: readonly MountStatus[], pushes: readonly PushSummary[]
 }
 
 function describeMount({ mountpoint, pid, since, ...mount }: MountStatus): string[] {
-  const { backends, cache, version, fetchedBytes, transfers, openFiles, open, pushing } = mount;
+  const { backends, unreachable, log, cache, version, fetchedBytes, transfers, openFiles, open, pushing } =
+    mount;
   return [
     `${mountpoint} (process ${pid}, mounted ${formatAge(since)}${version === undefined ? '' : `, version ${version}`})`,
     `  backends  ${backends.join(', ')}`,
+    ...(unreachable ?? []).map(
+      ({ backend, since, error }) => `  no answer ${backend}, first ${formatAge(since)}: ${error}`,
+    ),
     `  cache     ${formatSize(cache.bytes)} of ${formatSize(cache.limit)} in ${cache.path}`,
     `  network   ${formatSize(fetchedBytes)} fetched, ${transfers.length} transfers, ${pushing} pushes`,
+    ...(log ? [`  log       ${log}`] : []),
     `  in use    ${openFiles} open files`,
     ...describeOpen(open),
     ...(transfers as Transfer[]).map(

@@ -25,13 +25,14 @@ export type Entries = Pick<Listing, 'entries' | 'complete'>;
 
 export class CachedListings {
   readonly #options: MetadataOptions;
-  readonly #service = new StaleIfError<Entries>();
+  readonly #service: StaleIfError<Entries>;
   readonly #memory = new LRUCache<string, Listing>({ max: 5_000 });
   readonly #recent = new RecentListings();
   /** The images of listings that somebody looked at, by name. */
   readonly #images = new WeakMap<Listing, Map<string, RemoteImage>>();
 
   constructor(options: MetadataOptions) {
+    this.#service = new StaleIfError(options.health);
     this.#options = options;
   }
 
@@ -47,7 +48,7 @@ export class CachedListings {
     if (known !== undefined && this.#isGood(known)) return known;
     if (offline) return { entries: seenIn(state, identityOf(backend), collection), complete: false };
     const ask = (call: SharedCall) => this.#fetch(backend, collection, call);
-    return this.#service.answer({ id: idOf(backend, collection), known, ask, signal });
+    return this.#service.answer({ backend: backend.name, id: idOf(backend, collection), known, ask, signal });
   }
 
   /**

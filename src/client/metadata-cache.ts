@@ -11,6 +11,7 @@ import type { Backend } from '../backends/backend.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { CachedListings } from './cached-listings.ts';
+import { Health } from './health.ts';
 import { LookAhead } from './look-ahead.ts';
 import type { MetadataOptions } from './metadata-options.ts';
 import { ResolvedImages } from './resolved-images.ts';
@@ -18,11 +19,13 @@ import { ResolvedImages } from './resolved-images.ts';
 export class MetadataCache {
   readonly images: ResolvedImages;
   readonly listings: CachedListings;
+  readonly health = new Health();
   readonly #ahead: LookAhead;
 
   constructor(options: MetadataOptions) {
-    this.images = new ResolvedImages(options);
-    this.listings = new CachedListings(options);
+    const all = { health: this.health, ...options };
+    this.images = new ResolvedImages(all);
+    this.listings = new CachedListings(all);
     this.#ahead = new LookAhead(this.images);
   }
 
@@ -52,5 +55,6 @@ export class MetadataCache {
   forget(backend: Backend): void {
     this.images.forget(backend);
     this.listings.forget(backend);
+    this.health.answered(backend.name);
   }
 }

@@ -1,4 +1,5 @@
 import type { State } from '../catalog/state.ts';
+import type { Health } from './health.ts';
 
 /** Options of the caches of what registries say. */
 export interface MetadataOptions {
@@ -7,4 +8,6 @@ export interface MetadataOptions {
   readonly ttl: number;
   /** Answer from memory and catalog only; never ask a service. */
   readonly offline: boolean;
+  /** Gets whether services answer. */
+  readonly health?: Health;
 }

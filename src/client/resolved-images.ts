@@ -18,10 +18,11 @@ const ABSENT_TTL = 2_000;
 
 export class ResolvedImages {
   readonly #options: MetadataOptions;
-  readonly #service = new StaleIfError<RemoteImage | undefined>();
+  readonly #service: StaleIfError<RemoteImage | undefined>;
   readonly #memory = new LRUCache<string, Answer>({ max: 50_000 });
 
   constructor(options: MetadataOptions) {
+    this.#service = new StaleIfError(options.health);
     this.#options = options;
   }
 
@@ -37,7 +38,13 @@ export class ResolvedImages {
       if (call.isCurrent()) this.put(backend, name, image);
       return image;
     };
-    return this.#service.answer({ id: idOf(backend, name), known: known?.image, ask, signal });
+    return this.#service.answer({
+      backend: backend.name,
+      id: idOf(backend, name),
+      known: known?.image,
+      ask,
+      signal,
+    });
   }
 
   /** Is the answer known in memory, and good? */

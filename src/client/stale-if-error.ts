@@ -6,11 +6,14 @@
 import { LRUCache } from 'lru-cache';
 import { isError, type SregistryError } from '../base/errors.ts';
 import { type SharedCall, SingleFlight } from '../base/single-flight.ts';
+import type { Health } from './health.ts';
 
 /** Milliseconds for which a service that failed is not asked the same question again. */
 const FAILURE_TTL = 2_000;
 
 export interface Question<T> {
+  /** Name of the backend. */
+  readonly backend: string;
   /** Equal questions have equal ids. An id begins with the backend's identity and a line break. */
   readonly id: string;
   /** The last known answer. */
@@ -21,11 +24,16 @@ export interface Question<T> {
 }
 
 export class StaleIfError<T> {
+  readonly #health: Health | undefined;
   readonly #calls = new SingleFlight<T>();
   readonly #failures = new LRUCache<string, SregistryError>({ max: 10_000, ttl: FAILURE_TTL });
 
+  constructor(health?: Health) {
+    this.#health = health;
+  }
+
   /** @throws {SregistryError} what `ask` throws, if the service answered or no answer is known. */
-  async answer({ id, known, ask, signal }: Question<T>): Promise<T> {
+  async answer({ backend, id, known, ask, signal }: Question<T>): Promise<T> {
     const recent = this.#failures.get(id);
     if (recent !== undefined) {
       if (known !== undefined) return known;
@@ -33,8 +41,12 @@ export class StaleIfError<T> {
     }
     const askAndNote = async (call: SharedCall) => {
       try {
-        return await ask(call);
+        const answer = await ask(call);
+        this.#health?.answered(backend);
+        return answer;
       } catch (error) {
+        if (isUnavailable(error)) this.#health?.failed(backend, error);
+        else if (isError(error, 'NOT_FOUND', 'UNAUTHORIZED', 'FORBIDDEN')) this.#health?.answered(backend);
         if (isUnavailable(error) && call.isCurrent()) this.#failures.set(id, error);
         throw error;
       }

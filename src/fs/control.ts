@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, type ErrorCode, isError, SregistryError } from '../base/errors.ts';
 import { isOurs } from '../base/private.ts';
+import type { Unreachable } from '../client/health.ts';
 import { hasRuntimeDir } from '../settings/paths.ts';
 import type { Cut, OpenPath } from './in-use.ts';
 import { socketPath } from './mount-record.ts';
@@ -21,6 +22,10 @@ export interface MountStatus {
   /** Of the sregistry that serves the mount. Version 0.1.0 did not tell it at first: undefined. */
   readonly version?: string | undefined;
   readonly backends: readonly string[];
+  /** Those that do not answer. Undefined for a mount of a version that does not tell. */
+  readonly unreachable?: readonly Unreachable[] | undefined;
+  /** Path of the log; empty for a mount in the foreground. */
+  readonly log?: string | undefined;
   readonly cache: { readonly path: string; readonly bytes: number; readonly limit: number };
   /** Bytes that came over the network since the mount. */
   readonly fetchedBytes: number;

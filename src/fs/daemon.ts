@@ -1,7 +1,6 @@
 /** Mounts in the background: starts, asks and ends the process that serves a mount. */
 import { spawn } from 'node:child_process';
 import { rename, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type ErrorCode, isError, SregistryError } from '../base/errors.ts';
@@ -13,8 +12,15 @@ import { askMount, type MountStatus } from './control.ts';
 import { type Cut, inUse, isHeld, usedPaths } from './in-use.ts';
 import type { MountRequest } from './mount.ts';
 import type { ReadyMessage } from './mount-process.ts';
-import { isMountProcess, listMounts, type MountRecord } from './mount-record.ts';
-import { isMounted, mountedPaths, serviceOf, unmountLazily, unmountUnused } from './mountpoint.ts';
+import { isMountProcess, listMounts, logPath, type MountRecord } from './mount-record.ts';
+import {
+  deadMounts,
+  isMounted,
+  mountedPaths,
+  serviceOf,
+  unmountLazily,
+  unmountUnused,
+} from './mountpoint.ts';
 
 /** Bytes after which a log is set aside and a new one begun. */
 const LOG_LIMIT = 10 * 1024 * 1024;
@@ -79,19 +85,24 @@ export async function mountInBackground(request: MountRequest, env: NodeJS.Proce
   return child.pid as number;
 }
 
-/** The status of each living mount of this user; `silent` names those that do not answer. */
+/**
+ * The status of each living mount of this user; `silent` names those that do not answer, `dead` those whose process has
+ * ended.
+ */
 export async function mountStatuses(
   env: NodeJS.ProcessEnv,
   mountpoint?: string,
-): Promise<{ mounts: MountStatus[]; silent: MountRecord[] }> {
+): Promise<{ mounts: MountStatus[]; silent: MountRecord[]; dead: string[] }> {
   const { runtimeDir } = getPaths(env);
   const records = await listMounts(runtimeDir);
   const wanted = records.filter((record) => mountpoint === undefined || record.mountpoint === mountpoint);
+  const dead = await deadMounts(records.map((record) => record.mountpoint));
   const answers = await Promise.allSettled(
     wanted.map((record) => askMount(runtimeDir, record.mountpoint, 'status', {}, ANSWER_TIMEOUT)),
   );
   return {
     mounts: answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : [])),
+    dead: dead.filter((path) => mountpoint === undefined || path === mountpoint),
     silent: wanted.filter((_, index) => answers[index]?.status === 'rejected'),
   };
 }
@@ -194,7 +205,7 @@ async function unmountForeign(mountpoint: string, force: boolean): Promise<Cut> 
 
 async function openLog(folder: string, mountpoint: string) {
   ensureLogDir(folder);
-  const path = join(folder, `mount-${basename(mountpoint) || 'root'}.log`);
+  const path = logPath(folder, mountpoint);
   const size = await stat(path).then(
     (stats) => stats.size,
     () => 0,

@@ -35,6 +35,15 @@ export function socketPath(runtimeDir: string, mountpoint: string): string {
   return join(runtimeDir, `${recordName(mountpoint)}.sock`);
 }
 
+/** Characters of a mount point's own name in the name of its log: file systems allow 255 bytes. */
+const LOG_NAME = 40;
+
+/** The log of a mount in the background. Mount points whose last parts are equal have logs of their own. */
+export function logPath(folder: string, mountpoint: string): string {
+  const name = (basename(mountpoint) || 'root').slice(0, LOG_NAME);
+  return join(folder, `mount-${name}-${recordName(mountpoint).slice(0, 8)}.log`);
+}
+
 export async function writeRecord(runtimeDir: string, record: MountRecord): Promise<void> {
   const path = recordPath(runtimeDir, record.mountpoint);
   const whole = `${path}.${process.pid}`;

@@ -77,6 +77,7 @@ export class Mount {
   readonly #filesystem: Filesystem;
   readonly #runtimeDir: string;
   readonly #log: Log;
+  readonly #logPath: string;
   readonly #since = Date.now();
   /** Milliseconds. */
   readonly #pushWait: number;
@@ -94,6 +95,7 @@ export class Mount {
     this.mountpoint = request.mountpoint;
     this.#session = session;
     this.#log = log;
+    this.#logPath = request.log ?? '';
     this.#pushWait = parseDuration(request.pushWait || DEFAULT_PUSH_WAIT, '--push-wait') * 1000;
     this.#settings = new FileWatch(session.paths.secretsFile);
     this.#runtimeDir = ensureRuntimeDir(session.paths.runtimeDir);
@@ -210,7 +212,7 @@ export class Mount {
     await writeRecord(this.#runtimeDir, {
       ...ownProcess(),
       mountpoint: this.mountpoint,
-      log: request.log ?? '',
+      log: this.#logPath,
       since: this.#since,
     });
     if (!request.readOnly) await this.#staging.restore(this.#session.backendNames);
@@ -219,13 +221,15 @@ export class Mount {
   }
 
   #status(): MountStatus {
-    const { cache, layers, backendNames, location } = this.#session;
+    const { cache, layers, backendNames, location, metadata } = this.#session;
     return {
       mountpoint: this.mountpoint,
       pid: process.pid,
       version,
       since: new Date(this.#since).toISOString(),
       backends: backendNames,
+      unreachable: metadata.health.unreachable,
+      log: this.#logPath,
       cache: { path: location.root, bytes: cache.bytes, limit: cache.limit },
       fetchedBytes: cache.fetchedBytes + layers.fetchedBytes,
       transfers: [...cache.transfers, ...layers.transfers],

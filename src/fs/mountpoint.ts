@@ -20,6 +20,16 @@ export async function mountedPaths(): Promise<string[]> {
   return (await mountTable()).filter(({ type }) => type === TYPE).map(({ path }) => path);
 }
 
+/** Milliseconds for a look at a mount of perhaps another user. The kernel itself says that one is dead, at once. */
+const DEAD_TIME_LIMIT = 1_000;
+
+/** Where a mount is whose process has ended: nobody answers there. `living`: mount points of processes that are known to live. */
+export async function deadMounts(living: readonly string[]): Promise<string[]> {
+  const unknown = (await mountedPaths()).filter((path) => !living.includes(path));
+  const services = await Promise.all(unknown.map((path) => serviceOf(path, DEAD_TIME_LIMIT)));
+  return unknown.filter((_, index) => services[index] === 'dead');
+}
+
 /** A line of the mount table. */
 export interface MountEntry {
   readonly id: string;
@@ -88,13 +98,13 @@ export async function prepareMountpoint(mountpoint: string): Promise<void> {
   }
 }
 
-/** The state of a mount's process: it answers, it is dead (ENOTCONN), or it does not answer in time. */
+/** The state of a mount's process: it answers, it is dead (ENOTCONN), or it does not answer in time (milliseconds). */
 export type Service = 'alive' | 'dead' | 'silent';
 
-export async function serviceOf(mountpoint: string): Promise<Service> {
+export async function serviceOf(mountpoint: string, timeout = TIME_LIMIT): Promise<Service> {
   try {
     // A process of its own can be killed. A call that waits for a hung mount would keep this process from ending.
-    await run('stat', ['--', mountpoint], { timeout: TIME_LIMIT, killSignal: 'SIGKILL', env: IN_ENGLISH });
+    await run('stat', ['--', mountpoint], { timeout, killSignal: 'SIGKILL', env: IN_ENGLISH });
     return 'alive';
   } catch (error) {
     const { killed, stderr } = error as { killed?: boolean; stderr?: string };

@@ -78,8 +78,16 @@ export function imageKey(backend: string, name: ImageName): string {
   return `${backend}://${formatImageName(name)}`;
 }
 
+/**
+ * The file name that a spelling without colons stands for: `hello@tag=1.0.simg` for `hello:1.0.simg`, and `@sha256=` for `@sha256:`.
+ * Colons separate paths in bind options and in variables such as PATH. No service's version begins like that, so nothing else is meant.
+ */
+function withColons(file: string): string {
+  return file.replace(/^([^@:]+)@tag=/, '$1:').replace(/@(sha256|sha512)=/, '@$1:');
+}
+
 function imageName(file: string, collection: string): ImageName | undefined {
-  const parts = parseFileName(file);
+  const parts = parseFileName(withColons(file));
   return parts && { collection, image: parts.image, tag: parts.tag, version: parts.version };
 }
 

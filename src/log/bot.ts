@@ -3,8 +3,10 @@ import { inspect } from 'node:util';
 import { describeError, SregistryError } from '../base/errors.ts';
 import { hideDebugLogs, showDebugLogs } from './debug.ts';
 import { LEVELS, type LevelName, parseLevel } from './levels.ts';
+
 import { NO_PROGRESS, type Progress, type ProgressOptions } from './live.ts';
 import type { Output } from './output.ts';
+import { lineProgress } from './progress-lines.ts';
 import { alignedTable, type Cell, type TableOptions, tabbedTable } from './table.ts';
 import { paint } from './terminal.ts';
 
@@ -52,7 +54,10 @@ export interface Bot {
 
   /** A spinner, shown on a terminal only. There is one at a time; `start` again changes its text. */
   readonly spinner: { start(text?: string): void; stop(): void };
-  /** A progress bar on stderr, shown if that is a terminal and the bot is not quiet. Several may run at the same time. */
+  /**
+   * A progress bar on stderr if that is a terminal; else a line every 30 s of what takes more than a minute. Nothing if the bot is quiet.
+   * Several may run at the same time.
+   */
   progress(options: ProgressOptions): Progress;
 }
 
@@ -110,7 +115,12 @@ export function createBot(output: Output, env: NodeJS.ProcessEnv): Bot {
     },
 
     spinner: createSpinner(output, isSilent),
-    progress: (options) => (isSilent() ? NO_PROGRESS : output.live.addBar(options)),
+    progress(options) {
+      if (level < LEVELS.INFO) return NO_PROGRESS;
+      return output.isWatched
+        ? output.live.addBar(options)
+        : lineProgress(options, (line) => say('INFO', line));
+    },
   };
 }
 

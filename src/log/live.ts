@@ -2,8 +2,8 @@
  * The live lines at the bottom of a terminal: progress bars and the spinner. One cli-progress MultiBar draws all of them, and prints
  * ordinary lines above them, so that they never overwrite each other. It exists while there is at least one live line.
  */
-import bytes from 'bytes';
 import { MultiBar, type Options, type SingleBar } from 'cli-progress';
+import { formatBytes, paceFrom } from './pace.ts';
 import { type OutputStream, printable } from './terminal.ts';
 
 export interface Progress extends Disposable {
@@ -27,7 +27,7 @@ export interface ProgressOptions {
 export const NO_PROGRESS: Progress = { update() {}, increment() {}, stop() {}, [Symbol.dispose]() {} };
 
 const BAR: Options = {
-  format: '{label} [{bar}] {percentage}% {value}/{total} ETA {eta_formatted}',
+  format: '{label} [{bar}] {percentage}% {value}/{total}{rate} ETA {eta_formatted}',
   barsize: 24,
 };
 const BYTES: Options = {
@@ -42,7 +42,9 @@ const FRAMES = ['-', '\\', '|', '/'];
 const FRAME_MS = 100;
 const frame = (now: number) => FRAMES[Math.floor(now / FRAME_MS) % FRAMES.length];
 
-const formatBytes = (count: number) => bytes.format(count, { decimalPlaces: 1, fixedDecimals: true }) ?? '';
+/** With a space in front, as it stands in the format. Items have none: they are few. */
+const rateOf = (pace: number, { formatValue }: Options) =>
+  formatValue === undefined ? '' : ` ${formatBytes(Math.round(pace))}/s`;
 
 export class LiveRegion {
   #bars: MultiBar | undefined;
@@ -81,7 +83,14 @@ export class LiveRegion {
       // The command line handles signals and stops its bars.
       gracefulExit: false,
     });
-    const bar = this.#bars.create(total, 0, { label: printable(label) }, options);
+    const bar = this.#bars.create(total, 0, { label: printable(label), rate: '' }, options);
+    const paceAt = paceFrom();
+    let done = 0;
+    const update = (now: number) => {
+      done = now;
+      const pace = paceAt(done);
+      bar.update(done, pace === undefined ? {} : { rate: rateOf(pace, options) });
+    };
     this.#count++;
     let stopped = false;
     const stop = () => {
@@ -90,8 +99,8 @@ export class LiveRegion {
       this.#remove(bar);
     };
     return {
-      update: (done) => bar.update(done),
-      increment: (amount) => bar.increment(amount),
+      update,
+      increment: (amount) => update(done + amount),
       stop,
       [Symbol.dispose]: stop,
     };

@@ -1,5 +1,8 @@
 /** Several images in one command, and names that one command prints and another takes. */
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { needs } from '../helpers/skip.ts';
 import { startRegistry } from '../servers/docker-registry.ts';
@@ -44,6 +47,31 @@ needs({ registry: true })('With a registry', () => {
     await home.ok('cache', 'verify');
     await home.ok('search', 'hello');
     expect(await home.json('cache', 'ls')).toMatchObject([{ complete: true }]);
+  });
+
+  test('completion in bash goes by collections to the images that were seen, and asks no service', async () => {
+    const { home } = await lab();
+    await home.ok('search', 'hello', '--backend', 'lab');
+    await home.ok('backend', 'add', 'off', '--driver', 'oci', 'base=http://localhost:1');
+    const complete = async (line: string) => {
+      const script = `
+        sregistry() { "${process.execPath}" "${join(import.meta.dirname, 'sregistry.ts')}" "$@"; }
+        source <(sregistry completion bash)
+        COMP_LINE=$1 COMP_POINT=\${#1}
+        _sregistry
+        printf '%s\\n' "\${COMPREPLY[@]}"`;
+      const { stdout, stderr } = await promisify(execFile)('bash', ['-c', script, 'bash', line], {
+        env: home.env,
+      });
+      expect(stderr).toBe('');
+      return stdout.trim().split('\n');
+    };
+    expect(await complete('sregistry pull la')).toEqual(['lab://']);
+    // Behind the colon, as bash replaces only that.
+    expect(await complete('sregistry pull lab://d')).toEqual(['//demo/']);
+    expect(await complete('sregistry cache pin lab://demo/')).toEqual(['//demo/hello:1.0']);
+    expect(await complete('sregistry pull off://')).toEqual(['']);
+    expect(await complete('sregistry completion f')).toEqual(['fish']);
   });
 
   test('a name that a command prints is one that the others take', async () => {

@@ -9,6 +9,7 @@ import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { vi } from 'vitest';
 import type { MountStatus } from '../../src/fs/control.ts';
+import { logPath } from '../../src/fs/mount-record.ts';
 import { isMounted } from '../../src/fs/mountpoint.ts';
 import { apptainer } from '../servers/apptainer.ts';
 
@@ -134,8 +135,12 @@ export class World {
     return mount;
   }
 
+  get logPath(): string {
+    return logPath(join(this.home, '.local/state/sregistry'), this.mountpoint);
+  }
+
   async mountLog(): Promise<string> {
-    return readFile(join(this.home, '.local/state/sregistry/mount-mnt.log'), 'utf8').catch(() => '');
+    return readFile(this.logPath, 'utf8').catch(() => '');
   }
 
   async end(): Promise<void> {

@@ -183,7 +183,7 @@ needs({ fuse: true })('the end of a mount', () => {
 
   test('the log is closed to others, also where it is there already', async () => {
     const folder = join(world.home, '.local/state/sregistry');
-    const log = join(folder, 'mount-mnt.log');
+    const log = world.logPath;
     await mkdir(folder, { recursive: true });
     await writeFile(log, 'what was said before\n');
     await chmod(folder, 0o755);
@@ -199,7 +199,7 @@ needs({ fuse: true })('the end of a mount', () => {
     const target = join(world.home, 'precious');
     await mkdir(folder, { recursive: true });
     await writeFile(target, 'mine\n');
-    await symlink(target, join(folder, 'mount-mnt.log'));
+    await symlink(target, world.logPath);
     const { code, stderr } = await world.sregistry('mount', world.mountpoint);
     expect(code).toBe(1);
     expect(stderr).toContain('is not a file of yours');

@@ -51,6 +51,15 @@ describe('paths', () => {
     }
   });
 
+  test('An image is also found by a name without colons, <image>@tag=<tag>.', async () => {
+    const { filesystem } = await open();
+    const { size } = await filesystem.getattr('/lab/demo/small@tag=1.0.sif');
+    expect(size).toBe(small.length);
+    await copyIn(filesystem, '/lab/demo/small@tag=2.0.sif', small);
+    expect((await filesystem.getattr('/lab/demo/small:2.0.sif')).size).toBe(small.length);
+    expect((await filesystem.readdir('/lab/demo')).sort()).toEqual(['small:1.0.sif', 'small:2.0.sif']);
+  });
+
   test('A file name without a tag means the tag latest.', async () => {
     const { filesystem } = await open();
     await copyIn(filesystem, '/lab/demo/untagged.sif', small);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { fileNameOf, looksLikeFile, parentOf, parsePath } from '../../src/fs/tree.ts';
+import { fileNameOf, keyOf, looksLikeFile, parentOf, parsePath } from '../../src/fs/tree.ts';
 
 describe('a path', () => {
   test.each([
@@ -43,6 +43,22 @@ describe('a path', () => {
       expect(parsePath(path)).toBeUndefined();
     },
   );
+
+  test.each([
+    ['hello@tag=1.0.simg', 'hello:1.0.simg'],
+    ['hello@sha256=ab.sif', 'hello@sha256:ab.sif'],
+    ['hello@tag=1.0@sha256=ab.sif', 'hello:1.0@sha256:ab.sif'],
+    ['hello@tag=1.0.sif.json', 'hello:1.0.sif.json'],
+  ])('%s is %s without colons', (spelling, file) => {
+    expect(parsePath(`/lab/demo/${spelling}`)).toEqual(parsePath(`/lab/demo/${file}`));
+    expect(keyOf(`/lab/demo/${spelling}`)).toBe(
+      file.endsWith('.json') ? `/lab/demo/${spelling}` : keyOf(`/lab/demo/${file}`),
+    );
+  });
+
+  test.each(['hello@tag=.simg', '@tag=1.simg', 'hello@tag=1:2.simg'])('%s names no image', (file) => {
+    expect(parsePath(`/lab/demo/${file}`)).toMatchObject({ kind: 'folder' });
+  });
 
   test('a name that cannot be a file name is not listed', () => {
     expect(fileNameOf({ collection: '', image: 'a/../b', tag: '1' }, 'sif')).toBeUndefined();

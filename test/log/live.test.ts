@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { createBot } from '../../src/log/index.ts';
 import { memoryOutput } from './streams.ts';
 
@@ -19,6 +19,32 @@ test('shows no progress and no spinner in a pipe or when quiet', () => {
     bot.spinner.stop();
     expect(stderr.text()).toBe('');
   }
+});
+
+test('in a pipe, says how a transfer of more than a minute goes, every 30 seconds', () => {
+  vi.useFakeTimers({ toFake: ['Date'], now: 0 });
+  onTestFinished(() => void vi.useRealTimers());
+  const { bot, stderr } = botOn(false);
+  using bar = bot.progress({ label: 'x.sif', total: 400 * 1024 ** 2 });
+  for (let second = 0; second <= 100; second++) {
+    vi.setSystemTime(second * 1000);
+    bar.update(second * 1024 ** 2);
+  }
+  expect(stderr.text()).toBe(
+    'x.sif: 60.0MB of 400.0MB, 1.0MB/s, 6m left\nx.sif: 90.0MB of 400.0MB, 1.0MB/s, 5m left\n',
+  );
+});
+
+test('shows the rate since the first news, so that what a resumed transfer had does not count', () => {
+  vi.useFakeTimers({ toFake: ['Date'], now: 0 });
+  onTestFinished(() => void vi.useRealTimers());
+  const { bot, stderr } = botOn(true);
+  using bar = bot.progress({ label: 'x.sif', total: 100 * 1024 ** 2 });
+  bar.update(50 * 1024 ** 2);
+  vi.setSystemTime(2000);
+  bar.update(60 * 1024 ** 2);
+  bot.info('now');
+  expect(stderr.text()).toContain('60.0MB/100.0MB 5.0MB/s ETA');
 });
 
 test('shows several bars and the spinner at once, and messages between them', () => {

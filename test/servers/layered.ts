@@ -1,5 +1,7 @@
 /** Containers in layers, made here and pushed to a registry by its plain HTTP API. */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { hostPlatform } from '../../src/base/platform.ts';
 
@@ -33,6 +35,24 @@ export function tarOf(entries: readonly TarEntry[]): Buffer {
     return [header, bytes, Buffer.alloc((512 - (bytes.length % 512)) % 512)];
   });
   return Buffer.concat([...blocks, Buffer.alloc(1024)]);
+}
+
+/** Programs of this machine as `bin/NAME`, with the libraries that they load. */
+export function programs(...names: readonly string[]): TarEntry[] {
+  const found = names.map((name) => ({
+    name,
+    path: execFileSync('which', [name], { encoding: 'utf8' }).trim(),
+  }));
+  const needed = found.flatMap(
+    ({ path }) => execFileSync('ldd', [path], { encoding: 'utf8' }).match(/\/\S+/g) ?? [],
+  );
+  const entry = (path: string, from: string) => ({ path, data: readFileSync(from), mode: 0o755 });
+  return [
+    { path: 'bin/', type: 'directory' },
+    ...found.map(({ name, path }) => entry(`bin/${name}`, path)),
+    ...[...new Set(needed)].map((path) => entry(path.slice(1), path)),
+    { path: 'etc/', type: 'directory' },
+  ];
 }
 
 export type Compression = 'gzip' | 'zstd' | 'none';

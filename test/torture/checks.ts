@@ -6,6 +6,7 @@ import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { logPath } from '../../src/fs/mount-record.ts';
 import { mountedPaths } from '../../src/fs/mountpoint.ts';
 import type { Arena } from './arena.ts';
 import { add } from './counters.ts';
@@ -232,7 +233,7 @@ function namesIn(folder: string): string[] {
 /** The last lines of a mount's log, for a report. */
 export function logTail(arena: Arena, mount: MountPoint, lines = 15): string {
   try {
-    const text = readFileSync(join(arena.rig.logs, `mount-${mount.name}.log`), 'utf8');
+    const text = readFileSync(logPath(arena.rig.logs, mount.path), 'utf8');
     return text.trimEnd().split('\n').slice(-lines).join('\n');
   } catch {
     return '';
