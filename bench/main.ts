@@ -21,6 +21,10 @@ const BENCHMARKS: Readonly<Record<string, Entry>> = {
     about: 'Docker images: started through the mount and pulled, beside apptainer and curl',
     load: () => import('./layers/benchmark.ts'),
   },
+  push: {
+    about: 'A large image pushed by command and by cp into the mount, beside oras and curl',
+    load: () => import('./push/benchmark.ts'),
+  },
 };
 
 const { values, positionals } = parseArgs({

@@ -134,6 +134,8 @@ export interface Backend {
   remove?(image: RemoteImage, signal?: AbortSignal): Promise<void>;
   /** Copies within the service; the bytes do not pass through this machine. */
   copy?(from: RemoteImage, to: ImageName, signal?: AbortSignal): Promise<RemoteImage>;
+  /** Stores a start-up trace with the image, whose revision stays. Returns the image as it is known now. */
+  keepTrace?(image: RemoteImage, trace: string, signal?: AbortSignal): Promise<RemoteImage>;
   /** Checks that the service answers and accepts the credentials. */
   check?(signal?: AbortSignal): Promise<void>;
   /** Frees connections. */

@@ -12,7 +12,7 @@ import { parseBoolean } from '../base/boolean.ts';
 import { SregistryError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import { bot } from '../log/index.ts';
-import { createAgent } from './http/agent.ts';
+import { type Agent, createAgent } from './http/agent.ts';
 import { type DownloadOptions, download } from './http/download.ts';
 import type { Hints } from './http/errors.ts';
 import type { Headers, Service } from './http/exchange.ts';
@@ -68,6 +68,8 @@ export interface HttpClient {
   open(url: string | URL, options?: StreamOptions): Promise<RangeStream>;
   /** Downloads to a file, which appears when it is whole. Returns its size in bytes. */
   download(url: string | URL, path: string, options?: DownloadOptions): Promise<number>;
+  /** Makes so many connections to the service of `base` before requests need them. Sends nothing, and tells no failure. */
+  warm(connections: number): void;
   /** Does the service answer a GET with success? */
   healthy(url: string | URL, signal?: AbortSignal): Promise<boolean>;
   /** Ends all connections. */
@@ -80,7 +82,7 @@ const DEFAULT_STALL = 30_000;
 const STALL_PART = 1 / 4;
 
 export function createHttpClient(settings: HttpSettings = {}): HttpClient {
-  const transport = createTransport(settings);
+  const { agent, transport } = createTransport(settings);
   const request = (method: string, url: string | URL, options?: RequestOptions) =>
     complete(transport, method, url, options);
   return {
@@ -100,18 +102,22 @@ export function createHttpClient(settings: HttpSettings = {}): HttpClient {
         () => true,
         () => false,
       ),
-    close: () => transport.agent.destroy(),
+    warm: (connections) => {
+      if (transport.base !== undefined) agent.warm(transport.base, connections);
+    },
+    close: () => agent.close(),
   };
 }
 
-function createTransport(settings: HttpSettings): Transport {
+function createTransport(settings: HttpSettings): { agent: Agent; transport: Transport } {
   const env = settings.env ?? process.env;
   const base = settings.base === undefined ? undefined : new URL(settings.base);
   const trusted = new Set(settings.origins);
   if (base) trusted.add(base.origin);
   const timeout = settings.timeout ?? timeoutOf(env);
-  return {
-    agent: createAgent({ env, verify: verifies(env) }),
+  const agent = createAgent({ env, verify: verifies(env) });
+  const transport: Transport = {
+    agent: agent.dispatcher,
     base,
     headers: settings.headers ?? {},
     userAgent: `sregistry/${version}`,
@@ -123,6 +129,7 @@ function createTransport(settings: HttpSettings): Transport {
     timeout,
     stall: settings.stall ?? Math.min(DEFAULT_STALL, timeout * STALL_PART),
   };
+  return { agent, transport };
 }
 
 function timeoutOf(env: NodeJS.ProcessEnv): number {

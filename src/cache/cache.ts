@@ -161,10 +161,11 @@ export class ImageCache {
 
   /**
    * Says that a program opens this image as a file, perhaps to start a container: what it will read is fetched before it asks, and
-   * what it reads is noted for the next time. Not for a program that opens many images.
+   * what it reads is noted for the next time. Not for a program that opens many images. `trace` came with the image: it counts until
+   * the image was started here.
    */
-  foresee(image: CachedImage): void {
-    if (!image.complete && this.#starts.take(image.key)) image.start();
+  foresee(image: CachedImage, trace?: string): void {
+    if (!image.complete && this.#starts.take(image.key)) image.start(trace);
   }
 
   /**

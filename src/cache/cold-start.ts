@@ -68,13 +68,14 @@ export class ColdStart {
     return this.#work !== undefined;
   }
 
-  /** Begins, unless it has begun or the image is whole. */
-  begin(): void {
+  /** Begins, unless it has begun or the image is whole. `foreign`: the trace to use if the image was not started here before. */
+  begin(foreign = ''): void {
     const { entry, limit } = this.#options;
     // In a small cache, what was not asked for would drive out what was.
     if (this.#until > 0 || entry.map.complete || limit < 4 * MAX_BYTES) return;
     this.#until = Date.now() + START_TIME;
     this.#known = this.#load();
+    if (this.#known.size === 0) this.#known = parseTrace(foreign, entry.size);
     const requests = requestsOf(this.#known);
     const work = requests.length > 0 ? this.#replay(requests) : this.#fetchTables();
     this.#work = work
@@ -114,7 +115,7 @@ export class ColdStart {
     if ([...touched].every((block) => this.#known.has(block)) || isCopy(touched)) return;
     const { image, traces, uri } = this.#options;
     try {
-      this.#known = mergeTraces(this.#load(), touched);
+      this.#known = mergeTraces(new Set([...this.#load(), ...this.#known]), touched);
       traces.put(image, formatTrace(this.#known));
     } catch (error) {
       debug('the start of %s was not noted: %o', uri, error);

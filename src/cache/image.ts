@@ -111,8 +111,8 @@ export class CachedImage {
   }
 
   /** Fetches what the start of a container reads before it asks. */
-  start(): void {
-    if (this.#state === 'open') this.#stored?.start();
+  start(trace?: string): void {
+    if (this.#state === 'open') this.#stored?.start(trace);
   }
 
   /** Resolves when the fetches that are under way now have ended. */

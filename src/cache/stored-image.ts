@@ -75,10 +75,10 @@ export class StoredImage {
   }
 
   /** Fetches what a program needs that opens the image now, see {@link ColdStart}. */
-  start(): void {
+  start(trace?: string): void {
     // A source that decodes, or that is counted or sent as a whole, is read as it is needed.
     if (this.#options.sequential || this.#options.source.decoded !== undefined) return;
-    this.#start.begin();
+    this.#start.begin(trace);
   }
 
   /** Resolves when the fetches that are under way now have ended. */

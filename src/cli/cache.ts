@@ -9,6 +9,8 @@ import {
   type VerifyCounts,
   verify,
 } from '../client/cache.ts';
+import { parseTarget } from '../client/target.ts';
+import { pushTrace } from '../client/traces.ts';
 import { bot } from '../log/index.ts';
 import { parseDuration, parseSize } from '../settings/environment.ts';
 import { ARCH_OPTION } from './arch.ts';
@@ -92,6 +94,24 @@ function pinning(command: string, describe: string, pinned: boolean) {
   });
 }
 
+const pushTraceCommand = defineSubcommand({
+  command: 'push-trace <uri>',
+  describe: 'Store with an image what its start reads, so that it starts fast elsewhere',
+  build: (yargs) =>
+    yargs.positional('uri', {
+      type: 'string',
+      demandOption: true,
+      describe: 'BACKEND://COLLECTION/IMAGE:TAG',
+    }),
+  examples: [['sregistry cache push-trace lab://demo/hello:1.0', 'After it was run from the mount once']],
+
+  async run({ uri }, context) {
+    await using session = await openSession(context);
+    await pushTrace(session, await parseTarget(uri, session), context.signal);
+    bot.info(`[push-trace] ${uri}`);
+  },
+});
+
 const verifyCommand = defineSubcommand({
   command: 'verify',
   describe: 'Repair the cache, compare whole images and layers with their digests, and remove wrong ones',
@@ -167,6 +187,7 @@ export default {
     du,
     pinning('pin', 'Keep an image, or its layers, in the cache until it is unpinned', true),
     pinning('unpin', 'Allow evicting an image, or its layers, from the cache again', false),
+    pushTraceCommand,
     verifyCommand,
     pruneCommand,
   ],

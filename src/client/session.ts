@@ -82,6 +82,8 @@ export class Session {
   readonly extension: string;
   /** Milliseconds for which an image or a listing is trusted. */
   readonly ttl: number;
+  /** Are services not asked? */
+  readonly offline: boolean;
   /** As {@link SessionOptions.arch}, in Go's form. */
   readonly arch: string | undefined;
   /** The user's own images. Opened when first asked. */
@@ -107,11 +109,12 @@ export class Session {
     this.extension = options.extension ?? (env.SREGISTRY_EXT || 'simg');
     this.#shown = options.backends;
     this.#configured = configure(opened.secrets, env, options.backends);
+    this.offline = options.offline ?? false;
     this.ttl = parseDuration(options.ttl ?? (env.SREGISTRY_TTL || DEFAULT_TTL), 'the time to live') * 1000;
     this.metadata = new MetadataCache({
       state: opened.state,
       ttl: this.ttl,
-      offline: options.offline ?? false,
+      offline: this.offline,
     });
   }
 

@@ -10,6 +10,7 @@ import { isError, SregistryError } from '../base/errors.ts';
 import type { CurrentImage } from '../client/current-image.ts';
 import { inspectRemote } from '../client/inspect-remote.ts';
 import type { Session } from '../client/session.ts';
+import { warm } from '../client/warm-up.ts';
 import type { ImageName } from '../image/name.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import { OpenRevisions } from './open-revisions.ts';
@@ -74,6 +75,8 @@ export class Lookup {
     if (open !== undefined) return open;
     if (this.#removals.has(key)) return undefined;
     const backend = await this.backend(parsed.backend);
+    // Whoever asks for one image may open it, and what that fetches needs connections.
+    if (!this.#session.metadata.images.has(backend, parsed.name)) warm(this.#session, backend);
     return this.#session.layered.sized(
       await this.#session.metadata.images.resolve(backend, parsed.name, signal),
     );

@@ -16,6 +16,7 @@ import { version } from '../base/version.ts';
 import { adoptPublished, publish } from '../client/publish.ts';
 import { Session, type SessionOptions } from '../client/session.ts';
 import { openKeyRing } from '../client/signatures.ts';
+import { warmUp } from '../client/warm-up.ts';
 import type { KeyRing } from '../image/signatures.ts';
 import type { Log, LogFormat } from '../log/index.ts';
 import { parseDuration } from '../settings/environment.ts';
@@ -218,6 +219,7 @@ export class Mount {
     if (!request.readOnly) await this.#staging.restore(this.#session.backendNames);
     this.#log(`mounted ${this.mountpoint} with ${this.#session.backendNames.join(', ')}`);
     void this.#watch();
+    void warmUp(this.#session);
   }
 
   #status(): MountStatus {

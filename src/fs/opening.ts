@@ -223,7 +223,7 @@ export class Opening {
   async #openBytes(path: string, backend: Backend, image: RemoteImage): Promise<OpenFile> {
     if (backend.openLocal !== undefined) return new LocalFile(path, image, await backend.openLocal(image));
     const cached = this.#session.openCached(backend, image, this.#lookup.changeOf(backend, image));
-    this.#session.cache.foresee(cached);
+    this.#session.cache.foresee(cached, image.trace);
     return new CachedFile(path, image, cached, (open) => this.#session.cache.close(open));
   }
 

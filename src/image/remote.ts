@@ -21,6 +21,8 @@ export interface RemoteImage {
   readonly origin?: string | undefined;
   /** Metadata stored beside the image: labels, annotations. Flat strings. */
   readonly annotations?: Readonly<Record<string, string>> | undefined;
+  /** What a start of it reads, if that is stored with it: a text from elsewhere, which cache/trace.ts reads. */
+  readonly trace?: string | undefined;
   /** Extension it is stored under (`sif`, `simg`), if the service stores one. */
   readonly extension?: string | undefined;
   /**

@@ -3,7 +3,6 @@ import { inspect } from 'node:util';
 import { describeError, SregistryError } from '../base/errors.ts';
 import { hideDebugLogs, showDebugLogs } from './debug.ts';
 import { LEVELS, type LevelName, parseLevel } from './levels.ts';
-
 import { NO_PROGRESS, type Progress, type ProgressOptions } from './live.ts';
 import type { Output } from './output.ts';
 import { lineProgress } from './progress-lines.ts';

@@ -25,6 +25,7 @@ const OTHERS = [
   'localPath',
   'openLocal',
   'readBlob',
+  'keepTrace',
   'isCollectionName',
   'resolvesAhead',
   'close',

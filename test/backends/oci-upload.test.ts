@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { appendFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -8,7 +9,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createHttpClient } from '../../src/backends/http.ts';
 import { createCatalog } from '../../src/backends/oci/catalog.ts';
 import type { Repository } from '../../src/backends/oci/registries.ts';
-import { pushFile, type UploadOptions } from '../../src/backends/oci/upload.ts';
+import { pushFile, pushHashed, type UploadOptions } from '../../src/backends/oci/upload.ts';
 import { hostPlatform } from '../../src/base/platform.ts';
 import {
   digest,
@@ -48,6 +49,13 @@ async function start(options?: FakeRegistryOptions): Promise<{ fake: FakeRegistr
 
 const push = (repository: Repository, options?: UploadOptions) =>
   pushFile(repository, blob, { chunk: CHUNK, ...options });
+
+/** Computes the digest while the file goes up. */
+const pushAhead = (
+  { path, size }: { path: string; size: number },
+  repository: Repository,
+  options?: UploadOptions,
+) => pushFile(repository, { path, size }, { chunk: CHUNK, hashFirst: 0, ...options });
 
 const stored = (fake: FakeRegistry) => fake.blobs.get(`demo/x@${blob.digest}`)?.equals(BYTES);
 
@@ -121,38 +129,44 @@ test('an answer that is lost does not send its chunk twice', async () => {
   expect(ranges(fake)).toEqual(['0-29999', '30000-59999', '60000-89999', '90000-99999']);
 });
 
-test('a push that was interrupted is continued by another process', async () => {
-  let broken = true;
-  const { fake, repository } = await start({
-    fault: (request) => {
-      if (!broken || request.method !== 'PATCH' || !request.headers['content-range']?.startsWith('60000-'))
-        return false;
-      request.socket.destroy();
-      return true;
-    },
-  });
-  let state: Record<string, unknown> | undefined;
-  const resume = {
-    load: () => state,
-    save: (next: Record<string, unknown>) => (state = structuredClone(next)),
-  };
-  const controller = new AbortController();
-  const { signal } = controller;
-  const interrupted = push(
-    { ...repository, signal },
-    {
-      resume,
-      progress: (done) => done > 60_000 && controller.abort(),
-    },
-  );
-  await expect(interrupted).rejects.toMatchObject({ code: 'CANCELED' });
-  broken = false;
-  const before = ranges(fake).length;
-  await push(repository, { resume });
-  expect(stored(fake)).toBe(true);
-  expect(ranges(fake).slice(before)).toEqual(['60000-89999', '90000-99999']);
-  expect(state).toEqual({});
-});
+test.each([
+  { digestIs: 'known', pushIt: push },
+  { digestIs: 'computed meanwhile', pushIt: (...args: Parameters<typeof push>) => pushAhead(blob, ...args) },
+])(
+  'a push that was interrupted is continued by another process, its digest $digestIs',
+  async ({ pushIt }) => {
+    let broken = true;
+    const { fake, repository } = await start({
+      fault: (request) => {
+        if (!broken || request.method !== 'PATCH' || !request.headers['content-range']?.startsWith('60000-'))
+          return false;
+        request.socket.destroy();
+        return true;
+      },
+    });
+    let state: Record<string, unknown> | undefined;
+    const resume = {
+      load: () => state,
+      save: (next: Record<string, unknown>) => (state = structuredClone(next)),
+    };
+    const controller = new AbortController();
+    const { signal } = controller;
+    const interrupted = pushIt(
+      { ...repository, signal },
+      {
+        resume,
+        progress: (done) => done > 60_000 && controller.abort(),
+      },
+    );
+    await expect(interrupted).rejects.toMatchObject({ code: 'CANCELED' });
+    broken = false;
+    const before = ranges(fake).length;
+    await pushIt(repository, { resume });
+    expect(stored(fake)).toBe(true);
+    expect(ranges(fake).slice(before)).toEqual(['60000-89999', '90000-99999']);
+    expect(state).toEqual({});
+  },
+);
 
 test('a state of another file, or of an upload that the registry forgot, starts anew', async () => {
   const { fake, repository } = await start();
@@ -232,4 +246,82 @@ test('a registry that has gone fails the push as UNREACHABLE', async () => {
     },
   });
   await expect(push(repository)).rejects.toMatchObject({ code: 'UNREACHABLE' });
+});
+
+test('the upload of a file whose digest is not known begins at once, and is closed with its digest', async () => {
+  const { fake, repository } = await start();
+  expect(await pushAhead(blob, repository)).toBe(blob.digest);
+  expect(stored(fake)).toBe(true);
+  expect(fake.requests[0]).toMatchObject({ method: 'POST' });
+});
+
+test('a small file whose digest is not known is sent only if the registry does not have it', async () => {
+  const { fake, repository } = await start();
+  fake.blobs.set(`demo/x@${blob.digest}`, BYTES);
+  const { path, size } = blob;
+  expect(await pushFile(repository, { path, size })).toBe(blob.digest);
+  expect(fake.requests.map(({ method }) => method)).toEqual(['HEAD']);
+});
+
+test.each([
+  { has: 'holds', holder: 'demo/x' },
+  { has: 'mounts', holder: 'demo/other' },
+])('an upload ends when its digest is known and the registry $has the blob', async ({ holder }) => {
+  let known: string | undefined;
+  let patches = 0;
+  const { fake, repository } = await start({
+    fault: ({ method }) => {
+      if (method === 'PATCH' && ++patches === 2) known = blob.digest;
+      return false;
+    },
+  });
+  fake.blobs.set(`${holder}@${blob.digest}`, BYTES);
+  repository.holders.set(blob.digest, holder);
+  const hash = {
+    get known() {
+      return known;
+    },
+    revision: 'any',
+    get: async () => blob.digest,
+    [Symbol.asyncDispose]: async () => {},
+  };
+  expect(await pushHashed(repository, { file: blob, hash, chunk: CHUNK })).toBe(blob.digest);
+  expect(stored(fake)).toBe(true);
+  expect(ranges(fake)).toEqual(['0-29999', '30000-59999']);
+  expect(fake.uploads.size).toBe(0);
+});
+
+test.each([
+  { how: 'is overwritten', change: (path: string) => writeFileSync(path, randomBytes(BYTES.length)) },
+  { how: 'grows', change: (path: string) => appendFileSync(path, 'more') },
+])('a file that $how while it is pushed is CORRUPT, and nothing is stored', async ({ change }) => {
+  const path = join(folder, 'changing.sif');
+  await writeFile(path, BYTES);
+  let patches = 0;
+  const { fake, repository } = await start({
+    fault: ({ method }) => {
+      if (method === 'PATCH' && ++patches === 2) change(path);
+      return false;
+    },
+  });
+  let state: Record<string, unknown> | undefined;
+  const resume = { load: () => state, save: (next: Record<string, unknown>) => (state = next) };
+  const pushed = pushAhead({ path, size: BYTES.length }, repository, { resume });
+  await expect(pushed).rejects.toMatchObject({ code: 'CORRUPT' });
+  expect(fake.blobs.size).toBe(0);
+  expect(state).toEqual({});
+});
+
+test('a file that was replaced after its push was interrupted is sent from its beginning', async () => {
+  const { fake, repository } = await start();
+  const state = {
+    registry: repository.host,
+    repository: 'demo/x',
+    revision: 'of another file',
+    session: { location: `${fake.url}/v2/demo/x/blobs/uploads/none`, minChunk: 0 },
+    sent: 60_000,
+  };
+  await pushAhead(blob, repository, { resume: { load: () => state, save: () => {} } });
+  expect(stored(fake)).toBe(true);
+  expect(fake.requests[0]).toMatchObject({ method: 'POST' });
 });

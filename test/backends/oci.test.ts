@@ -73,6 +73,22 @@ needs({ registry: true })('a real registry', () => {
       .filter(({ method }) => method === 'PATCH').length;
   };
 
+  test('a large image goes up before anybody asks for its blob, and again under another tag', async () => {
+    const path = join(folder, 'large.sif');
+    const large = Buffer.concat([bytes, Buffer.alloc(65 * 1024 * 1024, 'large')]);
+    await writeFile(path, large);
+    const before = registry.log().length;
+    for (const tag of ['1.0', '2.0']) {
+      const pushed = await backend.push({ path, size: large.length }, named('demo/large', tag));
+      expect(pushed).toMatchObject({ digest: digest(large), size: large.length });
+    }
+    await vi.waitFor(() => expect(registry.log().at(-1)?.path).toContain('manifests/2.0'), {
+      timeout: 30_000,
+    });
+    expect(registry.log().slice(before)[0]).toMatchObject({ method: 'POST', status: 202 });
+    expect(large.equals(await readFile(registry.blobFile(digest(large))))).toBe(true);
+  });
+
   test('what was pushed is found with its size, digest, time and annotations, and reads back equal', async () => {
     const name = named('demo/first');
     expect(await backend.resolve(name)).toBeUndefined();

@@ -3,6 +3,7 @@
  */
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
 import { buildConnector, type Dispatcher, EnvHttpProxyAgent } from 'undici';
+import { WarmSockets } from './warm-sockets.ts';
 
 /** Milliseconds for a connection: name resolution, TCP and TLS. */
 const CONNECT_TIMEOUT = 10_000;
@@ -17,11 +18,20 @@ export interface AgentSettings {
   readonly verify: boolean;
 }
 
-export function createAgent({ env, verify }: AgentSettings): Dispatcher {
+export interface Agent {
+  readonly dispatcher: Dispatcher;
+  /** Makes connections to this origin before requests need them; through a proxy it makes none. */
+  warm(url: URL, connections: number): void;
+  /** Ends all connections. */
+  close(): Promise<void>;
+}
+
+export function createAgent({ env, verify }: AgentSettings): Agent {
   const setting = (name: string) => env[name.toLowerCase()] ?? env[name] ?? '';
   const httpProxy = setting('HTTP_PROXY');
   const httpsProxy = setting('HTTPS_PROXY');
-  return new EnvHttpProxyAgent({
+  const sockets = new WarmSockets(createConnector(verify));
+  const dispatcher = new EnvHttpProxyAgent({
     httpProxy,
     httpsProxy,
     // A proxy cannot reach this machine's loopback. Go's clients (Apptainer) bypass the proxy for it, too.
@@ -30,9 +40,19 @@ export function createAgent({ env, verify }: AgentSettings): Dispatcher {
     keepAliveTimeout: KEEP_ALIVE,
     // Over one HTTP/2 connection, the readers of several large bodies share flow control and wait for each other.
     allowH2: false,
-    connect: createConnector(verify),
+    connect: sockets.connector,
     ...(httpProxy || httpsProxy ? { requestTls: tlsOptions(verify) } : {}),
   });
+  return {
+    dispatcher,
+    warm: (url, connections) => {
+      if (!httpProxy && !httpsProxy) sockets.open(url, connections);
+    },
+    close: async () => {
+      sockets.close();
+      await dispatcher.destroy();
+    },
+  };
 }
 
 /** Loads the certificates for the first https connection only, as that takes tens of milliseconds. */

@@ -1,6 +1,6 @@
 /** Blobs of a repository: finds one, reads a range of one, opens an upload, pushes a small one. */
 import type { Readable } from 'node:stream';
-import { isError, SregistryError } from '../../base/errors.ts';
+import { describeError, isError, SregistryError } from '../../base/errors.ts';
 import { debugLog } from '../../log/index.ts';
 import type { Blob } from '../backend.ts';
 import type { BufferedResponse } from '../http.ts';
@@ -45,12 +45,15 @@ export async function readBlob(
 }
 
 /**
- * Opens an upload of a blob. Undefined if the registry mounted the blob from a repository known to hold it: then it needs no
+ * Opens an upload of a blob, whose digest may not be known yet. Undefined if the registry mounted the blob from a repository known to hold it: then it needs no
  * upload.
  */
-export async function startUpload(repository: Repository, digest: string): Promise<Upload | undefined> {
+export async function startUpload(
+  repository: Repository,
+  digest: string | undefined,
+): Promise<Upload | undefined> {
   const { holders, http, signal, createRepository } = repository;
-  const holder = holders.get(digest);
+  const holder = digest === undefined ? undefined : holders.get(digest);
   const path = pathOf(repository, 'blobs/uploads/');
   const start = (query?: { mount: string; from: string }) =>
     http.post(path, { query, signal }).catch(async (error: unknown) => {
@@ -58,7 +61,7 @@ export async function startUpload(repository: Repository, digest: string): Promi
       await createRepository(repository.path, signal);
       return http.post(path, { query, signal });
     });
-  if (holder !== undefined && holder !== repository.path) {
+  if (digest !== undefined && holder !== undefined && holder !== repository.path) {
     try {
       const reply = await start({ mount: digest, from: holder });
       debug('%s: mount from %s: %d', digest, holder, reply.status);
@@ -69,6 +72,14 @@ export async function startUpload(repository: Repository, digest: string): Promi
     }
   }
   return toUpload(repository, await start());
+}
+
+/** Ends an upload whose bytes nobody needs. A registry that cannot ends it itself some time later. */
+export async function abandonUpload({ http, signal }: Repository, { location }: Upload): Promise<void> {
+  await http.delete(location, { allow: [404], signal }).catch((error: unknown) => {
+    if (isError(error, 'CANCELED')) throw error;
+    debug('the upload was not canceled: %s', describeError(error));
+  });
 }
 
 function toUpload(registry: Registry, reply: BufferedResponse): Upload {

@@ -5,7 +5,7 @@ import type { RemoteImage } from '../backend.ts';
 import { goneIsStale } from '../kit/stale.ts';
 import { hasBlob, startUpload } from './blobs.ts';
 import { fetchManifest, handleOf, toRemoteImage } from './images.ts';
-import { bearingTag, type Descriptor } from './manifest.ts';
+import { bearing, type Descriptor, REF_NAME } from './manifest.ts';
 import { checkTarget, putManifest } from './push.ts';
 import { type Repository, referenceOf } from './registries.ts';
 
@@ -29,7 +29,7 @@ export async function copyImage(
       await mountBlob(target, blob);
     }
   }
-  const own = { ...manifest, bytes: bearingTag(manifest, to.tag) };
+  const own = { ...manifest, bytes: bearing(manifest, { [REF_NAME]: to.tag }) };
   const copy = await putManifest(target, to.tag, own);
   // For an index, the image stays what it was resolved to.
   if (copy.manifests === undefined && from.layered === undefined) return toRemoteImage(target, to, copy);

@@ -18,6 +18,7 @@ import {
   otherPlatform,
   parseManifest,
   REF_NAME,
+  TRACE,
   whyUnpresentable,
 } from './manifest.ts';
 import { isDigest, isRepository, isTag } from './reference.ts';
@@ -202,7 +203,11 @@ export function toRemoteImage(
   found: Manifest | undefined = top,
 ): RemoteImage {
   const layer = imageLayer(found);
-  const { [REF_NAME]: _, ...annotations } = {
+  const {
+    [REF_NAME]: _,
+    [TRACE]: trace,
+    ...annotations
+  } = {
     ...top.annotations,
     ...(layer && found.annotations),
     ...layer?.annotations,
@@ -218,6 +223,7 @@ export function toRemoteImage(
     ...common,
     size: layer.size,
     digest: layer.digest.startsWith('sha256:') ? layer.digest : undefined,
+    ...(trace !== undefined && { trace }),
     revision: layer.digest,
     handle: { ...handle, layer: layer.digest },
   };

@@ -40,6 +40,8 @@ const CONTAINER_LAYER =
  * manifest.
  */
 export const REF_NAME = 'org.opencontainers.image.ref.name';
+/** What a start of the image reads. */
+export const TRACE = 'io.github.sregistry.trace';
 
 export interface Descriptor {
   readonly mediaType: string;
@@ -89,11 +91,14 @@ export function parseManifest(bytes: Buffer, type: string, what: string): Manife
   };
 }
 
-/** The bytes of an image's manifest, changed to name `tag`; those of any other manifest unchanged. */
-export function bearingTag(manifest: Manifest & { readonly bytes: Buffer }, tag: string): Buffer {
+/** The bytes of an image's manifest with these annotations added or replaced; those of any other manifest unchanged. */
+export function bearing(
+  manifest: Manifest & { readonly bytes: Buffer },
+  annotations: Readonly<Record<string, string>>,
+): Buffer {
   if (manifest.mediaType !== OCI_MANIFEST || imageLayer(manifest) === undefined) return manifest.bytes;
   const value = JSON.parse(manifest.bytes.toString());
-  return Buffer.from(JSON.stringify({ ...value, annotations: { ...value.annotations, [REF_NAME]: tag } }));
+  return Buffer.from(JSON.stringify({ ...value, annotations: { ...value.annotations, ...annotations } }));
 }
 
 function toDescriptor(value: unknown): Descriptor | undefined {

@@ -18,6 +18,7 @@ import { pushImage } from './push.ts';
 import { isNamespace, repositoryOfImage } from './reference.ts';
 import { createRegistries, type OciSettings, type Registry } from './registries.ts';
 import { removeImage } from './remove.ts';
+import { keepTrace } from './trace.ts';
 
 export interface OciPreset<S extends OptionSchema> extends Omit<Driver<S>, 'create'> {
   /** Where the registry is and how to log in to it. Throws SETTINGS if the options do not say. */
@@ -93,6 +94,7 @@ function createOci<S extends OptionSchema>(
     search: ({ query, labels }, signal) =>
       imagesOf(matchingNames(registries, query, signal), labels, (name) => resolve(name, signal)),
     copy: async (from, to, signal) => copyImage(of(from, signal), from, at(to, signal), to),
+    keepTrace: async (image, trace, signal) => keepTrace(of(image, signal), image, trace),
     remove: async (image, signal) => removeImage(of(image, signal), image),
     check: (signal) => checkRegistry(registries.own, signal),
     close: () => registries.close(),

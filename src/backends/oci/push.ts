@@ -1,7 +1,6 @@
 /** Pushes an image as Apptainer's `oras://` does: the file as the only layer, an empty configuration, a manifest. */
 import { basename, extname } from 'node:path';
 import { SregistryError } from '../../base/errors.ts';
-import { sha256File } from '../../base/hash.ts';
 import type { ImageName } from '../../image/name.ts';
 import type { ImageFile, PushOptions, RemoteImage } from '../backend.ts';
 import { pushSmallBlob } from './blobs.ts';
@@ -22,10 +21,8 @@ export async function pushImage(
   name: ImageName,
   { annotations, ifAbsent, ...options }: PushOptions = {},
 ): Promise<RemoteImage> {
-  const { signal } = repository;
   checkTarget(repository, name);
-  const digest = file.digest ?? (await sha256File(file.path, { signal }));
-  await pushFile(repository, { ...file, digest }, options);
+  const digest = await pushFile(repository, file, options);
   await pushSmallBlob(repository, CONFIG);
   const bytes = manifestOf(file, digest, name, annotations);
   const stored = await putManifest(repository, name.tag, { bytes, mediaType: OCI_MANIFEST }, { ifAbsent });
