@@ -18,6 +18,7 @@ import type { ReadBlob } from '../image/layers/spans.ts';
 import { formatImageName } from '../image/names.ts';
 import type { RemoteImage } from '../image/remote.ts';
 import type { ByteSource } from '../image/source.ts';
+import { BlobReaders } from './blob-readers.ts';
 import type { CurrentImage } from './current-image.ts';
 import { entriesFor, type Layers } from './layers.ts';
 import type { LayerOptions, OpenLayer } from './open-layer.ts';
@@ -74,6 +75,7 @@ export class LayeredImages {
   /** Open images, by revision. */
   readonly #open = new Map<string, Shared>();
   readonly #flights = new SingleFlight<Shared>();
+  readonly #readers = new BlobReaders();
   /** Sizes that are known. */
   readonly #sizes = new LRUCache<string, number>({ max: 10_000 });
 
@@ -121,6 +123,10 @@ export class LayeredImages {
     const { revision } = image;
     const shared = await this.#share(backend, image, current, options);
     shared.users += 1;
+    const withdrawals = image.layered.layers.map((layer, number) => {
+      const read = readerOf(backend, current, layer, titleOf(image, number));
+      return this.#readers.offer(layer.digest, backend, read);
+    });
     const { source } = shared;
     let isOpen = true;
     return {
@@ -129,6 +135,7 @@ export class LayeredImages {
       [Symbol.asyncDispose]: async () => {
         if (isOpen) shared.users -= 1;
         isOpen = false;
+        for (const withdraw of withdrawals) withdraw();
         if (shared.users === 0) await this.#close(revision, shared);
       },
     };
@@ -210,9 +217,6 @@ export class LayeredImages {
     current: CurrentImage,
     { signal, progress, whole }: OpenLayersOptions = {},
   ): Promise<OpenLayer[]> {
-    const { readBlob } = backend;
-    if (readBlob === undefined)
-      throw new SregistryError('INTERNAL', `${backend.name} has an image in layers and cannot read them`);
     const { layers } = image.layered;
     const total = layers.reduce((sum, { size }) => sum + size, 0);
     let done = 0;
@@ -225,19 +229,11 @@ export class LayeredImages {
     const either = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal]);
     const open = async (number: number): Promise<void> => {
       const layer = layers[number] as Layered['layers'][number];
-      const title = `${formatImageName(image.name)}, layer ${number + 1} of ${layers.length}`;
-      const reader =
-        (blob: Pick<LayerBlob, 'digest' | 'size'>): ReadBlob =>
-        (offset, length, stop) => {
-          let answers = 0;
-          const readOnce = (known: RemoteImage) =>
-            readBlob.call(backend, known, blob, offset, length, stop).catch((error: unknown) => {
-              answers += 1;
-              // The image is what it was, so another open would not find the layer either.
-              throw answers > 1 && isError(error, 'STALE') ? missing(title, layer, error) : error;
-            });
-          return current.use(readOnce, stop);
-        };
+      const title = titleOf(image, number);
+      const reader = (blob: BlobName) => {
+        const own = readerOf(backend, current, blob, title);
+        return this.#readers.withOthers(blob.digest, backend, own);
+      };
       const options = { signal: either, onBytes, whole };
       const read = reader(layer);
       const readZtoc = layer.ztoc && reader(layer.ztoc);
@@ -261,6 +257,30 @@ export class LayeredImages {
   }
 }
 
+type BlobName = Pick<LayerBlob, 'digest' | 'size'>;
+
+/** Names a layer in messages. */
+function titleOf({ name, layered }: LayeredImage, number: number): string {
+  return `${formatImageName(name)}, layer ${number + 1} of ${layered.layers.length}`;
+}
+
+/** Reads a blob of a layer of this image. @param title the layer's. */
+function readerOf(backend: Backend, current: CurrentImage, blob: BlobName, title: string): ReadBlob {
+  const { readBlob } = backend;
+  if (readBlob === undefined)
+    throw new SregistryError('INTERNAL', `${backend.name} has an image in layers and cannot read them`);
+  return (offset, length, stop) => {
+    let answers = 0;
+    const readOnce = (known: RemoteImage) =>
+      readBlob.call(backend, known, blob, offset, length, stop).catch((error: unknown) => {
+        answers += 1;
+        // The image is what it was, so another open would not find the layer either.
+        throw answers > 1 && isError(error, 'STALE') ? missing(title, blob, error) : error;
+      });
+    return current.use(readOnce, stop);
+  };
+}
+
 /** Was the image described over layers of these sizes? */
 function isOver({ pieces }: Assembly, layers: readonly OpenLayer[]): boolean {
   const whole = new Map<number, number>();
@@ -270,7 +290,7 @@ function isOver({ pieces }: Assembly, layers: readonly OpenLayer[]): boolean {
 }
 
 /** The error for a layer that the registry does not have, although the image has not changed. */
-function missing(title: string, { digest, size }: LayerBlob, cause: unknown): SregistryError {
+function missing(title: string, { digest, size }: BlobName, cause: unknown): SregistryError {
   return new SregistryError('SERVICE', `The registry does not have ${title}: ${digest} of ${size} bytes`, {
     hint: 'The image is incomplete in its registry; ask its owner to push it again',
     cause,

@@ -175,7 +175,7 @@ export class SociLayers {
         try {
           return await this.#fetch(layer, ztoc, count, call.signal);
         } catch (error) {
-          if (!isError(error, 'NOT_AN_IMAGE', 'NOT_PRESENTABLE', 'CORRUPT')) throw error;
+          if (!isError(error, 'NOT_AN_IMAGE', 'NOT_PRESENTABLE', 'CORRUPT') && !isMissing(error)) throw error;
           debug('%s is fetched whole, as its ztoc cannot be used: %o', layer.title, error);
           this.#forget(ztoc);
           return undefined;
@@ -218,6 +218,11 @@ export class SociLayers {
     remembered(this.#state, ({ layers }) => layers.put(keyOf(ztoc), entries));
     return { entries, spans };
   }
+}
+
+/** Does the registry lack the ztoc, although the image has not changed? */
+function isMissing(error: unknown): boolean {
+  return isError(error, 'SERVICE') && isError(error.cause, 'STALE');
 }
 
 /** Have two layers the same entries? Extended attributes may be in another order. */

@@ -14,6 +14,7 @@ import { type Random, random } from '../fuzz/run.ts';
 import { needs } from '../helpers/skip.ts';
 import type { Fault } from '../servers/fault-proxy.ts';
 import { type Layer, layerOf, tarOf } from '../servers/layered.ts';
+import { chunkedOf, stargzOf } from '../servers/toc-layers.ts';
 import { LayeredLab } from './layered-lab.ts';
 
 const SEED = Number(process.env.SREGISTRY_TEST_SEED ?? 20_261_128);
@@ -26,6 +27,16 @@ const MIB = 1024 * 1024;
 function noise(pick: Random, size: number): Buffer {
   return Buffer.from(Uint8Array.from({ length: size }, () => pick(256)));
 }
+
+/** How the layers are stored: two of the forms are read in parts. */
+const FORMS: readonly ((tar: Buffer) => Layer)[] = [
+  (tar) => layerOf(tar, 'gzip'),
+  (tar) => stargzOf(tar, { chunkSize: 100_000 }),
+  (tar) => layerOf(tar, 'none'),
+  (tar) => layerOf(tar, 'gzip'),
+  (tar) => chunkedOf(tar, { chunkSize: 100_000 }),
+  (tar) => layerOf(tar, 'zstd'),
+];
 
 const cut: Fault = (_request, _response, forward) =>
   forward({
@@ -56,13 +67,12 @@ needs({ registry: true })('two sessions on one small cache', () => {
   test(`read right bytes or none in ${OPERATIONS} random operations (seed ${SEED})`, async () => {
     const pick = random(SEED);
     const lab = await LayeredLab.start();
-    const layers: Layer[] = Array.from({ length: 6 }, (_, i) =>
-      layerOf(
+    const layers: Layer[] = FORMS.map((make, i) =>
+      make(
         tarOf([
           { path: `dir${i % 2}/file${i}`, data: noise(pick, 200_000 + pick(MIB)) },
           { path: i === 3 ? 'dir0/.wh.file0' : `own${i}`, data: i === 3 ? '' : `layer ${i}` },
         ]),
-        (['gzip', 'zstd', 'none'] as const)[i % 3],
       ),
     );
     /** Every revision that was pushed, by its digest, and what each tag stands for. */

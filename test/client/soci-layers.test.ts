@@ -121,6 +121,15 @@ needs({ registry: true })('a layer with a ztoc', () => {
     expect(await bytesOf(again, () => read(again))).toBe(ztoc.length + LARGE.blob.length + SMALL.blob.length);
   });
 
+  test('is fetched whole if the registry has the index and not the ztoc', async () => {
+    const ztoc = await ztocOf(LARGE, SPAN);
+    await push('1', LARGE, ztoc);
+    rmSync(lab.registry.blobFile(digestOf(ztoc)));
+    const on = await lab.session();
+    await using image = await lab.open(on, 'lab://demo/app:1');
+    expect(await fileIn(image, '/etc/word')).toBe('soci\n');
+  });
+
   test('is CORRUPT once it is complete if the ztoc lied, and is fetched whole then', async () => {
     const change = (ztoc: Table): Table => {
       const info = ztoc.compression_info as Table & { checkpoints: Buffer };

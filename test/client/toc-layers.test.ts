@@ -371,6 +371,25 @@ needs({ registry: true })('layers with tables of contents', () => {
     expect(asked(lab, base).requests).toBe(before);
   });
 
+  test.each(['the same image', 'another image'])(
+    'what one registry no longer gives, another does through which %s with the layer is open',
+    async (which) => {
+      const lab = await LayeredLab.start();
+      const base = BASES.eStargz as Layer;
+      await lab.push('1', [base]);
+      await lab.push('2', [base, layerOf(APP)]);
+      const on = await lab.session();
+      await using one = await lab.open(on, URI);
+      await using two = await lab.open(on, `direct://demo/app:${which === 'the same image' ? 1 : 2}`);
+      lab.proxy.inject((_request, response) => void response.writeHead(403).end(), { times: 1000 });
+      expect(await fileIn(two, '/etc/small')).toBe('small\n');
+      const bytes = await (await SquashFs.open(one)).readFile('/lib/7', 1e8);
+      expect(noise(SIZE, 8).equals(bytes as Uint8Array)).toBe(true);
+      await two[Symbol.asyncDispose]();
+      await expect(fileIn(one, '/lib/large')).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    },
+  );
+
   test('a verification of the cache finds what was read right, and what was changed', async () => {
     const lab = await LayeredLab.start();
     await lab.push('1', [genuineLayer('layer.zst')]);

@@ -95,7 +95,12 @@ export function markOf(
 
 /** Do the bytes at {@link markOf} tell of a table? */
 export function hasTable({ range }: TocPlace, mark: Buffer): boolean {
-  if (range !== undefined) return mark.readUInt32LE() === SKIPPABLE && mark.readUInt32LE(4) === range.length;
+  if (range !== undefined)
+    return (
+      mark.length === SKIPPABLE_HEAD &&
+      mark.readUInt32LE() === SKIPPABLE &&
+      mark.readUInt32LE(4) === range.length
+    );
   return isExternal(mark) || offsetIn(mark) !== undefined;
 }
 
