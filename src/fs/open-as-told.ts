@@ -30,17 +30,17 @@ export class OpenAsTold {
 
   /** A handle on what a path shows, or undefined if the kernel has to look the path up first. */
   async open(path: string, flags: number): Promise<number | undefined> {
+    let handle: number | undefined;
     try {
-      const handle = await this.#filesystem.open(path, flags);
-      if (this.#told.mayOpen(path, await this.#filesystem.fgetattr(path, handle))) {
-        this.#release(path);
-        return handle;
-      }
+      handle = await this.#filesystem.open(path, flags);
+      const mayOpen = this.#told.mayOpen(path, await this.#filesystem.fgetattr(path, handle));
       this.#release(path);
+      if (mayOpen) return handle;
       this.#keep(path, handle);
       return undefined;
     } catch (error) {
       this.#release(path);
+      if (handle !== undefined) this.#close(path, handle);
       throw error;
     }
   }
@@ -56,6 +56,10 @@ export class OpenAsTold {
     if (refused === undefined) return;
     clearTimeout(refused.timer);
     this.#refused.delete(path);
-    this.#filesystem.release(refused.handle).catch((error: unknown) => debug('%s: %o', path, error));
+    this.#close(path, refused.handle);
+  }
+
+  #close(path: string, handle: number): void {
+    this.#filesystem.release(handle).catch((error: unknown) => debug('%s: %o', path, error));
   }
 }
