@@ -18,7 +18,7 @@ import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { neededGlibc } from './glibc.ts';
 import { stage } from './stage.ts';
-import { type Architecture, type Missing, type PackageRequest, ROOT } from './target.ts';
+import { type Architecture, type Missing, type PackageRequest, ROOT, releaseDate } from './target.ts';
 
 const DEBIAN: Record<Architecture, string> = { x64: 'amd64', arm64: 'arm64' };
 
@@ -51,6 +51,10 @@ export async function makeDeb({
       put(`usr/lib/${unit}`, readFileSync(join(work, 'usr/lib/sregistry/share', unit)));
     }
     rmSync(join(work, 'usr/lib/sregistry/share/systemd'), { recursive: true });
+    const manual = join(work, 'usr/lib/sregistry/share/man');
+    for (const path of globSync('man*/*', { cwd: manual }))
+      put(`usr/share/man/${path}.gz`, gzipSync(readFileSync(join(manual, path)), { level: 9 }));
+    rmSync(manual, { recursive: true });
     put('usr/share/doc/sregistry/copyright', copyright(join(work, 'usr/lib/sregistry')));
     put('usr/share/doc/sregistry/changelog.gz', gzipSync(changelog(version), { level: 9 }));
     const overrides = readFileSync(join(import.meta.dirname, 'debian/lintian-overrides'));
@@ -134,7 +138,6 @@ It contains Node.js. /usr/lib/sregistry/LICENSE.node has its licence and those o
 }
 
 function changelog(version: string): string {
-  const { mtime } = statSync(join(ROOT, 'CHANGELOG.md'));
-  const date = mtime.toUTCString().replace('GMT', '+0000');
+  const date = releaseDate().toUTCString().replace('GMT', '+0000');
   return `sregistry (${version}) stable; urgency=medium\n\n  * See CHANGELOG.md of sregistry.\n\n -- ${MAINTAINER}  ${date}\n`;
 }

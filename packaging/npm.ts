@@ -45,6 +45,7 @@ function describe(work: string, architectures: readonly Architecture[]): object 
     ...readDescription(work),
     os: ['linux'],
     bin: { sregistry: 'bin/sregistry.js' },
+    man: globSync('share/man/man*/*', { cwd: work }).sort(),
     dependencies: Object.fromEntries(
       bundled.map((name) => [name, readDescription(join(modules, name)).version]),
     ),

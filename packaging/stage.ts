@@ -1,11 +1,12 @@
 /** The folder that every kind of package contains: sregistry with all that it loads. */
 import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { licences } from '../scripts/licences.ts';
+import { manPages } from './man/pages.ts';
 import { addNative } from './native.ts';
 import { addNode } from './node.ts';
 import { addOptionalPackages } from './optional-packages.ts';
-import { type Architecture, installed, type Missing, ROOT, readDescription } from './target.ts';
+import { type Architecture, installed, type Missing, ROOT, readDescription, releaseDate } from './target.ts';
 
 export interface StageOptions {
   readonly architectures: readonly Architecture[];
@@ -25,6 +26,7 @@ export async function stage(folder: string, options: StageOptions): Promise<Miss
     cpSync(join(ROOT, name), join(folder, name), { recursive: true });
   for (const name of ['mount.fuse.sregistry', 'systemd'])
     cpSync(join(import.meta.dirname, name), join(folder, 'share', name), { recursive: true });
+  await writeManPages(join(folder, 'share/man'));
   cpSync(join(ROOT, 'dist'), join(folder, 'dist'), {
     recursive: true,
     filter: (path) => isWanted(path, types),
@@ -42,6 +44,13 @@ export async function stage(folder: string, options: StageOptions): Promise<Miss
   }
   writeLicences(folder, modules, optional, libfuse);
   return missing;
+}
+
+async function writeManPages(folder: string): Promise<void> {
+  for (const [path, text] of await manPages(releaseDate())) {
+    mkdirSync(join(folder, dirname(path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+  }
 }
 
 /** Not the notes of the compiler, and declarations only where they are wanted. */

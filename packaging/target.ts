@@ -1,5 +1,5 @@
 /** What packages are made for, and where their parts come from. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** As Node names it. */
@@ -24,6 +24,9 @@ export const installed = (name: string): string => join(ROOT, 'node_modules', na
 // biome-ignore lint/suspicious/noExplicitAny: package.json has any shape
 export const readDescription = (folder: string): any =>
   JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+
+/** When what is packaged last changed for its users. */
+export const releaseDate = (): Date => statSync(join(ROOT, 'CHANGELOG.md')).mtime;
 
 /** A part that could not be made: what a package then cannot do, why, and what helps. */
 export class Missing extends Error {}

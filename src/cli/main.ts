@@ -12,13 +12,10 @@ import { COMMANDS, type CommandEntry, namesOf } from './commands.ts';
 import { addCompletion, COMPLETION_FLAG } from './completion.ts';
 import { reportError } from './report.ts';
 import { watchForShutdown } from './shutdown-signal.ts';
+import { EXIT, globalOptions, HELP_COMMAND, INTRODUCTION } from './top-level.ts';
 import { isParserMessage, type Refused, usageError } from './usage.ts';
 
 const debug = debugLog('cli');
-
-const FAILED = 1;
-const USAGE = 2;
-const INTERRUPTED = 130;
 
 /** Columns of the help at most. */
 const MAX_WIDTH = 100;
@@ -51,7 +48,7 @@ async function run(given: readonly string[], context: Context): Promise<number> 
     if (args.debug) bot.setLevel('DEBUG');
     code = (await command.run(args as never, context)) ?? 0;
   };
-  const parser = createParser(argv, modules).command(HELP, 'Show the help of a command');
+  const parser = createParser(argv, modules).command(HELP_COMMAND.command, HELP_COMMAND.describe);
   for (const entry of COMMANDS) {
     const { command, aliases = [], describe } = entry;
     const module = modules.get(entry);
@@ -71,8 +68,6 @@ async function run(given: readonly string[], context: Context): Promise<number> 
 
 /** Options that show the help if no command is given. */
 const WITHOUT_COMMAND: ReadonlySet<string> = new Set(['--quiet', '-q', '--verbose', '-v', '--debug']);
-
-const HELP = 'help [command..]';
 
 /** `help WORDS...` is `WORDS... --help`. */
 function helpLast(argv: readonly string[]): readonly string[] {
@@ -163,21 +158,15 @@ const GLOBAL_OPTIONS = ['quiet', 'verbose', 'debug', 'version', 'help'];
 
 function createParser(argv: readonly string[], modules: Modules): Argv {
   const parser = yargs();
-  const own = [...modules.keys()].flatMap(({ letters = [] }) => letters);
+  const letters = [...modules.keys()].flatMap((entry) => entry.letters ?? []);
+  const { help, version: showVersion, ...own } = globalOptions(letters);
   return parser
     .scriptName('sregistry')
-    .usage('$0 <command> [options]\n\nContainer images of every registry, as files and by commands.')
-    .options({
-      quiet: { type: 'boolean', alias: 'q', describe: 'Print only warnings and errors' },
-      verbose: {
-        type: 'boolean',
-        ...(own.includes('v') ? {} : { alias: 'v' }),
-        describe: 'Also tell which requests failed and are sent again',
-      },
-      debug: { type: 'boolean', describe: 'Print everything' },
-    })
-    .alias('help', 'h')
-    .version(version)
+    .usage(`$0 <command> [options]\n\n${INTRODUCTION}`)
+    .options(own)
+    .help('help', help.describe)
+    .alias('help', help.alias)
+    .version('version', showVersion.describe, version)
     .parserConfiguration({ 'boolean-negation': false, 'parse-positional-numbers': false })
     .strict()
     .wrap(Math.min(MAX_WIDTH, parser.terminalWidth() ?? MAX_WIDTH))
@@ -215,7 +204,7 @@ interface ParserOptions {
 
 /** Prints what went wrong. Returns the exit code. */
 function report(error: unknown): number {
-  if (isError(error, 'CANCELED')) return INTERRUPTED;
+  if (isError(error, 'CANCELED')) return EXIT.interrupted;
   reportError(error);
-  return isError(error, 'USAGE') ? USAGE : FAILED;
+  return isError(error, 'USAGE') ? EXIT.usage : EXIT.failed;
 }

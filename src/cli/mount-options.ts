@@ -64,6 +64,11 @@ const FOR_FUSE: Readonly<Record<string, string>> = {
 };
 const TAKEN_BACK = new Map(Object.entries(FOR_FUSE).map(([option, opposite]) => [opposite, option]));
 
+/** The names of the options that take no value, that need one, and that FUSE gets. */
+export const SWITCH_OPTIONS: readonly string[] = Object.keys(SWITCHES);
+export const VALUE_OPTIONS: readonly string[] = [...Object.keys(VALUES), 'backend'];
+export const FUSE_OPTIONS: readonly string[] = Object.keys(FOR_FUSE);
+
 /**
  * mount(8), fstab(5) and systemd.mount(5): when and by whom it is mounted, what is the default anyway, and what a file system
  * without times of access or writes of its own has no use for.
@@ -114,13 +119,9 @@ function unusable(option: string, key: string): SregistryError {
   if (isKey(SWITCHES, key)) return refuse(`${key} takes no value`, `Write ${key}`);
   if (isKey(VALUES, key) || key === 'backend') return refuse(`${key} needs a value`, `Write ${key}=...`);
   if (isKey(ELSEWHERE, key)) return refuse('sregistry has no such mount option', ELSEWHERE[key] as string);
-  const own = [...Object.keys(SWITCHES), ...Object.keys(VALUES), 'backend'];
-  const meant = nearest(key, [...own, ...Object.keys(FOR_FUSE), ...TAKEN_BACK.keys(), ...IGNORED]);
-  const known = [
-    ...Object.keys(SWITCHES),
-    ...[...Object.keys(VALUES), 'backend'].map((each) => `${each}=...`),
-    ...Object.keys(FOR_FUSE),
-  ];
+  const own = [...SWITCH_OPTIONS, ...VALUE_OPTIONS];
+  const meant = nearest(key, [...own, ...FUSE_OPTIONS, ...TAKEN_BACK.keys(), ...IGNORED]);
+  const known = [...SWITCH_OPTIONS, ...VALUE_OPTIONS.map((each) => `${each}=...`), ...FUSE_OPTIONS];
   return refuse(
     'sregistry has no such mount option',
     `${meant === undefined ? '' : `Did you mean ${meant}? `}The mount options are ${known.join(', ')}`,

@@ -5,6 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import { SregistryError, systemCode } from '../base/errors.ts';
 import { bot } from '../log/index.ts';
+import { EXIT } from './top-level.ts';
 
 export interface ShutdownSignal extends Disposable {
   readonly signal: AbortSignal;
@@ -13,7 +14,7 @@ export interface ShutdownSignal extends Disposable {
 }
 
 /** The exit code of a command that a signal ended, as shells report it: 128 plus the signal's number. */
-const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
+const SIGNALS = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.terminated } as const;
 
 export function watchForShutdown(): ShutdownSignal {
   const controller = new AbortController();

@@ -33,6 +33,8 @@ const CHECKS = {
   systemd: () => missingPrograms('systemd-analyze', 'systemd-notify', 'python3'),
   /** The check of Debian's packages. */
   lintian: () => missingPrograms('lintian'),
+  /** What shows man pages, and their check. */
+  man: () => missingPrograms('man', 'mandoc', 'groff'),
   root: () => (process.getuid?.() === 0 ? undefined : 'the tests do not run as root'),
 } satisfies Record<string, () => string | undefined>;
 
