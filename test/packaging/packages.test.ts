@@ -7,8 +7,10 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   realpathSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -85,12 +87,14 @@ needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
         ln -s ../sregistry-${version}-linux-${process.arch}/bin/sregistry ~/.local/bin/sregistry
         export PATH=~/.local/bin:$PATH
         ${USE}
+        head -n 1 ~/.local/sregistry-*/share/man/man1/sregistry-mount.1
         rm -rf ~/.local/bin/sregistry ~/.local/sregistry-*
         ${REMOVE_OWN}
       '
       ls -A /tmp | sed "s/^/left: /"
     `);
     expectUsed(output);
+    expect(output).toContain('.TH "SREGISTRY\\-MOUNT" 1 ');
     expect(output).not.toContain('left: ');
     expect(root.traces()).toEqual(['/usr/bin/fusermount']);
   });
@@ -100,6 +104,8 @@ needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
     root.put(packaged('sregistry_*.deb'), '/srv/sregistry.deb');
     const output = await root.run(`
       dpkg --install /srv/libfuse2.deb /srv/sregistry.deb
+      zcat /usr/share/man/man1/sregistry-mount.1.gz | head -n 1
+      zcat /usr/share/man/man8/mount.fuse.sregistry.8.gz | head -n 1
       as_user '${USE}'
       as_user 'HOME=/home/kim sregistry backend ls'
       export SREGISTRY_DIR_BASE=/srv/images SREGISTRY_CLIENT_SECRETS=/tmp/secrets SREGISTRY_CACHEDIR=/tmp/cache
@@ -113,6 +119,7 @@ needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
       as_user '${REMOVE_OWN}'
     `);
     expectUsed(output);
+    expect(output).toMatch(/^\.TH "SREGISTRY\\-MOUNT" 1 .*\n\.TH "MOUNT.FUSE.SREGISTRY" 8 /m);
     expect(output).toContain('fuse.sregistry\n');
     expect(output).toMatch(/\/tmp\/mnt:\ndir\n/);
     expect(root.traces().filter((path) => !OF_DEBIAN.test(path))).toEqual([]);
@@ -130,6 +137,7 @@ needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
       npm() { node /opt/npm/bin/npm-cli.js --prefix /usr/local --prefer-offline --no-audit --no-fund --no-update-notifier "$@"; }
       node --version
       npm install --global /srv/sregistry.tgz
+      head -n 1 /usr/local/share/man/man1/sregistry-mount.1 /usr/local/share/man/man8/mount.fuse.sregistry.8
       as_user '${USE}'
       as_user 'sregistry shell <<< "import { version } from \\"sregistry\\"; console.log(\\"library\\", version)"'
       npm uninstall --global sregistry
@@ -137,6 +145,7 @@ needs({ root: true, fuse: true, apptainer: true })('on a fresh Debian', () => {
     `);
     expectUsed(output);
     expect(output).toContain(`library ${version}\n`);
+    expect(output).toMatch(/^\.TH "SREGISTRY\\-MOUNT" 1 .*^\.TH "MOUNT.FUSE.SREGISTRY" 8 /ms);
     expect(root.traces().filter((path) => !OF_DEBIAN.test(path))).toEqual([]);
   });
 });
@@ -193,6 +202,19 @@ describe('what is installed from a checkout', () => {
     }
     for (const name of ['yargs', 'undici', 'libfuse'])
       expect(licences).toMatch(new RegExp(`^${name} [0-9]`, 'm'));
+  });
+
+  test('has man pages where man looks, and none of an earlier version', async () => {
+    const manual = join(prefix, 'share/man/man1');
+    mkdirSync(manual, { recursive: true });
+    symlinkSync('../../../lib/sregistry/share/man/man1/sregistry-gone.1', join(manual, 'sregistry-gone.1'));
+    writeFileSync(join(manual, 'other.1'), '');
+    await install();
+    expect(readdirSync(manual)).not.toContain('sregistry-gone.1');
+    expect(readdirSync(manual)).toContain('other.1');
+    const page = join(manual, 'sregistry-mount.1');
+    expect(readlinkSync(page)).toBe('../../../lib/sregistry/share/man/man1/sregistry-mount.1');
+    expect(readFileSync(page, 'utf8')).toContain('.TH "SREGISTRY\\-MOUNT" 1 ');
   });
 
   test('has each optional package, whole', async () => {
