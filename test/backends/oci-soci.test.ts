@@ -51,7 +51,7 @@ describe('Of the indexes that refer to an image', () => {
     onTestFinished(() => backend.close?.());
     return backend;
   };
-  const resolve = async (soci: SociChoice | undefined = 'referrers') => {
+  const resolve = async ({ soci }: { soci?: SociChoice | undefined } = { soci: 'referrers' }) => {
     const found = await open(soci).resolve({ collection: 'demo', image: 'app', tag: '1' });
     expect(found?.layered?.layers).toHaveLength(1);
     return { ztoc: found?.layered?.layers[0]?.ztoc, revision: found?.revision };
@@ -87,10 +87,10 @@ describe('Of the indexes that refer to an image', () => {
       layers: [],
     };
     const config = descriptorOf(Buffer.from('{}'), SOCI_1);
-    const refering = { ...manifest, config };
+    const referring = { ...manifest, config };
     spec.putManifest('demo/app', 'signature', { ...manifest, artifactType: 'application/vnd.example' });
-    spec.putManifest('demo/app', 'malformed', { ...refering, layers: ['?'] });
-    spec.putManifest('demo/app', 'long', { ...refering, padding: 'x'.repeat(4 * 1024 * 1024) });
+    spec.putManifest('demo/app', 'malformed', { ...referring, layers: ['?'] });
+    spec.putManifest('demo/app', 'long', { ...referring, padding: 'x'.repeat(4 * 1024 * 1024) });
     expect((await resolve()).ztoc).toEqual(blobOf(ztocs[0]));
     const long = [...spec.manifests].find(([, { bytes }]) => bytes.length > 4 * 1024 * 1024);
     const [, digest = '?'] = long?.[0].split('@') ?? [];
@@ -131,7 +131,7 @@ describe('Of the indexes that refer to an image', () => {
   test.each(['annotation', 'off', undefined] as const)('none is asked for with soci=%s.', async (soci) => {
     await refer(ztocs[0]);
     const before = spec.requests.length;
-    expect((await resolve(soci)).ztoc).toBeUndefined();
+    expect((await resolve({ soci })).ztoc).toBeUndefined();
     const asked = spec.requests.slice(before).map(({ url }) => url);
     expect(asked.filter((url) => /referrers|sha256-/.test(url))).toEqual([]);
   });
