@@ -88,7 +88,10 @@ describe('Of the indexes that refer to an image', () => {
     };
     const config = descriptorOf(Buffer.from('{}'), SOCI_1);
     const referring = { ...manifest, config };
-    spec.putManifest('demo/app', 'signature', { ...manifest, artifactType: 'application/vnd.example' });
+    const signature = { ...manifest, artifactType: 'application/vnd.example' };
+    // As many as would leave no room for an index.
+    for (let number = 0; number < 10; number += 1)
+      spec.putManifest('demo/app', `signature-${number}`, { ...signature, number });
     spec.putManifest('demo/app', 'malformed', { ...referring, layers: ['?'] });
     spec.putManifest('demo/app', 'long', { ...referring, padding: 'x'.repeat(4 * 1024 * 1024) });
     expect((await resolve()).ztoc).toEqual(blobOf(ztocs[0]));
