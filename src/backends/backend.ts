@@ -73,6 +73,8 @@ export interface Backend {
   readonly target: string;
   /** The architecture whose images it chooses, if it has images for several: `arm64`, `arm/v7`. */
   readonly arch?: string | undefined;
+  /** Any other option that decides what `resolve` says of a name, unless it has its default: answers are remembered by it. */
+  readonly chooses?: string | undefined;
   /** Collection of a name without one (`library` on Docker Hub); empty if such a name has no collection. */
   readonly defaultCollection: string;
   /** HTTP client for the service, with the backend's credentials, for requests that no method makes. */

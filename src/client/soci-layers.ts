@@ -3,8 +3,9 @@
  * where the archive ends; the next opening fetches nothing. The data is the archive, as of a layer that is fetched whole, so an image
  * has the same bytes either way.
  *
- * What a ztoc says is the word of whoever made the image. When the archive is complete, it is compared with its digest, and at the
- * next opening the ztoc with what the archive holds. If anything is wrong, the ztoc is not used any more.
+ * What a ztoc says is the word of whoever made the image, or of others whom the backend's options let speak for it. When the archive is
+ * complete, it is compared with its digest, and at the next opening the ztoc with what the archive holds. If anything is wrong, the
+ * ztoc is not used any more.
  */
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';

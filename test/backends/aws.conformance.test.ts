@@ -24,6 +24,7 @@ conformance({
             endpoint: ecr.api,
             arch: undefined,
             nohttps: undefined,
+            soci: undefined,
           },
           env,
         }),

@@ -27,6 +27,7 @@ const OPTIONS = {
   arch: undefined,
   endpoint: undefined,
   nohttps: undefined,
+  soci: undefined,
 };
 type Full = Backend & Required<Pick<Backend, 'push' | 'remove' | 'check' | 'search'>>;
 

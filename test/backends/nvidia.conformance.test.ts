@@ -14,7 +14,14 @@ conformance({
       connect: ({ origin, env }) =>
         driver.create({
           name: 'nvidia',
-          options: { base: origin, username, token: password, nohttps: undefined, arch: undefined },
+          options: {
+            base: origin,
+            username,
+            token: password,
+            nohttps: undefined,
+            soci: undefined,
+            arch: undefined,
+          },
           env,
         }),
       names: ['a.b/c__d/e--f:V1.0_x-Y'],

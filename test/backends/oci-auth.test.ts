@@ -35,6 +35,7 @@ function open(
     username: login.username,
     password: login.password,
     nohttps: undefined,
+    soci: undefined,
     arch: undefined,
   };
   const backend = oci.create({ name: 'lab', options, env: { HOME: '/nonexistent', ...env } });

@@ -37,6 +37,7 @@ async function start(options?: FakeRegistryOptions): Promise<{ fake: FakeRegistr
   onTestFinished(() => http.close());
   const repository: Repository = {
     platform: hostPlatform(),
+    soci: 'off',
     path: 'demo/x',
     host: new URL(fake.url).host,
     http,

@@ -14,7 +14,7 @@ conformance({
       connect: ({ origin, env }) =>
         driver.create({
           name: 'docker',
-          options: { base: origin, ...REGISTRY_LOGIN, nohttps: undefined, arch: undefined },
+          options: { base: origin, ...REGISTRY_LOGIN, nohttps: undefined, soci: undefined, arch: undefined },
           env,
         }),
       names: ['a.b/c__d/e--f:V1.0_x-Y'],

@@ -23,7 +23,14 @@ const SIF_LAYER = 'application/vnd.sylabs.sif.layer.v1.sif';
 type Full = Backend & Required<Pick<Backend, 'push' | 'copy' | 'remove' | 'search' | 'check' | 'close'>>;
 
 function open(base: string | undefined): Full {
-  const options = { base, username: undefined, password: undefined, nohttps: undefined, arch: undefined };
+  const options = {
+    base,
+    username: undefined,
+    password: undefined,
+    nohttps: undefined,
+    soci: undefined,
+    arch: undefined,
+  };
   return oci.create({ name: 'lab', options, env: { HOME: '/nonexistent' } }) as Full;
 }
 

@@ -33,12 +33,19 @@ export class LayeredLab {
     onTestFinished(() => registry.remove());
     const proxy = await startFaultProxy(registry.url);
     onTestFinished(() => proxy.close());
+    const lab = new LayeredLab(home, storage, registry, proxy);
+    await lab.configure({});
+    return lab;
+  }
+
+  /** Sets options of the backend `lab`, and further backends. */
+  configure(options: object, others: Readonly<Record<string, object>> = {}): Promise<void> {
     const secrets = {
-      lab: { driver: 'oci', base: proxy.url },
-      direct: { driver: 'oci', base: registry.url },
+      lab: { driver: 'oci', base: this.proxy.url, ...options },
+      direct: { driver: 'oci', base: this.registry.url },
+      ...others,
     };
-    await writeFile(join(home, '.sregistry'), JSON.stringify(secrets), { mode: 0o600 });
-    return new LayeredLab(home, storage, registry, proxy);
+    return writeFile(join(this.home, '.sregistry'), JSON.stringify(secrets), { mode: 0o600 });
   }
 
   async session(options: SessionOptions = {}): Promise<Session> {

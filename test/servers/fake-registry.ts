@@ -1,7 +1,7 @@
 /**
  * A registry in memory that follows the OCI distribution specification 1.1 where CNCF Distribution 2.8, the real one of
  * these tests, does not: it keeps what arrived of a broken chunk, checks `Content-Range`, asks for a least chunk length,
- * pages its listings, redirects blobs, deletes tags. Faults are injected in front of it.
+ * pages its listings, redirects blobs, deletes tags, lists referrers of all types. Faults are injected in front of it.
  *
  * Checked against oras 1.3 and crane 0.20: both push to it and pull from it.
  */
@@ -46,6 +46,21 @@ export async function startFakeRegistry(options: FakeRegistryOptions = {}): Prom
   const find = (repository: string, reference: string) =>
     manifests.get(`${repository}${reference.startsWith('sha256:') ? '@' : ':'}${reference}`);
 
+  /** Descriptors as in "Listing Referrers": the type is that of the configuration if the manifest states no other. */
+  const referrersOf = (repository: string, subject: string): object[] =>
+    [...manifests].flatMap(([key, { bytes, type }]) => {
+      if (!key.startsWith(`${repository}@`)) return [];
+      const { artifactType, annotations, config, ...manifest } = JSON.parse(bytes.toString());
+      if (manifest.subject?.digest !== subject) return [];
+      return {
+        mediaType: type,
+        digest: digest(bytes),
+        size: bytes.length,
+        artifactType: artifactType ?? config?.mediaType,
+        annotations,
+      };
+    });
+
   const handle = async (request: IncomingMessage, response: ServerResponse, url: URL): Promise<void> => {
     const { method = '' } = request;
     const fail = (status: number, code: string) => {
@@ -67,11 +82,22 @@ export async function startFakeRegistry(options: FakeRegistryOptions = {}): Prom
         [...new Set([...manifests.keys()].map((key) => key.split(/[:@]/)[0] ?? ''))].sort(),
       );
     const [, repository = '', kind, rest = ''] =
-      /^\/v2\/(.+?)\/(manifests|blobs\/uploads|blobs|tags)\/(.*)$/.exec(url.pathname) ?? [];
+      /^\/v2\/(.+?)\/(manifests|blobs\/uploads|blobs|tags|referrers)\/(.*)$/.exec(url.pathname) ?? [];
     if (kind === 'tags') {
       const keys = [...manifests.keys()].filter((key) => key.startsWith(`${repository}:`));
       if (keys.length === 0) return fail(404, 'NAME_UNKNOWN');
       return page('tags', keys.map((key) => key.slice(repository.length + 1)).sort());
+    }
+    if (kind === 'referrers') {
+      const found = referrersOf(repository, rest);
+      const from = Number(url.searchParams.get('from') ?? 0);
+      const to = from + (options.pageSize ?? found.length);
+      if (to < found.length) response.setHeader('link', `<${url.pathname}?from=${to}>; rel="next"`);
+      const mediaType = 'application/vnd.oci.image.index.v1+json';
+      response.setHeader('content-type', mediaType);
+      return void response.end(
+        JSON.stringify({ schemaVersion: 2, mediaType, manifests: found.slice(from, to) }),
+      );
     }
     if (kind === 'manifests') return handleManifest(request, response, repository, rest, method, fail);
     if (kind === 'blobs') return handleBlob(request, response, repository, rest, method, fail);

@@ -212,19 +212,82 @@ function gzipInfo(tar: Buffer, blob: Buffer, span: number, firstVersion: boolean
   };
 }
 
+/** The ztoc with other windows at its checkpoints: decompressing from them gives other bytes, of the same number. */
+export function withOtherWindows(ztoc: Table): Table {
+  const info = ztoc.compression_info as Table & { checkpoints: Buffer };
+  const checkpoints = Buffer.from(info.checkpoints);
+  for (let at = 12; at < checkpoints.length; at += 17 + 32_768)
+    checkpoints.fill('x', at + 17, at + 17 + 32_768);
+  return { ...ztoc, compression_info: { ...info, checkpoints } };
+}
+
 /** Pushes an index of the second version. Returns what the manifest of its image must say to name it. */
 export async function pushSociIndex(
   url: string,
   repository: string,
-  ztocs: readonly { readonly layer: Layer; readonly ztoc: Buffer }[],
+  ztocs: readonly Indexed[],
   version = 'v2',
 ): Promise<Record<string, string>> {
+  const { digest } = await pushIndexManifest(
+    url,
+    repository,
+    ztocs,
+    `application/vnd.amazon.soci.index.${version}+json`,
+  );
+  return { 'com.amazon.soci.index-digest': digest };
+}
+
+export const SOCI_1 = 'application/vnd.amazon.soci.index.v1+json';
+
+/**
+ * Pushes an index of the first version that refers to an image. Returns its descriptor, as a registry lists it.
+ * @param annotations of the index, besides its own.
+ */
+export async function pushReferringIndex(
+  url: string,
+  repository: string,
+  subject: PushedImage,
+  ztocs: readonly Indexed[],
+  annotations: Readonly<Record<string, string>> = {},
+): Promise<Referrer> {
+  const pushed = await pushIndexManifest(url, repository, ztocs, SOCI_1, { subject, annotations });
+  return { ...pushed, artifactType: SOCI_1, annotations };
+}
+
+export type Referrer = PushedImage & {
+  readonly artifactType: string;
+  readonly annotations: Readonly<Record<string, string>>;
+};
+
+/** Stores referrers as clients do for a registry without the API: under the tag that the specification has for them. */
+export function tagReferrers(
+  url: string,
+  repository: string,
+  { digest }: PushedImage,
+  manifests: readonly Referrer[],
+): Promise<PushedImage> {
+  const mediaType = 'application/vnd.oci.image.index.v1+json';
+  return pushManifest(url, repository, digest.replace(':', '-'), { schemaVersion: 2, mediaType, manifests });
+}
+
+interface Indexed {
+  readonly layer: Layer;
+  readonly ztoc: Buffer;
+}
+
+async function pushIndexManifest(
+  url: string,
+  repository: string,
+  ztocs: readonly Indexed[],
+  type: string,
+  { annotations, ...more }: { subject?: PushedImage; annotations?: Readonly<Record<string, string>> } = {},
+): Promise<PushedImage> {
   const config = Buffer.from('{}');
   for (const blob of [config, ...ztocs.map(({ ztoc }) => ztoc)]) await pushBlob(url, repository, blob);
-  const manifest = {
+  return pushManifest(url, repository, undefined, {
     schemaVersion: 2,
     mediaType: 'application/vnd.oci.image.manifest.v1+json',
-    config: describe(config, `application/vnd.amazon.soci.index.${version}+json`),
+    config: describe(config, type),
     layers: ztocs.map(({ layer, ztoc }) => ({
       ...describe(ztoc, 'application/octet-stream'),
       annotations: {
@@ -232,8 +295,7 @@ export async function pushSociIndex(
         'com.amazon.soci.image-layer-mediaType': layer.mediaType,
       },
     })),
-    annotations: { 'com.amazon.soci.build-tool-identifier': 'AWS SOCI CLI v0.2' },
-  };
-  const { digest }: PushedImage = await pushManifest(url, repository, undefined, manifest);
-  return { 'com.amazon.soci.index-digest': digest };
+    annotations: { 'com.amazon.soci.build-tool-identifier': 'AWS SOCI CLI v0.2', ...annotations },
+    ...more,
+  });
 }

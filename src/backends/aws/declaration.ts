@@ -1,5 +1,6 @@
 import { ARCH_OPTION } from '../kit/arch-option.ts';
 import { AWS_DEPENDENCIES, AWS_OPTIONS } from '../kit/aws/declaration.ts';
+import { SOCI_OPTION } from '../oci/soci-option.ts';
 
 export const declaration = {
   name: 'aws',
@@ -48,6 +49,7 @@ export const declaration = {
       example: 'https://ecr.example.org',
     },
     arch: { ...ARCH_OPTION, env: 'SREGISTRY_AWS_ARCH' },
+    soci: SOCI_OPTION,
     nohttps: {
       env: 'SREGISTRY_AWS_NOHTTPS',
       describe: 'Use plain http. Default: only on the loopback',

@@ -18,6 +18,7 @@ export default ociPreset({
       base: place.registry,
       arch: options.arch,
       nohttps: options.nohttps,
+      soci: options.soci,
       // As in the Python client.
       defaultCollection: 'aws',
       login: api.login,

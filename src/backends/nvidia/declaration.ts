@@ -1,4 +1,5 @@
 import { ARCH_OPTION } from '../kit/arch-option.ts';
+import { SOCI_OPTION } from '../oci/soci-option.ts';
 
 export const declaration = {
   name: 'nvidia',
@@ -23,6 +24,7 @@ export const declaration = {
       default: 'nvcr.io',
     },
     arch: { ...ARCH_OPTION, env: 'SREGISTRY_NVIDIA_ARCH' },
+    soci: SOCI_OPTION,
     nohttps: {
       env: 'SREGISTRY_NVIDIA_NOHTTPS',
       describe: 'Use plain http. Default: only on the loopback',

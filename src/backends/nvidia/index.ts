@@ -4,10 +4,11 @@ import { declaration } from './declaration.ts';
 
 export default ociPreset({
   ...declaration,
-  connect: ({ options: { token, username = '$oauthtoken', base, arch, nohttps } }) => ({
+  connect: ({ options: { token, username = '$oauthtoken', base, arch, nohttps, soci } }) => ({
     base,
     arch,
     nohttps,
+    soci,
     // As in the Python client.
     defaultCollection: 'nvidia',
     login: async () => ({ username, password: token }),

@@ -6,7 +6,7 @@ import type { Blob } from '../backend.ts';
 import type { BufferedResponse } from '../http.ts';
 import { goneIsStale } from '../kit/stale.ts';
 import type { Range } from '../kit/store.ts';
-import { digestOf } from './images.ts';
+import { digestOf } from './fetch-manifest.ts';
 import { pathOf, type Registry, type Repository, referenceOf } from './registries.ts';
 
 const debug = debugLog('oci');

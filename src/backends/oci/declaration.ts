@@ -1,4 +1,5 @@
 import { ARCH_OPTION } from '../kit/arch-option.ts';
+import { SOCI_OPTION } from './soci-option.ts';
 
 /** The driver's declaration, apart from its code: settings and help read it without loading an HTTP client. */
 export const declaration = {
@@ -23,6 +24,7 @@ export const declaration = {
       secret: true,
     },
     arch: { ...ARCH_OPTION, env: 'SREGISTRY_DOCKERHUB_ARCH' },
+    soci: SOCI_OPTION,
     nohttps: {
       env: 'SREGISTRY_DOCKERHUB_NOHTTPS',
       describe: 'Use plain http. Default: only on the loopback',

@@ -1,5 +1,4 @@
 /** Resolves a tag or digest to a remote image: fetches the manifest, checks its digest, and finds the image's layer in it. */
-import { createHash } from 'node:crypto';
 import { parseDate } from '../../base/date.ts';
 import { isError, SregistryError } from '../../base/errors.ts';
 import { fitOf } from '../../base/platform.ts';
@@ -8,22 +7,22 @@ import type { ImageName } from '../../image/name.ts';
 import type { RemoteImage } from '../../image/remote.ts';
 import { LAYOUT } from '../../image/squashfs/describe.ts';
 import { unreadableHandle } from '../kit/stale.ts';
+import { digestOf, type FetchedManifest, fetchManifest, MANIFEST_MAX } from './fetch-manifest.ts';
 import {
+  CREATED,
   containerConfig,
   type Descriptor,
   fittingManifests,
   imageLayer,
-  MANIFEST_TYPES,
   type Manifest,
   otherPlatform,
-  parseManifest,
   REF_NAME,
   TRACE,
   whyUnpresentable,
 } from './manifest.ts';
 import { isDigest, isRepository, isTag } from './reference.ts';
 import { pathOf, type Repository, referenceOf } from './registries.ts';
-import { ztocsOf } from './soci.ts';
+import { sociIndexOf } from './soci.ts';
 
 /** What the driver needs to read an image again. */
 export interface Handle extends Record<string, unknown> {
@@ -35,15 +34,6 @@ export interface Handle extends Record<string, unknown> {
   readonly layer?: string;
 }
 
-export interface FetchedManifest extends Manifest {
-  readonly bytes: Buffer;
-  /** Computed from the bytes. */
-  readonly digest: string;
-}
-
-/** Most bytes of a manifest: the specification asks registries to accept at least 4 MiB, and clients to expect no more. */
-const MANIFEST_MAX = 4 * 1024 * 1024;
-const ACCEPT = { accept: MANIFEST_TYPES };
 /** Most entries of an index to search for a Singularity image. */
 const CANDIDATES_MAX = 8;
 
@@ -72,50 +62,6 @@ export async function resolveImage(
   // Asked for a blob as a manifest, CNCF Distribution reads the whole blob into memory and answers 500.
   const blob = await http.head(pathOf(repository, `blobs/${version}`), { allow: [404], signal });
   return blob.status === 404 ? resolve(version) : undefined;
-}
-
-/** The manifest of a tag or digest; undefined if the registry says that it does not exist. */
-export async function fetchManifest(
-  repository: Repository,
-  reference: string,
-): Promise<FetchedManifest | undefined> {
-  const { http, signal } = repository;
-  const path = pathOf(repository, `manifests/${reference}`);
-  const what = referenceOf(repository, reference);
-  const reply = await http.get(path, { headers: ACCEPT, allow: [404], signal });
-  if (reply.status === 404) {
-    if (/html/i.test(reply.headers['content-type'] ?? ''))
-      throw new SregistryError('SERVICE', `${what}: ${reply.url.origin} sent a web page, not a manifest`);
-    return undefined;
-  }
-  if (reply.bytes.length > MANIFEST_MAX)
-    throw new SregistryError('SERVICE', `${what}: ${reply.bytes.length} bytes are too many for a manifest`);
-  const stated = isDigest(reference) ? reference : reply.headers['docker-content-digest'];
-  const digest = digestOf(reply.bytes, stated);
-  const manifest = parseManifest(reply.bytes, reply.headers['content-type'] ?? '', what);
-  // The digest of a signed manifest of Docker's schema 1 covers only a part of its bytes; such a manifest is never an image for
-  // us.
-  const isSigned = manifest.mediaType.endsWith('prettyjws');
-  if (stated !== undefined && stated !== digest && !isSigned) {
-    const shown = stated.slice(0, 200);
-    throw new SregistryError('CORRUPT', `${what}: the manifest does not match its digest ${shown}`);
-  }
-  return { ...manifest, bytes: reply.bytes, digest };
-}
-
-/** Digest of what a tag points to; undefined if the tag does not exist. */
-export async function digestOfTag(repository: Repository, tag: string): Promise<string | undefined> {
-  const { http, signal } = repository;
-  const path = pathOf(repository, `manifests/${tag}`);
-  const reply = await http.head(path, { headers: ACCEPT, allow: [404, 410], signal });
-  if (reply.status >= 400) return undefined;
-  return reply.headers['docker-content-digest'] ?? (await fetchManifest(repository, tag))?.digest;
-}
-
-/** The digest of `bytes`, with the algorithm of `like`. */
-export function digestOf(bytes: Buffer, like = 'sha256:'): string {
-  const algorithm = like.startsWith('sha512:') ? 'sha512' : 'sha256';
-  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
 }
 
 /**
@@ -164,9 +110,9 @@ async function layeredImage(
   const isChosen = top !== found || name.version !== undefined;
   if (!isChosen && layered.architecture !== '' && fitOf(platform, layered) === undefined)
     return otherwise(otherPlatform([layered], platform));
-  const ztocs = await ztocsOf(found, (digest) => fetchManifest(repository, digest));
+  const index = await sociIndexOf(repository, found);
   const withZtoc = (layer: LayerBlob): LayerBlob => {
-    const ztoc = ztocs.get(layer.digest);
+    const ztoc = index?.ztocs.get(layer.digest);
     return ztoc === undefined ? layer : { ...layer, ztoc };
   };
   layered = { ...layered, layers: layered.layers.map(withZtoc) };
@@ -178,7 +124,8 @@ async function layeredImage(
     name,
     size: estimate(found.layers),
     modified: created ?? parseDate(annotations[CREATED]),
-    revision: `${found.digest}+${LAYOUT}`,
+    // What an index tells is kept for this revision, and nobody who does not use the index may get it.
+    revision: `${found.digest}+${LAYOUT}${index === undefined ? '' : `+${index.digest}`}`,
     origin: host,
     annotations,
     layered,
@@ -228,9 +175,6 @@ export function toRemoteImage(
     handle: { ...handle, layer: layer.digest },
   };
 }
-
-/** `org.opencontainers.image.created` (RFC 3339), OCI image specification, "Pre-Defined Annotation Keys". */
-export const CREATED = 'org.opencontainers.image.created';
 
 /**
  * The handle of an image. It may come from the catalog, so this checks it before it becomes part of a path. STALE if it cannot be read.

@@ -4,10 +4,11 @@ import { ociPreset } from './preset.ts';
 
 export default ociPreset({
   ...declaration,
-  connect: ({ options: { arch, base, nohttps, username, password } }) => ({
+  connect: ({ options: { arch, base, nohttps, soci, username, password } }) => ({
     arch,
     base,
     nohttps,
+    soci,
     login: async () => (username && password ? { username, password } : undefined),
   }),
 });

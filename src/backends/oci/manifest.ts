@@ -40,6 +40,8 @@ const CONTAINER_LAYER =
  * manifest.
  */
 export const REF_NAME = 'org.opencontainers.image.ref.name';
+/** `org.opencontainers.image.created` (RFC 3339), OCI image specification, "Pre-Defined Annotation Keys". */
+export const CREATED = 'org.opencontainers.image.created';
 /** What a start of the image reads. */
 export const TRACE = 'io.github.sregistry.trace';
 
@@ -50,6 +52,8 @@ export interface Descriptor {
   readonly size: number;
   readonly annotations: Readonly<Record<string, string>>;
   readonly platform: Platform | undefined;
+  /** What the manifest is that it describes, if that is no image. */
+  readonly artifactType: string | undefined;
 }
 
 export interface Manifest {
@@ -60,6 +64,8 @@ export interface Manifest {
   /** The manifests of an index, one for each platform. Undefined unless this is an index. */
   readonly manifests: readonly Descriptor[] | undefined;
   readonly annotations: Readonly<Record<string, string>>;
+  /** The manifest that this one refers to. */
+  readonly subject: Descriptor | undefined;
 }
 
 /** Parses a manifest or an index. Throws SERVICE if it is neither. `type` is the `Content-Type` of the reply. */
@@ -80,14 +86,15 @@ export function parseManifest(bytes: Buffer, type: string, what: string): Manife
   const fail = (): never => {
     throw malformed('a descriptor without media type, digest and size');
   };
-  const { mediaType, artifactType, config, layers, manifests } = value;
+  const { mediaType, artifactType, config, layers, manifests, subject } = value;
   return {
     mediaType: typeof mediaType === 'string' ? mediaType : (type.split(';')[0]?.trim() ?? ''),
-    artifactType: typeof artifactType === 'string' ? artifactType : undefined,
+    artifactType: toText(artifactType),
     config: toDescriptor(config),
     layers: descriptors(layers ?? []),
     manifests: manifests === undefined ? undefined : descriptors(manifests),
     annotations: toStrings(value.annotations),
+    subject: toDescriptor(subject),
   };
 }
 
@@ -103,7 +110,7 @@ export function bearing(
 
 function toDescriptor(value: unknown): Descriptor | undefined {
   if (!isJsonObject(value)) return undefined;
-  const { mediaType, digest, size, platform, annotations } = value;
+  const { mediaType, artifactType, digest, size, platform, annotations } = value;
   if (typeof mediaType !== 'string' || typeof digest !== 'string' || !isDigest(digest)) return undefined;
   if (!Number.isSafeInteger(size) || (size as number) < 0) return undefined;
   return {
@@ -112,8 +119,11 @@ function toDescriptor(value: unknown): Descriptor | undefined {
     size: size as number,
     annotations: toStrings(annotations),
     platform: isJsonObject(platform) ? toPlatform(platform) : undefined,
+    artifactType: toText(artifactType),
   };
 }
+
+const toText = (value: unknown) => (typeof value === 'string' ? value : undefined);
 
 /** The layer that is the image file: the manifest's only one, of a type for image files. Undefined otherwise. */
 export function imageLayer(manifest: Manifest): Descriptor | undefined {

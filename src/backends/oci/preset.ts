@@ -18,6 +18,7 @@ import { pushImage } from './push.ts';
 import { isNamespace, repositoryOfImage } from './reference.ts';
 import { createRegistries, type OciSettings, type Registry } from './registries.ts';
 import { removeImage } from './remove.ts';
+import { SOCI_OPTION } from './soci-option.ts';
 import { keepTrace } from './trace.ts';
 
 export interface OciPreset<S extends OptionSchema> extends Omit<Driver<S>, 'create'> {
@@ -72,6 +73,8 @@ function createOci<S extends OptionSchema>(
     driver,
     target: registries.target,
     arch: formatArchitecture(platform),
+    ...(settings.soci !== undefined &&
+      settings.soci !== SOCI_OPTION.default && { chooses: `soci=${settings.soci}` }),
     defaultCollection: settings.defaultCollection ?? (registries.base === undefined ? 'library' : ''),
     get http() {
       return registries.own.http;

@@ -13,6 +13,7 @@ import { type Lookup, Renewable } from '../kit/renewable.ts';
 import { createAuth, type Login, type Logins } from './auth.ts';
 import { type Catalog, createCatalog } from './catalog.ts';
 import { canonicalHost, DOCKER_HUB, type RepositoryRef } from './reference.ts';
+import { SOCI_OPTION, type SociChoice } from './soci-option.ts';
 
 /** Which registry an instance uses, and how it logs in there. */
 export interface OciSettings {
@@ -22,6 +23,8 @@ export interface OciSettings {
   readonly nohttps?: boolean | undefined;
   /** Which images to choose of those that exist for several platforms. */
   readonly platform: Platform;
+  /** Which SOCI indexes count. Default: those that images name. */
+  readonly soci?: SociChoice | undefined;
   /** The login to that registry. Default: those that apptainer, docker and podman keep. */
   readonly login?: Lookup<TimedLogin | undefined> | undefined;
   /** What to do if that registry refuses a request. */
@@ -60,6 +63,8 @@ export interface Registry {
 export interface Repository extends Registry {
   /** As in {@link OciSettings}. */
   readonly platform: Platform;
+  /** As in {@link OciSettings}. */
+  readonly soci: SociChoice;
   /** May be `''`, the top of the registry, or a prefix of repositories. */
   readonly path: string;
   readonly signal?: AbortSignal | undefined;
@@ -86,7 +91,7 @@ export function createRegistries(
   { name, env }: Pick<DriverContext, 'name' | 'env'>,
   settings: OciSettings,
 ): Registries {
-  const { platform, base, nohttps = false, login } = settings;
+  const { platform, soci = SOCI_OPTION.default, base, nohttps = false, login } = settings;
   const address = base === undefined ? undefined : parseBase(name, base, nohttps);
   const ownHost = canonicalHost(address?.host ?? DOCKER_HUB);
   const tokenHttp = createHttpClient({ env });
@@ -122,7 +127,7 @@ export function createRegistries(
     get own() {
       return of(ownHost);
     },
-    at: ({ host, repository }, signal) => ({ ...of(host), platform, path: repository, signal }),
+    at: ({ host, repository }, signal) => ({ ...of(host), platform, soci, path: repository, signal }),
     close: async () => {
       const clients = [tokenHttp, ...[...registries.values()].map(({ http }) => http)];
       await Promise.all([...clients.map((http) => http.close()), settings.close?.()]);

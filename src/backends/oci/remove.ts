@@ -5,7 +5,8 @@
 import pMap from 'p-map';
 import { SregistryError } from '../../base/errors.ts';
 import type { RemoteImage } from '../backend.ts';
-import { digestOfTag, handleOf } from './images.ts';
+import { digestOfTag } from './fetch-manifest.ts';
+import { handleOf } from './images.ts';
 import { isTag } from './reference.ts';
 import { pathOf, type Repository, referenceOf } from './registries.ts';
 

@@ -5,7 +5,8 @@
 import { SregistryError } from '../../base/errors.ts';
 import type { RemoteImage } from '../backend.ts';
 import { goneIsStale } from '../kit/stale.ts';
-import { digestOfTag, fetchManifest, handleOf, toRemoteImage } from './images.ts';
+import { digestOfTag, fetchManifest } from './fetch-manifest.ts';
+import { handleOf, toRemoteImage } from './images.ts';
 import { bearing, TRACE } from './manifest.ts';
 import { checkTarget, putManifest } from './push.ts';
 import { type Repository, referenceOf } from './registries.ts';
