@@ -93,12 +93,14 @@ needs({ registry: true })('over a registry', () => {
           .log()
           .slice(before)
           .map(({ method, path: what }) => `${method} ${what.replace(/sha256:.*/, '')}`);
-      await vi.waitFor(() => expect(requests()).toHaveLength(2));
-      expect(requests()).toEqual(['GET /v2/demo/team/small/manifests/1.0', 'GET /v2/demo/team/small/blobs/']);
+      const wanted = ['GET /v2/demo/team/small/manifests/1.0', 'GET /v2/demo/team/small/blobs/'];
+      // The tables of its file system are fetched as well, as soon as the header has told where they lie.
+      await vi.waitFor(() => expect([...new Set(requests())]).toEqual(wanted));
+      expect(requests().length).toBeLessThanOrEqual(wanted.length + 1);
       // Nothing of the registry is missing either, for whoever lists it.
       expect((await filesystem.readdir('/lab/demo')).length).toBe(21);
       expect(await errnoOfCall(filesystem.readdir('/lab/demo/none'))).toBe(ENOENT);
-      await vi.waitFor(() => expect(requests().at(-1)).toMatch(/_catalog/));
+      await vi.waitFor(() => expect(requests().join()).toContain('/_catalog'));
     }
   });
 
