@@ -22,6 +22,7 @@ test('A backend is added with KEY=VALUE or KEY VALUE, and shown without its secr
   expect(JSON.parse(await home.ok('backend', 'ls', 'lab'))).toEqual({
     base: 'http://localhost:5000',
     password: '***',
+    soci: 'annotation',
     username: 'me',
   });
   for (const printed of [await home.ok('backend', 'ls'), await home.ok('backend', 'ls', '--json')]) {
