@@ -128,7 +128,7 @@ export class StoredImage {
     return false;
   }
 
-  /** {@link read}, where there is nothing to wait for. Returns false, and does nothing, where there is. */
+  /** As {@link read}, if it need not wait. If it must wait, it does nothing and returns false. */
   readKnown(
     target: Uint8Array,
     offset: number,

@@ -7,7 +7,7 @@ import { nearest } from '../base/nearest.ts';
 
 /** A command line that yargs refused. */
 export interface Refused {
-  /** The words of the command: `backend add`. Empty if there is none. */
+  /** The words of the command: `backend add`. Empty if no command was given. */
   readonly words: readonly string[];
   /** Its positionals as yargs writes them: `<name> [settings..]`. */
   readonly positionals: string;

@@ -31,7 +31,7 @@ export interface SociIndex {
   readonly ztocs: ReadonlyMap<string, ZtocBlob>;
 }
 
-/** The index of an image that the repository's option lets count. Undefined if there is none, or none that can be used. */
+/** The SOCI index to use for an image, as the backend's option `soci` allows. Undefined if the image has no usable index. */
 export async function sociIndexOf(
   repository: Repository,
   image: FetchedManifest,

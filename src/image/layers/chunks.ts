@@ -80,7 +80,7 @@ export class ChunkTable implements Spans {
     return new ChunkTable(packing, size, columns, Buffer.concat(chunks.map(({ digest }) => digest)));
   }
 
-  /** The table that {@link toBytes} gave; undefined if it is none of this form. */
+  /** The table that {@link toBytes} gave; undefined if the bytes have another form. */
   static fromBytes(bytes: Buffer): ChunkTable | undefined {
     const rest = bytes.length - HEADER;
     const chunks = rest / (COLUMNS * 8 + DIGEST);

@@ -131,7 +131,7 @@ class Frames {
     this.#contentSize = 0;
     if (isSkippable(magic)) this.#expect(0, 4, () => this.#expect(this.#header.readUInt32LE(), 0));
     else if (magic === ZSTD) this.#expect(0, 1, () => this.#descriptor());
-    else throw malformed('what follows a frame of zstd is none');
+    else throw malformed('what follows a zstd frame is not another frame');
   }
 
   #descriptor(): void {
