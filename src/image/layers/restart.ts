@@ -49,8 +49,8 @@ export interface Restart extends RestartPoint {
   readonly window: Uint8Array;
 }
 
-/** The spans of a layer. */
-export class RestartSpans implements Spans {
+/** The spans of a layer between its points. */
+export abstract class PointSpans implements Spans {
   /** Bytes of the archive. */
   readonly size: number;
   readonly points: readonly Restart[];
@@ -69,8 +69,20 @@ export class RestartSpans implements Spans {
 
   span(index: number): Span {
     const { offset, from } = this.points[index] as Restart;
-    const next = this.points[index + 1] ?? { offset: this.size, from: this.storedSize };
-    return { at: offset, length: next.offset - offset, from, stored: next.from - from };
+    const next = this.points[index + 1];
+    const end = next === undefined ? this.storedSize : this.endBefore(next);
+    return { at: offset, length: (next?.offset ?? this.size) - offset, from, stored: end - from };
+  }
+
+  abstract decode(index: number, stored: Buffer): Promise<Uint8Array>;
+
+  /** Where in the blob the span before a point ends. */
+  protected abstract endBefore(next: Restart): number;
+}
+
+export class RestartSpans extends PointSpans {
+  protected endBefore({ from }: Restart): number {
+    return from;
   }
 
   /**

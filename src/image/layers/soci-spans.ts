@@ -7,8 +7,7 @@ import { zstdCompressSync } from 'node:zlib';
 import { SregistryError } from '../../base/errors.ts';
 import { malformed } from '../binary.ts';
 import { MAX_SPAN_SIZE } from './points.ts';
-import { decompress, type Restart } from './restart.ts';
-import type { Span, Spans } from './spans.ts';
+import { decompress, PointSpans, type Restart } from './restart.ts';
 import type { Checkpoint } from './ztoc.ts';
 
 /**
@@ -23,29 +22,10 @@ export function sociPointOf({ offset, from, bits, window, digest }: Checkpoint):
   return { kind, offset, from, bits, byte: 0, sha256: digest.slice('sha256:'.length), window: packed };
 }
 
-export class SociSpans implements Spans {
-  /** Bytes of the archive. */
-  readonly size: number;
-  readonly points: readonly SociPoint[];
-  /** Bytes of the blob. */
-  readonly storedSize: number;
-
-  constructor(points: readonly SociPoint[], size: number, storedSize: number) {
-    this.points = points;
-    this.size = size;
-    this.storedSize = storedSize;
-  }
-
-  get count(): number {
-    return this.points.length;
-  }
-
-  span(index: number): Span {
-    const { offset, from } = this.points[index] as SociPoint;
-    const next = this.points[index + 1];
-    // A byte of which the next span has some bits belongs to both.
-    const end = next === undefined ? this.storedSize : next.from + (next.bits === 0 ? 0 : 1);
-    return { at: offset, length: (next?.offset ?? this.size) - offset, from, stored: end - from };
+export class SociSpans extends PointSpans {
+  /** A byte of which the next span has some bits belongs to both. */
+  protected endBefore({ from, bits }: SociPoint): number {
+    return from + (bits === 0 ? 0 : 1);
   }
 
   async decode(index: number, stored: Buffer): Promise<Uint8Array> {
